@@ -1,0 +1,70 @@
+/**
+ * One exit as a row of 32-bit words: the form in which it crosses from the kernel
+ * half to the run loop and into the journal's columns, without an object on the way.
+ */
+
+/** Index of each word. 64-bit quantities are a low and a high word. */
+export const ExitWord = {
+  /** Row of the exit model's table (`ExitModel.reasons`). */
+  reason: 0,
+  vcpu: 1,
+  /** `FinishedBy`. */
+  finishedBy: 2,
+  /** `KVM_EXIT_*` of include/uapi/linux/kvm.h when the VMM half finishes it, else 0. */
+  kvmExit: 3,
+  /**
+   * MMIO: length in bytes, plus 0x100 for a write. HYPERCALL: `kvm_run.hypercall.flags`.
+   * SYSTEM_EVENT: type. Trapped register: 1 for a write.
+   */
+  info: 4,
+  /** Seq of the control event whose rule decided what happens; 0 the default rule. */
+  rule: 5,
+  /** The address that the exit model's table says for this reason (HVC behind, MMIO at, SMC behind the instruction). */
+  pcLow: 6,
+  pcHigh: 7,
+  /** ESR_EL2, or the exit qualification. */
+  syndromeLow: 8,
+  syndromeHigh: 9,
+  /** MMIO: guest-physical address. HYPERCALL: function id. Trapped register: its encoding. */
+  arg0Low: 10,
+  arg0High: 11,
+  /** MMIO write: data. HYPERCALL: the next argument registers. */
+  arg1Low: 12,
+  arg1High: 13,
+  arg2Low: 14,
+  arg2High: 15,
+  arg3Low: 16,
+  arg3High: 17,
+} as const;
+
+export const EXIT_WORD_COUNT = 18;
+
+/** `EXIT_WORD_COUNT` words; a frame that is reused, so copy what must last. */
+export type ExitFrame = Uint32Array;
+
+export const FinishedBy = { kernelHalf: 0, vmmHalf: 1 } as const;
+
+/** The KVM_EXIT_* numbers that occur, from include/uapi/linux/kvm.h. */
+export const KvmExit = {
+  unknown: 0,
+  io: 2,
+  hypercall: 3,
+  debug: 4,
+  hlt: 5,
+  mmio: 6,
+  shutdown: 8,
+  failEntry: 9,
+  internalError: 17,
+  systemEvent: 24,
+  armNisv: 28,
+} as const;
+
+/** A 64-bit quantity of a frame; `low` is the index of its low word. */
+export function frameU64(frame: ExitFrame, low: number): bigint {
+  return (BigInt(frame[low + 1] ?? 0) << 32n) | BigInt(frame[low] ?? 0);
+}
+
+export function setFrameU64(frame: ExitFrame, low: number, value: bigint): void {
+  frame[low] = Number(value & 0xffff_ffffn);
+  frame[low + 1] = Number((value >> 32n) & 0xffff_ffffn);
+}

@@ -1,0 +1,130 @@
+/** What a CPU architecture gives the hypervisor: the kernel half of a VM. */
+import type { ControlSlice } from "./control.js";
+import type { Entropy } from "./entropy.js";
+import type { ExitFrame } from "../event/exit-frame.js";
+import type { GuestMemory } from "./guest-memory.js";
+import type { StateSection } from "./state-section.js";
+
+/** One row of an exit model: a guest action that leaves guest mode. */
+export interface ExitReason {
+  /** As `perf kvm stat` and the manuals name it: "HVC64", "DABT_LOW", "WFx". */
+  readonly name: string;
+  /** ESR_EL2.EC, or the VMX or SVM reason. */
+  readonly code: number;
+  /** Which control makes it exit, in words: "HCR_EL2.TWI = 1". */
+  readonly condition: string;
+  /** "kernel half", "VMM half", or what decides. */
+  readonly finishedBy: string;
+  /** What pc shows at `exit:N`: the instruction itself, or the one behind it. */
+  readonly pc: "at" | "behind";
+}
+
+/** A closed, named, versioned table. A row's index is `ExitWord.reason`; rows are only ever added at the end, with a new version. */
+export interface ExitModel {
+  readonly name: string;
+  readonly version: number;
+  readonly reasons: readonly ExitReason[];
+}
+
+/** A register by name, as gdb and the manuals write it in lower case: x0, sp, pc, pstate, sctlr_el1. */
+export interface RegisterName {
+  readonly name: string;
+  readonly bits: 32 | 64 | 128;
+  /** "general" is what `show` prints first; "system" only with `--regs`. */
+  readonly group: "general" | "vector" | "system";
+}
+
+/** Why `run` came back. */
+export type RunStop =
+  /** `limit` units have been reached. */
+  | "limit"
+  /** `exit` holds an exit that nobody has finished. */
+  | "exit"
+  /** Every vCPU waits; `idleDeadlineNs` says when the next timer fires, if one does. */
+  | "idle"
+  /** The guest can never run another instruction of its own; `stuckReason` says why. */
+  | "stuck";
+
+export interface KernelHalfOptions {
+  readonly cpuModel: string;
+  readonly vcpuCount: number;
+  readonly memoryBase: number;
+  readonly memoryBytes: number;
+  readonly exitModel: ExitModel;
+  readonly entropy: Entropy;
+  /** Caches never show: sizes and tiers for tests. Entries of one TLB set, a power of two. */
+  readonly tlbEntries?: number;
+  readonly tier?: "interpreter" | "blocks";
+}
+
+/** One unit of icount is this much guest time. */
+export const GUEST_NANOSECONDS_PER_UNIT = 2;
+
+/**
+ * vCPUs, interrupt controller, timers, hypercall services. Deterministic: its future is a
+ * function of its state, the control state, and the calls below.
+ */
+export interface KernelHalf {
+  readonly memory: GuestMemory;
+  /** Units on the VM as a whole. */
+  readonly icount: number;
+  /** icount times the ratio, plus idle time that was skipped. Nanoseconds. */
+  readonly guestTimeNs: number;
+  /** Whether any vCPU has been run. */
+  readonly hasRun: boolean;
+  /** The exit that `run` stopped at, or that a restored snapshot was taken at. */
+  readonly exit: ExitFrame;
+  /** Whether `exit` waits for `finishExit` or `completeExit`. */
+  readonly exitPending: boolean;
+  readonly idleDeadlineNs: number | undefined;
+  readonly stuckReason: string | undefined;
+
+  /** Runs until `icount` is `limit` or something else stops it first. Not while an exit is pending. Where it stops is invisible to the guest. */
+  run(limit: number): RunStop;
+  /** Lets the kernel half finish its own exit. True: it has a result, in `answerLow` and `answerHigh`. */
+  finishExit(): boolean;
+  /** The result of the last `finishExit`. */
+  readonly answerLow: number;
+  readonly answerHigh: number;
+  /** The VMM half's answer: MMIO read data; for a HYPERCALL nothing (registers are set by `writeRegister`). */
+  completeExit(low: number, high: number): void;
+  /** Guest time jumps to `guestTimeNs` (idle only). */
+  skipTo(guestTimeNs: number): void;
+
+  /** A wired interrupt input of the irqchip: on arm64 an SPI number from 0 (INTID minus 32). */
+  setIrqLine(line: number, level: 0 | 1): void;
+
+  /** The configuration fold; called once at creation and after every control event. */
+  configure(state: unknown): void;
+
+  readonly registers: readonly RegisterName[];
+  /** Throws RangeError for an unknown name. */
+  readRegister(vcpu: number, name: string): bigint;
+  writeRegister(vcpu: number, name: string, value: bigint): void;
+  /** Guest-virtual to guest-physical by the current tables of a vCPU, without side effects. */
+  translate(vcpu: number, virtual: bigint): number | undefined;
+  /** Disassembles `count` instructions at a virtual address. */
+  disassemble(vcpu: number, virtual: bigint, count: number): { readonly address: bigint; readonly bytes: Uint8Array; readonly text: string }[];
+  /** The address that a return from the current function would go to, outermost last, for `show --stack`. */
+  backtrace(vcpu: number, depthMax: number): bigint[];
+
+  /** Everything but RAM, canonical: equal futures give equal bytes. */
+  save(): StateSection[];
+  restore(sections: readonly StateSection[]): void;
+  /** Throws away TLBs, decoded and compiled code. Invisible to the guest. */
+  dropCaches(): void;
+  /** Encodings that raised the undefined exception for want of a definition, by name, with counts. */
+  unimplemented(): ReadonlyMap<string, number>;
+}
+
+export interface Architecture {
+  readonly name: "arm64" | "amd64";
+  /** Goes up with every change that a guest could see. */
+  readonly revision: number;
+  readonly cpuModels: readonly string[];
+  readonly exitModels: readonly ExitModel[];
+  readonly control: ControlSlice;
+  createKernelHalf(options: KernelHalfOptions): KernelHalf;
+  /** One line for an exit, for people: "HVC64 0xc6000001" or "MMIO write 0x09000000 4 <- 0x5b". */
+  describeExit(model: ExitModel, frame: ExitFrame): string;
+}

@@ -1,0 +1,54 @@
+/**
+ * The control plane: commands, KVM's rules, events, pure reducers.
+ *
+ * One path for `record` options, the machine file, `ctl` at run time and the VMM half:
+ * `decide` checks a command against the folded state and gives events or a refusal;
+ * `evolve` folds an event into the state. A refused command is no event.
+ */
+import type { EventKind, EventPayload } from "../event/event-kind.js";
+
+/** A command by name with plain arguments: `{name: "smccc-filter", base: 0xc6000000, …}`. */
+export type ControlCommand = { readonly name: string } & EventPayload;
+
+/** What has happened, before it has a number. */
+export interface ControlEvent {
+  readonly kind: string;
+  readonly version: number;
+  /** -1 for the VM. */
+  readonly vcpu: number;
+  readonly payload: EventPayload;
+}
+
+/** KVM's own answer to a command that breaks a rule. */
+export interface Refusal {
+  /** "EBUSY", "EINVAL", "EEXIST", "ENOENT" ... */
+  readonly errno: string;
+  /** The ioctl or attribute that refuses: "KVM_ARM_VM_SMCCC_FILTER". */
+  readonly call: string;
+  /** Why, in lower case, with the values: "a vCPU has run". */
+  readonly reason: string;
+  /** A command to paste, if one would help. */
+  readonly next?: string;
+}
+
+export type Decision = { readonly events: readonly ControlEvent[] } | { readonly refused: Refusal };
+
+/** What rules may ask beside the slice's own state. */
+export interface ControlContext {
+  /** Whether any vCPU has run an instruction. */
+  readonly hasRun: boolean;
+  readonly vcpuCount: number;
+}
+
+/** One slice of configuration with its rules; `State` is plain immutable data. */
+export interface ControlSlice<State = unknown> {
+  readonly kinds: readonly EventKind[];
+  initialState(): State;
+  decide(state: State, command: ControlCommand, context: ControlContext): Decision;
+  /** Pure. `seq` is the event's number, for rules that later name what decided. */
+  evolve(state: State, event: ControlEvent, seq: number): State;
+  /** One line for people: what `log` prints behind the kind. */
+  describe(event: ControlEvent): string;
+  /** Parses the text of an option or of `ctl`: ("smccc-filter", "0xc6000000+0x100=forward"). A string is the error. */
+  parse(word: string, text: string): ControlCommand | string;
+}

@@ -1,0 +1,68 @@
+/** What a board gives the hypervisor: the VMM half of a VM, and the one port through which it acts on the guest. */
+import type { ControlCommand, Refusal } from "./control.js";
+import type { ExitFrame } from "../event/exit-frame.js";
+import type { StateSection } from "./state-section.js";
+
+/** How a run ends. */
+export interface GuestStop {
+  /** "powered off", "reset", "crashed", "suspended". */
+  readonly what: string;
+  /** By what: "PSCI SYSTEM_OFF". */
+  readonly by: string;
+  /** The guest's own status where it gives one. */
+  readonly status?: number;
+}
+
+/**
+ * The only way for the VMM half to act on the guest, and each call is an event. Valid inside
+ * `handleExit`, `reachDeadline` and `takeInput`.
+ */
+export interface VmmPort {
+  /** Finishes the exit with data for the guest (MMIO read). Low and high word. */
+  complete(low: number, high: number): void;
+  readMemory(physical: number, bytes: number): Uint8Array;
+  writeMemory(physical: number, bytes: Uint8Array): void;
+  readRegister(vcpu: number, name: string): bigint;
+  setRegister(vcpu: number, name: string, value: bigint): void;
+  setIrqLine(line: number, level: 0 | 1): void;
+  /** Bytes that leave the machine. Port 0 is the console. */
+  output(port: number, bytes: Uint8Array): void;
+  /** Through the one command path; a refusal is KVM's errno and changes nothing. */
+  control(command: ControlCommand): Refusal | undefined;
+  stop(reason: GuestStop): void;
+  readonly guestTimeNs: number;
+}
+
+/** Bytes from outside for a port: port 0 is the console. */
+export interface OutsideInput {
+  readonly port: number;
+  readonly bytes: Uint8Array;
+}
+
+/** Where devices find the bytes of a drive. Only the CLI opens files; reads must give the same bytes for ever. */
+export interface BlockBackend {
+  readonly id: string;
+  readonly bytes: number;
+  readonly readOnly: boolean;
+  read(offset: number, bytes: number): Uint8Array;
+  /** SHA-256 of the whole image, hex: the base image's fingerprint. */
+  fingerprint(): string;
+}
+
+export interface VmmHalf {
+  /** Writes boot images, tables and first registers. Once, before anything runs. */
+  boot(port: VmmPort): void;
+  /** Answers an exit whose `finishedBy` is the VMM half; synchronous, or a promise while the whole VM stands still. */
+  handleExit(exit: ExitFrame, port: VmmPort): void | Promise<void>;
+  /** Guest time at which the VMM half wants to act, if any. */
+  readonly deadlineNs: number | undefined;
+  reachDeadline(port: VmmPort): void;
+  /** False: no device takes it now (a full FIFO); it is offered again later. */
+  takeInput(input: OutsideInput, port: VmmPort): boolean;
+  /** What a guest could have seen of a port so far, for an input's anchor: count of reads that found no byte. */
+  readCount(port: number): number;
+  /** Name of the device at a guest-physical address, for `log`. */
+  deviceAt(physical: number): string | undefined;
+  save(): StateSection[];
+  restore(sections: readonly StateSection[]): void;
+}

@@ -1,0 +1,86 @@
+/** What an architecture gives the engine: its state, its instructions, and the routines the engine calls. */
+import type { Instruction } from "./stage/instruction.js";
+import type { Routine, Stage, Value } from "./stage/stage.js";
+import type { StateField, StateLayout } from "./stage/state-layout.js";
+
+/** Kinds of access that `translate` is asked about. */
+export const AccessKind = { read: 0, write: 1, execute: 2 } as const;
+
+/** Bits of `EngineFields.translatedRights`: what a TLB entry made from this walk may be used for. */
+export const Rights = { read: 1, write: 2, execute: 4 } as const;
+
+/**
+ * Engine state that definitions and routines may name. Offsets are below the vCPU state, in the engine's page.
+ *
+ * `fault*` are written before `memoryFault` and `fetchFault` run. `translated*` are what `translate` answers.
+ */
+export interface EngineFields {
+  /** Guest virtual address of the access that failed (first byte that failed). */
+  readonly faultAddress: StateField<64>;
+  /** What `translate` returned: an architecture's own fault code, never 0. */
+  readonly faultCode: StateField<32>;
+  /** An `AccessKind`. */
+  readonly faultKind: StateField<32>;
+  /** Guest-physical address of the translated byte. */
+  readonly translatedPhysical: StateField<64>;
+  /** `Rights` for the whole page at the privilege asked for. */
+  readonly translatedRights: StateField<32>;
+  /** TLB sets in use, for user mode and for the current privilege; cache fields that `setPrivilege` and `translationChanged` keep. */
+  readonly tlbUser: StateField<32>;
+  readonly tlbKernel: StateField<32>;
+  readonly tlbCurrent: StateField<32>;
+  /** Operands, result and exceptions of a call to the software floats: bit patterns; see `float/`. */
+  readonly floatA: StateField<64>;
+  readonly floatB: StateField<64>;
+  readonly floatC: StateField<64>;
+  readonly floatResult: StateField<64>;
+  readonly floatControl: StateField<32>;
+  readonly floatFlags: StateField<32>;
+}
+
+export interface CpuDefinition {
+  readonly name: string;
+  /** State of one vCPU, allocated from `VCPU_STATE_START` on. */
+  readonly layout: StateLayout;
+  readonly pc: StateField<64>;
+  /** Bytes between two places where an instruction may start. */
+  readonly granule: 1 | 4;
+  /** In order of precedence. */
+  readonly instructions: readonly Instruction[];
+  /** Key of the decode cache: all that decoding depends on beside the bytes. An architecture keeps it up to date. */
+  readonly contextWord: StateField<32>;
+  /** 0 user, 1 privileged: which TLB set and which rights hold. Written only by `setPrivilege`. */
+  readonly privilege: StateField<32>;
+  /** The registers that a page walk depends on, beside memory and privilege. A write to one must be followed by `translationChanged`. */
+  readonly translationFields: readonly StateField<32 | 64>[];
+  /**
+   * Walks the page tables without a TLB: (virtual address, `AccessKind`, privilege) gives 0 and writes
+   * `translatedPhysical`, `translatedRights`; or gives a fault code of the architecture.
+   * Page-table reads go through `stage.readPageTableEntry`. Never raises.
+   */
+  readonly translate: Routine & { readonly result: 32 };
+  /** Raise the exception for `faultAddress`, `faultCode`, `faultKind`. State's pc is the instruction's. */
+  readonly memoryFault: Routine & { readonly result: undefined };
+  readonly fetchFault: Routine & { readonly result: undefined };
+  /** Raise for a pc that is no multiple of the granule. */
+  readonly misalignedPc: Routine & { readonly result: undefined };
+  /** (address, `AccessKind`): raise for an access that breaks `AccessOptions.alignment`. */
+  readonly alignmentFault: Routine & { readonly result: undefined };
+  /** Raise for an encoding that no definition has (in the current context). (encoding) */
+  readonly undefinedInstruction: Routine & { readonly result: undefined };
+  /** Truth: an interrupt would be taken before the next instruction. */
+  readonly interruptPending: (stage: Stage) => Value<32>;
+  /** Takes it: like the routine of a `raise`, with pc the address to return to. */
+  readonly takeInterrupt: Routine & { readonly result: undefined };
+  /** For a value of a page-table entry: may a walk have used it? (A not-present entry is never cached.) */
+  readonly entryMayBeLive: (stage: Stage, entry: Value<64>) => Value<32>;
+}
+
+/** Operations that the engine gives architectures for use in definitions and routines. */
+export interface EngineOperations {
+  readonly fields: EngineFields;
+  /** Writes the privilege field and picks the TLB set of it. */
+  setPrivilege(stage: Stage, privilege: Value<32>): void;
+  /** After a write to one of `translationFields`: picks the TLB sets of the new regime. */
+  translationChanged(stage: Stage): void;
+}

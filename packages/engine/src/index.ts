@@ -1,0 +1,3 @@
+export * from "./stage/instruction.js";
+export * from "./stage/stage.js";
+export * from "./stage/state-layout.js";
