@@ -45,8 +45,8 @@ export interface CpuDefinition {
   readonly pc: StateField<64>;
   /** Bytes between two places where an instruction may start. */
   readonly granule: 1 | 4;
-  /** In order of precedence. */
-  readonly instructions: readonly Instruction[];
+  /** All contexts that have decodings of their own give the definitions that hold there, in order of precedence. Equal arrays share decoders. */
+  instructionsFor(context: number): readonly Instruction[];
   /** Key of the decode cache: all that decoding depends on beside the bytes. An architecture keeps it up to date. */
   readonly contextWord: StateField<32>;
   /** 0 user, 1 privileged: which TLB set and which rights hold. Written only by `setPrivilege`. */
@@ -72,8 +72,12 @@ export interface CpuDefinition {
   readonly interruptPending: (stage: Stage) => Value<32>;
   /** Takes it: like the routine of a `raise`, with pc the address to return to. */
   readonly takeInterrupt: Routine & { readonly result: undefined };
-  /** For a value of a page-table entry: may a walk have used it? (A not-present entry is never cached.) */
-  readonly entryMayBeLive: (stage: Stage, entry: Value<64>) => Value<32>;
+  /** (entry): may a walk have used this page-table entry? (A not-present entry is never cached.) */
+  readonly entryMayBeLive: Routine & { readonly result: 32 };
+  /** The context whose definitions a profile of hot variants names. Default 0. */
+  readonly profileContext?: number;
+  /** A device or debugger has written RAM: exclusive monitors and the like are cleared. */
+  externallyWritten?(state: { writeField(field: StateField, value: bigint): void }): void;
 }
 
 /** Operations that the engine gives architectures for use in definitions and routines. */

@@ -1,5 +1,16 @@
 export * from "./cpu-definition.js";
-export * from "./memory-map.js";
+export * from "./engine-fields.js";
+export * from "./engine.js";
+export * from "./float/environment.js";
+export * from "./float/soft-float.js";
 export * from "./stage/instruction.js";
 export * from "./stage/stage.js";
 export * from "./stage/state-layout.js";
+export { Decoder } from "./decode/decoder.js";
+export { EngineExit, FIRST_ARCHITECTURE_EXIT } from "./interpreter/status.js";
+export { EngineFault } from "./mmu/slow-path.js";
+export { FloatRelation } from "./float/comparison.js";
+export { GUEST_RAM_BYTES_MAX, VCPU_STATE_END, VCPU_STATE_START } from "./memory-map.js";
+export { compilePattern, extractFields } from "./decode/pattern.js";
+export { everyForm } from "./decode/variant-table.js";
+export { programOf, programOfRoutine, StageRuleError } from "./stage/program-builder.js";

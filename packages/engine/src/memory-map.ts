@@ -1,4 +1,6 @@
 /** Where things lie in the one linear memory of a VM. Offsets in bytes. */
+import { recordGeometry } from "./decode/record.js";
+import { FILL_LOG_ENTRIES, TLB_ENTRY_BYTES, TLB_SET_COUNT, type TlbGeometry } from "./mmu/tlb-layout.js";
 
 /** The engine's own fields: exits, faults, fragments. */
 export const ENGINE_STATE_START = 0x100;
@@ -6,3 +8,48 @@ export const ENGINE_STATE_END = 0x1000;
 /** State of the vCPU that runs; the others' is kept aside and swapped in. */
 export const VCPU_STATE_START = 0x1000;
 export const VCPU_STATE_END = 0x4000;
+
+/** Guest RAM is at most this: addresses in the linear memory have 32 bits. */
+export const GUEST_RAM_BYTES_MAX: number = 3 * 2 ** 30;
+/** Decoded pages; when all are taken, all are dropped. */
+export const DECODED_PAGE_COUNT = 2048;
+
+const WASM_PAGE_BYTES = 65536;
+
+export interface MemoryMap extends TlbGeometry {
+  readonly decodedStart: number;
+  /** Size of the linear memory in WebAssembly pages. */
+  readonly wasmPages: number;
+}
+
+/** Lays out the memory of a VM. Throws RangeError for sizes that do not fit. */
+export function memoryMap(ramBase: number, ramBytes: number, tlbEntries: number, granule: 1 | 4): MemoryMap {
+  if (ramBytes <= 0 || ramBytes % 4096 !== 0 || ramBytes > GUEST_RAM_BYTES_MAX) throw new RangeError(`guest RAM of ${ramBytes} bytes: must be whole pages, at most ${GUEST_RAM_BYTES_MAX}`);
+  if (tlbEntries < 1 || (tlbEntries & (tlbEntries - 1)) !== 0) throw new RangeError(`a TLB of ${tlbEntries} entries: must be a power of two`);
+  const arrayBytes = tlbEntries * TLB_ENTRY_BYTES;
+  const setBytes = 3 * arrayBytes;
+  const fillLogStart = VCPU_STATE_END;
+  const setsStart = fillLogStart + FILL_LOG_ENTRIES * 4;
+  const pageStateStart = setsStart + TLB_SET_COUNT * setBytes;
+  // Page states are read as words, so three bytes follow the last one.
+  const decodedStart = align(pageStateStart + ramBytes / 4096 + 3, 4096);
+  const ramStart = align(decodedStart + DECODED_PAGE_COUNT * recordGeometry(granule).pageBytes, WASM_PAGE_BYTES);
+  return {
+    entries: tlbEntries,
+    setsStart,
+    setBytes,
+    writeOffset: arrayBytes,
+    fetchOffset: 2 * arrayBytes,
+    fillLogStart,
+    pageStateStart,
+    ramStart,
+    ramBase,
+    ramBytes,
+    decodedStart,
+    wasmPages: Math.ceil((ramStart + ramBytes) / WASM_PAGE_BYTES),
+  };
+}
+
+function align(offset: number, to: number): number {
+  return Math.ceil(offset / to) * to;
+}

@@ -1,0 +1,78 @@
+/** Variants: one per definition and form, numbered as they are met. */
+import { programOf } from "../stage/program-builder.js";
+import type { Instruction } from "../stage/instruction.js";
+import type { Program } from "../stage/program.js";
+import { compilePattern } from "./pattern.js";
+import { type Decoded, packForm } from "./decoder.js";
+import { FIRST_VARIANT, type OperandPlace, placeOperands } from "./record.js";
+
+export interface Variant {
+  readonly id: number;
+  readonly instruction: Instruction;
+  readonly form: Readonly<Record<string, number>>;
+  readonly program: Program;
+  readonly places: ReadonlyMap<string, OperandPlace>;
+}
+
+export class VariantTable {
+  readonly #granule: 1 | 4;
+  readonly #byForm = new Map<Instruction, Map<number, Variant>>();
+  readonly variants: Variant[] = [];
+
+  constructor(granule: 1 | 4) {
+    this.#granule = granule;
+  }
+
+  /** The variant of a decoded instruction. */
+  of(decoded: Pick<Decoded, "instruction" | "fields" | "form">): Variant {
+    return this.#get(decoded.instruction, decoded.form, () => formOf(decoded.instruction, decoded.fields));
+  }
+
+  /** The variant with these form fields. */
+  ofForm(instruction: Instruction, form: Readonly<Record<string, number>>): Variant {
+    return this.#get(instruction, packForm(instruction, compilePattern(instruction.pattern), form), () => formOf(instruction, form));
+  }
+
+  #get(instruction: Instruction, packed: number, makeForm: () => Record<string, number>): Variant {
+    const forms = this.#byForm.get(instruction) ?? new Map<number, Variant>();
+    this.#byForm.set(instruction, forms);
+    const known = forms.get(packed);
+    if (known !== undefined) return known;
+    const form = makeForm();
+    const made: Variant = {
+      id: FIRST_VARIANT + this.variants.length,
+      instruction,
+      form,
+      program: programOf(instruction, form),
+      places: placeOperands(instruction, this.#granule),
+    };
+    forms.set(packed, made);
+    this.variants.push(made);
+    return made;
+  }
+}
+
+function formOf(instruction: Instruction, fields: Readonly<Record<string, number>>): Record<string, number> {
+  const form: Record<string, number> = {};
+  for (const name of instruction.formFields) form[name] = fields[name] ?? 0;
+  return form;
+}
+
+/** All variants of a list of definitions that `where` allows; for tests and tables. Skips definitions with more forms than `formsMax`. */
+export function* everyForm(instructions: readonly Instruction[], formsMax = 4096): Generator<{ readonly instruction: Instruction; readonly form: Record<string, number> }> {
+  for (const instruction of instructions) {
+    const pattern = compilePattern(instruction.pattern);
+    const counts = instruction.formFields.map((name) => (pattern.fields.find((field) => field.name === name)?.mask ?? 0) + 1);
+    const total = counts.reduce((product, count) => product * count, 1);
+    if (total > formsMax) continue;
+    for (let number = 0; number < total; number++) {
+      let rest = number;
+      const form: Record<string, number> = {};
+      instruction.formFields.forEach((name, index) => {
+        form[name] = rest % (counts[index] ?? 1);
+        rest = Math.floor(rest / (counts[index] ?? 1));
+      });
+      yield { instruction, form };
+    }
+  }
+}

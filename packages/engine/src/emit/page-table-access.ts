@@ -1,0 +1,16 @@
+/** Pieces of generated code that look at the state of a page of RAM. */
+import type { TlbGeometry } from "../mmu/tlb-layout.js";
+import type { HostFunction } from "../stage/stage.js";
+import type { FunctionBuilder } from "../wasm/function-builder.js";
+
+/** (page index): loads an absent page, marks it as page table and revokes its fast write entries. */
+export const preparePageTablePage: HostFunction = { name: "preparePageTablePage", parameterCount: 1 };
+
+/** Pushes the state byte of the page that the i64 local `offset` (from the start of RAM) lies in. */
+export function loadPageState(code: FunctionBuilder, geometry: TlbGeometry, offset: number): void {
+  code.get(offset);
+  code.op("i32.wrap_i64");
+  code.i32(12);
+  code.op("i32.shr_u");
+  code.memory("i32.load8_u", geometry.pageStateStart);
+}

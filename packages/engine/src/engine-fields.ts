@@ -1,0 +1,81 @@
+/** The engine's own fields in the linear memory, and what it offers to the definitions of an architecture. */
+import type { EngineFields, EngineOperations } from "./cpu-definition.js";
+import { ENGINE_STATE_END, ENGINE_STATE_START } from "./memory-map.js";
+import type { HostFunction, Stage, Value } from "./stage/stage.js";
+import { type StateField, StateLayout } from "./stage/state-layout.js";
+
+/** Operands that an exit can carry to the host. */
+export const EXIT_OPERAND_COUNT = 8;
+/** Device reads of one instruction that can be complete while it starts again: 64 bytes, one by one. */
+export const FRAGMENT_COUNT_MAX = 64;
+/** Bytes that accesses of one instruction can bounce: two of 512 bytes (FXSAVE is the largest). */
+export const BOUNCE_BYTES = 1024;
+
+const layout = new StateLayout(ENGINE_STATE_START, ENGINE_STATE_END);
+
+export const engineFields: EngineFields = {
+  faultAddress: layout.cacheField("faultAddress", 64),
+  faultCode: layout.cacheField("faultCode", 32),
+  faultKind: layout.cacheField("faultKind", 32),
+  translatedPhysical: layout.cacheField("translatedPhysical", 64),
+  translatedRights: layout.cacheField("translatedRights", 32),
+  tlbUser: layout.cacheField("tlbUser", 32),
+  tlbKernel: layout.cacheField("tlbKernel", 32),
+  tlbCurrent: layout.cacheField("tlbCurrent", 32),
+  floatA: layout.cacheField("floatA", 64),
+  floatB: layout.cacheField("floatB", 64),
+  floatC: layout.cacheField("floatC", 64),
+  floatResult: layout.cacheField("floatResult", 64),
+  floatControl: layout.cacheField("floatControl", 32),
+  floatFlags: layout.cacheField("floatFlags", 32),
+};
+
+/**
+ * Fields that only the engine uses. Those from `nextPc` on shape the future while a device
+ * access is in flight; they are saved by `Engine.saveInFlight`.
+ */
+export const engineState = {
+  exitOperands: layout.array("exitOperand", 64, EXIT_OPERAND_COUNT),
+  exitCode: layout.cacheField("exitCode", 32),
+  /** Budget that `run` did not use. */
+  unitsLeft: layout.cacheField("unitsLeft", 32),
+  /** Address of the page that runs, and of its decoded records, for handlers that stand outside the main function. */
+  codePage: layout.cacheField("codePage", 64),
+  decodedBase: layout.cacheField("decodedBase", 32),
+  /** Logged TLB entries; above the log's size the log is incomplete. */
+  fillCount: layout.cacheField("fillCount", 32),
+  /** Parameters of a slow access. */
+  accessAddress: layout.cacheField("accessAddress", 64),
+  /** Where the instruction goes on when its last device write is out. */
+  nextPc: layout.field("nextPc", 64),
+  mmioAddress: layout.field("mmioAddress", 64),
+  mmioData: layout.field("mmioData", 64),
+  mmioBytes: layout.field("mmioBytes", 32),
+  /** Device reads of the current instruction that are complete, and their data. */
+  fragmentCount: layout.field("fragmentCount", 32),
+  fragments: layout.array("fragment", 64, FRAGMENT_COUNT_MAX),
+  bounce: layout.array("bounce", 64, BOUNCE_BYTES / 8),
+} as const;
+
+/** An address from an access at or above this is guest RAM; below, it is the bounce buffer. */
+export const BOUNCE_START: number = engineState.bounce.offset;
+
+/** Picks TLB sets for the translation registers; gives nothing. Implemented by `Engine`. */
+export const selectTlbSets: HostFunction = { name: "selectTlbSets", parameterCount: 0 };
+
+/** See `EngineFields.float*`; the operation's code is the parameter. */
+export const softFloat: HostFunction = { name: "softFloat", parameterCount: 1 };
+
+/** The engine's operations for an architecture that keeps its privilege (0 user, 1 privileged) in `privilege`. */
+export function operationsFor(privilege: StateField<32>): EngineOperations {
+  return {
+    fields: engineFields,
+    setPrivilege(stage: Stage, value: Value<32>) {
+      stage.write(privilege, value);
+      stage.write(engineFields.tlbCurrent, stage.select(value, stage.read(engineFields.tlbKernel), stage.read(engineFields.tlbUser)));
+    },
+    translationChanged(stage: Stage) {
+      stage.callHost(selectTlbSets);
+    },
+  };
+}

@@ -1,0 +1,403 @@
+/** One VM's vCPUs: linear memory, TLBs, decoded code, and `run`. */
+import { BlockTier } from "./blocks/block-tier.js";
+import { AccessKind, type CpuDefinition } from "./cpu-definition.js";
+import { DecodeCache } from "./decode/decode-cache.js";
+import { type RecordGeometry, recordGeometry } from "./decode/record.js";
+import { type Variant, VariantTable } from "./decode/variant-table.js";
+import { preparePageTablePage } from "./emit/page-table-access.js";
+import { Linker } from "./emit/linker.js";
+import { BOUNCE_START, engineFields, engineState, selectTlbSets, softFloat } from "./engine-fields.js";
+import { decodeRecord, type EngineRoutines, engineRoutines, fetchPage, finishWrites } from "./interpreter/engine-routines.js";
+import { compileMainLoop } from "./interpreter/main-loop.js";
+import { compileHandlers, type HandlerContext } from "./interpreter/out-of-line.js";
+import { EngineExit } from "./interpreter/status.js";
+import { GuestRam } from "./memory/guest-ram.js";
+import { hashPageRoutine } from "./memory/page-hash.js";
+import { type MemoryMap, memoryMap } from "./memory-map.js";
+import { EngineFault, specialAccess } from "./mmu/slow-path.js";
+import { SpecialAccesses } from "./mmu/special-access.js";
+import { Tlb } from "./mmu/tlb.js";
+import { TLB_ENTRIES_DEFAULT } from "./mmu/tlb-layout.js";
+import type { Instruction } from "./stage/instruction.js";
+import type { HostFunction, Routine, StateField } from "./stage/stage.js";
+import { UNDEFINED_MNEMONIC, undefinedInstructionOf } from "./decode/undefined-instruction.js";
+
+export interface EngineOptions {
+  /** Guest-physical address and size of RAM in bytes; whole pages. */
+  readonly ramBase: number;
+  readonly ramBytes: number;
+  readonly vcpuCount: number;
+  /** Entries of one TLB set, a power of two. Never shows. */
+  readonly tlbEntries?: number;
+  /** "blocks" compiles each basic block; never shows. */
+  readonly tier?: "interpreter" | "blocks";
+  /** Host functions of the architecture, by name. */
+  readonly hosts?: ReadonlyMap<string, (...parameters: number[]) => number>;
+  /** Variants that stand inline in the interpreter, by mnemonic and form; see `profile`. */
+  readonly profile?: readonly ProfileEntry[];
+}
+
+export interface ProfileEntry {
+  readonly mnemonic: string;
+  readonly form: Readonly<Record<string, number>>;
+}
+
+export class Engine {
+  readonly memory: GuestRam;
+  readonly map: MemoryMap;
+  readonly #cpu: CpuDefinition;
+  readonly #buffer: ArrayBuffer;
+  readonly #view: DataView;
+  readonly #bytes: Uint8Array;
+  readonly #records: RecordGeometry;
+  readonly #tlb: Tlb;
+  readonly #special: SpecialAccesses;
+  readonly #variants: VariantTable;
+  readonly #decoded: DecodeCache;
+  readonly #table: WebAssembly.Table;
+  readonly #linker: Linker;
+  readonly #routines: EngineRoutines;
+  readonly #handlers: HandlerContext;
+  readonly #mainLoop: (budget: number) => number;
+  readonly #blocks: BlockTier | undefined;
+  readonly #vcpus: Uint8Array[];
+  readonly #translate: (virtual: bigint, kind: number, privilege: number) => number;
+  #current = 0;
+  /** Budget that the last `run` did not use. */
+  unitsLeft = 0;
+
+  constructor(cpu: CpuDefinition, options: EngineOptions) {
+    this.#cpu = cpu;
+    this.map = memoryMap(options.ramBase, options.ramBytes, options.tlbEntries ?? TLB_ENTRIES_DEFAULT, cpu.granule);
+    const memory = new WebAssembly.Memory({ initial: this.map.wasmPages, maximum: this.map.wasmPages });
+    this.#buffer = memory.buffer;
+    this.#view = new DataView(this.#buffer);
+    this.#bytes = new Uint8Array(this.#buffer);
+    this.#records = recordGeometry(cpu.granule);
+    this.#table = new WebAssembly.Table({ element: "anyfunc", initial: 4096 });
+    this.#variants = new VariantTable(cpu.granule);
+    this.#tlb = new Tlb(this.#buffer, cpu, this.map);
+    this.memory = new GuestRam(this.#buffer, this.map, this.#ramListener());
+    this.#routines = engineRoutines(cpu, this.map);
+    this.#linker = new Linker({ memory, memoryPages: this.map.wasmPages, table: this.#table, geometry: this.map, hosts: this.#hostFunctions(options) });
+    this.#handlers = { cpu, geometry: this.map, records: this.#records, routines: this.#routines, linker: this.#linker };
+    this.#translate = this.#linker.routine(cpu.translate) as never;
+    this.#special = new SpecialAccesses({ buffer: this.#buffer, cpu, geometry: this.map, ram: this.memory, translate: this.#translate, bouncesCode: options.tier === "blocks" });
+    this.#decoded = new DecodeCache(
+      { buffer: this.#buffer, cpu, records: this.#records, start: this.map.decodedStart, ramStart: this.map.ramStart, variants: this.#variants, needHandler: (variant) => this.#needHandler(variant) },
+      undefinedInstructionOf(cpu),
+    );
+    this.#mainLoop = compileMainLoop(this.#handlers, this.#profiledVariants(options.profile ?? []));
+    this.#blocks = options.tier === "blocks" ? new BlockTier({ ...this.#handlers, buffer: this.#buffer, decoded: this.#decoded, ramStart: this.map.ramStart }) : undefined;
+    this.#vcpus = Array.from({ length: options.vcpuCount }, () => new Uint8Array(cpu.layout.end - cpu.layout.start));
+    this.#tlb.select();
+  }
+
+  /**
+   * Runs at most `budget` units and gives an exit code: an `EngineExit`, or an architecture's own.
+   * `unitsLeft` tells how many were left. Not while a device access is pending.
+   */
+  run(budget: number): number {
+    let left = budget;
+    while (left > 0) {
+      const restarting = this.#view.getUint32(engineState.fragmentCount.offset, true) > 0;
+      const slice = restarting ? 1 : left;
+      const code = this.#blocks === undefined || restarting ? this.#mainLoop(slice) : this.#blocks.run(slice, this.#mainLoop);
+      left -= slice - this.#view.getUint32(engineState.unitsLeft.offset, true);
+      if (restarting && code !== EngineExit.mmioRead) this.#special.forgetFragments();
+      if (code === EngineExit.budget) continue;
+      if (code === EngineExit.mmioWrite && !this.#special.deviceWritePending) {
+        this.#retireLeaving();
+        left -= 1;
+        if (!this.#takeWatchHit()) continue;
+        this.unitsLeft = left;
+        return EngineExit.watch;
+      }
+      this.unitsLeft = left;
+      return code;
+    }
+    this.unitsLeft = 0;
+    return EngineExit.budget;
+  }
+
+  // Exits
+
+  exitOperand(index: number): bigint {
+    return this.#view.getBigUint64(engineState.exitOperands.offset + 8 * index, true);
+  }
+
+  /** 32-bit words of the exit operands: operand n is words 2n and 2n+1. */
+  exitWord(index: number): number {
+    return this.#view.getUint32(engineState.exitOperands.offset + 4 * index, true);
+  }
+
+  get mmioAddress(): number {
+    return Number(this.#view.getBigUint64(engineState.mmioAddress.offset, true));
+  }
+
+  get mmioBytes(): number {
+    return this.#view.getUint32(engineState.mmioBytes.offset, true);
+  }
+
+  get mmioDataLow(): number {
+    return this.#view.getUint32(engineState.mmioData.offset, true);
+  }
+
+  get mmioDataHigh(): number {
+    return this.#view.getUint32(engineState.mmioData.offset + 4, true);
+  }
+
+  /** Supplies the data of a device read; the instruction starts again at the next `run`. */
+  completeMmioRead(low: number, high: number): void {
+    this.#special.completeDeviceRead(low, high);
+  }
+
+  /** The device write is done. True: the instruction has retired (count one unit); false: its next device write is now the exit. */
+  completeMmioWrite(): boolean {
+    const pc = this.readField(engineState.nextPc);
+    if (!this.#special.completeDeviceWrite()) return false;
+    this.writeField(this.#cpu.pc, pc);
+    return true;
+  }
+
+  /** Whether an instruction waits to start again with completed device reads. */
+  get restartPending(): boolean {
+    return this.#view.getUint32(engineState.fragmentCount.offset, true) > 0;
+  }
+
+  // State
+
+  readField(field: StateField): bigint {
+    if (field.width === 32) return BigInt(this.#view.getUint32(field.offset, true));
+    const low = this.#view.getBigUint64(field.offset, true);
+    return field.width === 64 ? low : low | (this.#view.getBigUint64(field.offset + 8, true) << 64n);
+  }
+
+  writeField(field: StateField, value: bigint): void {
+    if (field.width === 32) this.#view.setUint32(field.offset, Number(BigInt.asUintN(32, value)), true);
+    else this.#view.setBigUint64(field.offset, BigInt.asUintN(64, value), true);
+    if (field.width === 128) this.#view.setBigUint64(field.offset + 8, BigInt.asUintN(64, value >> 64n), true);
+  }
+
+  readWord(offset: number): number {
+    return this.#view.getUint32(offset, true);
+  }
+
+  writeWord(offset: number, value: number): void {
+    this.#view.setUint32(offset, value, true);
+  }
+
+  /** The state bytes of the vCPU that runs; a live view of `layout.start` to `layout.end`. */
+  get vcpuState(): Uint8Array {
+    return this.#bytes.subarray(this.#cpu.layout.start, this.#cpu.layout.end);
+  }
+
+  get currentVcpu(): number {
+    return this.#current;
+  }
+
+  /** Swaps in the state of a vCPU. */
+  selectVcpu(index: number): void {
+    if (index === this.#current) return;
+    const next = this.#vcpus[index];
+    if (next === undefined) throw new RangeError(`vCPU ${index} of ${this.#vcpus.length}`);
+    this.#vcpus[this.#current]?.set(this.vcpuState);
+    this.vcpuState.set(next);
+    this.#current = index;
+    this.#tlb.select();
+  }
+
+  /** After state was written from outside (restore, registers): TLB sets follow the registers again. */
+  stateWritten(): void {
+    this.#tlb.select();
+  }
+
+  /** Steps over the instruction at pc without executing it. The caller counts the unit. */
+  retire(bytes: number): void {
+    this.writeField(this.#cpu.pc, BigInt.asUintN(64, this.readField(this.#cpu.pc) + BigInt(bytes)));
+  }
+
+  /** Runs a routine of the architecture on the current vCPU. */
+  callRoutine(routine: Routine, ...parameters: (number | bigint)[]): unknown {
+    return this.#linker.routine(routine)(...parameters);
+  }
+
+  /** Translates without a TLB and without marking anything: 0 and `translatedPhysical`, or a fault code. */
+  translate(virtual: bigint, kind: number, privilege: number): number {
+    return this.#translate(BigInt.asIntN(64, virtual), kind, privilege);
+  }
+
+  get translatedPhysical(): number {
+    return Number(this.#view.getBigUint64(engineFields.translatedPhysical.offset, true));
+  }
+
+  /** The definition and fields of an encoding in a context, for disassembly. Undefined for one that is not defined. */
+  decode(encoding: number, context: number): { readonly instruction: Instruction; readonly fields: Readonly<Record<string, number>> } | undefined {
+    const { variant, fields } = this.#decoded.lookUp(encoding, context);
+    return variant.instruction.mnemonic === UNDEFINED_MNEMONIC ? undefined : { instruction: variant.instruction, fields };
+  }
+
+  /** Encodings without definition that were decoded, with counts of decodings. */
+  get undefinedEncodings(): ReadonlyMap<number, number> {
+    return this.#decoded.undefinedEncodings;
+  }
+
+  /** State of an access in flight, as numbers and bytes; all zero when there is none. */
+  saveInFlight(): { readonly bytes: Uint8Array; readonly pending: readonly number[] } {
+    const { start, end } = IN_FLIGHT;
+    const pending = this.#special.savePending();
+    const bytes = this.#bytes.slice(start, end);
+    // Of the bounce buffer only what is still to be written has a future.
+    const bounce = BOUNCE_START - start;
+    bytes.fill(0, bounce);
+    for (let index = 0; index < pending.length; index += 3) {
+      const at = pending[index + 2] ?? 0;
+      bytes.set(this.#bytes.subarray(at, at + (pending[index + 1] ?? 0)), at - start);
+    }
+    if (pending.length === 0) bytes.fill(0, 0, 8);
+    return { bytes, pending };
+  }
+
+  restoreInFlight(saved: { readonly bytes: Uint8Array; readonly pending: readonly number[] }): void {
+    const { start, end } = IN_FLIGHT;
+    if (saved.bytes.length !== end - start) throw new RangeError(`state in flight has ${saved.bytes.length} bytes, not ${end - start}`);
+    this.#bytes.set(saved.bytes, start);
+    this.#special.restorePending(saved.pending);
+  }
+
+  /** Throws away TLBs, decoded and compiled code. Never shows. */
+  dropCaches(): void {
+    this.#tlb.clearAll();
+    this.memory.forgetPageTables();
+    this.#dropDecoded();
+  }
+
+  /** How often each variant was decoded so far, for a profile of hot variants. */
+  variants(): readonly Variant[] {
+    return this.#variants.variants;
+  }
+
+  #takeWatchHit(): boolean {
+    const hit = this.memory.watchHit;
+    this.memory.watchHit = false;
+    return hit;
+  }
+
+  /** An instruction left only because translations or code changed, or a watch was hit: it retires here. */
+  #retireLeaving(): void {
+    this.writeField(this.#cpu.pc, this.readField(engineState.nextPc));
+    this.#special.takeDerivedChanged();
+    this.#special.clearAfterLeave();
+  }
+
+  #ramListener(): ConstructorParameters<typeof GuestRam>[2] {
+    return {
+      revokeWrites: (pageIndex) => this.#tlb.revokeWrites(pageIndex),
+      revokePage: (pageIndex) => this.#tlb.revokePage(pageIndex),
+      codeWritten: (pageIndex, first, last) => {
+        this.#decoded.invalidate(pageIndex, first, last);
+        if (this.#blocks?.invalidate(pageIndex) === true) this.#special.noteDerivedChanged();
+      },
+      translationsChanged: () => {
+        this.#tlb.dropAll();
+        this.memory.forgetPageTables();
+        this.#special.noteDerivedChanged();
+      },
+      entryMayBeLive: (low, high) => this.#entryMayBeLive(low, high),
+      hashPage: (hostAddress, pageIndex, into) => {
+        this.#linker.routine(hashPageRoutine)(hostAddress, pageIndex);
+        for (let word = 0; word < 4; word++) into[word] = this.exitWord(word);
+      },
+      externallyWritten: () => {
+        this.#special.takeDerivedChanged();
+        this.#cpu.externallyWritten?.(this);
+      },
+    };
+  }
+
+  #entryMayBeLive(low: number, high: number): boolean {
+    const routine = this.#cpu.entryMayBeLive;
+    return this.#linker.routine(routine)((BigInt(high >>> 0) << 32n) | BigInt(low >>> 0)) !== 0;
+  }
+
+  #hostFunctions(options: EngineOptions): Map<string, (...parameters: number[]) => number> {
+    const hosts = new Map<string, (...parameters: number[]) => number>(options.hosts ?? []);
+    const add = (host: HostFunction, implementation: (...parameters: number[]) => number): void => {
+      hosts.set(host.name, implementation);
+    };
+    add(selectTlbSets, () => {
+      this.#tlb.select();
+      return 0;
+    });
+    add(preparePageTablePage, (pageIndex = 0) => {
+      this.memory.markPageTable(pageIndex);
+      return 0;
+    });
+    add(specialAccess, (info = 0) => this.#special.access(info));
+    add(finishWrites, () => this.#special.finish());
+    add(fetchPage, () => this.#fetchPage());
+    add(decodeRecord, (record = 0) => {
+      this.#decoded.decode(record);
+      return 0;
+    });
+    if (!hosts.has(softFloat.name)) {
+      add(softFloat, () => {
+        throw new Error(`${this.#cpu.name} has no software floats`);
+      });
+    }
+    return hosts;
+  }
+
+  /** The decoded page of the pc in state, or 0 after writing the fault. */
+  #fetchPage(): number {
+    const pc = this.readField(this.#cpu.pc);
+    const privilege = this.readWord(this.#cpu.privilege.offset);
+    const code = this.#translate(BigInt.asIntN(64, pc), AccessKind.execute, privilege);
+    if (code !== 0) return this.#fetchFault(pc, code);
+    const offset = this.translatedPhysical - this.map.ramBase;
+    if (!(offset >= 0 && offset < this.map.ramBytes)) return this.#fetchFault(pc, EngineFault.noMemory);
+    const pageIndex = Math.floor(offset / 4096);
+    this.memory.ensureLoaded(pageIndex);
+    const context = this.readWord(this.#cpu.contextWord.offset);
+    let page = this.#decoded.page(pageIndex, context);
+    if (page === undefined) {
+      this.#dropDecoded();
+      page = this.#decoded.page(pageIndex, context);
+    }
+    if (page === undefined) throw new Error("no room for a decoded page");
+    this.memory.markCode(pageIndex);
+    this.#tlb.fillFetch(pc & ~0xfffn, context, page.base);
+    return page.base;
+  }
+
+  #fetchFault(pc: bigint, code: number): number {
+    this.writeField(engineFields.faultAddress, pc);
+    this.writeField(engineFields.faultCode, BigInt(code));
+    this.writeField(engineFields.faultKind, BigInt(AccessKind.execute));
+    return 0;
+  }
+
+  #dropDecoded(): void {
+    for (const pageIndex of this.#decoded.physicalPages()) this.memory.forgetCode(pageIndex);
+    this.#decoded.clear();
+    this.#blocks?.clear();
+    this.#tlb.clearAll();
+  }
+
+  #profiledVariants(profile: readonly ProfileEntry[]): readonly Variant[] {
+    const byMnemonic = new Map(this.#cpu.instructionsFor(this.#cpu.profileContext ?? 0).map((instruction) => [instruction.mnemonic, instruction]));
+    return profile.flatMap(({ mnemonic, form }) => {
+      const instruction = byMnemonic.get(mnemonic);
+      return instruction === undefined ? [] : [this.#variants.ofForm(instruction, form)];
+    });
+  }
+
+  #needHandler(variant: Variant): void {
+    if (variant.id < this.#table.length && this.#table.get(variant.id) !== null) return;
+    if (variant.id >= this.#table.length) this.#table.grow(this.#table.length);
+    const [handler] = compileHandlers(this.#handlers, [variant]);
+    this.#table.set(variant.id, handler);
+  }
+}
+
+const IN_FLIGHT = { start: engineState.nextPc.offset, end: engineState.bounce.offset + (engineState.bounce.count * engineState.bounce.width) / 8 };

@@ -1,0 +1,477 @@
+/**
+ * Tier 0: one function with a `br_table` over decoded records; the variants in its
+ * profile stand inline, all others behind one `call_indirect`.
+ */
+
+import type { Variant } from "../decode/variant-table.js";
+import { emitProgram } from "../emit/emitter.js";
+import type { ModuleScope } from "../emit/linker.js";
+import type { EmitTarget } from "../emit/target.js";
+import { engineFields, engineState } from "../engine-fields.js";
+import { TLB_ENTRY_BYTES, TlbEntry } from "../mmu/tlb-layout.js";
+import type { EndItem } from "../stage/program.js";
+import type { HostFunction, Routine } from "../stage/stage.js";
+import type { FunctionBuilder, Label } from "../wasm/function-builder.js";
+import { ValueType } from "../wasm/opcodes.js";
+import { decodeRecord, ENGINE_HOSTS, fetchPage, finishWrites } from "./engine-routines.js";
+import { type HandlerContext, pushLength, pushRecordOperand } from "./out-of-line.js";
+import { EngineExit, HandlerStatus } from "./status.js";
+
+/** Builds `run(budget) -> exit code`; `inline` must be the first variants of the table, in order. */
+export function compileMainLoop(context: HandlerContext, inline: readonly Variant[]): (budget: number) => number {
+  const { cpu, routines } = context;
+  const exports = context.linker.link({
+    programs: inline.map((variant) => variant.program),
+    routines: [routines.memorySlow, routines.raiseMemoryFault, routines.interruptPending, cpu.takeInterrupt, cpu.misalignedPc, cpu.fetchFault],
+    hosts: [...ENGINE_HOSTS, fetchPage, decodeRecord],
+    usesTable: true,
+    build(scope) {
+      const { code } = scope.module.addFunction({ parameters: [ValueType.i32], results: [ValueType.i32] }, "run");
+      new MainLoop(context, inline, code, scope).emit();
+    },
+  });
+  return exports["run"] as (budget: number) => number;
+}
+
+interface Labels {
+  readonly recheck: Label;
+  readonly lookup: Label;
+  readonly next: Label;
+}
+
+class MainLoop {
+  readonly #context: HandlerContext;
+  readonly #inline: readonly Variant[];
+  readonly #code: FunctionBuilder;
+  readonly #scope: ModuleScope;
+  /** The parameter: units left. */
+  readonly #left = 0;
+  readonly #record: number;
+  readonly #base: number;
+  readonly #codePage: number;
+  readonly #target: number;
+  readonly #status: number;
+
+  constructor(context: HandlerContext, inline: readonly Variant[], code: FunctionBuilder, scope: ModuleScope) {
+    this.#context = context;
+    this.#inline = inline;
+    this.#code = code;
+    this.#scope = scope;
+    this.#record = code.takeLocal("i32");
+    this.#base = code.takeLocal("i32");
+    this.#codePage = code.takeLocal("i64");
+    this.#target = code.takeLocal("i64");
+    this.#status = code.takeLocal("i32");
+  }
+
+  emit(): void {
+    const code = this.#code;
+    const recheck = code.loop();
+    this.#leaveWhenNoneLeft(false);
+    this.#takeInterrupt(recheck);
+    const lookup = code.loop();
+    this.#leaveWhenNoneLeft(false);
+    this.#findRecords(recheck);
+    const next = code.loop();
+    this.#leaveWhenNoneLeft(true);
+    this.#addToLeft(-1);
+    this.#dispatch({ recheck, lookup, next });
+    code.end();
+    code.end();
+    code.end();
+    code.unreachable();
+  }
+
+  #leaveWhenNoneLeft(storesPc: boolean): void {
+    const code = this.#code;
+    code.get(this.#left);
+    code.op("i32.eqz");
+    code.if();
+    if (storesPc) this.#storePc();
+    this.#leave(() => {
+      code.i32(EngineExit.budget);
+    });
+    code.end();
+  }
+
+  /** Not while an instruction waits to start again with completed device reads: it comes first. */
+  #takeInterrupt(recheck: Label): void {
+    const code = this.#code;
+    const { cpu, routines } = this.#context;
+    code.i32(0);
+    code.memory("i32.load", engineState.fragmentCount.offset);
+    code.op("i32.eqz");
+    code.if();
+    code.call(this.#scope.routineIndex(routines.interruptPending));
+    code.if();
+    this.#addToLeft(-1);
+    code.call(this.#scope.routineIndex(cpu.takeInterrupt));
+    code.branch(recheck);
+    code.end();
+    code.end();
+  }
+
+  /** From the pc in state to its record, through the fetch array of the TLB. */
+  #findRecords(recheck: Label): void {
+    const code = this.#code;
+    const { cpu, geometry } = this.#context;
+    const entry = code.takeLocal("i32");
+    code.i32(0);
+    code.memory("i64.load", cpu.pc.offset);
+    code.tee(this.#target);
+    code.i64(-4096n);
+    code.op("i64.and");
+    code.set(this.#codePage);
+    if (cpu.granule === 4) {
+      code.get(this.#target);
+      code.op("i32.wrap_i64");
+      code.i32(3);
+      code.op("i32.and");
+      code.if();
+      this.#addToLeft(-1);
+      code.call(this.#scope.routineIndex(cpu.misalignedPc));
+      code.branch(recheck);
+      code.end();
+    }
+    code.get(this.#target);
+    code.op("i32.wrap_i64");
+    code.i32(12 - Math.log2(TLB_ENTRY_BYTES));
+    code.op("i32.shr_u");
+    code.i32((geometry.entries - 1) * TLB_ENTRY_BYTES);
+    code.op("i32.and");
+    code.i32(0);
+    code.memory("i32.load", engineFields.tlbCurrent.offset);
+    code.op("i32.add");
+    code.tee(entry);
+    code.memory("i64.load", geometry.fetchOffset + TlbEntry.tag);
+    code.get(this.#codePage);
+    code.i32(0);
+    code.memory("i64.load32_u", cpu.contextWord.offset);
+    code.op("i64.or");
+    code.op("i64.eq");
+    code.if();
+    code.get(entry);
+    code.memory("i32.load", geometry.fetchOffset + TlbEntry.addend);
+    code.set(this.#base);
+    code.else();
+    code.call(this.#scope.hostIndex(fetchPage));
+    code.tee(this.#base);
+    code.op("i32.eqz");
+    code.if();
+    this.#addToLeft(-1);
+    code.call(this.#scope.routineIndex(cpu.fetchFault));
+    code.branch(recheck);
+    code.end();
+    code.end();
+    code.i32(0);
+    code.get(this.#codePage);
+    code.memory("i64.store", engineState.codePage.offset);
+    code.i32(0);
+    code.get(this.#base);
+    code.memory("i32.store", engineState.decodedBase.offset);
+    this.#setRecordFromTarget();
+    code.releaseLocal("i32", entry);
+
+  }
+
+  /** record = base + (target's offset in its page << shift). */
+  #setRecordFromTarget(): void {
+    const code = this.#code;
+    code.get(this.#base);
+    code.get(this.#target);
+    code.op("i32.wrap_i64");
+    code.i32(4095);
+    code.op("i32.and");
+    code.i32(this.#context.records.shift);
+    code.op("i32.shl");
+    code.op("i32.add");
+    code.set(this.#record);
+  }
+
+  #dispatch(labels: Labels): void {
+    const code = this.#code;
+    const outOfLine = code.block();
+    const inlineLabels = [...this.#inline].reverse().map(() => code.block()).reverse();
+    const pageEnd = code.block();
+    const decode = code.block();
+    code.get(this.#record);
+    code.memory("i32.load16_u", 0);
+    code.branchTable([decode, pageEnd, ...inlineLabels], outOfLine);
+    code.end();
+    this.#decode(labels);
+    code.end();
+    this.#pageEnd(labels);
+    for (const variant of this.#inline) {
+      code.end();
+      emitProgram(variant.program, code, new InlineTarget(this, variant, labels), this.#context.geometry);
+      // Control has left; this keeps the stack well typed behind ends in both arms of an `if`.
+      code.unreachable();
+    }
+    code.end();
+    this.#callOutOfLine(labels);
+  }
+
+  #decode(labels: Labels): void {
+    const code = this.#code;
+    this.#addToLeft(1);
+    code.get(this.#record);
+    code.call(this.#scope.hostIndex(decodeRecord));
+    code.drop();
+    code.branch(labels.next);
+  }
+
+  #pageEnd(labels: Labels): void {
+    const code = this.#code;
+    this.#addToLeft(1);
+    code.i32(0);
+    code.get(this.#codePage);
+    code.i64(4096n);
+    code.op("i64.add");
+    code.memory("i64.store", this.#context.cpu.pc.offset);
+    code.branch(labels.lookup);
+  }
+
+  #callOutOfLine(labels: Labels): void {
+    const code = this.#code;
+    code.get(this.#record);
+    code.get(this.#record);
+    code.memory("i32.load16_u", 0);
+    code.callIndirect(this.#scope.module.type({ parameters: [ValueType.i32], results: [ValueType.i32] }));
+    code.tee(this.#status);
+    code.op("i32.eqz");
+    code.if();
+    this.stepRecord();
+    code.branch(labels.next);
+    code.end();
+    code.get(this.#status);
+    code.i32(HandlerStatus.jumped);
+    code.op("i32.eq");
+    code.branchIf(labels.lookup);
+    code.get(this.#status);
+    code.i32(HandlerStatus.raised);
+    code.op("i32.le_u");
+    code.branchIf(labels.recheck);
+    code.get(this.#status);
+    code.i32(HandlerStatus.exitBefore);
+    code.op("i32.eq");
+    code.get(this.#left);
+    code.op("i32.add");
+    code.set(this.#left);
+    this.#leave(() => {
+      code.i32(0);
+      code.memory("i32.load", engineState.exitCode.offset);
+    });
+  }
+
+  /** To the next record in memory. */
+  stepRecord(): void {
+    const code = this.#code;
+    const { records, cpu } = this.#context;
+    code.get(this.#record);
+    if (cpu.granule === 4) code.i32(records.recordBytes);
+    else {
+      code.get(this.#record);
+      code.memory("i32.load16_u", 2);
+      code.i32(records.shift);
+      code.op("i32.shl");
+    }
+    code.op("i32.add");
+    code.set(this.#record);
+  }
+
+  pushPc(): void {
+    const code = this.#code;
+    code.get(this.#codePage);
+    code.get(this.#record);
+    code.get(this.#base);
+    code.op("i32.sub");
+    code.i32(this.#context.records.shift);
+    code.op("i32.shr_u");
+    code.op("i64.extend_i32_u");
+    code.op("i64.or");
+  }
+
+  pushNextPc(): void {
+    this.pushPc();
+    pushLength(this.#code, this.#context.cpu.granule, this.#record);
+    this.#code.op("i64.add");
+  }
+
+  storePc(push: () => void): void {
+    this.#code.i32(0);
+    push();
+    this.#code.memory("i64.store", this.#context.cpu.pc.offset);
+  }
+
+  /** Jumps inside the page stay with its records; `target` is on the stack. */
+  jump(labels: Labels): void {
+    const code = this.#code;
+    const { cpu } = this.#context;
+    code.tee(this.#target);
+    code.get(this.#codePage);
+    code.op("i64.xor");
+    code.i64(~BigInt(4096 - cpu.granule));
+    code.op("i64.and");
+    code.op("i64.eqz");
+    code.if();
+    this.#setRecordFromTarget();
+    code.branch(labels.next);
+    code.end();
+    this.storePc(() => {
+      code.get(this.#target);
+    });
+    code.branch(labels.lookup);
+  }
+
+  exitBefore(exitCode: number): void {
+    this.#storePc();
+    this.#addToLeft(1);
+    this.#leave(() => {
+      this.#code.i32(exitCode);
+    });
+  }
+
+  leaveWith(exitCode: number): void {
+    this.#leave(() => {
+      this.#code.i32(exitCode);
+    });
+  }
+
+  get code(): FunctionBuilder {
+    return this.#code;
+  }
+
+  get context(): HandlerContext {
+    return this.#context;
+  }
+
+  get scope(): ModuleScope {
+    return this.#scope;
+  }
+
+  get recordLocal(): number {
+    return this.#record;
+  }
+
+  #storePc(): void {
+    this.storePc(() => {
+      this.pushPc();
+    });
+  }
+
+  #addToLeft(units: number): void {
+    const code = this.#code;
+    code.get(this.#left);
+    code.i32(units);
+    code.op("i32.add");
+    code.set(this.#left);
+  }
+
+  #leave(pushCode: () => void): void {
+    const code = this.#code;
+    code.i32(0);
+    code.get(this.#left);
+    code.memory("i32.store", engineState.unitsLeft.offset);
+    pushCode();
+    code.return();
+  }
+}
+
+class InlineTarget implements EmitTarget {
+  readonly #loop: MainLoop;
+  readonly #variant: Variant;
+  readonly #labels: Labels;
+
+  constructor(loop: MainLoop, variant: Variant, labels: Labels) {
+    this.#loop = loop;
+    this.#variant = variant;
+    this.#labels = labels;
+  }
+
+  operand(name: string): void {
+    pushRecordOperand(this.#loop.code, this.#variant, name, this.#loop.recordLocal);
+  }
+
+  constantOperand(): undefined {
+    return undefined;
+  }
+
+  pc(): void {
+    this.#loop.pushPc();
+  }
+
+  nextPc(): void {
+    this.#loop.pushNextPc();
+  }
+
+  callRoutine(routine: Routine): void {
+    this.#loop.code.call(this.#loop.scope.routineIndex(routine));
+  }
+
+  callHost(host: HostFunction): void {
+    this.#loop.code.call(this.#loop.scope.hostIndex(host));
+  }
+
+  callMemorySlow(): void {
+    this.callRoutine(this.#loop.context.routines.memorySlow);
+  }
+
+  callFinishWrites(): void {
+    this.callHost(finishWrites);
+  }
+
+  end(item: EndItem | { readonly type: "fallThrough" }, pushTarget: () => void): void {
+    const loop = this.#loop;
+    switch (item.type) {
+      case "fallThrough":
+        loop.stepRecord();
+        return loop.code.branch(this.#labels.next);
+      case "jump":
+        if (item.contextChanged) {
+          loop.storePc(pushTarget);
+          return loop.code.branch(this.#labels.recheck);
+        }
+        pushTarget();
+        return loop.jump(this.#labels);
+      case "endBlock":
+        loop.storePc(() => {
+          loop.pushNextPc();
+        });
+        return loop.code.branch(this.#labels.recheck);
+      case "raise":
+        loop.storePc(() => {
+          loop.pushPc();
+        });
+        this.callRoutine(item.routine);
+        return loop.code.branch(this.#labels.recheck);
+      case "exitBefore":
+        return loop.exitBefore(item.code);
+      case "exitAfter":
+        loop.storePc(() => {
+          loop.pushNextPc();
+        });
+        return loop.leaveWith(item.code);
+      default:
+        return item satisfies never;
+    }
+  }
+
+  accessFailed(kind: "fault" | "device"): void {
+    const loop = this.#loop;
+    if (kind === "device") return loop.exitBefore(EngineExit.mmioRead);
+    loop.storePc(() => {
+      loop.pushPc();
+    });
+    this.callRoutine(loop.context.routines.raiseMemoryFault);
+    loop.code.branch(this.#labels.recheck);
+  }
+
+  leaveForDeviceWrite(): void {
+    this.#loop.exitBefore(EngineExit.mmioWrite);
+  }
+
+  return(): void {
+    throw new Error(`${this.#variant.instruction.mnemonic} returns like a routine`);
+  }
+}
+

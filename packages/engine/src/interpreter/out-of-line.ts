@@ -1,0 +1,192 @@
+/** Handlers as functions of their own: `(record) -> HandlerStatus`. */
+import type { CpuDefinition } from "../cpu-definition.js";
+import type { RecordGeometry } from "../decode/record.js";
+import type { Variant } from "../decode/variant-table.js";
+import { emitProgram } from "../emit/emitter.js";
+import type { Linker, ModuleScope } from "../emit/linker.js";
+import type { EmitTarget } from "../emit/target.js";
+import { engineState } from "../engine-fields.js";
+import type { TlbGeometry } from "../mmu/tlb-layout.js";
+import type { EndItem } from "../stage/program.js";
+import type { HostFunction, Routine } from "../stage/stage.js";
+import type { FunctionBuilder } from "../wasm/function-builder.js";
+import { ValueType } from "../wasm/opcodes.js";
+import { ENGINE_HOSTS, type EngineRoutines, finishWrites } from "./engine-routines.js";
+import { EngineExit, HandlerStatus } from "./status.js";
+
+export interface HandlerContext {
+  readonly cpu: CpuDefinition;
+  readonly geometry: TlbGeometry;
+  readonly records: RecordGeometry;
+  readonly routines: EngineRoutines;
+  readonly linker: Linker;
+}
+
+/** Compiles variants in one module and gives their functions in order. */
+export function compileHandlers(context: HandlerContext, variants: readonly Variant[]): readonly unknown[] {
+  const exports = context.linker.link({
+    programs: variants.map((variant) => variant.program),
+    routines: [context.routines.memorySlow, context.routines.raiseMemoryFault],
+    hosts: ENGINE_HOSTS,
+    usesTable: false,
+    build(scope) {
+      for (const variant of variants) {
+        const { code } = scope.module.addFunction({ parameters: [ValueType.i32], results: [ValueType.i32] }, `handler:${variant.id}`);
+        emitProgram(variant.program, code, new OutOfLineTarget(context, variant, code, scope), context.geometry);
+        code.unreachable();
+      }
+    },
+  });
+  return variants.map((variant) => exports[`handler:${variant.id}`]);
+}
+
+const RECORD_PARAMETER = 0;
+
+class OutOfLineTarget implements EmitTarget {
+  readonly #context: HandlerContext;
+  readonly #variant: Variant;
+  readonly #code: FunctionBuilder;
+  readonly #scope: ModuleScope;
+
+  constructor(context: HandlerContext, variant: Variant, code: FunctionBuilder, scope: ModuleScope) {
+    this.#context = context;
+    this.#variant = variant;
+    this.#code = code;
+    this.#scope = scope;
+  }
+
+  operand(name: string): void {
+    pushRecordOperand(this.#code, this.#variant, name, RECORD_PARAMETER);
+  }
+
+  constantOperand(): undefined {
+    return undefined;
+  }
+
+  pc(): void {
+    const code = this.#code;
+    code.i32(0);
+    code.memory("i64.load", engineState.codePage.offset);
+    code.get(RECORD_PARAMETER);
+    code.i32(0);
+    code.memory("i32.load", engineState.decodedBase.offset);
+    code.op("i32.sub");
+    code.i32(this.#context.records.shift);
+    code.op("i32.shr_u");
+    code.op("i64.extend_i32_u");
+    code.op("i64.or");
+  }
+
+  nextPc(): void {
+    this.pc();
+    pushLength(this.#code, this.#context.cpu.granule, RECORD_PARAMETER);
+    this.#code.op("i64.add");
+  }
+
+  callRoutine(routine: Routine): void {
+    this.#code.call(this.#scope.routineIndex(routine));
+  }
+
+  callHost(host: HostFunction): void {
+    this.#code.call(this.#scope.hostIndex(host));
+  }
+
+  callMemorySlow(): void {
+    this.callRoutine(this.#context.routines.memorySlow);
+  }
+
+  callFinishWrites(): void {
+    this.callHost(finishWrites);
+  }
+
+  end(item: EndItem | { readonly type: "fallThrough" }, pushTarget: () => void): void {
+    switch (item.type) {
+      case "fallThrough":
+        return this.#leave(HandlerStatus.next);
+      case "jump":
+        this.#storePc(pushTarget);
+        return this.#leave(item.contextChanged ? HandlerStatus.recheck : HandlerStatus.jumped);
+      case "endBlock":
+        this.#storePc(() => {
+          this.nextPc();
+        });
+        return this.#leave(HandlerStatus.recheck);
+      case "raise":
+        this.#storePc(() => {
+          this.pc();
+        });
+        this.callRoutine(item.routine);
+        return this.#leave(HandlerStatus.raised);
+      case "exitBefore":
+        return this.#exitBefore(item.code);
+      case "exitAfter":
+        this.#storePc(() => {
+          this.nextPc();
+        });
+        this.#storeExitCode(item.code);
+        return this.#leave(HandlerStatus.exitAfter);
+      default:
+        return item satisfies never;
+    }
+  }
+
+  accessFailed(kind: "fault" | "device"): void {
+    if (kind === "device") return this.#exitBefore(EngineExit.mmioRead);
+    this.#storePc(() => {
+      this.pc();
+    });
+    this.callRoutine(this.#context.routines.raiseMemoryFault);
+    this.#leave(HandlerStatus.raised);
+  }
+
+  leaveForDeviceWrite(): void {
+    this.#exitBefore(EngineExit.mmioWrite);
+  }
+
+  return(): void {
+    throw new Error(`${this.#variant.instruction.mnemonic} returns like a routine`);
+  }
+
+  #exitBefore(exitCode: number): void {
+    this.#storePc(() => {
+      this.pc();
+    });
+    this.#storeExitCode(exitCode);
+    this.#leave(HandlerStatus.exitBefore);
+  }
+
+  #storePc(push: () => void): void {
+    this.#code.i32(0);
+    push();
+    this.#code.memory("i64.store", this.#context.cpu.pc.offset);
+  }
+
+  #storeExitCode(exitCode: number): void {
+    this.#code.i32(0);
+    this.#code.i32(exitCode);
+    this.#code.memory("i32.store", engineState.exitCode.offset);
+  }
+
+  #leave(status: number): void {
+    this.#code.i32(status);
+    this.#code.return();
+  }
+}
+
+/** Pushes an operand from the record whose address is in a local. */
+export function pushRecordOperand(code: FunctionBuilder, variant: Variant, name: string, recordLocal: number): void {
+  const place = variant.places.get(name);
+  if (place === undefined) throw new Error(`${variant.instruction.mnemonic} has no operand ${name}`);
+  code.get(recordLocal);
+  code.memory(place.kind === "i64" ? "i64.load" : place.kind === "i32" ? "i32.load" : "i32.load16_u", place.offset);
+}
+
+/** Pushes the length of the instruction as i64. */
+export function pushLength(code: FunctionBuilder, granule: 1 | 4, recordLocal: number): void {
+  if (granule === 4) {
+    code.i64(4n);
+    return;
+  }
+  code.get(recordLocal);
+  code.memory("i64.load16_u", 2);
+}

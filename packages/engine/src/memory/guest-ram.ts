@@ -1,0 +1,253 @@
+/** Guest RAM with the state of its pages: who has seen what, what holds code or page tables, what is yet to load. */
+import { PageState, type TlbGeometry } from "../mmu/tlb-layout.js";
+
+export const PAGE_BYTES = 4096;
+
+export type DirtyConsumer = "snapshot" | "digest" | "migration";
+
+const CLEAN_BIT: Readonly<Record<DirtyConsumer, number>> = {
+  snapshot: PageState.cleanForSnapshot,
+  digest: PageState.cleanForDigest,
+  migration: PageState.cleanForMigration,
+};
+const ALL_CLEAN = PageState.cleanForSnapshot | PageState.cleanForDigest | PageState.cleanForMigration;
+
+/** What happens elsewhere when the state of a page changes; the engine's caches listen. */
+export interface RamListener {
+  /** Fast write entries must go: of one page, or of all. */
+  revokeWrites(pageIndex: number | undefined): void;
+  revokePage(pageIndex: number): void;
+  /** Decoded code in these bytes (offsets in the page) is outdated. */
+  codeWritten(pageIndex: number, first: number, last: number): void;
+  /** A live page-table entry has changed: drop everything derived from walks. */
+  translationsChanged(): void;
+  /** May a walk have used this entry? 64 bits as two words. */
+  entryMayBeLive(low: number, high: number): boolean;
+  hashPage(hostAddress: number, pageIndex: number, into: Uint32Array): void;
+  externallyWritten(): void;
+}
+
+export class GuestRam {
+  readonly base: number;
+  readonly bytes: number;
+  readonly pageCount: number;
+  readonly #ram: Uint8Array;
+  readonly #ramWords: Int32Array;
+  readonly #states: Uint8Array;
+  readonly #ramStart: number;
+  readonly #listener: RamListener;
+  readonly #dirty: Readonly<Record<DirtyConsumer, number[]>> = { snapshot: [], digest: [], migration: [] };
+  readonly #tablePages: number[] = [];
+  #loader: (index: number) => Uint8Array | "zero" = () => "zero";
+  readonly #watched: { start: number; bytes: number }[] = [];
+  /** Set by a write to a watched range; taken by the engine. */
+  watchHit = false;
+
+  constructor(buffer: ArrayBuffer, geometry: TlbGeometry, listener: RamListener) {
+    this.base = geometry.ramBase;
+    this.bytes = geometry.ramBytes;
+    this.pageCount = geometry.ramBytes / PAGE_BYTES;
+    this.#ram = new Uint8Array(buffer, geometry.ramStart, geometry.ramBytes);
+    this.#ramWords = new Int32Array(buffer, geometry.ramStart, geometry.ramBytes / 4);
+    this.#states = new Uint8Array(buffer, geometry.pageStateStart, this.pageCount);
+    this.#states.fill(ALL_CLEAN);
+    this.#ramStart = geometry.ramStart;
+    this.#listener = listener;
+  }
+
+  read(physical: number, bytes: number): Uint8Array {
+    const offset = this.#check(physical, bytes);
+    this.#loadRange(offset, bytes);
+    return this.#ram.slice(offset, offset + bytes);
+  }
+
+  write(physical: number, bytes: Uint8Array): void {
+    const offset = this.#check(physical, bytes.length);
+    this.writeAtOffset(offset, bytes);
+    this.#listener.externallyWritten();
+  }
+
+  page(index: number): Uint8Array {
+    this.#checkPage(index);
+    this.ensureLoaded(index);
+    return this.#ram.subarray(index * PAGE_BYTES, (index + 1) * PAGE_BYTES);
+  }
+
+  hashPage(index: number, into: Uint32Array): void {
+    this.#checkPage(index);
+    this.ensureLoaded(index);
+    this.#listener.hashPage(this.#ramStart + index * PAGE_BYTES, index, into);
+  }
+
+  isZeroPage(index: number): boolean {
+    this.#checkPage(index);
+    this.ensureLoaded(index);
+    const words = this.#ramWords;
+    for (let word = index * 1024; word < (index + 1) * 1024; word++) if (words[word] !== 0) return false;
+    return true;
+  }
+
+  takeDirtyPages(consumer: DirtyConsumer): number[] {
+    const pages = this.#dirty[consumer].splice(0).sort((left, right) => left - right);
+    for (const index of pages) this.#states[index] = (this.#states[index] ?? 0) | CLEAN_BIT[consumer];
+    if (pages.length > 0) this.#listener.revokeWrites(undefined);
+    return pages;
+  }
+
+  replacePage(index: number, content: Uint8Array | "zero"): void {
+    this.#checkPage(index);
+    this.#forget(index);
+    this.#states[index] = (this.#states[index] ?? 0) & ~PageState.absent;
+    this.#fill(index, content);
+  }
+
+  setAbsent(index: number): void {
+    this.#checkPage(index);
+    this.#forget(index);
+    this.#states[index] = (this.#states[index] ?? 0) | PageState.absent;
+  }
+
+  setLoader(loader: (index: number) => Uint8Array | "zero"): void {
+    this.#loader = loader;
+  }
+
+  /** Makes writes to a physical range stop the vCPU behind the instruction. */
+  watch(physical: number, bytes: number): void {
+    const offset = this.#check(physical, bytes);
+    this.#watched.push({ start: offset, bytes });
+    for (let index = Math.floor(offset / PAGE_BYTES); index <= Math.floor((offset + bytes - 1) / PAGE_BYTES); index++) {
+      this.#states[index] = (this.#states[index] ?? 0) | PageState.watched;
+      this.#listener.revokeWrites(index);
+    }
+  }
+
+  unwatchAll(): void {
+    this.#watched.length = 0;
+    for (let index = 0; index < this.pageCount; index++) this.#states[index] = (this.#states[index] ?? 0) & ~PageState.watched;
+  }
+
+  // For the engine
+
+  stateOf(index: number): number {
+    return this.#states[index] ?? 0;
+  }
+
+  ensureLoaded(index: number): void {
+    if (((this.#states[index] ?? 0) & PageState.absent) === 0) return;
+    this.#states[index] = (this.#states[index] ?? 0) & ~PageState.absent;
+    this.#fill(index, this.#loader(index));
+  }
+
+  /** The page has been, or is about to be, written by the guest or a device. */
+  markWritten(index: number): void {
+    const state = this.#states[index] ?? 0;
+    if ((state & ALL_CLEAN) === 0) return;
+    for (const consumer of ["snapshot", "digest", "migration"] as const) {
+      if ((state & CLEAN_BIT[consumer]) !== 0) this.#dirty[consumer].push(index);
+    }
+    this.#states[index] = state & ~ALL_CLEAN;
+  }
+
+  markCode(index: number): void {
+    if (((this.#states[index] ?? 0) & PageState.code) !== 0) return;
+    this.#states[index] = (this.#states[index] ?? 0) | PageState.code;
+    this.#listener.revokeWrites(index);
+  }
+
+  /** Decoded code in these bytes goes, before a write that the generated code will do. */
+  codeAboutToChange(index: number, first: number, bytes: number): void {
+    this.#listener.codeWritten(index, first, first + bytes - 1);
+  }
+
+  forgetCode(index: number): void {
+    this.#states[index] = (this.#states[index] ?? 0) & ~PageState.code;
+  }
+
+  markPageTable(index: number): void {
+    this.ensureLoaded(index);
+    if (((this.#states[index] ?? 0) & PageState.pageTable) !== 0) return;
+    this.#states[index] = (this.#states[index] ?? 0) | PageState.pageTable;
+    this.#tablePages.push(index);
+    this.#listener.revokeWrites(index);
+  }
+
+  /** After everything derived from walks was dropped, no page is a page table until a walk reads it again. */
+  forgetPageTables(): void {
+    for (const index of this.#tablePages) this.#states[index] = (this.#states[index] ?? 0) & ~PageState.pageTable;
+    this.#tablePages.length = 0;
+  }
+
+  /** Writes through every rule. Gives whether a live page-table entry changed. */
+  writeAtOffset(offset: number, bytes: Uint8Array): boolean {
+    let changed = false;
+    for (let done = 0; done < bytes.length; ) {
+      const index = Math.floor((offset + done) / PAGE_BYTES);
+      const length = Math.min(bytes.length - done, (index + 1) * PAGE_BYTES - (offset + done));
+      if (this.#writeInPage(index, offset + done, bytes.subarray(done, done + length))) changed = true;
+      done += length;
+    }
+    if (changed) this.#listener.translationsChanged();
+    return changed;
+  }
+
+  #writeInPage(index: number, offset: number, bytes: Uint8Array): boolean {
+    this.ensureLoaded(index);
+    this.markWritten(index);
+    const state = this.#states[index] ?? 0;
+    const first = offset % PAGE_BYTES;
+    if ((state & PageState.code) !== 0) this.#listener.codeWritten(index, first, first + bytes.length - 1);
+    if ((state & PageState.watched) !== 0 && this.#hitsWatch(offset, bytes.length)) this.watchHit = true;
+    if ((state & PageState.pageTable) === 0) {
+      this.#ram.set(bytes, offset);
+      return false;
+    }
+    return this.#writePageTable(offset, bytes);
+  }
+
+  #writePageTable(offset: number, bytes: Uint8Array): boolean {
+    const firstWord = Math.floor(offset / 8) * 2;
+    const lastWord = Math.floor((offset + bytes.length - 1) / 8) * 2 + 1;
+    const before = this.#ramWords.slice(firstWord, lastWord + 1);
+    this.#ram.set(bytes, offset);
+    for (let word = 0; word < before.length; word += 2) {
+      const low = before[word] ?? 0;
+      const high = before[word + 1] ?? 0;
+      if (low === this.#ramWords[firstWord + word] && high === this.#ramWords[firstWord + word + 1]) continue;
+      if (this.#listener.entryMayBeLive(low, high)) return true;
+    }
+    return false;
+  }
+
+  #hitsWatch(offset: number, bytes: number): boolean {
+    return this.#watched.some((range) => offset < range.start + range.bytes && range.start < offset + bytes);
+  }
+
+  #forget(index: number): void {
+    const state = this.#states[index] ?? 0;
+    if ((state & PageState.code) !== 0) this.#listener.codeWritten(index, 0, PAGE_BYTES - 1);
+    if ((state & PageState.pageTable) !== 0) this.#listener.translationsChanged();
+    this.#listener.revokePage(index);
+  }
+
+  #fill(index: number, content: Uint8Array | "zero"): void {
+    if (content === "zero") this.#ram.fill(0, index * PAGE_BYTES, (index + 1) * PAGE_BYTES);
+    else {
+      if (content.length !== PAGE_BYTES) throw new RangeError(`page ${index} has ${content.length} bytes`);
+      this.#ram.set(content, index * PAGE_BYTES);
+    }
+  }
+
+  #loadRange(offset: number, bytes: number): void {
+    for (let index = Math.floor(offset / PAGE_BYTES); index * PAGE_BYTES < offset + bytes; index++) this.ensureLoaded(index);
+  }
+
+  #check(physical: number, bytes: number): number {
+    const offset = physical - this.base;
+    if (!(offset >= 0 && offset + bytes <= this.bytes)) throw new RangeError(`0x${physical.toString(16)}+${bytes} is outside RAM 0x${this.base.toString(16)}+0x${this.bytes.toString(16)}`);
+    return offset;
+  }
+
+  #checkPage(index: number): void {
+    if (!(index >= 0 && index < this.pageCount)) throw new RangeError(`page ${index} of ${this.pageCount}`);
+  }
+}

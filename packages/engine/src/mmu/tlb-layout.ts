@@ -1,0 +1,52 @@
+/** Where translations and page states lie, and how generated code looks them up. */
+
+/** TLB sets for the regimes that were used last; each has arrays for reads, writes and fetches. */
+export const TLB_SET_COUNT = 16;
+export const TLB_ENTRY_BYTES = 16;
+export const TLB_ENTRIES_DEFAULT = 1024;
+
+/** Within an entry: tag (the virtual page; all ones never matches), then what to add. */
+export const TlbEntry = { tag: 0, addend: 8 } as const;
+
+/** Filled entries are logged, so that dropping them all costs what was filled. */
+export const FILL_LOG_ENTRIES = 4096;
+
+/** State of one page of guest RAM. A fast entry is only made while none of the bits that forbid it is set. */
+export const PageState = {
+  /** Content has yet to be loaded. Forbids everything. */
+  absent: 1,
+  /** Not written since the last look of a consumer. Forbid writes. */
+  cleanForSnapshot: 2,
+  cleanForDigest: 4,
+  cleanForMigration: 8,
+  /** Has decoded instructions. Forbids writes. */
+  code: 16,
+  /** A walk has read entries of it. Forbids writes. */
+  pageTable: 32,
+  /** Someone wants to know of every write. Forbids writes. */
+  watched: 64,
+} as const;
+
+export const FORBIDS_READ: number = PageState.absent;
+export const FORBIDS_WRITE = 127;
+
+/** `info` of a slow access. */
+export const AccessInfo = { bytesMask: 0xffff, write: 1 << 16, alsoReads: 1 << 17, unprivileged: 1 << 18, indexShift: 20 } as const;
+
+/** What a slow access gives instead of an address. */
+export const SlowResult = { fault: 0, device: 1 } as const;
+
+/** Offsets of the tables of one VM. */
+export interface TlbGeometry {
+  readonly entries: number;
+  readonly setsStart: number;
+  readonly setBytes: number;
+  /** Within a set. */
+  readonly writeOffset: number;
+  readonly fetchOffset: number;
+  readonly fillLogStart: number;
+  readonly pageStateStart: number;
+  readonly ramStart: number;
+  readonly ramBase: number;
+  readonly ramBytes: number;
+}

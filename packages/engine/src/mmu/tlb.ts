@@ -1,0 +1,147 @@
+/** The TLB sets as TypeScript sees them: choosing sets for a regime, and dropping entries. */
+import type { CpuDefinition } from "../cpu-definition.js";
+import { engineFields, engineState } from "../engine-fields.js";
+import { FILL_LOG_ENTRIES, TLB_ENTRY_BYTES, TLB_SET_COUNT, TlbEntry, type TlbGeometry } from "./tlb-layout.js";
+
+const REGIME_COUNT = TLB_SET_COUNT / 2;
+const NO_TAG = -1;
+
+/** A translation regime that has TLB sets: the words of its registers, and when it was last chosen. */
+interface Regime {
+  readonly key: Uint32Array;
+  lastUse: number;
+}
+
+export class Tlb {
+  readonly #words: Int32Array;
+  readonly #cpu: CpuDefinition;
+  readonly #geometry: TlbGeometry;
+  readonly #regimes: Regime[];
+  readonly #keyOffsets: readonly number[];
+  readonly #key: Uint32Array;
+  #uses = 0;
+
+  constructor(buffer: ArrayBuffer, cpu: CpuDefinition, geometry: TlbGeometry) {
+    this.#words = new Int32Array(buffer);
+    this.#cpu = cpu;
+    this.#geometry = geometry;
+    this.#keyOffsets = cpu.translationFields.flatMap((field) => (field.width === 64 ? [field.offset >> 2, (field.offset >> 2) + 1] : [field.offset >> 2]));
+    this.#key = new Uint32Array(this.#keyOffsets.length);
+    this.#regimes = Array.from({ length: REGIME_COUNT }, () => ({ key: new Uint32Array(this.#keyOffsets.length), lastUse: -1 }));
+    this.clearAll();
+  }
+
+  /** Points the engine at the sets of the regime that the translation registers say. */
+  select(): void {
+    const key = this.#key;
+    this.#keyOffsets.forEach((offset, index) => {
+      key[index] = this.#words[offset] ?? 0;
+    });
+    let index = this.#regimes.findIndex((regime) => regime.lastUse >= 0 && sameKey(regime.key, key));
+    if (index < 0) index = this.#replaceOldest(key);
+    const regime = this.#regimes[index];
+    if (regime !== undefined) regime.lastUse = ++this.#uses;
+    const user = this.#geometry.setsStart + 2 * index * this.#geometry.setBytes;
+    const kernel = user + this.#geometry.setBytes;
+    this.#words[engineFields.tlbUser.offset >> 2] = user;
+    this.#words[engineFields.tlbKernel.offset >> 2] = kernel;
+    this.#words[engineFields.tlbCurrent.offset >> 2] = this.#words[this.#cpu.privilege.offset >> 2] === 0 ? user : kernel;
+  }
+
+  /** Drops every translation that was derived from page tables. */
+  dropAll(): void {
+    const count = this.#words[engineState.fillCount.offset >> 2] ?? 0;
+    if (count > FILL_LOG_ENTRIES) {
+      this.clearAll();
+      return;
+    }
+    for (let index = 0; index < count; index++) this.#clearEntry(this.#logged(index));
+    this.#words[engineState.fillCount.offset >> 2] = 0;
+  }
+
+  /** Drops the fast write entries of one page of RAM, in every set; `undefined`: of all pages. */
+  revokeWrites(pageIndex: number | undefined): void {
+    const count = this.#words[engineState.fillCount.offset >> 2] ?? 0;
+    if (count > FILL_LOG_ENTRIES) {
+      for (let set = 0; set < TLB_SET_COUNT; set++) {
+        const start = this.#geometry.setsStart + set * this.#geometry.setBytes + this.#geometry.writeOffset;
+        for (let entry = 0; entry < this.#geometry.entries; entry++) this.#revokeEntry(start + entry * TLB_ENTRY_BYTES, pageIndex);
+      }
+      return;
+    }
+    const { setsStart, setBytes, writeOffset, fetchOffset } = this.#geometry;
+    for (let index = 0; index < count; index++) {
+      const entry = this.#logged(index);
+      const within = (entry - setsStart) % setBytes;
+      if (within >= writeOffset && within < fetchOffset) this.#revokeEntry(entry, pageIndex);
+    }
+  }
+
+  /** Drops the fast read and write entries of one page of RAM. */
+  revokePage(pageIndex: number): void {
+    const count = this.#words[engineState.fillCount.offset >> 2] ?? 0;
+    if (count > FILL_LOG_ENTRIES) {
+      this.clearAll();
+      return;
+    }
+    const { setsStart, setBytes, fetchOffset } = this.#geometry;
+    for (let index = 0; index < count; index++) {
+      const entry = this.#logged(index);
+      if ((entry - setsStart) % setBytes < fetchOffset) this.#revokeEntry(entry, pageIndex);
+    }
+  }
+
+  /** Writes an entry of the fetch array of the current set. */
+  fillFetch(virtualPage: bigint, context: number, decodedBase: number): void {
+    const { entries, fetchOffset } = this.#geometry;
+    const tag = virtualPage | BigInt(context);
+    const slot = Number((virtualPage >> 12n) & BigInt(entries - 1));
+    const entry = (this.#words[engineFields.tlbCurrent.offset >> 2] ?? 0) + fetchOffset + slot * TLB_ENTRY_BYTES;
+    this.#words[(entry + TlbEntry.tag) >> 2] = Number(BigInt.asIntN(32, tag));
+    this.#words[(entry + TlbEntry.tag + 4) >> 2] = Number(BigInt.asIntN(32, tag >> 32n));
+    this.#words[(entry + TlbEntry.addend) >> 2] = decodedBase;
+    const count = this.#words[engineState.fillCount.offset >> 2] ?? 0;
+    if (count < FILL_LOG_ENTRIES) {
+      this.#words[(this.#geometry.fillLogStart >> 2) + count] = entry;
+      this.#words[engineState.fillCount.offset >> 2] = count + 1;
+    } else this.#words[engineState.fillCount.offset >> 2] = FILL_LOG_ENTRIES + 1;
+  }
+
+  clearAll(): void {
+    const { setsStart, setBytes } = this.#geometry;
+    this.#words.fill(NO_TAG, setsStart >> 2, (setsStart + TLB_SET_COUNT * setBytes) >> 2);
+    this.#words[engineState.fillCount.offset >> 2] = 0;
+  }
+
+  #logged(index: number): number {
+    return this.#words[(this.#geometry.fillLogStart >> 2) + index] ?? 0;
+  }
+
+  #clearEntry(entry: number): void {
+    this.#words[entry >> 2] = NO_TAG;
+    this.#words[(entry >> 2) + 1] = NO_TAG;
+  }
+
+  #revokeEntry(entry: number, pageIndex: number | undefined): void {
+    const tagLow = this.#words[entry >> 2] ?? NO_TAG;
+    if (tagLow === NO_TAG) return;
+    const host = ((this.#words[(entry + TlbEntry.addend) >> 2] ?? 0) + tagLow) >>> 0;
+    if (pageIndex === undefined || (host - this.#geometry.ramStart) >>> 12 === pageIndex) this.#clearEntry(entry);
+  }
+
+  #replaceOldest(key: Uint32Array): number {
+    let oldest = 0;
+    this.#regimes.forEach((regime, index) => {
+      if (regime.lastUse < (this.#regimes[oldest]?.lastUse ?? 0)) oldest = index;
+    });
+    this.#regimes[oldest]?.key.set(key);
+    const start = this.#geometry.setsStart + 2 * oldest * this.#geometry.setBytes;
+    this.#words.fill(NO_TAG, start >> 2, (start + 2 * this.#geometry.setBytes) >> 2);
+    return oldest;
+  }
+}
+
+function sameKey(left: Uint32Array, right: Uint32Array): boolean {
+  for (let index = 0; index < left.length; index++) if (left[index] !== right[index]) return false;
+  return true;
+}
