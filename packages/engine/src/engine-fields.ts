@@ -72,7 +72,10 @@ export function operationsFor(privilege: StateField<32>): EngineOperations {
     fields: engineFields,
     setPrivilege(stage: Stage, value: Value<32>) {
       stage.write(privilege, value);
-      stage.write(engineFields.tlbCurrent, stage.select(value, stage.read(engineFields.tlbKernel), stage.read(engineFields.tlbUser)));
+      stage.write(
+        engineFields.tlbCurrent,
+        stage.select(value, stage.read(engineFields.tlbKernel), stage.read(engineFields.tlbUser)),
+      );
     },
     translationChanged(stage: Stage) {
       stage.callHost(selectTlbSets);

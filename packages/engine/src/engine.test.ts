@@ -25,10 +25,13 @@ function place(engine: Engine, address: number, words: readonly number[]): void 
 }
 
 const register = (engine: Engine, index: number): bigint => engine.readField(elementOf(registers, index));
-const setRegister = (engine: Engine, index: number, value: bigint): void => engine.writeField(elementOf(registers, index), value);
+const setRegister = (engine: Engine, index: number, value: bigint): void =>
+  engine.writeField(elementOf(registers, index), value);
 const pcOf = (engine: Engine): number => Number(engine.readField(state.pc));
 
-const profile = ["ADDI", "ADD", "LOAD", "STORE", "JUMP", "BZ", "LOADPAIR", "STOREW", "SETTABLE", "EXIT", "JR"].map((mnemonic) => ({ mnemonic, form: {} }));
+const profile = ["ADDI", "ADD", "LOAD", "STORE", "JUMP", "BZ", "LOADPAIR", "STOREW", "SETTABLE", "EXIT", "JR"].map(
+  (mnemonic) => ({ mnemonic, form: {} }),
+);
 const tiers: readonly (readonly [string, Partial<EngineOptions>])[] = [
   ["handlers out of line", {}],
   ["handlers inline", { profile }],
@@ -110,7 +113,13 @@ describe.each(tiers)("engine with %s", (_name, options) => {
     setRegister(engine, 1, 0xabcdn);
     setRegister(engine, 2, 0x0900_0010n);
     expect(engine.run(10)).toBe(EngineExit.mmioWrite);
-    expect([engine.mmioAddress, engine.mmioBytes, engine.mmioDataLow, pcOf(engine), engine.unitsLeft]).toEqual([0x0900_0010, 8, 0xabcd, CODE, 10]);
+    expect([engine.mmioAddress, engine.mmioBytes, engine.mmioDataLow, pcOf(engine), engine.unitsLeft]).toEqual([
+      0x0900_0010,
+      8,
+      0xabcd,
+      CODE,
+      10,
+    ]);
     expect(engine.completeMmioWrite()).toBe(true);
     expect(pcOf(engine)).toBe(CODE + 4);
     expect(engine.run(10)).toBe(TINY_EXIT);
@@ -146,7 +155,16 @@ describe.each(tiers)("engine with %s", (_name, options) => {
 
   it("sees a page-table entry change before the next instruction, without any flush", () => {
     // r1 = page of the entry; the guest remaps virtual page 5 from physical 6 to 7 between two loads.
-    const engine = machine([encode(Op.setTable, 1), encode(Op.load, 3, 2), encode(Op.store, 4, 5), encode(Op.load, 6, 2), encode(Op.exit, 6)], options);
+    const engine = machine(
+      [
+        encode(Op.setTable, 1),
+        encode(Op.load, 3, 2),
+        encode(Op.store, 4, 5),
+        encode(Op.load, 6, 2),
+        encode(Op.exit, 6),
+      ],
+      options,
+    );
     identityTable(engine, [0, 1, 2, 6, 7, 0x10]);
     setEntry(engine, 5, 6);
     engine.memory.write(RAM_BASE + 0x6000, Uint8Array.of(0x66));
@@ -195,7 +213,13 @@ describe.each(tiers)("engine with %s", (_name, options) => {
   });
 
   it("is the same at every boundary when caches are dropped there", () => {
-    const words = [encode(Op.addi, 1, 1, 0, 3), encode(Op.store, 1, 2), encode(Op.load, 3, 2), encode(Op.add, 4, 4, 3), encode(Op.jump, 0, 0, 0, -4)];
+    const words = [
+      encode(Op.addi, 1, 1, 0, 3),
+      encode(Op.store, 1, 2),
+      encode(Op.load, 3, 2),
+      encode(Op.add, 4, 4, 3),
+      encode(Op.jump, 0, 0, 0, -4),
+    ];
     const plain = machine(words, options);
     const dropping = machine(words, options);
     for (const engine of [plain, dropping]) setRegister(engine, 2, BigInt(RAM_BASE + 0x3000));

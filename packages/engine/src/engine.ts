@@ -7,7 +7,13 @@ import { type Variant, VariantTable } from "./decode/variant-table.js";
 import { preparePageTablePage } from "./emit/page-table-access.js";
 import { Linker } from "./emit/linker.js";
 import { BOUNCE_START, engineFields, engineState, selectTlbSets, softFloat } from "./engine-fields.js";
-import { decodeRecord, type EngineRoutines, engineRoutines, fetchPage, finishWrites } from "./interpreter/engine-routines.js";
+import {
+  decodeRecord,
+  type EngineRoutines,
+  engineRoutines,
+  fetchPage,
+  finishWrites,
+} from "./interpreter/engine-routines.js";
 import { compileMainLoop } from "./interpreter/main-loop.js";
 import { compileHandlers, type HandlerContext } from "./interpreter/out-of-line.js";
 import { EngineExit } from "./interpreter/status.js";
@@ -79,16 +85,51 @@ export class Engine {
     this.#tlb = new Tlb(this.#buffer, cpu, this.map);
     this.memory = new GuestRam(this.#buffer, this.map, this.#ramListener());
     this.#routines = engineRoutines(cpu, this.map);
-    this.#linker = new Linker({ memory, memoryPages: this.map.wasmPages, table: this.#table, geometry: this.map, hosts: this.#hostFunctions(options) });
-    this.#handlers = { cpu, geometry: this.map, records: this.#records, routines: this.#routines, linker: this.#linker };
+    this.#linker = new Linker({
+      memory,
+      memoryPages: this.map.wasmPages,
+      table: this.#table,
+      geometry: this.map,
+      hosts: this.#hostFunctions(options),
+    });
+    this.#handlers = {
+      cpu,
+      geometry: this.map,
+      records: this.#records,
+      routines: this.#routines,
+      linker: this.#linker,
+    };
     this.#translate = this.#linker.routine(cpu.translate) as never;
-    this.#special = new SpecialAccesses({ buffer: this.#buffer, cpu, geometry: this.map, ram: this.memory, translate: this.#translate, bouncesCode: options.tier === "blocks" });
+    this.#special = new SpecialAccesses({
+      buffer: this.#buffer,
+      cpu,
+      geometry: this.map,
+      ram: this.memory,
+      translate: this.#translate,
+      bouncesCode: options.tier === "blocks",
+    });
     this.#decoded = new DecodeCache(
-      { buffer: this.#buffer, cpu, records: this.#records, start: this.map.decodedStart, ramStart: this.map.ramStart, variants: this.#variants, needHandler: (variant) => this.#needHandler(variant) },
+      {
+        buffer: this.#buffer,
+        cpu,
+        records: this.#records,
+        start: this.map.decodedStart,
+        ramStart: this.map.ramStart,
+        variants: this.#variants,
+        needHandler: (variant) => this.#needHandler(variant),
+      },
       undefinedInstructionOf(cpu),
     );
     this.#mainLoop = compileMainLoop(this.#handlers, this.#profiledVariants(options.profile ?? []));
-    this.#blocks = options.tier === "blocks" ? new BlockTier({ ...this.#handlers, buffer: this.#buffer, decoded: this.#decoded, ramStart: this.map.ramStart }) : undefined;
+    this.#blocks =
+      options.tier === "blocks"
+        ? new BlockTier({
+            ...this.#handlers,
+            buffer: this.#buffer,
+            decoded: this.#decoded,
+            ramStart: this.map.ramStart,
+          })
+        : undefined;
     this.#vcpus = Array.from({ length: options.vcpuCount }, () => new Uint8Array(cpu.layout.end - cpu.layout.start));
     this.#tlb.select();
   }
@@ -102,7 +143,8 @@ export class Engine {
     while (left > 0) {
       const restarting = this.#view.getUint32(engineState.fragmentCount.offset, true) > 0;
       const slice = restarting ? 1 : left;
-      const code = this.#blocks === undefined || restarting ? this.#mainLoop(slice) : this.#blocks.run(slice, this.#mainLoop);
+      const code =
+        this.#blocks === undefined || restarting ? this.#mainLoop(slice) : this.#blocks.run(slice, this.#mainLoop);
       left -= slice - this.#view.getUint32(engineState.unitsLeft.offset, true);
       if (restarting && code !== EngineExit.mmioRead) this.#special.forgetFragments();
       if (code === EngineExit.budget) continue;
@@ -232,9 +274,14 @@ export class Engine {
   }
 
   /** The definition and fields of an encoding in a context, for disassembly. Undefined for one that is not defined. */
-  decode(encoding: number, context: number): { readonly instruction: Instruction; readonly fields: Readonly<Record<string, number>> } | undefined {
+  decode(
+    encoding: number,
+    context: number,
+  ): { readonly instruction: Instruction; readonly fields: Readonly<Record<string, number>> } | undefined {
     const { variant, fields } = this.#decoded.lookUp(encoding, context);
-    return variant.instruction.mnemonic === UNDEFINED_MNEMONIC ? undefined : { instruction: variant.instruction, fields };
+    return variant.instruction.mnemonic === UNDEFINED_MNEMONIC
+      ? undefined
+      : { instruction: variant.instruction, fields };
   }
 
   /** Encodings without definition that were decoded, with counts of decodings. */
@@ -260,7 +307,8 @@ export class Engine {
 
   restoreInFlight(saved: { readonly bytes: Uint8Array; readonly pending: readonly number[] }): void {
     const { start, end } = IN_FLIGHT;
-    if (saved.bytes.length !== end - start) throw new RangeError(`state in flight has ${saved.bytes.length} bytes, not ${end - start}`);
+    if (saved.bytes.length !== end - start)
+      throw new RangeError(`state in flight has ${saved.bytes.length} bytes, not ${end - start}`);
     this.#bytes.set(saved.bytes, start);
     this.#special.restorePending(saved.pending);
   }
@@ -385,7 +433,11 @@ export class Engine {
   }
 
   #profiledVariants(profile: readonly ProfileEntry[]): readonly Variant[] {
-    const byMnemonic = new Map(this.#cpu.instructionsFor(this.#cpu.profileContext ?? 0).map((instruction) => [instruction.mnemonic, instruction]));
+    const byMnemonic = new Map(
+      this.#cpu
+        .instructionsFor(this.#cpu.profileContext ?? 0)
+        .map((instruction) => [instruction.mnemonic, instruction]),
+    );
     return profile.flatMap(({ mnemonic, form }) => {
       const instruction = byMnemonic.get(mnemonic);
       return instruction === undefined ? [] : [this.#variants.ofForm(instruction, form)];
@@ -400,4 +452,7 @@ export class Engine {
   }
 }
 
-const IN_FLIGHT = { start: engineState.nextPc.offset, end: engineState.bounce.offset + (engineState.bounce.count * engineState.bounce.width) / 8 };
+const IN_FLIGHT = {
+  start: engineState.nextPc.offset,
+  end: engineState.bounce.offset + (engineState.bounce.count * engineState.bounce.width) / 8,
+};

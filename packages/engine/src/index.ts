@@ -14,3 +14,4 @@ export { GUEST_RAM_BYTES_MAX, VCPU_STATE_END, VCPU_STATE_START } from "./memory-
 export { compilePattern, extractFields } from "./decode/pattern.js";
 export { everyForm } from "./decode/variant-table.js";
 export { programOf, programOfRoutine, StageRuleError } from "./stage/program-builder.js";
+export { programText, type TextOptions } from "./stage/text.js";

@@ -24,8 +24,10 @@ export interface MemoryMap extends TlbGeometry {
 
 /** Lays out the memory of a VM. Throws RangeError for sizes that do not fit. */
 export function memoryMap(ramBase: number, ramBytes: number, tlbEntries: number, granule: 1 | 4): MemoryMap {
-  if (ramBytes <= 0 || ramBytes % 4096 !== 0 || ramBytes > GUEST_RAM_BYTES_MAX) throw new RangeError(`guest RAM of ${ramBytes} bytes: must be whole pages, at most ${GUEST_RAM_BYTES_MAX}`);
-  if (tlbEntries < 1 || (tlbEntries & (tlbEntries - 1)) !== 0) throw new RangeError(`a TLB of ${tlbEntries} entries: must be a power of two`);
+  if (ramBytes <= 0 || ramBytes % 4096 !== 0 || ramBytes > GUEST_RAM_BYTES_MAX)
+    throw new RangeError(`guest RAM of ${ramBytes} bytes: must be whole pages, at most ${GUEST_RAM_BYTES_MAX}`);
+  if (tlbEntries < 1 || (tlbEntries & (tlbEntries - 1)) !== 0)
+    throw new RangeError(`a TLB of ${tlbEntries} entries: must be a power of two`);
   const arrayBytes = tlbEntries * TLB_ENTRY_BYTES;
   const setBytes = 3 * arrayBytes;
   const fillLogStart = VCPU_STATE_END;

@@ -90,7 +90,8 @@ export class BlockTier {
       }
       const status = block.run();
       left -= block.units - this.#view.getUint32(engineState.unitsLeft.offset, true);
-      if (status === HandlerStatus.exitBefore || status === HandlerStatus.exitAfter) return this.#leave(left, this.#view.getInt32(engineState.exitCode.offset, true));
+      if (status === HandlerStatus.exitBefore || status === HandlerStatus.exitAfter)
+        return this.#leave(left, this.#view.getInt32(engineState.exitCode.offset, true));
       recheck = status !== HandlerStatus.jumped;
     }
   }
@@ -158,7 +159,12 @@ export class BlockTier {
         const { code } = scope.module.addFunction({ parameters: [], results: [ValueType.i32] }, "block");
         instructions.forEach((instruction, index) => {
           const isLast = index === instructions.length - 1;
-          emitProgram(instruction.variant.program, code, new BlockTarget(this.#options, instruction, instructions.length - index, isLast, code, scope), geometry);
+          emitProgram(
+            instruction.variant.program,
+            code,
+            new BlockTarget(this.#options, instruction, instructions.length - index, isLast, code, scope),
+            geometry,
+          );
         });
         code.unreachable();
       },
@@ -173,7 +179,10 @@ function mayLeaveBlock(program: Program): boolean {
 }
 
 function blockLeaves(block: Block): boolean {
-  return block.items.some((item) => item.type === "jump" || item.type === "endBlock" || item.type === "exitAfter" || blocksOf(item).some(blockLeaves));
+  return block.items.some(
+    (item) =>
+      item.type === "jump" || item.type === "endBlock" || item.type === "exitAfter" || blocksOf(item).some(blockLeaves),
+  );
 }
 
 class BlockTarget implements EmitTarget {
@@ -185,7 +194,14 @@ class BlockTarget implements EmitTarget {
   readonly #code: FunctionBuilder;
   readonly #scope: ModuleScope;
 
-  constructor(options: BlockTierOptions, instruction: BlockInstruction, unitsFromHere: number, isLast: boolean, code: FunctionBuilder, scope: ModuleScope) {
+  constructor(
+    options: BlockTierOptions,
+    instruction: BlockInstruction,
+    unitsFromHere: number,
+    isLast: boolean,
+    code: FunctionBuilder,
+    scope: ModuleScope,
+  ) {
     this.#options = options;
     this.#instruction = instruction;
     this.#unitsFromHere = unitsFromHere;
@@ -202,7 +218,8 @@ class BlockTarget implements EmitTarget {
 
   constantOperand(name: string): number | bigint {
     const source = this.#instruction.variant.instruction.operands[name];
-    if (source === undefined) throw new Error(`${this.#instruction.variant.instruction.mnemonic} has no operand ${name}`);
+    if (source === undefined)
+      throw new Error(`${this.#instruction.variant.instruction.mnemonic} has no operand ${name}`);
     return operandValue(source, this.#instruction.fields);
   }
 
@@ -254,7 +271,8 @@ class BlockTarget implements EmitTarget {
   }
 
   accessFailed(kind: "fault" | "device"): void {
-    if (kind === "device") return this.#exit(EngineExit.mmioRead, () => this.pc(), this.#unitsFromHere, HandlerStatus.exitBefore);
+    if (kind === "device")
+      return this.#exit(EngineExit.mmioRead, () => this.pc(), this.#unitsFromHere, HandlerStatus.exitBefore);
     this.#storePc(() => this.pc());
     this.callRoutine(this.#options.routines.raiseMemoryFault);
     this.#finish(this.#unitsFromHere - 1, HandlerStatus.raised);

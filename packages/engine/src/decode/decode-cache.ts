@@ -85,7 +85,10 @@ export class DecodeCache {
   }
 
   /** The variant and fields of an encoding; undefined ones have a variant of their own that raises. */
-  lookUp(encoding: number, context: number): { readonly variant: Variant; readonly fields: Readonly<Record<string, number>> } {
+  lookUp(
+    encoding: number,
+    context: number,
+  ): { readonly variant: Variant; readonly fields: Readonly<Record<string, number>> } {
     const decoded = this.#decoder(context).decode(encoding);
     if (decoded !== undefined) return { variant: this.#options.variants.of(decoded), fields: decoded.fields };
     this.undefinedEncodings.set(encoding, (this.undefinedEncodings.get(encoding) ?? 0) + 1);
@@ -99,7 +102,8 @@ export class DecodeCache {
     const from = (first & ~(LINE_BYTES - 1)) << shift;
     const to = Math.min(((last | (LINE_BYTES - 1)) + 1) << shift, slots * recordBytes);
     for (const page of this.#byPhysical.get(pageIndex) ?? []) {
-      for (let record = page.base + from; record < page.base + to; record += recordBytes) this.#view.setUint16(record, SpecialVariant.decode, true);
+      for (let record = page.base + from; record < page.base + to; record += recordBytes)
+        this.#view.setUint16(record, SpecialVariant.decode, true);
     }
   }
 

@@ -26,7 +26,11 @@ export class Decoder {
 
   constructor(instructions: readonly Instruction[]) {
     this.instructions = instructions;
-    const candidates = instructions.map((instruction, definition) => ({ instruction, pattern: compilePattern(instruction.pattern), definition }));
+    const candidates = instructions.map((instruction, definition) => ({
+      instruction,
+      pattern: compilePattern(instruction.pattern),
+      definition,
+    }));
     for (let bucket = 0; bucket < BUCKET_COUNT; bucket++) {
       const bits = (bucket << BUCKET_SHIFT) >>> 0;
       const known = ((BUCKET_COUNT - 1) << BUCKET_SHIFT) >>> 0;
@@ -47,7 +51,11 @@ export class Decoder {
 }
 
 /** Form fields side by side, each as wide as in the pattern. Throws when they need more than 32 bits. */
-export function packForm(instruction: Instruction, pattern: CompiledPattern, fields: Readonly<Record<string, number>>): number {
+export function packForm(
+  instruction: Instruction,
+  pattern: CompiledPattern,
+  fields: Readonly<Record<string, number>>,
+): number {
   let form = 0;
   for (const name of instruction.formFields) {
     const width = pattern.fields.find((field) => field.name === name)?.mask ?? 0;

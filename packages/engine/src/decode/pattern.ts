@@ -30,7 +30,8 @@ export function compilePattern(pattern: string): CompiledPattern {
     for (const character of token) {
       bit -= 1;
       if (character === "x") continue;
-      if (character !== "0" && character !== "1") throw new RangeError(`pattern "${pattern}": ${token} is no field and no bits`);
+      if (character !== "0" && character !== "1")
+        throw new RangeError(`pattern "${pattern}": ${token} is no field and no bits`);
       mask |= 1 << bit;
       if (character === "1") value |= 1 << bit;
     }

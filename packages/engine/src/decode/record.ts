@@ -59,7 +59,13 @@ export function placeOperands(instruction: Instruction, granule: 1 | 4): Readonl
 }
 
 /** Writes the operands of a decoded instruction into its record. */
-export function writeOperands(view: DataView, record: number, instruction: Instruction, places: ReadonlyMap<string, OperandPlace>, fields: Readonly<Record<string, number>>): void {
+export function writeOperands(
+  view: DataView,
+  record: number,
+  instruction: Instruction,
+  places: ReadonlyMap<string, OperandPlace>,
+  fields: Readonly<Record<string, number>>,
+): void {
   for (const [name, place] of places) {
     const source = instruction.operands[name];
     if (source === undefined) continue;
@@ -70,7 +76,10 @@ export function writeOperands(view: DataView, record: number, instruction: Instr
   }
 }
 
-export function operandValue(source: Instruction["operands"][string], fields: Readonly<Record<string, number>>): number | bigint {
+export function operandValue(
+  source: Instruction["operands"][string],
+  fields: Readonly<Record<string, number>>,
+): number | bigint {
   if ("u16" in source) return source.u16(fields);
   if ("i32" in source) return source.i32(fields);
   return source.i64(fields);

@@ -30,7 +30,9 @@ export class VariantTable {
 
   /** The variant with these form fields. */
   ofForm(instruction: Instruction, form: Readonly<Record<string, number>>): Variant {
-    return this.#get(instruction, packForm(instruction, compilePattern(instruction.pattern), form), () => formOf(instruction, form));
+    return this.#get(instruction, packForm(instruction, compilePattern(instruction.pattern), form), () =>
+      formOf(instruction, form),
+    );
   }
 
   #get(instruction: Instruction, packed: number, makeForm: () => Record<string, number>): Variant {
@@ -59,10 +61,15 @@ function formOf(instruction: Instruction, fields: Readonly<Record<string, number
 }
 
 /** All variants of a list of definitions that `where` allows; for tests and tables. Skips definitions with more forms than `formsMax`. */
-export function* everyForm(instructions: readonly Instruction[], formsMax = 4096): Generator<{ readonly instruction: Instruction; readonly form: Record<string, number> }> {
+export function* everyForm(
+  instructions: readonly Instruction[],
+  formsMax = 4096,
+): Generator<{ readonly instruction: Instruction; readonly form: Record<string, number> }> {
   for (const instruction of instructions) {
     const pattern = compilePattern(instruction.pattern);
-    const counts = instruction.formFields.map((name) => (pattern.fields.find((field) => field.name === name)?.mask ?? 0) + 1);
+    const counts = instruction.formFields.map(
+      (name) => (pattern.fields.find((field) => field.name === name)?.mask ?? 0) + 1,
+    );
     const total = counts.reduce((product, count) => product * count, 1);
     if (total > formsMax) continue;
     for (let number = 0; number < total; number++) {

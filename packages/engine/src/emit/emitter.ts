@@ -1,6 +1,14 @@
 /** Makes WebAssembly of a program. */
 import { BOUNCE_START, engineState } from "../engine-fields.js";
-import { AccessInfo, FORBIDS_READ, PageState, SlowResult, TLB_ENTRY_BYTES, TlbEntry, type TlbGeometry } from "../mmu/tlb-layout.js";
+import {
+  AccessInfo,
+  FORBIDS_READ,
+  PageState,
+  SlowResult,
+  TLB_ENTRY_BYTES,
+  TlbEntry,
+  type TlbGeometry,
+} from "../mmu/tlb-layout.js";
 import { engineFields } from "../engine-fields.js";
 import type { AccessItem, Block, EffectItem, EndItem, Program, ValueNode, VariableNode } from "../stage/program.js";
 import { schedule } from "../stage/schedule.js";
@@ -112,7 +120,8 @@ class Emitter {
   /** Float instructions take their operands as bits. */
   #pushArgument(value: ValueNode, arg: ValueNode): void {
     this.#push(arg);
-    if (value.op.kind === "floatWasm" && value.op.from !== "integer") this.#code.op(`f${value.op.from}.reinterpret_i${value.op.from}`);
+    if (value.op.kind === "floatWasm" && value.op.from !== "integer")
+      this.#code.op(`f${value.op.from}.reinterpret_i${value.op.from}`);
   }
 
   #apply(value: ValueNode): void {
@@ -290,13 +299,15 @@ class Emitter {
     code.get(this.#accessLocal(item.access));
     this.#push(item.value);
     const type = wasmType(item.value.width);
-    if (item.bits > item.value.width) throw new Error(`${this.#program.name}: a store of ${item.bits} bits from ${item.value.width}`);
+    if (item.bits > item.value.width)
+      throw new Error(`${this.#program.name}: a store of ${item.bits} bits from ${item.value.width}`);
     code.memory(item.bits === item.value.width ? `${type}.store` : `${type}.store${item.bits}`, item.offset);
   }
 
   #accessLocal(access: AccessItem): number {
     const local = this.#locals.get(access);
-    if (local === undefined) throw new Error(`${this.#program.name}: a handle is used outside the arm that asked for it`);
+    if (local === undefined)
+      throw new Error(`${this.#program.name}: a handle is used outside the arm that asked for it`);
     return local;
   }
 

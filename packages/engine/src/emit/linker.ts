@@ -50,7 +50,8 @@ export class Linker {
 
   /** The compiled function of a routine; compiles it when it is new. */
   routine(routine: Routine): (...parameters: (number | bigint)[]) => unknown {
-    if (!this.#routines.has(routine)) this.link({ programs: [], routines: [routine], hosts: [], usesTable: false, build: () => undefined });
+    if (!this.#routines.has(routine))
+      this.link({ programs: [], routines: [routine], hosts: [], usesTable: false, build: () => undefined });
     return this.#routines.get(routine) as unknown as (...parameters: (number | bigint)[]) => unknown;
   }
 
@@ -96,11 +97,16 @@ export class Linker {
     content.build(scope);
     const instance = new WebAssembly.Instance(new WebAssembly.Module(module.finish()), { engine: imports });
     this.moduleCount += 1;
-    for (const { routine } of bodies) this.#routines.set(routine, instance.exports[`routine:${routine.name}`] as (...parameters: never[]) => unknown);
+    for (const { routine } of bodies)
+      this.#routines.set(routine, instance.exports[`routine:${routine.name}`] as (...parameters: never[]) => unknown);
     return instance.exports;
   }
 
-  #importHosts(module: ModuleBuilder, needs: Requirements, imports: Record<string, unknown>): Map<HostFunction, number> {
+  #importHosts(
+    module: ModuleBuilder,
+    needs: Requirements,
+    imports: Record<string, unknown>,
+  ): Map<HostFunction, number> {
     const indices = new Map<HostFunction, number>();
     for (const host of needs.hosts) {
       imports[host.name] = this.host(host);
@@ -118,7 +124,10 @@ function known(index: number | undefined, name: string): number {
 
 function signatureOf(routine: Routine): Signature {
   const type = (width: 32 | 64): number => (width === 64 ? ValueType.i64 : ValueType.i32);
-  return { parameters: routine.parameters.map(type), results: routine.result === undefined ? [] : [type(routine.result)] };
+  return {
+    parameters: routine.parameters.map(type),
+    results: routine.result === undefined ? [] : [type(routine.result)],
+  };
 }
 
 class RoutineTarget implements EmitTarget {

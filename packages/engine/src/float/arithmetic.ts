@@ -1,7 +1,15 @@
 /** Addition, multiplication, division, square root, fused multiply-add. IEEE 754-2019 5.4.1; Arm ARM pseudocode FPAdd, FPMul, FPMulX, FPDiv, FPSqrt, FPMulAdd. */
 import { type FloatEnvironment, FloatFlag, Rounding } from "./environment.js";
 import {
-  bitLength, type FloatFormat, infinityOf, invalidOf, propagatedNaN, roundInto, type Unpacked, unpack, zeroOf,
+  bitLength,
+  type FloatFormat,
+  infinityOf,
+  invalidOf,
+  propagatedNaN,
+  roundInto,
+  type Unpacked,
+  unpack,
+  zeroOf,
 } from "./format.js";
 
 type Sign = 0 | 1;
@@ -28,7 +36,9 @@ function exact(sign: Sign, significand: bigint, exponent: number): ExactNumber {
 function roundExact(format: FloatFormat, number: ExactNumber, environment: FloatEnvironment): bigint {
   const { significand, exponent } = number;
   if (significand === 0n) return zeroOf(format, signOfExactZero(environment));
-  return significand < 0n ? roundInto(format, 1, -significand, exponent, environment) : roundInto(format, 0, significand, exponent, environment);
+  return significand < 0n
+    ? roundInto(format, 1, -significand, exponent, environment)
+    : roundInto(format, 0, significand, exponent, environment);
 }
 
 function sumOf(left: ExactNumber, right: ExactNumber): ExactNumber {
@@ -45,7 +55,13 @@ export function floatSubtract(format: FloatFormat, a: bigint, b: bigint, environ
   return addUnpacked(format, unpack(format, a, environment), unpack(format, b, environment), true, environment);
 }
 
-function addUnpacked(format: FloatFormat, left: Unpacked, subtrahend: Unpacked, subtract: boolean, environment: FloatEnvironment): bigint {
+function addUnpacked(
+  format: FloatFormat,
+  left: Unpacked,
+  subtrahend: Unpacked,
+  subtract: boolean,
+  environment: FloatEnvironment,
+): bigint {
   const nan = propagatedNaN(format, [left, subtrahend], environment);
   if (nan !== undefined) return nan;
   const right = subtract ? negate(subtrahend) : subtrahend;
@@ -54,7 +70,11 @@ function addUnpacked(format: FloatFormat, left: Unpacked, subtrahend: Unpacked, 
     return infinityOf(format, left.kind === "infinity" ? left.sign : right.sign);
   }
   if (left.kind === "zero" && right.kind === "zero" && left.sign === right.sign) return zeroOf(format, left.sign);
-  return roundExact(format, sumOf(exact(left.sign, left.significand, left.exponent), exact(right.sign, right.significand, right.exponent)), environment);
+  return roundExact(
+    format,
+    sumOf(exact(left.sign, left.significand, left.exponent), exact(right.sign, right.significand, right.exponent)),
+    environment,
+  );
 }
 
 export function floatMultiply(format: FloatFormat, a: bigint, b: bigint, environment: FloatEnvironment): bigint {
@@ -62,13 +82,26 @@ export function floatMultiply(format: FloatFormat, a: bigint, b: bigint, environ
 }
 
 /** Arm's FMULX: infinity by zero is two, of the product's sign, and not invalid. */
-export function floatMultiplyExtended(format: FloatFormat, a: bigint, b: bigint, environment: FloatEnvironment): bigint {
-  return multiply(format, a, b, environment, (_format, _environment, sign) => roundInto(format, sign, 1n, 1, environment));
+export function floatMultiplyExtended(
+  format: FloatFormat,
+  a: bigint,
+  b: bigint,
+  environment: FloatEnvironment,
+): bigint {
+  return multiply(format, a, b, environment, (_format, _environment, sign) =>
+    roundInto(format, sign, 1n, 1, environment),
+  );
 }
 
 type InfinityByZero = (format: FloatFormat, environment: FloatEnvironment, sign: Sign) => bigint;
 
-function multiply(format: FloatFormat, a: bigint, b: bigint, environment: FloatEnvironment, infinityByZero: InfinityByZero): bigint {
+function multiply(
+  format: FloatFormat,
+  a: bigint,
+  b: bigint,
+  environment: FloatEnvironment,
+  infinityByZero: InfinityByZero,
+): bigint {
   const left = unpack(format, a, environment);
   const right = unpack(format, b, environment);
   const nan = propagatedNaN(format, [left, right], environment);
@@ -133,16 +166,24 @@ function integerSquareRoot(value: bigint): bigint {
 }
 
 /** `addend + a * b`, rounded once. NaN precedence: addend, a, b. Quiet NaN added to infinity by zero: invalid. */
-export function floatMultiplyAdd(format: FloatFormat, a: bigint, b: bigint, addend: bigint, environment: FloatEnvironment): bigint {
+export function floatMultiplyAdd(
+  format: FloatFormat,
+  a: bigint,
+  b: bigint,
+  addend: bigint,
+  environment: FloatEnvironment,
+): bigint {
   const third = unpack(format, addend, environment);
   const left = unpack(format, a, environment);
   const right = unpack(format, b, environment);
   const nan = propagatedNaN(format, [third, left, right], environment);
-  if (isInfinityByZero(left, right) && (nan === undefined || third.kind === "quietNaN")) return invalidOf(format, environment);
+  if (isInfinityByZero(left, right) && (nan === undefined || third.kind === "quietNaN"))
+    return invalidOf(format, environment);
   if (nan !== undefined) return nan;
   const sign = left.sign === right.sign ? 0 : 1;
   const infinite = left.kind === "infinity" || right.kind === "infinity";
-  if (third.kind === "infinity") return infinite && sign !== third.sign ? invalidOf(format, environment) : infinityOf(format, third.sign);
+  if (third.kind === "infinity")
+    return infinite && sign !== third.sign ? invalidOf(format, environment) : infinityOf(format, third.sign);
   if (infinite) return infinityOf(format, sign);
   const zeroProduct = left.kind === "zero" || right.kind === "zero";
   if (zeroProduct && third.kind === "zero" && third.sign === sign) return zeroOf(format, sign);
@@ -157,7 +198,13 @@ function fusedSum(left: Unpacked, right: Unpacked, sign: Sign, third: Unpacked):
 }
 
 /** Newton-Raphson steps of Arm: FRECPS is `2 - a * b`, FRSQRTS `(3 - a * b) / 2`, each rounded once; infinity by zero counts as 0. */
-export function floatStep(format: FloatFormat, a: bigint, b: bigint, constant: 2 | 3, environment: FloatEnvironment): bigint {
+export function floatStep(
+  format: FloatFormat,
+  a: bigint,
+  b: bigint,
+  constant: 2 | 3,
+  environment: FloatEnvironment,
+): bigint {
   // The operand is negated before NaNs are looked at: a NaN's sign turns.
   const left = unpack(format, a ^ (1n << BigInt(format.bits - 1)), environment);
   const right = unpack(format, b, environment);
@@ -165,7 +212,10 @@ export function floatStep(format: FloatFormat, a: bigint, b: bigint, constant: 2
   if (nan !== undefined) return nan;
   const halved = constant === 3 ? -1 : 0;
   const whole: ExactNumber = { significand: BigInt(constant), exponent: 0 };
-  const scaled = (number: ExactNumber): ExactNumber => ({ significand: number.significand, exponent: number.exponent + halved });
+  const scaled = (number: ExactNumber): ExactNumber => ({
+    significand: number.significand,
+    exponent: number.exponent + halved,
+  });
   if (isInfinityByZero(left, right)) return roundExact(format, scaled(whole), environment);
   const sign = left.sign === right.sign ? 0 : 1;
   if (left.kind === "infinity" || right.kind === "infinity") return infinityOf(format, sign);

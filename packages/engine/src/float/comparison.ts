@@ -1,6 +1,15 @@
 /** Comparison, minimum and maximum. IEEE 754-2008 5.3.1, 5.11; Arm ARM pseudocode FPCompare, FPMax, FPMaxNum. */
 import { type FloatEnvironment, FloatFlag } from "./environment.js";
-import { type FloatFormat, infinityOf, isNaN, propagatedNaN, roundInto, type Unpacked, unpack, zeroOf } from "./format.js";
+import {
+  type FloatFormat,
+  infinityOf,
+  isNaN,
+  propagatedNaN,
+  roundInto,
+  type Unpacked,
+  unpack,
+  zeroOf,
+} from "./format.js";
 
 /** What a comparison gives: numbered as x86 COMISS orders ZF, PF and CF is no help to Arm, so by meaning. */
 export const FloatRelation = { less: 0, equal: 1, greater: 2, unordered: 3 } as const;
@@ -18,16 +27,24 @@ function orderOfMagnitudes(left: Unpacked, right: Unpacked): number {
     return (left.kind === "infinity" ? 1 : 0) - (right.kind === "infinity" ? 1 : 0);
   }
   const exponent = Math.min(left.exponent, right.exponent);
-  const difference = (left.significand << BigInt(left.exponent - exponent)) - (right.significand << BigInt(right.exponent - exponent));
+  const difference =
+    (left.significand << BigInt(left.exponent - exponent)) - (right.significand << BigInt(right.exponent - exponent));
   return difference === 0n ? 0 : difference < 0n ? -1 : 1;
 }
 
 /** A `FloatRelation`. A signalling NaN is invalid; a quiet one too if `signalling`. */
-export function floatCompare(format: FloatFormat, a: bigint, b: bigint, signalling: boolean, environment: FloatEnvironment): bigint {
+export function floatCompare(
+  format: FloatFormat,
+  a: bigint,
+  b: bigint,
+  signalling: boolean,
+  environment: FloatEnvironment,
+): bigint {
   const left = unpack(format, a, environment);
   const right = unpack(format, b, environment);
   if (isNaN(left) || isNaN(right)) {
-    if (signalling || left.kind === "signallingNaN" || right.kind === "signallingNaN") environment.raise(FloatFlag.invalidOperation);
+    if (signalling || left.kind === "signallingNaN" || right.kind === "signallingNaN")
+      environment.raise(FloatFlag.invalidOperation);
     return BigInt(FloatRelation.unordered);
   }
   const sense = order(left, right);
@@ -35,7 +52,13 @@ export function floatCompare(format: FloatFormat, a: bigint, b: bigint, signalli
 }
 
 /** The larger (`sense` 1) or smaller (-1); +0 is larger than -0. */
-export function floatExtremum(format: FloatFormat, a: bigint, b: bigint, sense: 1 | -1, environment: FloatEnvironment): bigint {
+export function floatExtremum(
+  format: FloatFormat,
+  a: bigint,
+  b: bigint,
+  sense: 1 | -1,
+  environment: FloatEnvironment,
+): bigint {
   const left = unpack(format, a, environment);
   const right = unpack(format, b, environment);
   const nan = propagatedNaN(format, [left, right], environment);
@@ -51,7 +74,13 @@ export function floatExtremum(format: FloatFormat, a: bigint, b: bigint, sense: 
 }
 
 /** IEEE 754-2008 maxNum and minNum: one quiet NaN beside a number loses. */
-export function floatExtremumNumber(format: FloatFormat, a: bigint, b: bigint, sense: 1 | -1, environment: FloatEnvironment): bigint {
+export function floatExtremumNumber(
+  format: FloatFormat,
+  a: bigint,
+  b: bigint,
+  sense: 1 | -1,
+  environment: FloatEnvironment,
+): bigint {
   const quiet = (bits: bigint): boolean => isQuietNaN(format, bits);
   const loser = infinityOf(format, sense === 1 ? 1 : 0);
   const left = quiet(a) && !quiet(b) ? loser : a;

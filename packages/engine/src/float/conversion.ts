@@ -1,7 +1,16 @@
 /** Conversions between formats, to and from integers and fixed point, and to integral values. IEEE 754-2019 5.4.2, 5.8, 5.9; Arm ARM pseudocode FPConvert, FPToFixed, FixedToFP, FPRoundInt. */
 import { FloatControl, type FloatEnvironment, FloatFlag } from "./environment.js";
 import {
-  defaultNaNOf, type FloatFormat, infinityOf, isNaN, propagatedNaN, roundInto, roundsUp, type Unpacked, unpack, zeroOf,
+  defaultNaNOf,
+  type FloatFormat,
+  infinityOf,
+  isNaN,
+  propagatedNaN,
+  roundInto,
+  roundsUp,
+  type Unpacked,
+  unpack,
+  zeroOf,
 } from "./format.js";
 
 /** From one format to another. */
@@ -17,7 +26,13 @@ export function floatConvert(from: FloatFormat, to: FloatFormat, a: bigint, envi
 }
 
 /** The payload keeps its leading bits; a format without NaNs gives zero. */
-function convertNaN(from: FloatFormat, to: FloatFormat, operand: Unpacked, alternative: boolean, environment: FloatEnvironment): bigint {
+function convertNaN(
+  from: FloatFormat,
+  to: FloatFormat,
+  operand: Unpacked,
+  alternative: boolean,
+  environment: FloatEnvironment,
+): bigint {
   if (operand.kind === "signallingNaN" || alternative) environment.raise(FloatFlag.invalidOperation);
   if (alternative) return zeroOf(to, operand.sign);
   if (environment.has(FloatControl.defaultNaN)) return defaultNaNOf(to, environment);
@@ -46,7 +61,12 @@ function toInteger(operand: Unpacked, scale: number, rounding: number): Integer 
 }
 
 /** Rounds to an integral value in the same format; with `exact`, reports a change as inexact. */
-export function floatRoundToIntegral(format: FloatFormat, a: bigint, exact: boolean, environment: FloatEnvironment): bigint {
+export function floatRoundToIntegral(
+  format: FloatFormat,
+  a: bigint,
+  exact: boolean,
+  environment: FloatEnvironment,
+): bigint {
   const operand = unpack(format, a, environment);
   const nan = propagatedNaN(format, [operand], environment);
   if (nan !== undefined) return nan;
@@ -59,7 +79,14 @@ export function floatRoundToIntegral(format: FloatFormat, a: bigint, exact: bool
 }
 
 /** To an integer of `bits`, signed or not, with `fractionBits` of them behind the point; as an unsigned number of 64 bits, zero-extended. */
-export function floatToFixed(format: FloatFormat, a: bigint, bits: 16 | 32 | 64, signed: boolean, fractionBits: number, environment: FloatEnvironment): bigint {
+export function floatToFixed(
+  format: FloatFormat,
+  a: bigint,
+  bits: 16 | 32 | 64,
+  signed: boolean,
+  fractionBits: number,
+  environment: FloatEnvironment,
+): bigint {
   const operand = unpack(format, a, environment);
   const smallest = signed ? -(1n << BigInt(bits - 1)) : 0n;
   const largest = signed ? (1n << BigInt(bits - 1)) - 1n : (1n << BigInt(bits)) - 1n;
@@ -81,8 +108,17 @@ export function floatToFixed(format: FloatFormat, a: bigint, bits: 16 | 32 | 64,
 }
 
 /** From an integer of `bits`, signed or not, with `fractionBits` of them behind the point. */
-export function floatFromFixed(format: FloatFormat, a: bigint, bits: 16 | 32 | 64, signed: boolean, fractionBits: number, environment: FloatEnvironment): bigint {
+export function floatFromFixed(
+  format: FloatFormat,
+  a: bigint,
+  bits: 16 | 32 | 64,
+  signed: boolean,
+  fractionBits: number,
+  environment: FloatEnvironment,
+): bigint {
   const value = signed ? BigInt.asIntN(bits, a) : BigInt.asUintN(bits, a);
   if (value === 0n) return zeroOf(format, 0);
-  return value < 0n ? roundInto(format, 1, -value, -fractionBits, environment) : roundInto(format, 0, value, -fractionBits, environment);
+  return value < 0n
+    ? roundInto(format, 1, -value, -fractionBits, environment)
+    : roundInto(format, 0, value, -fractionBits, environment);
 }

@@ -59,7 +59,8 @@ export class FloatEnvironment {
   constructor(control: number) {
     this.control = control;
     this.rounding = control & FloatControl.roundingMask;
-    if (this.rounding > Rounding.toOdd) throw new RangeError(`no rounding has number ${this.rounding} (control word ${control})`);
+    if (this.rounding > Rounding.toOdd)
+      throw new RangeError(`no rounding has number ${this.rounding} (control word ${control})`);
   }
 
   has(option: number): boolean {

@@ -3,7 +3,18 @@
  * Arm ARM pseudocode RecipEstimate, RecipSqrtEstimate, FPRecipEstimate, FPRSqrtEstimate, FPRecpX, UnsignedRecipEstimate, UnsignedRSqrtEstimate.
  */
 import { FloatControl, type FloatEnvironment, FloatFlag } from "./environment.js";
-import { bitLength, type FloatFormat, infinityOf, invalidOf, largestOf, overflowsToInfinity, propagatedNaN, type Unpacked, unpack, zeroOf } from "./format.js";
+import {
+  bitLength,
+  type FloatFormat,
+  infinityOf,
+  invalidOf,
+  largestOf,
+  overflowsToInfinity,
+  propagatedNaN,
+  type Unpacked,
+  unpack,
+  zeroOf,
+} from "./format.js";
 
 /** 256 to 511 stands for 0.5 to 1; so does the result, for 1 to 2. */
 function reciprocalEstimate(scaled: number): number {
@@ -13,7 +24,7 @@ function reciprocalEstimate(scaled: number): number {
 
 /** 128 to 511 stands for 0.25 to 1; the result, 256 to 511, for 1 to 2. */
 function reciprocalRootEstimate(scaled: number): number {
-  const middle = scaled < 256 ? scaled * 2 + 1 : ((scaled >> 1 << 1) + 1) * 2;
+  const middle = scaled < 256 ? scaled * 2 + 1 : (((scaled >> 1) << 1) + 1) * 2;
   let root = 512;
   while (middle * (root + 1) * (root + 1) < 2 ** 28) root += 1;
   return (root + 1) >> 1;
@@ -51,7 +62,8 @@ export function floatReciprocalEstimate(format: FloatFormat, a: bigint, environm
   }
   const estimate = BigInt(reciprocalEstimate(256 + fraction) & 0xff) << BigInt(format.fractionBits - 8);
   const hidden = 1n << BigInt(format.fractionBits);
-  const field = resultExponent > 0 ? BigInt(resultExponent) * hidden + estimate : (hidden | estimate) >> BigInt(1 - resultExponent);
+  const field =
+    resultExponent > 0 ? BigInt(resultExponent) * hidden + estimate : (hidden | estimate) >> BigInt(1 - resultExponent);
   return zeroOf(format, sign) | field;
 }
 
@@ -69,7 +81,9 @@ export function floatReciprocalRootEstimate(format: FloatFormat, a: bigint, envi
   const scaled = (exponent & 1) === 0 ? 256 + fraction : 128 + (fraction >> 1);
   const resultExponent = (3 * format.bias - 1 - exponent) >> 1;
   const estimate = reciprocalRootEstimate(scaled) & 0xff;
-  return (BigInt(resultExponent) << BigInt(format.fractionBits)) | (BigInt(estimate) << BigInt(format.fractionBits - 8));
+  return (
+    (BigInt(resultExponent) << BigInt(format.fractionBits)) | (BigInt(estimate) << BigInt(format.fractionBits - 8))
+  );
 }
 
 /** FRECPX: the exponent turned around, no fraction. */

@@ -13,7 +13,13 @@ export interface FloatFormat {
 }
 
 function formatOf(bits: 16 | 32 | 64, exponentBits: number): FloatFormat {
-  return { bits, exponentBits, fractionBits: bits - 1 - exponentBits, bias: 2 ** (exponentBits - 1) - 1, exponentMax: 2 ** exponentBits - 1 };
+  return {
+    bits,
+    exponentBits,
+    fractionBits: bits - 1 - exponentBits,
+    bias: 2 ** (exponentBits - 1) - 1,
+    exponentMax: 2 ** exponentBits - 1,
+  };
 }
 
 export const binary16: FloatFormat = formatOf(16, 5);
@@ -45,10 +51,16 @@ export function bitLength(value: bigint): number {
 /** Takes a bit pattern apart; flushes a subnormal number if the environment says so. */
 export function unpack(format: FloatFormat, bits: bigint, environment: FloatEnvironment): Unpacked {
   const pattern = BigInt.asUintN(format.bits, bits);
-  const sign = (pattern >> BigInt(format.bits - 1)) === 1n ? 1 : 0;
+  const sign = pattern >> BigInt(format.bits - 1) === 1n ? 1 : 0;
   const field = Number(pattern >> BigInt(format.fractionBits)) & format.exponentMax;
   const fraction = BigInt.asUintN(format.fractionBits, pattern);
-  const make = (kind: FloatKind, exponent = 0, significand = 0n): Unpacked => ({ kind, sign, exponent, significand, bits: pattern });
+  const make = (kind: FloatKind, exponent = 0, significand = 0n): Unpacked => ({
+    kind,
+    sign,
+    exponent,
+    significand,
+    bits: pattern,
+  });
   if (field === 0) {
     if (fraction === 0n) return make("zero");
     if (format.bits !== 16 && environment.has(FloatControl.flushInputs)) {
@@ -60,7 +72,7 @@ export function unpack(format: FloatFormat, bits: bigint, environment: FloatEnvi
   }
   if (field === format.exponentMax && !(format.bits === 16 && environment.has(FloatControl.alternativeHalf))) {
     if (fraction === 0n) return make("infinity");
-    return make((fraction >> BigInt(format.fractionBits - 1)) === 1n ? "quietNaN" : "signallingNaN");
+    return make(fraction >> BigInt(format.fractionBits - 1) === 1n ? "quietNaN" : "signallingNaN");
   }
   return make("finite", field - format.bias - format.fractionBits, fraction | (1n << BigInt(format.fractionBits)));
 }
@@ -98,7 +110,11 @@ export function isNaN(datum: Unpacked): boolean {
 }
 
 /** The NaN that an operation on these operands gives, in order of precedence; undefined when none is a NaN. */
-export function propagatedNaN(format: FloatFormat, operands: readonly Unpacked[], environment: FloatEnvironment): bigint | undefined {
+export function propagatedNaN(
+  format: FloatFormat,
+  operands: readonly Unpacked[],
+  environment: FloatEnvironment,
+): bigint | undefined {
   const signalling = operands.find((operand) => operand.kind === "signallingNaN");
   if (signalling !== undefined) environment.raise(FloatFlag.invalidOperation);
   const first = operands.find(isNaN);
@@ -136,7 +152,13 @@ interface Rounded {
 }
 
 /** `significand * 2 ** exponent` as a multiple of `2 ** quantum`. */
-function roundToQuantum(rounding: number, sign: 0 | 1, significand: bigint, exponent: number, quantum: number): Rounded {
+function roundToQuantum(
+  rounding: number,
+  sign: 0 | 1,
+  significand: bigint,
+  exponent: number,
+  quantum: number,
+): Rounded {
   if (exponent >= quantum) return { quotient: significand << BigInt(exponent - quantum), inexact: false };
   const shift = BigInt(quantum - exponent);
   const quotient = significand >> shift;
@@ -149,13 +171,26 @@ function roundToQuantum(rounding: number, sign: 0 | 1, significand: bigint, expo
  * The number `significand * 2 ** exponent` (positive; exact, or with its last bit standing for all
  * that follows) in a format, and the exceptions of rounding it.
  */
-export function roundInto(format: FloatFormat, sign: 0 | 1, significand: bigint, exponent: number, environment: FloatEnvironment): bigint {
+export function roundInto(
+  format: FloatFormat,
+  sign: 0 | 1,
+  significand: bigint,
+  exponent: number,
+  environment: FloatEnvironment,
+): bigint {
   const { rounding } = environment;
   const leading = exponent + bitLength(significand) - 1;
   const minimum = 1 - format.bias;
-  const tiny = leading < minimum && !(environment.has(FloatControl.tininessAfterRounding) && reachesMinimum(format, sign, significand, exponent, rounding));
+  const tiny =
+    leading < minimum &&
+    !(
+      environment.has(FloatControl.tininessAfterRounding) &&
+      reachesMinimum(format, sign, significand, exponent, rounding)
+    );
   if (tiny && format.bits !== 16 && environment.has(FloatControl.flushOutputs)) {
-    environment.raise(FloatFlag.underflow | (environment.has(FloatControl.tininessAfterRounding) ? FloatFlag.inexact : 0));
+    environment.raise(
+      FloatFlag.underflow | (environment.has(FloatControl.tininessAfterRounding) ? FloatFlag.inexact : 0),
+    );
     return zeroOf(format, sign);
   }
   const quantum = Math.max(leading, minimum) - format.fractionBits;
@@ -165,13 +200,20 @@ export function roundInto(format: FloatFormat, sign: 0 | 1, significand: bigint,
   const carried = quotient === hidden << 1n;
   const field = quotient < hidden ? 0 : quantum + format.fractionBits + format.bias + (carried ? 1 : 0);
   const alternative = format.bits === 16 && environment.has(FloatControl.alternativeHalf);
-  if (field > (alternative ? format.exponentMax : format.exponentMax - 1)) return overflowed(format, sign, alternative, environment);
+  if (field > (alternative ? format.exponentMax : format.exponentMax - 1))
+    return overflowed(format, sign, alternative, environment);
   if (inexact) environment.raise(FloatFlag.inexact);
   return assemble(format, sign, field, BigInt.asUintN(format.fractionBits, quotient));
 }
 
 /** Whether rounding with an unbounded exponent gives the smallest normal number. */
-function reachesMinimum(format: FloatFormat, sign: 0 | 1, significand: bigint, exponent: number, rounding: number): boolean {
+function reachesMinimum(
+  format: FloatFormat,
+  sign: 0 | 1,
+  significand: bigint,
+  exponent: number,
+  rounding: number,
+): boolean {
   const leading = exponent + bitLength(significand) - 1;
   if (leading !== -format.bias) return false;
   const { quotient } = roundToQuantum(rounding, sign, significand, exponent, leading - format.fractionBits);

@@ -2,11 +2,26 @@
  * The software floats as one function of an operation code, for generated code: bit patterns in, bit
  * pattern and exceptions out. Exact in every rounding; knows nothing of a host's arithmetic.
  */
-import { floatAdd, floatDivide, floatMultiply, floatMultiplyAdd, floatMultiplyExtended, floatSquareRoot, floatStep, floatSubtract } from "./arithmetic.js";
+import {
+  floatAdd,
+  floatDivide,
+  floatMultiply,
+  floatMultiplyAdd,
+  floatMultiplyExtended,
+  floatSquareRoot,
+  floatStep,
+  floatSubtract,
+} from "./arithmetic.js";
 import { floatCompare, floatExtremum, floatExtremumNumber } from "./comparison.js";
 import { floatConvert, floatFromFixed, floatRoundToIntegral, floatToFixed } from "./conversion.js";
 import { FloatEnvironment } from "./environment.js";
-import { floatReciprocalEstimate, floatReciprocalExponent, floatReciprocalRootEstimate, unsignedReciprocalEstimate, unsignedReciprocalRootEstimate } from "./estimate.js";
+import {
+  floatReciprocalEstimate,
+  floatReciprocalExponent,
+  floatReciprocalRootEstimate,
+  unsignedReciprocalEstimate,
+  unsignedReciprocalRootEstimate,
+} from "./estimate.js";
 import { binary16, binary32, binary64, type FloatFormat } from "./format.js";
 
 /** What is done; the low six bits of an operation code. */
@@ -67,8 +82,12 @@ export function floatOperationCode(operation: number, bits: 16 | 32 | 64, option
   const index = (width: 16 | 32 | 64): number => integerBits.indexOf(width);
   const { target = bits, integer = { bits: 64, signed: false }, fractionBits = 0 } = options;
   return (
-    operation | (index(bits) << FORMAT_SHIFT) | (index(target) << TARGET_SHIFT) | (index(integer.bits) << INTEGER_SHIFT) |
-    (integer.signed ? SIGNED_BIT : 0) | (fractionBits << FRACTION_BITS_SHIFT)
+    operation |
+    (index(bits) << FORMAT_SHIFT) |
+    (index(target) << TARGET_SHIFT) |
+    (index(integer.bits) << INTEGER_SHIFT) |
+    (integer.signed ? SIGNED_BIT : 0) |
+    (fractionBits << FRACTION_BITS_SHIFT)
   );
 }
 
@@ -100,7 +119,11 @@ function formatAt(code: number, shift: number): FloatFormat {
   return format;
 }
 
-function compute(code: number, { a: wideA, b: wideB, c: wideC }: SoftFloatOperands, environment: FloatEnvironment): bigint {
+function compute(
+  code: number,
+  { a: wideA, b: wideB, c: wideC }: SoftFloatOperands,
+  environment: FloatEnvironment,
+): bigint {
   const format = formatAt(code, FORMAT_SHIFT);
   const a = BigInt.asUintN(format.bits, wideA);
   const b = BigInt.asUintN(format.bits, wideB);
@@ -140,7 +163,13 @@ function compute(code: number, { a: wideA, b: wideB, c: wideC }: SoftFloatOperan
   }
 }
 
-function computeUnary(code: number, format: FloatFormat, a: bigint, wideA: bigint, environment: FloatEnvironment): bigint {
+function computeUnary(
+  code: number,
+  format: FloatFormat,
+  a: bigint,
+  wideA: bigint,
+  environment: FloatEnvironment,
+): bigint {
   const integer = integerBits[(code >> INTEGER_SHIFT) & 3] ?? 64;
   const signed = (code & SIGNED_BIT) !== 0;
   const fractionBits = code >>> FRACTION_BITS_SHIFT;

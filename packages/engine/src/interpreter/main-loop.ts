@@ -22,7 +22,14 @@ export function compileMainLoop(context: HandlerContext, inline: readonly Varian
   const { cpu, routines } = context;
   const exports = context.linker.link({
     programs: inline.map((variant) => variant.program),
-    routines: [routines.memorySlow, routines.raiseMemoryFault, routines.interruptPending, cpu.takeInterrupt, cpu.misalignedPc, cpu.fetchFault],
+    routines: [
+      routines.memorySlow,
+      routines.raiseMemoryFault,
+      routines.interruptPending,
+      cpu.takeInterrupt,
+      cpu.misalignedPc,
+      cpu.fetchFault,
+    ],
     hosts: [...ENGINE_HOSTS, fetchPage, decodeRecord],
     usesTable: true,
     build(scope) {
@@ -171,7 +178,6 @@ class MainLoop {
     code.memory("i32.store", engineState.decodedBase.offset);
     this.#setRecordFromTarget();
     code.releaseLocal("i32", entry);
-
   }
 
   /** record = base + (target's offset in its page << shift). */
@@ -191,7 +197,10 @@ class MainLoop {
   #dispatch(labels: Labels): void {
     const code = this.#code;
     const outOfLine = code.block();
-    const inlineLabels = [...this.#inline].reverse().map(() => code.block()).reverse();
+    const inlineLabels = [...this.#inline]
+      .reverse()
+      .map(() => code.block())
+      .reverse();
     const pageEnd = code.block();
     const decode = code.block();
     code.get(this.#record);
@@ -474,4 +483,3 @@ class InlineTarget implements EmitTarget {
     throw new Error(`${this.#variant.instruction.mnemonic} returns like a routine`);
   }
 }
-

@@ -31,7 +31,10 @@ export function compileHandlers(context: HandlerContext, variants: readonly Vari
     usesTable: false,
     build(scope) {
       for (const variant of variants) {
-        const { code } = scope.module.addFunction({ parameters: [ValueType.i32], results: [ValueType.i32] }, `handler:${variant.id}`);
+        const { code } = scope.module.addFunction(
+          { parameters: [ValueType.i32], results: [ValueType.i32] },
+          `handler:${variant.id}`,
+        );
         emitProgram(variant.program, code, new OutOfLineTarget(context, variant, code, scope), context.geometry);
         code.unreachable();
       }

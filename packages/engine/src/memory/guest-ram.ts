@@ -123,7 +123,8 @@ export class GuestRam {
 
   unwatchAll(): void {
     this.#watched.length = 0;
-    for (let index = 0; index < this.pageCount; index++) this.#states[index] = (this.#states[index] ?? 0) & ~PageState.watched;
+    for (let index = 0; index < this.pageCount; index++)
+      this.#states[index] = (this.#states[index] ?? 0) & ~PageState.watched;
   }
 
   // For the engine
@@ -180,7 +181,7 @@ export class GuestRam {
   /** Writes through every rule. Gives whether a live page-table entry changed. */
   writeAtOffset(offset: number, bytes: Uint8Array): boolean {
     let changed = false;
-    for (let done = 0; done < bytes.length; ) {
+    for (let done = 0; done < bytes.length;) {
       const index = Math.floor((offset + done) / PAGE_BYTES);
       const length = Math.min(bytes.length - done, (index + 1) * PAGE_BYTES - (offset + done));
       if (this.#writeInPage(index, offset + done, bytes.subarray(done, done + length))) changed = true;
@@ -238,12 +239,16 @@ export class GuestRam {
   }
 
   #loadRange(offset: number, bytes: number): void {
-    for (let index = Math.floor(offset / PAGE_BYTES); index * PAGE_BYTES < offset + bytes; index++) this.ensureLoaded(index);
+    for (let index = Math.floor(offset / PAGE_BYTES); index * PAGE_BYTES < offset + bytes; index++)
+      this.ensureLoaded(index);
   }
 
   #check(physical: number, bytes: number): number {
     const offset = physical - this.base;
-    if (!(offset >= 0 && offset + bytes <= this.bytes)) throw new RangeError(`0x${physical.toString(16)}+${bytes} is outside RAM 0x${this.base.toString(16)}+0x${this.bytes.toString(16)}`);
+    if (!(offset >= 0 && offset + bytes <= this.bytes))
+      throw new RangeError(
+        `0x${physical.toString(16)}+${bytes} is outside RAM 0x${this.base.toString(16)}+0x${this.bytes.toString(16)}`,
+      );
     return offset;
   }
 

@@ -35,15 +35,28 @@ export const hashPageRoutine: Routine & { readonly result: 32 } = {
     });
     const zero = stage.isZero(stage.get(any));
     const result = (value: Value<64>): Value<64> => stage.select(zero, stage.constant64(0), value);
-    stage.write({ name: "hashLow", offset: engineState.exitOperands.offset, width: 64 }, result(finish(stage, stage.add(stage.get(low), stage.get(high)))));
-    stage.write({ name: "hashHigh", offset: engineState.exitOperands.offset + 8, width: 64 }, result(finish(stage, stage.xor(stage.get(high), stage.binary("rotl", stage.get(low), stage.constant64(17))))));
+    stage.write(
+      { name: "hashLow", offset: engineState.exitOperands.offset, width: 64 },
+      result(finish(stage, stage.add(stage.get(low), stage.get(high)))),
+    );
+    stage.write(
+      { name: "hashHigh", offset: engineState.exitOperands.offset + 8, width: 64 },
+      result(finish(stage, stage.xor(stage.get(high), stage.binary("rotl", stage.get(low), stage.constant64(17))))),
+    );
     stage.return(stage.isZero(zero));
   },
 };
 
 function absorb(stage: Stage, state: Value<64>, word: Value<64>, factor: bigint, rotation: number): Value<64> {
-  const mixed = stage.binary("mul", stage.binary("rotl", stage.binary("mul", word, stage.constant64(FACTOR_C)), stage.constant64(rotation)), stage.constant64(factor));
-  return stage.add(stage.binary("mul", stage.binary("rotl", stage.xor(state, mixed), stage.constant64(rotation)), stage.constant64(5)), stage.constant64(0x52dc_e729));
+  const mixed = stage.binary(
+    "mul",
+    stage.binary("rotl", stage.binary("mul", word, stage.constant64(FACTOR_C)), stage.constant64(rotation)),
+    stage.constant64(factor),
+  );
+  return stage.add(
+    stage.binary("mul", stage.binary("rotl", stage.xor(state, mixed), stage.constant64(rotation)), stage.constant64(5)),
+    stage.constant64(0x52dc_e729),
+  );
 }
 
 function finish(stage: Stage, value: Value<64>): Value<64> {

@@ -2,7 +2,16 @@
 import type { CpuDefinition } from "../cpu-definition.js";
 import { engineFields, engineState } from "../engine-fields.js";
 import type { HostFunction, Routine, Stage, Value } from "../stage/stage.js";
-import { AccessInfo, FILL_LOG_ENTRIES, FORBIDS_READ, FORBIDS_WRITE, SlowResult, TLB_ENTRY_BYTES, TlbEntry, type TlbGeometry } from "./tlb-layout.js";
+import {
+  AccessInfo,
+  FILL_LOG_ENTRIES,
+  FORBIDS_READ,
+  FORBIDS_WRITE,
+  SlowResult,
+  TLB_ENTRY_BYTES,
+  TlbEntry,
+  type TlbGeometry,
+} from "./tlb-layout.js";
 import { Rights } from "../cpu-definition.js";
 
 /**
@@ -34,7 +43,10 @@ export function memorySlowRoutine(cpu: CpuDefinition, geometry: TlbGeometry): Ro
         stage.write(engineState.accessAddress, address);
         stage.return(stage.callHost(specialAccess, info));
       };
-      const last = stage.add(address, stage.zeroExtend64(stage.sub(stage.and(info, stage.constant32(AccessInfo.bytesMask)), stage.constant32(1))));
+      const last = stage.add(
+        address,
+        stage.zeroExtend64(stage.sub(stage.and(info, stage.constant32(AccessInfo.bytesMask)), stage.constant32(1))),
+      );
       stage.if(stage.compare("ne", stage.shiftRight(stage.xor(address, last), 12), stage.constant64(0)), special);
       const unprivileged = stage.and(info, stage.constant32(AccessInfo.unprivileged));
       const privilege = stage.select(unprivileged, stage.constant32(0), stage.read(cpu.privilege));
@@ -45,11 +57,17 @@ export function memorySlowRoutine(cpu: CpuDefinition, geometry: TlbGeometry): Ro
       const offset = stage.sub(stage.read(engineFields.translatedPhysical), stage.constant64(geometry.ramBase));
       stage.if(stage.compare("ge_u", offset, stage.constant64(geometry.ramBytes)), special);
       const hostOffset = stage.truncate32(offset);
-      const state = stage.and(stage.readAt(32, stage.shiftRight(hostOffset, 12), geometry.pageStateStart), stage.constant32(0xff));
+      const state = stage.and(
+        stage.readAt(32, stage.shiftRight(hostOffset, 12), geometry.pageStateStart),
+        stage.constant32(0xff),
+      );
       const forbidden = stage.select(kind, stage.constant32(FORBIDS_WRITE), stage.constant32(FORBIDS_READ));
       stage.if(stage.and(state, forbidden), special);
       const set = stage.select(unprivileged, stage.read(engineFields.tlbUser), stage.read(engineFields.tlbCurrent));
-      const index = stage.and(stage.shiftRight(stage.truncate32(address), 12 - Math.log2(TLB_ENTRY_BYTES)), stage.constant32((geometry.entries - 1) * TLB_ENTRY_BYTES));
+      const index = stage.and(
+        stage.shiftRight(stage.truncate32(address), 12 - Math.log2(TLB_ENTRY_BYTES)),
+        stage.constant32((geometry.entries - 1) * TLB_ENTRY_BYTES),
+      );
       const entry = stage.add(set, index);
       const page = stage.and(address, stage.constant64(-4096n));
       const pageOffset = stage.and(hostOffset, stage.constant32(-4096));
@@ -84,7 +102,14 @@ function fault(stage: Stage, address: Value<64>, code: Value<32>, kind: Value<32
   stage.return(stage.constant32(SlowResult.fault));
 }
 
-function fill(stage: Stage, geometry: TlbGeometry, entry: Value<32>, array: number, page: Value<64>, addend: Value<32>): void {
+function fill(
+  stage: Stage,
+  geometry: TlbGeometry,
+  entry: Value<32>,
+  array: number,
+  page: Value<64>,
+  addend: Value<32>,
+): void {
   stage.writeAt(entry, page, array + TlbEntry.tag);
   stage.writeAt(entry, addend, array + TlbEntry.addend);
   const count = stage.read(engineState.fillCount);

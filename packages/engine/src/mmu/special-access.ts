@@ -102,7 +102,8 @@ export class SpecialAccesses {
   /** Adds the data of the device read of the exit; the instruction starts again. */
   completeDeviceRead(low: number, high: number): void {
     const count = this.#view.getUint32(engineState.fragmentCount.offset, true);
-    if (count >= FRAGMENT_COUNT_MAX) throw new Error(`an instruction with more than ${FRAGMENT_COUNT_MAX} device reads`);
+    if (count >= FRAGMENT_COUNT_MAX)
+      throw new Error(`an instruction with more than ${FRAGMENT_COUNT_MAX} device reads`);
     this.#view.setUint32(engineState.fragments.offset + 8 * count, low, true);
     this.#view.setUint32(engineState.fragments.offset + 8 * count + 4, high, true);
     this.#view.setUint32(engineState.fragmentCount.offset, count + 1, true);
@@ -124,7 +125,12 @@ export class SpecialAccesses {
     this.#pending = [];
     this.#deviceWrites = [];
     for (let index = 0; index + 2 < numbers.length; index += 3) {
-      this.#deviceWrites.push({ physical: numbers[index] ?? 0, bytes: numbers[index + 1] ?? 0, bounce: numbers[index + 2] ?? 0, isRam: false });
+      this.#deviceWrites.push({
+        physical: numbers[index] ?? 0,
+        bytes: numbers[index + 1] ?? 0,
+        bounce: numbers[index + 2] ?? 0,
+        isRam: false,
+      });
     }
   }
 
@@ -156,7 +162,7 @@ export class SpecialAccesses {
     const privilege = (info & AccessInfo.unprivileged) === 0 ? this.#view.getUint32(cpu.privilege.offset, true) : 0;
     const total = info & AccessInfo.bytesMask;
     const pieces: Piece[] = [];
-    for (let done = 0; done < total; ) {
+    for (let done = 0; done < total;) {
       const virtual = BigInt.asUintN(64, address + BigInt(done));
       const inPage = Number(virtual & 0xfffn);
       const bytes = Math.min(total - done, 4096 - inPage);
@@ -199,7 +205,8 @@ export class SpecialAccesses {
   #bounce(pieces: readonly Piece[], reads: boolean, writes: boolean): number {
     const start = BOUNCE_START + this.#bounceNext;
     const total = pieces.reduce((sum, piece) => sum + piece.bytes, 0);
-    if (this.#bounceNext + total > BOUNCE_BYTES) throw new Error(`an instruction that bounces more than ${BOUNCE_BYTES} bytes`);
+    if (this.#bounceNext + total > BOUNCE_BYTES)
+      throw new Error(`an instruction that bounces more than ${BOUNCE_BYTES} bytes`);
     this.#bounceNext += Math.ceil(total / 16) * 16;
     let at = start;
     for (const piece of pieces) {
@@ -238,7 +245,12 @@ export class SpecialAccesses {
 
   #queueDeviceWrite(write: PendingWrite): void {
     for (let done = 0; done < write.bytes; done += FRAGMENT_BYTES_MAX) {
-      this.#deviceWrites.push({ physical: write.physical + done, bytes: Math.min(FRAGMENT_BYTES_MAX, write.bytes - done), bounce: write.bounce + done, isRam: false });
+      this.#deviceWrites.push({
+        physical: write.physical + done,
+        bytes: Math.min(FRAGMENT_BYTES_MAX, write.bytes - done),
+        bounce: write.bounce + done,
+        isRam: false,
+      });
     }
   }
 

@@ -31,7 +31,13 @@ export const FORBIDS_READ: number = PageState.absent;
 export const FORBIDS_WRITE = 127;
 
 /** `info` of a slow access. */
-export const AccessInfo = { bytesMask: 0xffff, write: 1 << 16, alsoReads: 1 << 17, unprivileged: 1 << 18, indexShift: 20 } as const;
+export const AccessInfo = {
+  bytesMask: 0xffff,
+  write: 1 << 16,
+  alsoReads: 1 << 17,
+  unprivileged: 1 << 18,
+  indexShift: 20,
+} as const;
 
 /** What a slow access gives instead of an address. */
 export const SlowResult = { fault: 0, device: 1 } as const;

@@ -25,9 +25,14 @@ export class Tlb {
     this.#words = new Int32Array(buffer);
     this.#cpu = cpu;
     this.#geometry = geometry;
-    this.#keyOffsets = cpu.translationFields.flatMap((field) => (field.width === 64 ? [field.offset >> 2, (field.offset >> 2) + 1] : [field.offset >> 2]));
+    this.#keyOffsets = cpu.translationFields.flatMap((field) =>
+      field.width === 64 ? [field.offset >> 2, (field.offset >> 2) + 1] : [field.offset >> 2],
+    );
     this.#key = new Uint32Array(this.#keyOffsets.length);
-    this.#regimes = Array.from({ length: REGIME_COUNT }, () => ({ key: new Uint32Array(this.#keyOffsets.length), lastUse: -1 }));
+    this.#regimes = Array.from({ length: REGIME_COUNT }, () => ({
+      key: new Uint32Array(this.#keyOffsets.length),
+      lastUse: -1,
+    }));
     this.clearAll();
   }
 
@@ -45,7 +50,8 @@ export class Tlb {
     const kernel = user + this.#geometry.setBytes;
     this.#words[engineFields.tlbUser.offset >> 2] = user;
     this.#words[engineFields.tlbKernel.offset >> 2] = kernel;
-    this.#words[engineFields.tlbCurrent.offset >> 2] = this.#words[this.#cpu.privilege.offset >> 2] === 0 ? user : kernel;
+    this.#words[engineFields.tlbCurrent.offset >> 2] =
+      this.#words[this.#cpu.privilege.offset >> 2] === 0 ? user : kernel;
   }
 
   /** Drops every translation that was derived from page tables. */
@@ -65,7 +71,8 @@ export class Tlb {
     if (count > FILL_LOG_ENTRIES) {
       for (let set = 0; set < TLB_SET_COUNT; set++) {
         const start = this.#geometry.setsStart + set * this.#geometry.setBytes + this.#geometry.writeOffset;
-        for (let entry = 0; entry < this.#geometry.entries; entry++) this.#revokeEntry(start + entry * TLB_ENTRY_BYTES, pageIndex);
+        for (let entry = 0; entry < this.#geometry.entries; entry++)
+          this.#revokeEntry(start + entry * TLB_ENTRY_BYTES, pageIndex);
       }
       return;
     }

@@ -1,7 +1,26 @@
 /** The `Stage` that writes a definition down as a `Program`, and holds it to the stage's rules. */
 import type { Instruction } from "./instruction.js";
 import type { AccessItem, Block, EffectItem, Program, ValueNode, ValueOp, VariableNode } from "./program.js";
-import type { AccessHandle, AccessMode, AccessOptions, BinaryOp, CompareOp, FloatBinaryOp, FloatCompareOp, FloatUnaryOp, HostFunction, LaneShape, Routine, Stage, StateField, UnaryOp, Value, Variable, VectorOp, Width } from "./stage.js";
+import type {
+  AccessHandle,
+  AccessMode,
+  AccessOptions,
+  BinaryOp,
+  CompareOp,
+  FloatBinaryOp,
+  FloatCompareOp,
+  FloatUnaryOp,
+  HostFunction,
+  LaneShape,
+  Routine,
+  Stage,
+  StateField,
+  UnaryOp,
+  Value,
+  Variable,
+  VectorOp,
+  Width,
+} from "./stage.js";
 
 /** A definition broke a rule of the stage: a bug of the definition, found while code is generated. */
 export class StageRuleError extends Error {
@@ -19,7 +38,9 @@ export function operandKind(source: object): OperandKind {
 
 /** The program of one variant of an instruction. */
 export function programOf(instruction: Instruction, form: Readonly<Record<string, number>>): Program {
-  const kinds = new Map(Object.entries(instruction.operands).map(([name, source]) => [name, operandKind(source)] as const));
+  const kinds = new Map(
+    Object.entries(instruction.operands).map(([name, source]) => [name, operandKind(source)] as const),
+  );
   const builder = new ProgramBuilder(instruction.mnemonic, "instruction", kinds);
   const operands: Record<string, Value<32> & Value<64>> = {};
   for (const [name, kind] of kinds) operands[name] = builder.operand(name, kind === "i64" ? 64 : 32);
@@ -30,7 +51,10 @@ export function programOf(instruction: Instruction, form: Readonly<Record<string
 /** The program of a routine. */
 export function programOfRoutine(routine: Routine): Program {
   const builder = new ProgramBuilder(routine.name, "routine", new Map());
-  routine.body(builder, routine.parameters.map((width, index) => builder.parameter(width, index)));
+  routine.body(
+    builder,
+    routine.parameters.map((width, index) => builder.parameter(width, index)),
+  );
   return builder.finish();
 }
 
@@ -61,7 +85,14 @@ class ProgramBuilder implements Stage {
   }
 
   finish(): Program {
-    return { name: this.#name, root: this.#root, operandKinds: this.#operandKinds, writesMemory: this.#writesMemory, alwaysEnds: this.#ended, variables: this.#variables };
+    return {
+      name: this.#name,
+      root: this.#root,
+      operandKinds: this.#operandKinds,
+      writesMemory: this.#writesMemory,
+      alwaysEnds: this.#ended,
+      variables: this.#variables,
+    };
   }
 
   operand(name: string, width: 32 | 64): Value<32> & Value<64> {
@@ -141,7 +172,9 @@ class ProgramBuilder implements Stage {
   }
 
   select<W extends Width>(condition: Value<32>, whenTrue: Value<W>, whenFalse: Value<W>): Value<W> {
-    return cast(this.#value({ kind: "select" }, node(whenTrue).width, [node(whenTrue), node(whenFalse), node(condition)]));
+    return cast(
+      this.#value({ kind: "select" }, node(whenTrue).width, [node(whenTrue), node(whenFalse), node(condition)]),
+    );
   }
 
   zeroExtend64(value: Value<32>): Value<64> {
@@ -184,17 +217,29 @@ class ProgramBuilder implements Stage {
 
   floatBinary<W extends 32 | 64>(op: FloatBinaryOp, left: Value<W>, right: Value<W>): Value<W> {
     const width = widthOf(left) as 32 | 64;
-    return cast(this.#value({ kind: "floatWasm", name: `f${width}.${op}`, from: width, to: width }, width, [node(left), node(right)]));
+    return cast(
+      this.#value({ kind: "floatWasm", name: `f${width}.${op}`, from: width, to: width }, width, [
+        node(left),
+        node(right),
+      ]),
+    );
   }
 
   floatUnary<W extends 32 | 64>(op: FloatUnaryOp, value: Value<W>): Value<W> {
     const width = widthOf(value) as 32 | 64;
-    return cast(this.#value({ kind: "floatWasm", name: `f${width}.${op}`, from: width, to: width }, width, [node(value)]));
+    return cast(
+      this.#value({ kind: "floatWasm", name: `f${width}.${op}`, from: width, to: width }, width, [node(value)]),
+    );
   }
 
   floatCompare(op: FloatCompareOp, left: Value<32> | Value<64>, right: Value<32> | Value<64>): Value<32> {
     const width = widthOf(left) as 32 | 64;
-    return cast(this.#value({ kind: "floatWasm", name: `f${width}.${op}`, from: width, to: "integer" }, 32, [node(left), node(right)]));
+    return cast(
+      this.#value({ kind: "floatWasm", name: `f${width}.${op}`, from: width, to: "integer" }, 32, [
+        node(left),
+        node(right),
+      ]),
+    );
   }
 
   floatPromote(value: Value<32>): Value<64> {
@@ -253,7 +298,12 @@ class ProgramBuilder implements Stage {
 
   write<W extends Width>(field: StateField<W>, value: Value<W>): void {
     this.#commit();
-    this.#effect({ type: "writeState", offset: field.offset, value: this.#sized(value, field.width), epoch: this.#epoch });
+    this.#effect({
+      type: "writeState",
+      offset: field.offset,
+      value: this.#sized(value, field.width),
+      epoch: this.#epoch,
+    });
   }
 
   readAt<W extends Width>(width: W, address: Value<32>, bytes = 0): Value<W> {
@@ -262,7 +312,13 @@ class ProgramBuilder implements Stage {
 
   writeAt<W extends Width>(address: Value<32>, value: Value<W>, bytes = 0): void {
     this.#commit();
-    this.#effect({ type: "writeStateAt", address: node(address), offset: bytes, value: node(value), epoch: this.#epoch });
+    this.#effect({
+      type: "writeStateAt",
+      address: node(address),
+      offset: bytes,
+      value: node(value),
+      epoch: this.#epoch,
+    });
   }
 
   // Guest memory
@@ -291,7 +347,8 @@ class ProgramBuilder implements Stage {
 
   store(handle: AccessHandle, offset: number, bits: 8 | 16 | 32 | 64 | 128, value: Value<Width>): void {
     const access = this.#within(handle, offset, bits);
-    if (access.mode === "read") throw new StageRuleError(this.#name, "store through a handle that was asked for reading");
+    if (access.mode === "read")
+      throw new StageRuleError(this.#name, "store through a handle that was asked for reading");
     this.#commit();
     this.#effect({ type: "storeMemory", access, offset, bits, value: node(value), epoch: this.#epoch });
   }
@@ -338,11 +395,18 @@ class ProgramBuilder implements Stage {
   }
 
   get<W extends Width>(variable: Variable<W>): Value<W> {
-    return cast(this.#value({ kind: "variable", variable: variable as unknown as VariableNode }, variable.width, [], true));
+    return cast(
+      this.#value({ kind: "variable", variable: variable as unknown as VariableNode }, variable.width, [], true),
+    );
   }
 
   set<W extends Width>(variable: Variable<W>, value: Value<W>): void {
-    this.#effect({ type: "setVariable", variable: variable as unknown as VariableNode, value: node(value), epoch: this.#epoch });
+    this.#effect({
+      type: "setVariable",
+      variable: variable as unknown as VariableNode,
+      value: node(value),
+      epoch: this.#epoch,
+    });
   }
 
   repeatWhile(body: () => Value<32>): void {
@@ -360,7 +424,8 @@ class ProgramBuilder implements Stage {
   }
 
   call(routine: Routine, ...parameters: readonly Value<32 | 64>[]): never {
-    if (parameters.length !== routine.parameters.length) throw new StageRuleError(this.#name, `${routine.name} takes ${routine.parameters.length} parameters`);
+    if (parameters.length !== routine.parameters.length)
+      throw new StageRuleError(this.#name, `${routine.name} takes ${routine.parameters.length} parameters`);
     const args = parameters.map((value) => node(value));
     const epoch = this.#epoch;
     this.#commit();
@@ -387,7 +452,12 @@ class ProgramBuilder implements Stage {
   // Ends
 
   jump(target: Value<64>, options: { readonly contextChanged?: boolean } = {}): void {
-    this.#end({ type: "jump", target: node(target), contextChanged: options.contextChanged ?? false, epoch: this.#epoch });
+    this.#end({
+      type: "jump",
+      target: node(target),
+      contextChanged: options.contextChanged ?? false,
+      epoch: this.#epoch,
+    });
   }
 
   endBlock(reason: string): void {
@@ -415,7 +485,14 @@ class ProgramBuilder implements Stage {
     this.#ended = false;
     this.#epoch += 1;
     const result = this.#detached({ kind: "result" }, 64);
-    this.#block.items.push({ type: "readPageTable", bits, physical: node(physical), onAbsent: absent.block, result, epoch });
+    this.#block.items.push({
+      type: "readPageTable",
+      bits,
+      physical: node(physical),
+      onAbsent: absent.block,
+      result,
+      epoch,
+    });
     return cast(result);
   }
 
@@ -439,7 +516,13 @@ class ProgramBuilder implements Stage {
   }
 
   #wasm(name: string, width: Width, ...operands: readonly Value<Width>[]): Value<Width> {
-    return cast(this.#value({ kind: "wasm", name }, width, operands.map((value) => node(value))));
+    return cast(
+      this.#value(
+        { kind: "wasm", name },
+        width,
+        operands.map((value) => node(value)),
+      ),
+    );
   }
 
   #constant<W extends 32 | 64>(like: Value<W>, value: number | bigint): Value<W> {
@@ -454,17 +537,29 @@ class ProgramBuilder implements Stage {
 
   /** A value that is no item of its own: the result of one. */
   #detached(op: ValueOp, width: Width, args: readonly ValueNode[] = [], readsState = false): ValueNode {
-    return { type: "value", op, width, args, block: this.#block, epoch: this.#epoch, readsState, useCount: 0, needsLocal: false };
+    return {
+      type: "value",
+      op,
+      width,
+      args,
+      block: this.#block,
+      epoch: this.#epoch,
+      readsState,
+      useCount: 0,
+      needsLocal: false,
+    };
   }
 
   #sized(value: Value<Width>, width: Width): ValueNode {
-    if (node(value).width !== width) throw new StageRuleError(this.#name, `a value of ${node(value).width} bits for a field of ${width}`);
+    if (node(value).width !== width)
+      throw new StageRuleError(this.#name, `a value of ${node(value).width} bits for a field of ${width}`);
     return node(value);
   }
 
   #within(handle: AccessHandle, offset: number, bits: number): AccessItem {
     const access = handle as unknown as AccessItem;
-    if (offset < 0 || offset + bits / 8 > access.bytes) throw new StageRuleError(this.#name, `bytes ${offset} to ${offset + bits / 8} of an access of ${access.bytes}`);
+    if (offset < 0 || offset + bits / 8 > access.bytes)
+      throw new StageRuleError(this.#name, `bytes ${offset} to ${offset + bits / 8} of an access of ${access.bytes}`);
     return access;
   }
 

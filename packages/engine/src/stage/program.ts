@@ -29,7 +29,12 @@ export type ValueOp =
   | { readonly kind: "parameter"; readonly index: number }
   /** One WebAssembly instruction; `float` ones take and give bit patterns. */
   | { readonly kind: "wasm"; readonly name: string }
-  | { readonly kind: "floatWasm"; readonly name: string; readonly from: 32 | 64 | "integer"; readonly to: 32 | 64 | "integer" }
+  | {
+      readonly kind: "floatWasm";
+      readonly name: string;
+      readonly from: 32 | 64 | "integer";
+      readonly to: 32 | 64 | "integer";
+    }
   | { readonly kind: "lane"; readonly name: string; readonly lane: number }
   | { readonly kind: "shuffle"; readonly lanes: readonly number[] }
   | { readonly kind: "select" }
@@ -56,15 +61,59 @@ export type Item = ValueNode | EffectItem;
 
 export type EffectItem =
   | { readonly type: "writeState"; readonly offset: number; readonly value: ValueNode; readonly epoch: number }
-  | { readonly type: "writeStateAt"; readonly address: ValueNode; readonly offset: number; readonly value: ValueNode; readonly epoch: number }
+  | {
+      readonly type: "writeStateAt";
+      readonly address: ValueNode;
+      readonly offset: number;
+      readonly value: ValueNode;
+      readonly epoch: number;
+    }
   | AccessItem
-  | { readonly type: "storeMemory"; readonly access: AccessItem; readonly offset: number; readonly bits: number; readonly value: ValueNode; readonly epoch: number }
+  | {
+      readonly type: "storeMemory";
+      readonly access: AccessItem;
+      readonly offset: number;
+      readonly bits: number;
+      readonly value: ValueNode;
+      readonly epoch: number;
+    }
   | { readonly type: "setVariable"; readonly variable: VariableNode; readonly value: ValueNode; readonly epoch: number }
-  | { readonly type: "if"; readonly condition: ValueNode; readonly then: Block; readonly otherwise: Block | undefined; readonly epoch: number }
-  | { readonly type: "loop"; readonly body: Block; condition: ValueNode | undefined; conditionEpoch: number; readonly epoch: number }
-  | { readonly type: "callRoutine"; readonly routine: Routine; readonly args: readonly ValueNode[]; readonly result: ValueNode | undefined; readonly epoch: number }
-  | { readonly type: "callHost"; readonly host: HostFunction; readonly args: readonly ValueNode[]; readonly result: ValueNode; readonly epoch: number }
-  | { readonly type: "readPageTable"; readonly bits: 32 | 64; readonly physical: ValueNode; readonly onAbsent: Block; readonly result: ValueNode; readonly epoch: number }
+  | {
+      readonly type: "if";
+      readonly condition: ValueNode;
+      readonly then: Block;
+      readonly otherwise: Block | undefined;
+      readonly epoch: number;
+    }
+  | {
+      readonly type: "loop";
+      readonly body: Block;
+      condition: ValueNode | undefined;
+      conditionEpoch: number;
+      readonly epoch: number;
+    }
+  | {
+      readonly type: "callRoutine";
+      readonly routine: Routine;
+      readonly args: readonly ValueNode[];
+      readonly result: ValueNode | undefined;
+      readonly epoch: number;
+    }
+  | {
+      readonly type: "callHost";
+      readonly host: HostFunction;
+      readonly args: readonly ValueNode[];
+      readonly result: ValueNode;
+      readonly epoch: number;
+    }
+  | {
+      readonly type: "readPageTable";
+      readonly bits: 32 | 64;
+      readonly physical: ValueNode;
+      readonly onAbsent: Block;
+      readonly result: ValueNode;
+      readonly epoch: number;
+    }
   | { readonly type: "return"; readonly value: ValueNode | undefined; readonly epoch: number }
   | EndItem;
 
@@ -73,8 +122,18 @@ export type EndItem =
   | { readonly type: "jump"; readonly target: ValueNode; readonly contextChanged: boolean; readonly epoch: number }
   | { readonly type: "endBlock"; readonly reason: string; readonly epoch: number }
   | { readonly type: "raise"; readonly routine: Routine; readonly args: readonly ValueNode[]; readonly epoch: number }
-  | { readonly type: "exitBefore"; readonly code: number; readonly operands: readonly ValueNode[]; readonly epoch: number }
-  | { readonly type: "exitAfter"; readonly code: number; readonly operands: readonly ValueNode[]; readonly epoch: number };
+  | {
+      readonly type: "exitBefore";
+      readonly code: number;
+      readonly operands: readonly ValueNode[];
+      readonly epoch: number;
+    }
+  | {
+      readonly type: "exitAfter";
+      readonly code: number;
+      readonly operands: readonly ValueNode[];
+      readonly epoch: number;
+    };
 
 export interface AccessItem {
   readonly type: "access";

@@ -53,7 +53,22 @@ export interface AccessOptions {
 }
 
 /** Integer operations on two values of one width that give a value of that width. Division must be guarded: see `divideUnsigned`. */
-export type BinaryOp = "add" | "sub" | "mul" | "and" | "or" | "xor" | "shl" | "shr_u" | "shr_s" | "rotr" | "rotl" | "div_u" | "div_s" | "rem_u" | "rem_s";
+export type BinaryOp =
+  | "add"
+  | "sub"
+  | "mul"
+  | "and"
+  | "or"
+  | "xor"
+  | "shl"
+  | "shr_u"
+  | "shr_s"
+  | "rotr"
+  | "rotl"
+  | "div_u"
+  | "div_s"
+  | "rem_u"
+  | "rem_s";
 export type CompareOp = "eq" | "ne" | "lt_u" | "lt_s" | "le_u" | "le_s" | "gt_u" | "gt_s" | "ge_u" | "ge_s";
 export type UnaryOp = "clz" | "ctz" | "popcnt";
 

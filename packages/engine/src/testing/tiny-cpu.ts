@@ -28,7 +28,9 @@ export const Cause = { memory: 1, fetch: 2, misaligned: 3, undefined: 4, interru
 export const TINY_EXIT = 16;
 
 const operations = operationsFor(privilege);
-const register = <const Name extends string>(name: Name) => ({ u16: (fields: Readonly<Record<Name, number>>) => registers.offset + 8 * fields[name] });
+const register = <const Name extends string>(name: Name) => ({
+  u16: (fields: Readonly<Record<Name, number>>) => registers.offset + 8 * fields[name],
+});
 const signed12 = (value: number): number => (value << 20) >> 20;
 
 function exception(name: string, code: number): Routine & { readonly result: undefined } {
@@ -118,25 +120,48 @@ export function encode(opcode: number, a = 0, b = 0, c = 0, imm = 0): number {
   return ((opcode << 24) | (a << 20) | (b << 16) | (c << 12) | (imm & 0xfff)) >>> 0;
 }
 
-export const Op = { addi: 1, add: 2, load: 3, store: 4, jump: 5, branchIfZero: 6, exit: 7, setTable: 8, loadPair: 9, endBlock: 10, jumpRegister: 11, storeByte: 12, loadAligned: 13 } as const;
+export const Op = {
+  addi: 1,
+  add: 2,
+  load: 3,
+  store: 4,
+  jump: 5,
+  branchIfZero: 6,
+  exit: 7,
+  setTable: 8,
+  loadPair: 9,
+  endBlock: 10,
+  jumpRegister: 11,
+  storeByte: 12,
+  loadAligned: 13,
+} as const;
 
 const bits = (opcode: number): string => opcode.toString(2).padStart(8, "0");
 
 const instructions: readonly Instruction[] = [
   defineInstruction({
-    mnemonic: "ADDI", reference: "", pattern: `00000001 ${P}` as "00000001 a:4 b:4 c:4 imm:12", formFields: [],
+    mnemonic: "ADDI",
+    reference: "",
+    pattern: `00000001 ${P}` as "00000001 a:4 b:4 c:4 imm:12",
+    formFields: [],
     operands: { a: register("a"), b: register("b"), imm: { i64: ({ imm }) => BigInt(signed12(imm)) } },
     text: ({ a, b, imm }) => `addi r${a}, r${b}, ${signed12(imm)}`,
     execute: (_form, { a, b, imm }, stage) => stage.writeAt(a, stage.add(stage.readAt(64, b), imm)),
   }),
   defineInstruction({
-    mnemonic: "ADD", reference: "", pattern: "00000010 a:4 b:4 c:4 imm:12", formFields: [],
+    mnemonic: "ADD",
+    reference: "",
+    pattern: "00000010 a:4 b:4 c:4 imm:12",
+    formFields: [],
     operands: { a: register("a"), b: register("b"), c: register("c") },
     text: ({ a, b, c }) => `add r${a}, r${b}, r${c}`,
     execute: (_form, { a, b, c }, stage) => stage.writeAt(a, stage.add(stage.readAt(64, b), stage.readAt(64, c))),
   }),
   defineInstruction({
-    mnemonic: "LOAD", reference: "", pattern: "00000011 a:4 b:4 c:4 imm:12", formFields: [],
+    mnemonic: "LOAD",
+    reference: "",
+    pattern: "00000011 a:4 b:4 c:4 imm:12",
+    formFields: [],
     operands: { a: register("a"), b: register("b"), imm: { i64: ({ imm }) => BigInt(signed12(imm)) } },
     text: () => "load",
     execute(_form, { a, b, imm }, stage) {
@@ -145,7 +170,10 @@ const instructions: readonly Instruction[] = [
     },
   }),
   defineInstruction({
-    mnemonic: "STORE", reference: "", pattern: "00000100 a:4 b:4 c:4 imm:12", formFields: [],
+    mnemonic: "STORE",
+    reference: "",
+    pattern: "00000100 a:4 b:4 c:4 imm:12",
+    formFields: [],
     operands: { a: register("a"), b: register("b"), imm: { i64: ({ imm }) => BigInt(signed12(imm)) } },
     text: () => "store",
     execute(_form, { a, b, imm }, stage) {
@@ -154,13 +182,19 @@ const instructions: readonly Instruction[] = [
     },
   }),
   defineInstruction({
-    mnemonic: "JUMP", reference: "", pattern: `${bits(Op.jump)} a:4 b:4 c:4 imm:12` as "00000101 a:4 b:4 c:4 imm:12", formFields: [],
+    mnemonic: "JUMP",
+    reference: "",
+    pattern: `${bits(Op.jump)} a:4 b:4 c:4 imm:12` as "00000101 a:4 b:4 c:4 imm:12",
+    formFields: [],
     operands: { imm: { i64: ({ imm }) => BigInt(signed12(imm) * 4) } },
     text: () => "jump",
     execute: (_form, { imm }, stage) => stage.jump(stage.add(stage.pc(), imm)),
   }),
   defineInstruction({
-    mnemonic: "BZ", reference: "", pattern: "00000110 a:4 b:4 c:4 imm:12", formFields: [],
+    mnemonic: "BZ",
+    reference: "",
+    pattern: "00000110 a:4 b:4 c:4 imm:12",
+    formFields: [],
     operands: { a: register("a"), imm: { i64: ({ imm }) => BigInt(signed12(imm) * 4) } },
     text: () => "bz",
     execute(_form, { a, imm }, stage) {
@@ -168,13 +202,19 @@ const instructions: readonly Instruction[] = [
     },
   }),
   defineInstruction({
-    mnemonic: "EXIT", reference: "", pattern: "00000111 a:4 b:4 c:4 imm:12", formFields: [],
+    mnemonic: "EXIT",
+    reference: "",
+    pattern: "00000111 a:4 b:4 c:4 imm:12",
+    formFields: [],
     operands: { a: register("a") },
     text: () => "exit",
     execute: (_form, { a }, stage) => stage.exitAfter(TINY_EXIT, stage.readAt(64, a)),
   }),
   defineInstruction({
-    mnemonic: "SETTABLE", reference: "", pattern: "00001000 a:4 b:4 c:4 imm:12", formFields: [],
+    mnemonic: "SETTABLE",
+    reference: "",
+    pattern: "00001000 a:4 b:4 c:4 imm:12",
+    formFields: [],
     operands: { a: register("a") },
     text: () => "settable",
     execute(_form, { a }, stage) {
@@ -184,7 +224,10 @@ const instructions: readonly Instruction[] = [
     },
   }),
   defineInstruction({
-    mnemonic: "LOADPAIR", reference: "", pattern: "00001001 a:4 b:4 c:4 imm:12", formFields: [],
+    mnemonic: "LOADPAIR",
+    reference: "",
+    pattern: "00001001 a:4 b:4 c:4 imm:12",
+    formFields: [],
     operands: { a: register("a"), b: register("b"), c: register("c") },
     text: () => "loadpair",
     execute(_form, { a, b, c }, stage) {
@@ -196,13 +239,19 @@ const instructions: readonly Instruction[] = [
     },
   }),
   defineInstruction({
-    mnemonic: "JR", reference: "", pattern: "00001011 a:4 b:4 c:4 imm:12", formFields: [],
+    mnemonic: "JR",
+    reference: "",
+    pattern: "00001011 a:4 b:4 c:4 imm:12",
+    formFields: [],
     operands: { a: register("a") },
     text: () => "jr",
     execute: (_form, { a }, stage) => stage.jump(stage.readAt(64, a)),
   }),
   defineInstruction({
-    mnemonic: "STOREW", reference: "", pattern: "00001100 a:4 b:4 c:4 imm:12", formFields: [],
+    mnemonic: "STOREW",
+    reference: "",
+    pattern: "00001100 a:4 b:4 c:4 imm:12",
+    formFields: [],
     operands: { a: register("a"), b: register("b"), imm: { i64: ({ imm }) => BigInt(signed12(imm)) } },
     text: () => "storew",
     execute(_form, { a, b, imm }, stage) {

@@ -75,7 +75,8 @@ export class FunctionBuilder {
 
   v128(low: bigint, high: bigint): void {
     this.#code.bytes(V128_CONST);
-    for (const half of [low, high]) for (let bit = 0n; bit < 64n; bit += 8n) this.#code.byte(Number((half >> bit) & 0xffn));
+    for (const half of [low, high])
+      for (let bit = 0n; bit < 64n; bit += 8n) this.#code.byte(Number((half >> bit) & 0xffn));
   }
 
   /** A load or store at the address on the stack plus `offset`. */

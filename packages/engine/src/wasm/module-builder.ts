@@ -16,7 +16,11 @@ const FUNCREF = 0x70;
 export class ModuleBuilder {
   readonly #types: Signature[] = [];
   readonly #functionImports: { readonly name: string; readonly type: number }[] = [];
-  readonly #functions: { readonly type: number; readonly exportName: string | undefined; readonly builder: FunctionBuilder }[] = [];
+  readonly #functions: {
+    readonly type: number;
+    readonly exportName: string | undefined;
+    readonly builder: FunctionBuilder;
+  }[] = [];
   readonly #memoryPages: { readonly initial: number; readonly maximum: number };
   #importsTable = false;
 
@@ -46,7 +50,8 @@ export class ModuleBuilder {
   /** Adds a function whose body the builder holds when `finish` is called; gives its index. */
   addFunction(signature: Signature, exportName?: string): { readonly index: number; readonly code: FunctionBuilder } {
     const builder = new FunctionBuilder(signature.parameters.length);
-    const index = this.#functionImports.length + this.#functions.push({ type: this.type(signature), exportName, builder }) - 1;
+    const index =
+      this.#functionImports.length + this.#functions.push({ type: this.type(signature), exportName, builder }) - 1;
     return { index, code: builder };
   }
 
@@ -107,7 +112,9 @@ export class ModuleBuilder {
   }
 
   #writeExports(out: ByteWriter): void {
-    const exported = this.#functions.flatMap((item, index) => (item.exportName === undefined ? [] : [{ name: item.exportName, index }]));
+    const exported = this.#functions.flatMap((item, index) =>
+      item.exportName === undefined ? [] : [{ name: item.exportName, index }],
+    );
     section(out, Section.export, (body) => {
       body.unsigned(exported.length);
       for (const item of exported) {
