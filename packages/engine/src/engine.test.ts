@@ -208,6 +208,7 @@ describe.each(tiers)("engine with %s", (_name, options) => {
     engine.memory.watch(RAM_BASE + 0x3000, 8);
     expect(engine.run(10)).toBe(EngineExit.watch);
     expect([pcOf(engine), engine.unitsLeft]).toEqual([CODE + 8, 8]);
+    expect(engine.watchReport).toEqual({ pc: BigInt(CODE + 4), physical: RAM_BASE + 0x3000, bytes: 8 });
     engine.memory.unwatchAll();
     expect(engine.run(10)).toBe(TINY_EXIT);
   });
@@ -241,6 +242,25 @@ describe.each(tiers)("engine with %s", (_name, options) => {
     engine.run(10);
     expect(engine.memory.takeDirtyPages("snapshot")).toEqual([3]);
     expect(engine.memory.takeDirtyPages("digest")).toEqual([0, 1, 3]);
+  });
+
+  it("hashes pages by index and content, zero pages to zero", () => {
+    const engine = machine([encode(Op.addi)], options);
+    const hash = (index: number): string => {
+      const words = new Uint32Array(4);
+      engine.memory.hashPage(index, words);
+      return words.join();
+    };
+    expect(hash(9)).toBe("0,0,0,0");
+    engine.memory.write(RAM_BASE + 0x9007, Uint8Array.of(1));
+    engine.memory.write(RAM_BASE + 0xa007, Uint8Array.of(1));
+    const [nine, ten] = [hash(9), hash(10)];
+    expect(nine).not.toBe(ten);
+    const words = new Uint32Array(4);
+    engine.memory.hashContent(10, engine.memory.page(9), words);
+    expect(words.join()).toBe(ten);
+    engine.memory.write(RAM_BASE + 0x9007, Uint8Array.of(0, 1));
+    expect(hash(9)).not.toBe(nine);
   });
 
   it("loads an absent page when something first touches it", () => {

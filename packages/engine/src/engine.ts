@@ -71,6 +71,8 @@ export class Engine {
   #current = 0;
   /** Budget that the last `run` did not use. */
   unitsLeft = 0;
+  /** After `EngineExit.watch`: the instruction that wrote, and the first watched bytes that it wrote. */
+  watchReport: { readonly pc: bigint; readonly physical: number; readonly bytes: number } | undefined;
 
   constructor(cpu: CpuDefinition, options: EngineOptions) {
     this.#cpu = cpu;
@@ -149,9 +151,10 @@ export class Engine {
       if (restarting && code !== EngineExit.mmioRead) this.#special.forgetFragments();
       if (code === EngineExit.budget) continue;
       if (code === EngineExit.mmioWrite && !this.#special.deviceWritePending) {
+        const pc = this.readField(this.#cpu.pc);
         this.#retireLeaving();
         left -= 1;
-        if (!this.#takeWatchHit()) continue;
+        if (!this.#takeWatchHit(pc)) continue;
         this.unitsLeft = left;
         return EngineExit.watch;
       }
@@ -325,10 +328,11 @@ export class Engine {
     return this.#variants.variants;
   }
 
-  #takeWatchHit(): boolean {
+  #takeWatchHit(pc: bigint): boolean {
     const hit = this.memory.watchHit;
-    this.memory.watchHit = false;
-    return hit;
+    this.memory.watchHit = undefined;
+    if (hit !== undefined) this.watchReport = { pc, ...hit };
+    return hit !== undefined;
   }
 
   /** An instruction left only because translations or code changed, or a watch was hit: it retires here. */

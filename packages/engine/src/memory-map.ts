@@ -34,7 +34,8 @@ export function memoryMap(ramBase: number, ramBytes: number, tlbEntries: number,
   const setsStart = fillLogStart + FILL_LOG_ENTRIES * 4;
   const pageStateStart = setsStart + TLB_SET_COUNT * setBytes;
   // Page states are read as words, so three bytes follow the last one.
-  const decodedStart = align(pageStateStart + ramBytes / 4096 + 3, 4096);
+  const scratchStart = align(pageStateStart + ramBytes / 4096 + 3, 4096);
+  const decodedStart = scratchStart + 4096;
   const ramStart = align(decodedStart + DECODED_PAGE_COUNT * recordGeometry(granule).pageBytes, WASM_PAGE_BYTES);
   return {
     entries: tlbEntries,
@@ -44,6 +45,7 @@ export function memoryMap(ramBase: number, ramBytes: number, tlbEntries: number,
     fetchOffset: 2 * arrayBytes,
     fillLogStart,
     pageStateStart,
+    scratchStart,
     ramStart,
     ramBase,
     ramBytes,

@@ -40,8 +40,9 @@ export class GuestRam {
   readonly #tablePages: number[] = [];
   #loader: (index: number) => Uint8Array | "zero" = () => "zero";
   readonly #watched: { start: number; bytes: number }[] = [];
-  /** Set by a write to a watched range; taken by the engine. */
-  watchHit = false;
+  readonly #scratch: Uint8Array;
+  /** Set by a write to a watched range: the first such bytes of it. Taken by the engine. */
+  watchHit: { readonly physical: number; readonly bytes: number } | undefined;
 
   constructor(buffer: ArrayBuffer, geometry: TlbGeometry, listener: RamListener) {
     this.base = geometry.ramBase;
@@ -49,6 +50,7 @@ export class GuestRam {
     this.pageCount = geometry.ramBytes / PAGE_BYTES;
     this.#ram = new Uint8Array(buffer, geometry.ramStart, geometry.ramBytes);
     this.#ramWords = new Int32Array(buffer, geometry.ramStart, geometry.ramBytes / 4);
+    this.#scratch = new Uint8Array(buffer, geometry.scratchStart, PAGE_BYTES);
     this.#states = new Uint8Array(buffer, geometry.pageStateStart, this.pageCount);
     this.#states.fill(ALL_CLEAN);
     this.#ramStart = geometry.ramStart;
@@ -77,6 +79,13 @@ export class GuestRam {
     this.#checkPage(index);
     this.ensureLoaded(index);
     this.#listener.hashPage(this.#ramStart + index * PAGE_BYTES, index, into);
+  }
+
+  /** What `hashPage` would give if the page held `content`. */
+  hashContent(index: number, content: Uint8Array, into: Uint32Array): void {
+    if (content.length !== PAGE_BYTES) throw new RangeError(`page ${index} has ${content.length} bytes`);
+    this.#scratch.set(content);
+    this.#listener.hashPage(this.#scratch.byteOffset, index, into);
   }
 
   isZeroPage(index: number): boolean {
@@ -197,7 +206,7 @@ export class GuestRam {
     const state = this.#states[index] ?? 0;
     const first = offset % PAGE_BYTES;
     if ((state & PageState.code) !== 0) this.#listener.codeWritten(index, first, first + bytes.length - 1);
-    if ((state & PageState.watched) !== 0 && this.#hitsWatch(offset, bytes.length)) this.watchHit = true;
+    if ((state & PageState.watched) !== 0) this.#noteWatch(offset, bytes.length);
     if ((state & PageState.pageTable) === 0) {
       this.#ram.set(bytes, offset);
       return false;
@@ -219,8 +228,12 @@ export class GuestRam {
     return false;
   }
 
-  #hitsWatch(offset: number, bytes: number): boolean {
-    return this.#watched.some((range) => offset < range.start + range.bytes && range.start < offset + bytes);
+  #noteWatch(offset: number, bytes: number): void {
+    for (const range of this.#watched) {
+      const start = Math.max(offset, range.start);
+      const end = Math.min(offset + bytes, range.start + range.bytes);
+      if (start < end) this.watchHit ??= { physical: this.base + start, bytes: end - start };
+    }
   }
 
   #forget(index: number): void {

@@ -81,7 +81,7 @@ export class SpecialAccesses {
       else this.#queueDeviceWrite(write);
     }
     if (this.#deviceWrites.length > 0) this.#showDeviceWrite();
-    return this.#deviceWrites.length > 0 || this.#derivedChanged || this.#options.ram.watchHit ? 1 : 0;
+    return this.#deviceWrites.length > 0 || this.#derivedChanged || this.#options.ram.watchHit !== undefined ? 1 : 0;
   }
 
   get deviceWritePending(): boolean {

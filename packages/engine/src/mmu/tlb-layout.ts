@@ -52,6 +52,8 @@ export interface TlbGeometry {
   readonly fetchOffset: number;
   readonly fillLogStart: number;
   readonly pageStateStart: number;
+  /** One page for the host's own use. */
+  readonly scratchStart: number;
   readonly ramStart: number;
   readonly ramBase: number;
   readonly ramBytes: number;
