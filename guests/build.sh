@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Rebuilds the guests that ship in this repository, byte for byte:
+#   guests/build.sh [DIRECTORY]     where to put them; default: beside their sources
+#   guests/build.sh --toolchain     prints the versions of compiler and linker
+# Needs aarch64-linux-gnu-gcc and binutils. The bytes are those of the versions in toolchain.txt.
+set -euo pipefail
+guests=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+output=${1:-}
+
+export SOURCE_DATE_EPOCH=0 LC_ALL=C
+cross=aarch64-linux-gnu-
+flags=(
+  -std=gnu11 -O2 -Wall -Wextra -Werror -ffreestanding -fno-builtin -fno-pic -fno-pie -mcmodel=small -march=armv8-a
+  -mgeneral-regs-only -mstrict-align -mno-outline-atomics -mbranch-protection=none -fno-omit-frame-pointer
+  -fno-stack-protector -fno-asynchronous-unwind-tables -fno-tree-loop-distribute-patterns -fno-ident -g0
+)
+link=(-nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,--no-warn-rwx-segments)
+
+build_arm64_bare_metal() {
+  local source=$guests/arm64-bare-metal target=${output:-$guests/arm64-bare-metal} work
+  work=$(mktemp -d)
+  # From inside the directory, so that no path gets into the output.
+  (
+    cd "$source"
+    for file in *.S *.c; do "${cross}gcc" "${flags[@]}" -c "$file" -o "$work/${file%.*}.o"; done
+    "${cross}gcc" -E -P -x c -I. guest.ld -o "$work/linker-script"
+    cd "$work"
+    "${cross}gcc" "${link[@]}" -Wl,-T,linker-script ./*.o -o guest.elf
+    "${cross}objcopy" --strip-debug --discard-all guest.elf
+    "${cross}objcopy" -O binary guest.elf guest.img
+  )
+  mkdir -p "$target"
+  cp "$work/guest.elf" "$work/guest.img" "$target/"
+  rm -rf "$work"
+}
+
+print_toolchain() {
+  local tool
+  for tool in gcc ld; do "${cross}$tool" --version | sed -n 1p; done
+}
+
+if [[ $output == --toolchain ]]; then
+  print_toolchain
+  exit
+fi
+build_arm64_bare_metal
+if [[ -z $output ]]; then print_toolchain >"$guests/toolchain.txt"; fi

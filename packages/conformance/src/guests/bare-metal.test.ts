@@ -1,0 +1,44 @@
+import { describe, expect, it } from "@jest/globals";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import { describeWhere } from "../testing/describe-where.js";
+import { repositoryRoot } from "../testing/repository.js";
+import { bareMetalElf, bareMetalImage, readBareMetalImage } from "./bare-metal.js";
+
+const script = join(repositoryRoot, "guests", "build.sh");
+const recordedToolChain = readFileSync(join(repositoryRoot, "guests", "toolchain.txt"), "utf8");
+const { stdout: presentToolChain } = spawnSync(script, ["--toolchain"], { encoding: "utf8" });
+
+describe("the bare-metal guest", () => {
+  it.each([bareMetalElf, bareMetalImage])("is small enough to ship: %s", (path) => {
+    expect(statSync(path).size).toBeLessThan(64 << 10);
+  });
+
+  it("has the header of a Linux Image, and an ELF file for AArch64 with symbols", () => {
+    expect(Buffer.from(readBareMetalImage()).toString("latin1", 56, 60)).toBe("ARM\x64");
+    const elf = readFileSync(bareMetalElf);
+    const EM_AARCH64 = 183;
+    expect(elf.readUInt16LE(18)).toBe(EM_AARCH64);
+    expect(elf.includes("watched_record\0")).toBe(true);
+  });
+});
+
+describeWhere(presentToolChain === recordedToolChain)(
+  "the bare-metal guest, built again by the same tool chain",
+  () => {
+    it("is the same, byte for byte", () => {
+      const output = mkdtempSync(join(tmpdir(), "hvjournal-guests-"));
+      try {
+        const { status, stderr } = spawnSync(script, [output], { encoding: "utf8" });
+        expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+        for (const path of [bareMetalElf, bareMetalImage]) {
+          expect(readFileSync(join(output, basename(path))).equals(readFileSync(path))).toBe(true);
+        }
+      } finally {
+        rmSync(output, { recursive: true });
+      }
+    });
+  },
+);
