@@ -20,7 +20,14 @@ export interface EventKind {
  * Kinds that occur by the thousand: fixed fields in columns, never objects on the
  * way (`event-batch.ts`). The number is the kind's code in a batch.
  */
-export const HotKind = { exited: 1, exitHandled: 2, exitCompleted: 3, outputProduced: 4, irqLineSet: 5, digested: 6 } as const;
+export const HotKind = {
+  exited: 1,
+  exitHandled: 2,
+  exitCompleted: 3,
+  outputProduced: 4,
+  irqLineSet: 5,
+  digested: 6,
+} as const;
 
 /** Code in a batch's `kinds` that stands for the next row event. */
 export const ROW_EVENT = 0;
@@ -42,5 +49,13 @@ export interface RowEvent {
   readonly payload: EventPayload;
 }
 
-export type PlainValue = string | number | bigint | boolean | null | Uint8Array | readonly PlainValue[] | { readonly [key: string]: PlainValue };
+export type PlainValue =
+  | string
+  | number
+  | bigint
+  | boolean
+  | null
+  | Uint8Array
+  | readonly PlainValue[]
+  | { readonly [key: string]: PlainValue };
 export type EventPayload = { readonly [key: string]: PlainValue };

@@ -43,7 +43,19 @@ export type RunStop =
   /** Every vCPU waits; `idleDeadlineNs` says when the next timer fires, if one does. */
   | "idle"
   /** The guest can never run another instruction of its own; `stuckReason` says why. */
-  | "stuck";
+  | "stuck"
+  /** The last instruction wrote to the watched range (only after `watch`); `watchReport` says what. */
+  | "watch";
+
+/** A write to watched memory, seen right behind the instruction that made it. */
+export interface WatchReport {
+  readonly vcpu: number;
+  /** Address of the instruction that wrote. */
+  readonly pc: bigint;
+  /** First guest-physical byte written, and how many. */
+  readonly physical: number;
+  readonly bytes: number;
+}
 
 export interface KernelHalfOptions {
   readonly cpuModel: string;
@@ -104,7 +116,11 @@ export interface KernelHalf {
   /** Guest-virtual to guest-physical by the current tables of a vCPU, without side effects. */
   translate(vcpu: number, virtual: bigint): number | undefined;
   /** Disassembles `count` instructions at a virtual address. */
-  disassemble(vcpu: number, virtual: bigint, count: number): { readonly address: bigint; readonly bytes: Uint8Array; readonly text: string }[];
+  disassemble(
+    vcpu: number,
+    virtual: bigint,
+    count: number,
+  ): { readonly address: bigint; readonly bytes: Uint8Array; readonly text: string }[];
   /** The address that a return from the current function would go to, outermost last, for `show --stack`. */
   backtrace(vcpu: number, depthMax: number): bigint[];
 
@@ -113,6 +129,14 @@ export interface KernelHalf {
   restore(sections: readonly StateSection[]): void;
   /** Throws away TLBs, decoded and compiled code. Invisible to the guest. */
   dropCaches(): void;
+  /** The vCPU that runs next. */
+  readonly currentVcpu?: number;
+  /**
+   * From now on `run` stops with "watch" right behind an instruction that wrote into the guest-physical range;
+   * no bytes: nowhere. Invisible to the guest. Without it, observers go unit by unit.
+   */
+  watch?(physical: number, bytes: number): void;
+  readonly watchReport?: WatchReport | undefined;
   /** Encodings that raised the undefined exception for want of a definition, by name, with counts. */
   unimplemented(): ReadonlyMap<string, number>;
 }

@@ -21,6 +21,8 @@ export interface GuestMemory {
   page(index: number): Uint8Array;
   /** 128-bit hash of (page index, content) as 4 words; a zero page has the zero hash. */
   hashPage(index: number, into: Uint32Array): void;
+  /** What `hashPage` would give if page `index` held `content`, so that a lazily loaded page's old hash is known. */
+  hashContent(index: number, content: Uint8Array, into: Uint32Array): void;
   isZeroPage(index: number): boolean;
   /** The pages written since this consumer last asked, in order, and marks them clean for it. */
   takeDirtyPages(consumer: DirtyConsumer): number[];

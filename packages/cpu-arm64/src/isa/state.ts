@@ -32,6 +32,11 @@ export const daif = layout.field("daif", 32);
 /** PSTATE.IL. */
 export const illegalState = layout.field("illegalState", 32);
 
+/** PSTATE.SS: the next instruction is executed before software step stops. */
+export const softwareStep = layout.field("softwareStep", 32);
+/** ISV and EX of the software step exception that is to be taken. */
+export const stepSyndrome = layout.field("stepSyndrome", 32);
+
 /** V0 to V31. */
 export const v = layout.array("v", 128, 32);
 export const fpcr = layout.field("fpcr", 32);
@@ -43,6 +48,19 @@ export const exclusiveBytes = layout.field("exclusiveBytes", 32);
 
 /** Non-zero while the interrupt controller signals an IRQ; derived from its state. */
 export const irqSignalled = layout.cacheField("irqSignalled", 32);
+
+/** The same for an FIQ: interrupts of group 0. */
+export const fiqSignalled = layout.cacheField("fiqSignalled", 32);
+
+/** The event register: set by SEV, SEVL and exception returns, taken by WFE. Arm ARM D1.16.1. */
+export const eventRegister = layout.field("eventRegister", 32);
+/** Non-zero while the hypervisor lets the trapped access at pc through; the access clears it, and no interrupt is taken before. */
+export const trapPassed = layout.field("trapPassed", 32);
+/** Non-zero when YIELD and SEV leave guest mode, because other vCPUs may run. Derived from the VM. */
+export const yieldExits = layout.cacheField("yieldExits", 32);
+
+/** Non-zero when a software step exception comes before the next instruction: see `context.ts`. Derived. */
+export const stepPending = layout.cacheField("stepPending", 32);
 
 /** Key of decoded code: see `context.ts`. Derived. */
 export const contextWord = layout.cacheField("contextWord", 32);

@@ -1,0 +1,34 @@
+/** Errors that a user meets: what happened, with the values and the place, and what to do next. */
+import { ExitStatus, type ExitCode } from "./exit-status.js";
+
+export interface CliErrorOptions {
+  /** A word for `--json`: "journal-damaged". */
+  readonly code?: string;
+  readonly status?: ExitCode;
+  /** A command that can be pasted. */
+  readonly next?: string;
+  readonly position?: string;
+  readonly cause?: unknown;
+}
+
+export class CliError extends Error {
+  override readonly name = "CliError";
+  readonly code: string;
+  readonly status: ExitCode;
+  readonly next: string | undefined;
+  readonly position: string | undefined;
+  constructor(message: string, options: CliErrorOptions = {}) {
+    super(message, { cause: options.cause });
+    this.code = options.code ?? "error";
+    this.status = options.status ?? ExitStatus.error;
+    this.next = options.next;
+    this.position = options.position;
+  }
+}
+
+/** Wrong usage: exit status 129. */
+export class UsageError extends CliError {
+  constructor(message: string, next?: string) {
+    super(message, { code: "usage", status: ExitStatus.usage, ...(next === undefined ? {} : { next }) });
+  }
+}

@@ -1,0 +1,23 @@
+/** `hvjournal index`: tables for the stock sqlite3. */
+import { buildIndex, dropIndex } from "@hvjournal/journal";
+import { ExitStatus } from "../exit-status.js";
+import { recordingPath } from "../recording-path.js";
+import { type Command, flag } from "./command.js";
+
+export const index: Command = {
+  usage: "index [recording]",
+  summary: "make the tables exits, hypercalls, console for the stock sqlite3",
+  options: (yargs) =>
+    yargs
+      .positional("recording", { type: "string" })
+      .option("drop", { type: "boolean", describe: "take them out again" }),
+  run(args, context) {
+    const path = recordingPath(args, context);
+    if (flag(args, "drop")) dropIndex(path);
+    else buildIndex(path);
+    context.output.note(
+      flag(args, "drop") ? `${path}: tables dropped` : `${path}: tables exits, hypercalls, console made`,
+    );
+    return Promise.resolve(ExitStatus.done);
+  },
+};

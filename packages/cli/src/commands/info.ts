@@ -1,0 +1,73 @@
+/** `hvjournal info`: what a recording is of, where it came from, how it ended. */
+import { formatGuestTime, parseMachine } from "@hvjournal/core";
+import { openRecording, type RecordingReader } from "@hvjournal/journal";
+import { statSync } from "node:fs";
+import { ExitStatus } from "../exit-status.js";
+import { jsonLine, type Output } from "../output/console-output.js";
+import { recordingPath } from "../recording-path.js";
+import type { Command } from "./command.js";
+
+export const info: Command = {
+  usage: "info [recording]",
+  summary: "header, machine, lineage, counts, how it ended",
+  options: (yargs) => yargs.positional("recording", { type: "string" }),
+  run(args, context) {
+    const path = recordingPath(args, context);
+    const reader = openRecording(path);
+    try {
+      for (const note of reader.notes) context.output.note(`note: ${note.text}`);
+      if (context.output.json)
+        context.output.line(
+          jsonLine({
+            path,
+            header: reader.header,
+            end: reader.end,
+            snapshots: reader.snapshots().length,
+            ownership: reader.ownership(),
+          }),
+        );
+      else print(path, reader, context.output);
+    } finally {
+      reader.close();
+    }
+    return Promise.resolve(ExitStatus.done);
+  },
+};
+
+function print(path: string, reader: RecordingReader, output: Output): void {
+  const { header, end } = reader;
+  const machine = parseMachine(header.machine);
+  const row = (name: string, text: string): void => output.line(`${name.padEnd(12)}${text}`);
+  row("recording", `${path}  ${(statSync(path).size / 2 ** 20).toFixed(1)} MiB  id ${header.id}`);
+  row(
+    "made by",
+    `${header.createdBy}, format ${header.formatVersion}, cpu-${header.architecture} revision ${header.architectureRevision}`,
+  );
+  row(
+    "machine",
+    `${machine.architecture} ${machine.board}, cpu ${machine.cpuModel}, ${machine.vcpuCount} vCPU, ${machine.memoryBytes / 2 ** 20}M at 0x${machine.memoryBase.toString(16)}`,
+  );
+  row("exits", `${machine.exitModel.name} version ${machine.exitModel.version}`);
+  row("seed", String(machine.seed));
+  for (const [name, value] of Object.entries(machine.boardOptions)) row(name, optionText(value));
+  if (header.parent !== undefined)
+    row(
+      "parent",
+      `${header.parent.path} at exit:${header.parent.exitNumber} icount:${header.parent.icount} (${header.parent.why}), chain ${header.parent.chain}`,
+    );
+  for (const owner of reader.ownership()) row("ownership", `epoch ${owner.epoch} ${owner.state} ${owner.owner}`);
+  row("snapshots", String(reader.snapshots().length));
+  const last = reader.snapshots().at(-1);
+  const time = last === undefined ? "" : ` time:${formatGuestTime(last.guestTimeNs)}`;
+  row(
+    "end",
+    `exit:${end.exitNumber} event:${end.firstSeq - 1} icount:${end.icount}${time} ${end.state === "open" ? "(not closed: the recorder was ended or still runs)" : end.state}`,
+  );
+  row("chain", end.chain);
+}
+
+function optionText(value: unknown): string {
+  if (value instanceof Uint8Array) return Buffer.from(value).toString("hex");
+  if (typeof value === "object" && value !== null) return jsonLine(value);
+  return String(value);
+}

@@ -1,0 +1,43 @@
+/** `hvjournal sql`: a query over a recording, with or without derived tables in the file. */
+import { query } from "@hvjournal/journal";
+import { UsageError } from "../cli-error.js";
+import { ExitStatus } from "../exit-status.js";
+import { jsonLine } from "../output/console-output.js";
+import { DEFAULT_RECORDING } from "../recording-path.js";
+import { type Command, flag, listOption } from "./command.js";
+
+export const sql: Command = {
+  usage: "sql [words..]",
+  summary: "query a recording: sql [RECORDING] QUERY",
+  options: (yargs) => yargs.option("csv", { type: "boolean", describe: "comma-separated values" }),
+  run(args, context) {
+    const words = listOption(args, "words");
+    const text = words.at(-1);
+    if (text === undefined || words.length > 2)
+      throw new UsageError(
+        "sql [RECORDING] QUERY",
+        'hvjournal sql vm.hvj "select reason, count(*) from exits group by 1"',
+      );
+    const path =
+      words.length === 2 ? (words[0] ?? DEFAULT_RECORDING) : (context.environment["HVJOURNAL"] ?? DEFAULT_RECORDING);
+    const { columns, rows } = query(path, text);
+    const { output } = context;
+    if (flag(args, "csv")) output.line(columns.map(csvCell).join(","));
+    for (const row of rows) {
+      if (output.json) output.line(jsonLine(Object.fromEntries(columns.map((column, index) => [column, row[index]]))));
+      else output.line(row.map(flag(args, "csv") ? csvCell : plainCell).join(flag(args, "csv") ? "," : "|"));
+    }
+    return Promise.resolve(ExitStatus.done);
+  },
+};
+
+/** As the sqlite3 shell prints them. */
+function plainCell(value: unknown): string {
+  if (value === null || value === undefined) return "";
+  return value instanceof Uint8Array ? Buffer.from(value).toString("hex") : String(value);
+}
+
+function csvCell(value: unknown): string {
+  const text = plainCell(value);
+  return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}

@@ -1,0 +1,198 @@
+/** Runs a recorder in slices on the host's event loop: console, signals, host time, control connections. */
+import type { GuestStop, Recorder, StepResult } from "@hvjournal/core";
+
+/** Units between two looks at the host: some milliseconds. */
+const SLICE_UNITS = 2_000_000;
+
+/** Why a session came back. */
+export type SessionEnd =
+  | { readonly why: "stopped"; readonly stop: GuestStop }
+  | { readonly why: "goal"; readonly goal: SessionGoal }
+  | { readonly why: "interrupted" }
+  | { readonly why: "timeout"; readonly of: "guest" | "host" }
+  | { readonly why: "moved" };
+
+/** Something at which the run stops. */
+export interface SessionGoal {
+  readonly name: "until" | "fail-on";
+  /** As the user wrote it. */
+  readonly text: string;
+  /** The moment as a goal of the recorder; several are joined. */
+  readonly icount?: number;
+  readonly guestTimeNs?: number;
+  readonly exitNumber?: number;
+  readonly unitsAfter?: number;
+  /** Asked at each exit, before it is answered. */
+  readonly atExit?: () => boolean;
+  /** Asked whenever output came. */
+  readonly afterOutput?: (port: number, bytes: Uint8Array) => boolean;
+}
+
+export interface SessionOptions {
+  readonly recorder: Recorder;
+  readonly goals: readonly SessionGoal[];
+  readonly guestTimeoutNs?: number;
+  readonly hostTimeoutMs?: number;
+}
+
+/** What can be asked of a session from outside, at its next look at the host. */
+export type SessionRequest = () => void | Promise<void>;
+
+export class LiveSession {
+  readonly recorder: Recorder;
+  readonly #options: SessionOptions;
+  readonly #requests: SessionRequest[] = [];
+  #end: SessionEnd | undefined;
+  #reached: SessionGoal | undefined;
+  #paused = false;
+  #wakeHost: (() => void) | undefined;
+
+  constructor(options: SessionOptions) {
+    this.recorder = options.recorder;
+    this.#options = options;
+    options.recorder.onOutput((port, bytes) => {
+      for (const goal of options.goals) if (goal.afterOutput?.(port, bytes) === true) this.#reached ??= goal;
+    });
+  }
+
+  get paused(): boolean {
+    return this.#paused;
+  }
+
+  /** Ends the session at the next boundary. */
+  stop(end: SessionEnd): void {
+    this.#end ??= end;
+    this.#wakeHost?.();
+  }
+
+  pause(): void {
+    this.#paused = true;
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#wakeHost?.();
+  }
+
+  /** Carries out a request between two slices. */
+  request(request: SessionRequest): void {
+    this.#requests.push(request);
+    this.#wakeHost?.();
+  }
+
+  /** Bytes typed on the console. */
+  type(bytes: Uint8Array): void {
+    this.recorder.enqueue({ port: 0, bytes });
+    this.#wakeHost?.();
+  }
+
+  async run(): Promise<SessionEnd> {
+    const { hostTimeoutMs } = this.#options;
+    const timer =
+      hostTimeoutMs === undefined
+        ? undefined
+        : setTimeout(() => this.stop({ why: "timeout", of: "host" }), hostTimeoutMs);
+    try {
+      for (;;) {
+        await this.#serveRequests();
+        if (this.#end !== undefined) return this.#end;
+        if (this.#paused) {
+          await this.#waitForHost(undefined);
+          continue;
+        }
+        const end = await this.#slice();
+        if (end !== undefined) return end;
+        await nextTurn();
+      }
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #serveRequests(): Promise<void> {
+    for (let request = this.#requests.shift(); request !== undefined; request = this.#requests.shift()) await request();
+  }
+
+  async #slice(): Promise<SessionEnd | undefined> {
+    const result = await this.recorder.step({ units: SLICE_UNITS, goal: this.#goal() });
+    if (result.why === "stopped") return { why: "stopped", stop: result.stop };
+    const reached = this.#reachedGoal(result);
+    if (reached !== undefined) return { why: "goal", goal: reached };
+    const { guestTimeoutNs } = this.#options;
+    if (guestTimeoutNs !== undefined && this.recorder.machine.guestTimeNs >= guestTimeoutNs)
+      return { why: "timeout", of: "guest" };
+    if (result.why === "waiting") await this.#idle(result.wakeAtNs);
+    return undefined;
+  }
+
+  /** The nearest of all goals; which one it was is asked afterwards. */
+  #goal(): NonNullable<Parameters<Recorder["step"]>[0]["goal"]> {
+    const { goals, guestTimeoutNs } = this.#options;
+    const least = (values: readonly (number | undefined)[]): number =>
+      Math.min(Infinity, ...values.filter((value) => value !== undefined));
+    const icount = least(goals.map((goal) => goal.icount));
+    const guestTimeNs = least([...goals.map((goal) => goal.guestTimeNs), guestTimeoutNs]);
+    const exact = goals
+      .filter((goal) => goal.exitNumber !== undefined)
+      .sort((left, right) => (left.exitNumber ?? 0) - (right.exitNumber ?? 0))[0];
+    const asked = goals.filter((goal) => goal.atExit !== undefined);
+    return {
+      ...(icount === Infinity ? {} : { icount }),
+      ...(guestTimeNs === Infinity ? {} : { guestTimeNs }),
+      ...(exact?.exitNumber === undefined ? {} : { exitNumber: exact.exitNumber }),
+      ...(exact?.unitsAfter === undefined ? {} : { unitsAfter: exact.unitsAfter }),
+      ...(asked.length === 0 ? {} : { atExit: () => this.#askAtExit(asked) }),
+      requested: () => this.#reached !== undefined || this.#end !== undefined,
+    };
+  }
+
+  #askAtExit(goals: readonly SessionGoal[]): boolean {
+    const reached = goals.find((goal) => goal.atExit?.() === true);
+    if (reached !== undefined) this.#reached ??= reached;
+    return reached !== undefined;
+  }
+
+  #reachedGoal(result: StepResult): SessionGoal | undefined {
+    if (this.#reached !== undefined) return this.#reached;
+    if (result.why !== "goal") return undefined;
+    const { machine } = this.recorder;
+    return this.#options.goals.find(
+      (goal) =>
+        (goal.icount !== undefined && machine.icount >= goal.icount) ||
+        (goal.guestTimeNs !== undefined && machine.guestTimeNs >= goal.guestTimeNs) ||
+        (goal.exitNumber !== undefined && machine.exitNumber >= goal.exitNumber),
+    );
+  }
+
+  /** The host waits in the idle guest's stead, at the guest's pace. */
+  async #idle(wakeAtNs: number | undefined): Promise<void> {
+    const { machine } = this.recorder;
+    const startedNs = machine.guestTimeNs;
+    const startedAt = process.hrtime.bigint();
+    const milliseconds = wakeAtNs === undefined ? undefined : (wakeAtNs - startedNs) / 1e6;
+    const why = await this.#waitForHost(milliseconds);
+    if (why === "time" && wakeAtNs !== undefined) {
+      this.recorder.wake(wakeAtNs);
+      return;
+    }
+    const waitedNs = startedNs + Number(process.hrtime.bigint() - startedAt);
+    this.recorder.endWait(Math.min(waitedNs, (wakeAtNs ?? Infinity) - 1));
+  }
+
+  async #waitForHost(milliseconds: number | undefined): Promise<"time" | "host"> {
+    if (this.#requests.length > 0 || this.#end !== undefined) return "host";
+    return new Promise((resolve) => {
+      const timer = milliseconds === undefined ? undefined : setTimeout(() => finish("time"), milliseconds);
+      const finish = (why: "time" | "host"): void => {
+        clearTimeout(timer);
+        this.#wakeHost = undefined;
+        resolve(why);
+      };
+      this.#wakeHost = () => finish("host");
+    });
+  }
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

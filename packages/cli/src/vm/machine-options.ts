@@ -1,0 +1,198 @@
+/** From the options of `record` to a machine description, its board, and the commands before the first instruction. */
+import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
+import {
+  type Architecture,
+  type BlockBackend,
+  type ControlCommand,
+  type EventPayload,
+  exitModelOf,
+  type MachineDescription,
+  SeededEntropy,
+  type VmmParts,
+} from "@hvjournal/core";
+import { createVirtBoard, VIRT_ADDRESS_MAP } from "@hvjournal/vmm";
+import { architectureNamed } from "../architectures.js";
+import { CliError, UsageError } from "../cli-error.js";
+import { type Arguments, listOption, stringOption } from "../commands/command.js";
+import { nodeDigester } from "../host/node-digester.js";
+import { openDriveFile, reason } from "../host/drive-file.js";
+import { parseSize, parseU64 } from "../sizes.js";
+
+const DEFAULT_MEMORY = "256M";
+const DEFAULT_BOARD = "virt";
+const DEFAULT_CPU = "cortex-a57";
+const ARM64_EXIT_MODEL = "kvm-arm64";
+const MACHINE_ARM64_ELF = 183;
+const MACHINE_AMD64_ELF = 62;
+
+export interface NamedFile {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+}
+
+export interface NewMachine {
+  readonly architecture: Architecture;
+  readonly description: MachineDescription;
+  readonly vmm: VmmParts;
+  readonly commands: readonly ControlCommand[];
+  readonly drives: readonly BlockBackend[];
+}
+
+/** Everything that `record` needs before it makes a file. Throws for files that are not there and options that make no sense. */
+export function newMachine(args: Arguments): NewMachine {
+  const kernelPath = stringOption(args, "kernel-option") ?? stringOption(args, "kernel");
+  if (kernelPath === undefined) throw new UsageError("record needs a kernel", "hvjournal record --help");
+  const kernel = readNamed("kernel", kernelPath);
+  const initrdPath = stringOption(args, "initrd");
+  const initrd = initrdPath === undefined ? undefined : readNamed("initrd", initrdPath);
+  const architecture = architectureNamed(stringOption(args, "arch") ?? architectureOfKernel(kernel));
+  const drives = openDrives(listOption(args, "drive"));
+  const description = describeMachine(args, architecture, { kernel, initrd, drives });
+  const board = boardFor(description, { kernel, initrd, drives });
+  return { architecture, description, vmm: board, commands: controlCommands(args, architecture), drives };
+}
+
+interface BoardFiles {
+  readonly kernel?: NamedFile | undefined;
+  readonly initrd?: NamedFile | undefined;
+  readonly drives: readonly BlockBackend[];
+}
+
+/** The board of a description. Without a kernel it can only take over a saved state. */
+export function boardFor(description: MachineDescription, files: BoardFiles): VmmParts {
+  if (description.board !== DEFAULT_BOARD)
+    throw new CliError(`this build has no board ${description.board}: it has ${DEFAULT_BOARD}`, { status: 125 });
+  const entropy = new SeededEntropy(description.seed, "vmm");
+  const { append, rtcBaseNs } = description.boardOptions;
+  const half = createVirtBoard({
+    memoryBytes: description.memoryBytes,
+    vcpuCount: description.vcpuCount,
+    cpuModel: description.cpuModel,
+    ...(files.kernel === undefined ? {} : { kernel: files.kernel }),
+    ...(files.initrd === undefined ? {} : { initrd: files.initrd }),
+    append: typeof append === "string" ? append : "",
+    drives: files.drives,
+    rtcBaseNs: typeof rtcBaseNs === "bigint" ? rtcBaseNs : 0n,
+    entropy,
+  });
+  return { half, entropy };
+}
+
+export function readNamed(what: string, path: string): NamedFile {
+  try {
+    return { name: path, bytes: readFileSync(path) };
+  } catch (cause) {
+    throw new CliError(`can't read ${what} ${path}: ${reason(cause)}`, { code: "no-file", cause });
+  }
+}
+
+function describeMachine(args: Arguments, architecture: Architecture, files: BoardFiles): MachineDescription {
+  const modelName = stringOption(args, "exit-model") ?? ARM64_EXIT_MODEL;
+  const model = architecture.exitModels.find(({ name }) => name === modelName);
+  if (model === undefined)
+    throw new UsageError(
+      `--exit-model ${modelName}: ${architecture.name} has ${architecture.exitModels.map(({ name }) => name).join(", ")}`,
+    );
+  const memoryBytes = parseSize("--memory", stringOption(args, "memory") ?? DEFAULT_MEMORY);
+  return {
+    architecture: architecture.name,
+    board: stringOption(args, "machine") ?? DEFAULT_BOARD,
+    cpuModel: stringOption(args, "cpu") ?? DEFAULT_CPU,
+    vcpuCount: parseVcpuCount(stringOption(args, "smp") ?? "1"),
+    memoryBase: VIRT_ADDRESS_MAP.ram.base,
+    memoryBytes,
+    exitModel: exitModelOf(model),
+    seed: seedOption(args),
+    boardOptions: boardOptions(args, files),
+  };
+}
+
+function parseVcpuCount(text: string): number {
+  const count = Number(text);
+  if (!Number.isInteger(count) || count < 1 || count > 8)
+    throw new UsageError(`--smp ${text}: 1 to 8 vCPUs are possible`);
+  return count;
+}
+
+function seedOption(args: Arguments): bigint {
+  const text = stringOption(args, "seed");
+  // A short random number can be read out and typed again.
+  return text === undefined ? BigInt(randomBytes(4).readUInt32LE()) : parseU64("--seed", text);
+}
+
+function boardOptions(args: Arguments, files: BoardFiles): EventPayload {
+  const fingerprint = (file: NamedFile): EventPayload => ({
+    name: file.name,
+    bytes: file.bytes.length,
+    sha256: nodeDigester.sha256(file.bytes),
+  });
+  return {
+    append: stringOption(args, "append") ?? "",
+    rtcBaseNs: rtcBase(stringOption(args, "rtc")),
+    ...(files.kernel === undefined ? {} : { kernel: fingerprint(files.kernel) }),
+    ...(files.initrd === undefined ? {} : { initrd: fingerprint(files.initrd) }),
+    drives: files.drives.map((drive) => ({
+      id: drive.id,
+      bytes: drive.bytes,
+      readOnly: drive.readOnly,
+      sha256: drive.fingerprint(),
+    })),
+  };
+}
+
+/** "base=now", "base=2026-11-21T09:00:00Z", or the bare date. Nanoseconds since 1970. */
+function rtcBase(text: string | undefined): bigint {
+  const base = text?.replace(/^base=/, "") ?? "now";
+  const milliseconds =
+    base === "now"
+      ? Math.floor(Date.now() / 1000) * 1000
+      : Date.parse(/[zZ]|[+-]\d\d:?\d\d$/.test(base) || !base.includes("T") ? base : `${base}Z`);
+  if (Number.isNaN(milliseconds))
+    throw new UsageError(`--rtc ${text ?? ""}: expected base=now or base=2026-11-21T09:00:00`);
+  return BigInt(milliseconds) * 1_000_000n;
+}
+
+function openDrives(texts: readonly string[]): BlockBackend[] {
+  return texts.map((text, index) => {
+    const parts = new Map(
+      text.split(",").map((part) => [part.split("=")[0] ?? "", part.slice(part.indexOf("=") + 1)] as const),
+    );
+    const path = parts.get("file");
+    const unknown = [...parts.keys()].find((key) => !["file", "readonly", "id", "format", "if"].includes(key));
+    if (path === undefined || unknown !== undefined)
+      throw new UsageError(`--drive ${text}: expected file=PATH[,readonly=on][,id=ID]`);
+    if ((parts.get("format") ?? "raw") !== "raw")
+      throw new UsageError(`--drive ${text}: only raw images are read`, `qemu-img convert -O raw ${path} ${path}.raw`);
+    return openDriveFile(path, parts.get("id") ?? `drive${index}`, parts.get("readonly") === "on");
+  });
+}
+
+/** The KVM surface of the options, in the order in which a VMM sets it up: capabilities, filter, firmware registers. */
+function controlCommands(args: Arguments, architecture: Architecture): ControlCommand[] {
+  const words: readonly (readonly [option: string, word: string])[] = [
+    ["cap", "cap"],
+    ["smccc-filter", "smccc-filter"],
+    ["firmware-reg", "one-reg"],
+  ];
+  return words.flatMap(([option, word]) =>
+    listOption(args, option).map((text) => {
+      const command = architecture.control.parse(word, text);
+      if (typeof command === "string") throw new UsageError(`--${option} ${text}: ${command}`);
+      return command;
+    }),
+  );
+}
+
+/** What an image says of itself; the loader says more of one that it does not like. */
+function architectureOfKernel(kernel: NamedFile): string {
+  const { bytes } = kernel;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (bytes.length >= 64 && view.getUint32(0, false) === 0x7f45_4c46) {
+    const machine = view.getUint16(18, true);
+    if (machine === MACHINE_AMD64_ELF) return "amd64";
+    if (machine === MACHINE_ARM64_ELF) return "arm64";
+  }
+  const isBzImage = bytes.length > 0x206 && view.getUint32(0x202, true) === 0x5372_6448;
+  return isBzImage ? "amd64" : "arm64";
+}

@@ -1,0 +1,95 @@
+/** The console of a session: a terminal with C-a as its escape, or pipes. */
+import type { Output } from "../output/console-output.js";
+import type { LiveSession } from "./live-session.js";
+
+const CONSOLE_PORT = 0;
+const ESCAPE = 1;
+
+const HELP = [
+  "C-a x  stop and close the recording",
+  "C-a s  take a snapshot",
+  "C-a p  pause or go on",
+  "C-a h  this help",
+  "C-a a  send C-a",
+];
+
+export interface TerminalOptions {
+  readonly headless: boolean;
+  readonly output: Output;
+  /** A script types: a pipe on standard input is left alone. */
+  readonly scripted: boolean;
+}
+
+export interface AttachedTerminal {
+  detach(): void;
+}
+
+/** Connects console output, and where there is a reader, input; SIGINT and SIGTERM stop cleanly. */
+export function attachTerminal(session: LiveSession, options: TerminalOptions): AttachedTerminal {
+  const { output, headless } = options;
+  if (!output.quiet && !output.json) {
+    session.recorder.onOutput((port, bytes) => {
+      if (port === CONSOLE_PORT) output.bytes(bytes);
+    });
+  }
+  const interrupt = (): void => session.stop({ why: "interrupted" });
+  process.once("SIGINT", interrupt);
+  process.once("SIGTERM", interrupt);
+  const reads = !headless && (process.stdin.isTTY || !options.scripted);
+  const keys = new Keys(session, output);
+  const onData = (bytes: Buffer): void => (process.stdin.isTTY ? keys.type(bytes) : session.type(bytes));
+  if (reads) {
+    if (process.stdin.isTTY) process.stdin.setRawMode(true);
+    process.stdin.on("data", onData);
+  }
+  return {
+    detach() {
+      process.off("SIGINT", interrupt);
+      process.off("SIGTERM", interrupt);
+      if (!reads) return;
+      process.stdin.off("data", onData);
+      if (process.stdin.isTTY) process.stdin.setRawMode(false);
+      process.stdin.pause();
+    },
+  };
+}
+
+class Keys {
+  readonly #session: LiveSession;
+  readonly #output: Output;
+  #escaped = false;
+
+  constructor(session: LiveSession, output: Output) {
+    this.#session = session;
+    this.#output = output;
+  }
+
+  type(bytes: Uint8Array): void {
+    const typed: number[] = [];
+    for (const byte of bytes) {
+      if (this.#escaped) {
+        this.#escaped = false;
+        if (byte === 0x61) typed.push(ESCAPE);
+        else this.#command(String.fromCharCode(byte));
+      } else if (byte === ESCAPE) this.#escaped = true;
+      else typed.push(byte);
+    }
+    if (typed.length > 0) this.#session.type(Uint8Array.from(typed));
+  }
+
+  #command(letter: string): void {
+    switch (letter) {
+      case "x":
+        return this.#session.stop({ why: "interrupted" });
+      case "s":
+        return this.#session.request(() => {
+          const { number, exitNumber } = this.#session.recorder.snapshot("full");
+          this.#output.note(`\r\nsnapshot:${number} at exit:${exitNumber}\r`);
+        });
+      case "p":
+        return this.#session.paused ? this.#session.resume() : this.#session.pause();
+      default:
+        for (const line of HELP) this.#output.note(`${line}\r`);
+    }
+  }
+}

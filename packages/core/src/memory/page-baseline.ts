@@ -1,0 +1,97 @@
+/**
+ * Which contents the pages of guest RAM had at a base snapshot, and which have changed since: what the next
+ * snapshot must store, and what a restore must replace.
+ */
+import type { Digester } from "../ports/digester.js";
+import type { GuestMemory } from "../ports/guest-memory.js";
+import type { PageHash } from "../ports/journal-store.js";
+import { contentHash, hashAt, isAllZero, PAGE_HASH_BYTES, sameBytes, toHex } from "./page-hash.js";
+
+/** The part of a journal that keeps pages. */
+export interface PageStore {
+  hasPage(hash: PageHash): boolean;
+  storePage(hash: PageHash, content: Uint8Array): void;
+}
+
+export type PageLoader = (hash: PageHash) => Uint8Array;
+
+export class PageBaseline {
+  readonly #memory: GuestMemory;
+  #hashes: Uint8Array;
+  /** Pages whose content may differ from the base. */
+  readonly #changed = new Set<number>();
+
+  /** Of memory that is all zeros. */
+  constructor(memory: GuestMemory) {
+    this.#memory = memory;
+    this.#hashes = new Uint8Array(memory.pageCount * PAGE_HASH_BYTES);
+  }
+
+  #collect(): ReadonlySet<number> {
+    for (const index of this.#memory.takeDirtyPages("snapshot")) this.#changed.add(index);
+    return this.#changed;
+  }
+
+  /** Pages that may differ from the base, ascending. */
+  changedPages(): number[] {
+    return [...this.#collect()].sort((a, b) => a - b);
+  }
+
+  /** Stores what has changed and makes the present the base. Gives 16 bytes for each page. */
+  advance(digester: Digester, store: PageStore): Uint8Array {
+    const hashes = this.#hashes.slice();
+    for (const index of this.#collect()) {
+      const content = this.#memory.page(index);
+      const hash = contentHash(content, digester);
+      hashes.set(hash, index * PAGE_HASH_BYTES);
+      const name = toHex(hash);
+      if (!isAllZero(hash) && !store.hasPage(name)) store.storePage(name, content.slice());
+    }
+    this.#changed.clear();
+    this.#hashes = hashes;
+    return hashes;
+  }
+
+  /** Content of a page at the base. */
+  baseContent(index: number, load: PageLoader): Uint8Array | "zero" {
+    const hash = hashAt(this.#hashes, index);
+    return isAllZero(hash) ? "zero" : load(toHex(hash));
+  }
+
+  /** 16 bytes for each page of the base. */
+  get hashes(): Uint8Array {
+    return this.#hashes;
+  }
+
+  /**
+   * Makes memory, and the base, what `target` says: pages that differ become absent, or zero. Gives those pages.
+   * Throws RangeError when the table is of another size.
+   */
+  restore(target: Uint8Array): number[] {
+    if (target.length !== this.#hashes.length)
+      throw new RangeError(
+        `a table of ${target.length / PAGE_HASH_BYTES} page hashes does not fit ${this.#memory.pageCount} pages`,
+      );
+    const changed = this.#collect();
+    const replaced: number[] = [];
+    const hashes = target.slice();
+    for (let index = 0; index < this.#memory.pageCount; index++) {
+      const wanted = hashAt(hashes, index);
+      if (!changed.has(index) && sameBytes(wanted, hashAt(this.#hashes, index))) continue;
+      replaced.push(index);
+    }
+    this.#hashes = hashes;
+    for (const index of replaced) {
+      if (isAllZero(hashAt(hashes, index))) this.#memory.replacePage(index, "zero");
+      else this.#memory.setAbsent(index);
+    }
+    this.#changed.clear();
+    this.#memory.takeDirtyPages("snapshot");
+    return replaced;
+  }
+
+  /** Pages whose content is replaced from elsewhere now differ from the base. */
+  noteChanged(index: number): void {
+    this.#changed.add(index);
+  }
+}

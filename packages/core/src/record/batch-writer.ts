@@ -1,0 +1,105 @@
+/** Appends events to batches and batches to a journal. Where batches are cut depends on events alone. */
+import type { Digester } from "../ports/digester.js";
+import type { Durability, JournalWriter, Snapshot } from "../ports/journal-store.js";
+import { EventBatch, OUTPUT_BYTES_PER_BATCH_MAX } from "../event/event-batch.js";
+import type { EventKind, EventPayload } from "../event/event-kind.js";
+import type { ExitFrame } from "../event/exit-frame.js";
+import { memoryWrittenPayload } from "../memory/memory-written.js";
+import type { EventPlace, EventSink } from "./event-sink.js";
+
+export class BatchWriter implements EventSink {
+  readonly #writer: JournalWriter;
+  readonly #digester: Digester;
+  readonly #batch = new EventBatch();
+  #exitNumber: number;
+  #icount: number;
+
+  /** Goes on where the journal ends. */
+  constructor(writer: JournalWriter, digester: Digester) {
+    this.#writer = writer;
+    this.#digester = digester;
+    const { end } = writer;
+    this.#exitNumber = end.exitNumber;
+    this.#icount = end.icount;
+    this.#batch.begin(end);
+  }
+
+  get nextSeq(): number {
+    return this.#batch.nextSeq;
+  }
+
+  get hasEvents(): boolean {
+    return this.#batch.count > 0;
+  }
+
+  #room(icount: number, outputBytes = 0): void {
+    if (!this.#batch.hasRoom(outputBytes)) this.flush("normal");
+    this.#icount = icount;
+  }
+
+  exited(icount: number, frame: ExitFrame): void {
+    this.#room(icount);
+    this.#batch.appendExit(icount, frame);
+    this.#exitNumber += 1;
+  }
+
+  handled(icount: number, low: number, high: number): void {
+    this.#room(icount);
+    this.#batch.appendHandled(icount, low, high);
+  }
+
+  completed(icount: number, low: number, high: number): void {
+    this.#room(icount);
+    this.#batch.appendCompleted(icount, low, high);
+  }
+
+  output(icount: number, port: number, bytes: Uint8Array): void {
+    for (let at = 0; at < bytes.length; at += OUTPUT_BYTES_PER_BATCH_MAX) {
+      const piece = bytes.subarray(at, at + OUTPUT_BYTES_PER_BATCH_MAX);
+      this.#room(icount, piece.length);
+      this.#batch.appendOutput(icount, port, piece);
+    }
+  }
+
+  irqLine(icount: number, line: number, level: number): void {
+    this.#room(icount);
+    this.#batch.appendIrqLine(icount, line, level);
+  }
+
+  digested(icount: number, digest: Uint8Array): void {
+    this.#room(icount);
+    this.#batch.appendDigest(icount, digest);
+  }
+
+  memoryWritten(place: EventPlace, physical: number, bytes: Uint8Array): void {
+    const payload = memoryWrittenPayload(physical, bytes, this.#digester, this.#writer);
+    this.row({ name: "GuestMemoryWritten", version: 1 }, place, payload);
+  }
+
+  row(kind: Pick<EventKind, "name" | "version">, place: EventPlace, payload: EventPayload): void {
+    this.#room(place.icount);
+    const { vcpu, icount, exitNumber } = place;
+    this.#batch.appendRow({
+      seq: this.nextSeq,
+      kind: kind.name,
+      version: kind.version,
+      vcpu,
+      icount,
+      exitNumber,
+      payload,
+    });
+  }
+
+  /** Commits what there is. */
+  flush(durability: Durability): void {
+    if (this.#batch.count === 0) return;
+    this.#writer.append(this.#batch, durability);
+    this.#batch.begin({ firstSeq: this.#batch.nextSeq, exitNumber: this.#exitNumber, icount: this.#icount });
+  }
+
+  /** The batch that says so is committed before the snapshot: a crash in between costs a snapshot, not an event. */
+  addSnapshot(snapshot: Snapshot, durability: Durability): void {
+    this.flush(durability);
+    this.#writer.addSnapshot(snapshot, durability);
+  }
+}

@@ -1,0 +1,24 @@
+/** Where the events of a running VM go: a journal that is written, or one that they are compared with. */
+import type { EventKind, EventPayload } from "../event/event-kind.js";
+import type { ExitFrame } from "../event/exit-frame.js";
+
+/** Where a row event stands. */
+export interface EventPlace {
+  readonly icount: number;
+  readonly exitNumber: number;
+  /** -1 for the VM. */
+  readonly vcpu: number;
+}
+
+export interface EventSink {
+  /** The number that the next event gets. */
+  readonly nextSeq: number;
+  exited(icount: number, frame: ExitFrame): void;
+  handled(icount: number, low: number, high: number): void;
+  completed(icount: number, low: number, high: number): void;
+  output(icount: number, port: number, bytes: Uint8Array): void;
+  irqLine(icount: number, line: number, level: number): void;
+  /** Up to `MEMORY_WRITE_BYTES_MAX` bytes. */
+  memoryWritten(place: EventPlace, physical: number, bytes: Uint8Array): void;
+  row(kind: Pick<EventKind, "name" | "version">, place: EventPlace, payload: EventPayload): void;
+}

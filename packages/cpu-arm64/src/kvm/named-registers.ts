@@ -1,0 +1,174 @@
+/** Registers by name, as gdb and the manuals write them in lower case. */
+import type { RegisterName } from "@hvjournal/core";
+import { elementOf } from "@hvjournal/engine";
+import { CCSIDR_VALUES } from "../isa/id-registers.js";
+import { fpcr, fpsr, pc, sp, spInactive, stackSelect, v } from "../isa/state.js";
+import { csselrEl1, type SystemRegister, systemRegisters } from "../isa/system-registers.js";
+import type { VcpuStates } from "./vcpu-state.js";
+
+/** What reads a register that the kernel half keeps; undefined when reading it would change something. */
+export type ServiceReader = (vcpu: number, selector: number) => bigint | undefined;
+
+interface NamedRegister extends RegisterName {
+  readonly read: (states: VcpuStates, vcpu: number, service: ServiceReader) => bigint;
+  readonly write?: (states: VcpuStates, value: bigint) => void;
+}
+
+const U32_MASK = 0xffff_ffffn;
+
+function generalRegisters(): NamedRegister[] {
+  const numbered = Array.from(
+    { length: 31 },
+    (_, index): NamedRegister => ({
+      name: `x${index}`,
+      bits: 64,
+      group: "general",
+      read: (states) => states.readX(index),
+      write: (states, value) => {
+        states.writeX(index, value);
+      },
+    }),
+  );
+  const field = (name: string, place: typeof sp): NamedRegister => ({
+    name,
+    bits: 64,
+    group: "general",
+    read: (states) => states.engine.readField(place),
+    write: (states, value) => {
+      states.engine.writeField(place, value);
+    },
+  });
+  const pstate: NamedRegister = {
+    name: "pstate",
+    bits: 32,
+    group: "general",
+    read: (states) => states.pstate,
+    write: (states, value) => {
+      states.pstate = value;
+    },
+  };
+  return [...numbered, field("sp", sp), field("pc", pc), pstate];
+}
+
+function vectorRegisters(): NamedRegister[] {
+  const numbered = Array.from({ length: 32 }, (_, index): NamedRegister => {
+    const place = elementOf(v, index);
+    return {
+      name: `v${index}`,
+      bits: 128,
+      group: "vector",
+      read: (states) => states.engine.readField(place),
+      write: (states, value) => {
+        states.engine.writeField(place, value);
+      },
+    };
+  });
+  const control = [
+    { name: "fpcr", place: fpcr },
+    { name: "fpsr", place: fpsr },
+  ].map(
+    ({ name, place }): NamedRegister => ({
+      name,
+      bits: 32,
+      group: "vector",
+      read: (states) => states.engine.readField(place),
+      write: (states, value) => {
+        states.engine.writeField(place, value & U32_MASK);
+      },
+    }),
+  );
+  return [...numbered, ...control];
+}
+
+/** SP_EL0 and SP_EL1 whichever of them is the stack pointer in use. */
+function stackPointers(): NamedRegister[] {
+  return [0n, 1n].map((level): NamedRegister => {
+    const place = (states: VcpuStates): typeof sp => (states.engine.readField(stackSelect) === level ? sp : spInactive);
+    return {
+      name: `sp_el${level}`,
+      bits: 64,
+      group: "system",
+      read: (states) => states.engine.readField(place(states)),
+      write: (states, value) => {
+        states.engine.writeField(place(states), value);
+      },
+    };
+  });
+}
+
+/** Registers that show parts of PSTATE or FPCR under another name, or can't be read at all. */
+const SHOWN_ELSEWHERE: ReadonlySet<string> = new Set(["nzcv", "daif", "currentEl", "spsel", "spEl0", "fpcr", "fpsr", "isr", "oslar", "dczid"]);
+
+function systemRegisterOf(register: SystemRegister): NamedRegister[] {
+  const { home } = register;
+  const common = { name: register.name.toLowerCase(), bits: 64, group: "system" } as const;
+  switch (home.kind) {
+    case "state":
+      return [
+        {
+          ...common,
+          read: (states) => states.engine.readField(home.field),
+          write: (states, value) => {
+            states.engine.writeField(home.field, (value & home.writable) | home.ones);
+            states.stateWritten();
+          },
+        },
+      ];
+    case "constant":
+      return register.read === undefined ? [] : [{ ...common, read: () => home.value }];
+    case "service":
+      return register.read === undefined ? [] : [{ ...common, read: (_states, vcpu, service) => service(vcpu, register.selector) ?? 0n }];
+    case "derived":
+      if (SHOWN_ELSEWHERE.has(home.view)) return [];
+      return [{ ...common, read: (states) => CCSIDR_VALUES[Number(states.engine.readField(csselrEl1))] ?? 0n }];
+    case "absent":
+      return [];
+    default:
+      return home satisfies never;
+  }
+}
+
+/** Reading these acknowledges an interrupt, so they are not shown. */
+function isReadable(register: SystemRegister): boolean {
+  return !register.name.startsWith("ICC_IAR");
+}
+
+const registers: readonly NamedRegister[] = [
+  ...generalRegisters(),
+  ...vectorRegisters(),
+  ...stackPointers(),
+  ...systemRegisters.filter(isReadable).flatMap(systemRegisterOf),
+];
+
+const byName: ReadonlyMap<string, NamedRegister> = new Map([
+  ...registers.map((register) => [register.name, register] as const),
+  // gdb's name for PSTATE, and the ABI's for two general registers.
+  ...[
+    ["cpsr", "pstate"],
+    ["fp", "x29"],
+    ["lr", "x30"],
+  ].flatMap(([alias = "", name]) => registers.filter((register) => register.name === name).map((register) => [alias, register] as const)),
+]);
+
+export const registerNames: readonly RegisterName[] = registers.map(({ name, bits, group }) => ({ name, bits, group }));
+
+function named(name: string): NamedRegister {
+  const register = byName.get(name);
+  if (register === undefined) throw new RangeError(`arm64 has no register ${name}`);
+  return register;
+}
+
+export function readNamedRegister(states: VcpuStates, vcpu: number, name: string, service: ServiceReader): bigint {
+  const register = named(name);
+  return states.with(vcpu, () => register.read(states, vcpu, service));
+}
+
+export function writeNamedRegister(states: VcpuStates, vcpu: number, name: string, value: bigint): void {
+  const register = named(name);
+  if (value < 0n || value >= 1n << BigInt(register.bits)) throw new RangeError(`${name} has ${register.bits} bits, ${value} does not fit`);
+  if (register.write === undefined) throw new RangeError(`${name} can't be written`);
+  const { write } = register;
+  states.with(vcpu, () => {
+    write(states, value);
+  });
+}

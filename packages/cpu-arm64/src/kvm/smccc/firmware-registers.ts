@@ -1,0 +1,136 @@
+/** KVM's firmware pseudo-registers on arm64 (Documentation/virt/kvm/arm/fw-pseudo-registers.rst), with its rules for writing them. */
+import type { Refusal } from "@hvjournal/core";
+
+/** Firmware registers of a VM that can be configured. All are VM-wide. */
+export interface FirmwareRegisters {
+  readonly psciVersion: bigint;
+  readonly standardServices: bigint;
+  readonly standardHypervisorServices: bigint;
+  readonly vendorHypervisorServices: bigint;
+  readonly vendorHypervisorServices2: bigint;
+}
+
+export const StandardService = { trng: 1n } as const;
+export const StandardHypervisorService = { pvTime: 1n } as const;
+export const VendorHypervisorService = { features: 1n, ptp: 2n } as const;
+
+/** major << 16 | minor */
+export const PsciVersion = { v0_1: 0x1n, v0_2: 0x2n, v1_0: 0x1_0000n, v1_1: 0x1_0001n, v1_2: 0x1_0002n, v1_3: 0x1_0003n } as const;
+const PSCI_VERSIONS: readonly bigint[] = [PsciVersion.v0_2, PsciVersion.v1_0, PsciVersion.v1_1, PsciVersion.v1_2, PsciVersion.v1_3];
+
+export const FIRMWARE_RESET: FirmwareRegisters = {
+  psciVersion: PsciVersion.v1_3,
+  standardServices: StandardService.trng,
+  standardHypervisorServices: StandardHypervisorService.pvTime,
+  vendorHypervisorServices: VendorHypervisorService.features | VendorHypervisorService.ptp,
+  // The discovery calls need a VMM that answers them.
+  vendorHypervisorServices2: 0n,
+};
+
+/** Workaround levels of a simulated CPU: it does not speculate, so it needs none. */
+const WORKAROUND_NOT_REQUIRED = 2n;
+const WORKAROUND_2_NOT_REQUIRED = 3n;
+const WORKAROUND_2_AVAILABLE = 2n;
+const WORKAROUND_2_UNKNOWN = 1n;
+const LEVEL_MASK = 0xfn;
+const WORKAROUND_2_ENABLED = 0x10n;
+
+type Rule =
+  | { readonly kind: "psciVersion"; readonly field: "psciVersion" }
+  | { readonly kind: "bitmap"; readonly field: Exclude<keyof FirmwareRegisters, "psciVersion">; readonly supported: bigint }
+  | { readonly kind: "workaround"; readonly level: bigint }
+  | { readonly kind: "workaround2"; readonly level: bigint };
+
+export interface FirmwareRegister {
+  readonly name: string;
+  /** KVM_{GET,SET}_ONE_REG id. */
+  readonly id: bigint;
+  readonly rule: Rule;
+}
+
+/** KVM_REG_ARM64 | KVM_REG_SIZE_U64 */
+const ID_BASE = 0x6030_0000_0000_0000n;
+const COPROC_FW = 0x14n << 16n;
+const COPROC_FW_FEAT_BMAP = 0x16n << 16n;
+
+function firmware(name: string, index: bigint, rule: Rule): FirmwareRegister {
+  return { name: `KVM_REG_ARM_${name}`, id: ID_BASE | COPROC_FW | index, rule };
+}
+
+function bitmap(name: string, index: bigint, field: Exclude<keyof FirmwareRegisters, "psciVersion">, supported: bigint): FirmwareRegister {
+  return { name: `KVM_REG_ARM_${name}`, id: ID_BASE | COPROC_FW_FEAT_BMAP | index, rule: { kind: "bitmap", field, supported } };
+}
+
+export const FIRMWARE_REGISTERS: readonly FirmwareRegister[] = [
+  firmware("PSCI_VERSION", 0n, { kind: "psciVersion", field: "psciVersion" }),
+  firmware("SMCCC_ARCH_WORKAROUND_1", 1n, { kind: "workaround", level: WORKAROUND_NOT_REQUIRED }),
+  firmware("SMCCC_ARCH_WORKAROUND_2", 2n, { kind: "workaround2", level: WORKAROUND_2_NOT_REQUIRED }),
+  firmware("SMCCC_ARCH_WORKAROUND_3", 3n, { kind: "workaround", level: WORKAROUND_NOT_REQUIRED }),
+  bitmap("STD_BMAP", 0n, "standardServices", 1n),
+  bitmap("STD_HYP_BMAP", 1n, "standardHypervisorServices", 1n),
+  bitmap("VENDOR_HYP_BMAP", 2n, "vendorHypervisorServices", 3n),
+  bitmap("VENDOR_HYP_BMAP_2", 3n, "vendorHypervisorServices2", 3n),
+];
+
+export function firmwareRegisterNamed(name: string): FirmwareRegister | undefined {
+  return FIRMWARE_REGISTERS.find((register) => register.name === name);
+}
+
+export function firmwareRegisterOf(id: bigint): FirmwareRegister | undefined {
+  return FIRMWARE_REGISTERS.find((register) => register.id === id);
+}
+
+export function readFirmwareRegister(state: FirmwareRegisters, register: FirmwareRegister): bigint {
+  return "field" in register.rule ? state[register.rule.field] : register.rule.level;
+}
+
+function invalid(reason: string): Refusal {
+  return { errno: "EINVAL", call: "KVM_SET_ONE_REG", reason };
+}
+
+function hex(value: bigint): string {
+  return `0x${value.toString(16)}`;
+}
+
+/** KVM's checks for a write; undefined: it is accepted. What it changes is `writtenFirmwareRegister`. */
+export function checkFirmwareWrite(state: FirmwareRegisters, register: FirmwareRegister, value: bigint, hasRun: boolean): Refusal | undefined {
+  const { name, rule } = register;
+  const text = `${name}=${hex(value)}`;
+  switch (rule.kind) {
+    case "psciVersion":
+      if (PSCI_VERSIONS.includes(value)) return undefined;
+      return invalid(value === PsciVersion.v0_1 ? `${text}: PSCI 0.1 is for vCPUs without KVM_ARM_VCPU_PSCI_0_2` : `${text}: known are 0.2 and 1.0 to 1.3`);
+    case "bitmap":
+      if ((value & ~rule.supported) !== 0n) return invalid(`${text}: supported bits are ${hex(rule.supported)}`);
+      if (hasRun && value !== state[rule.field])
+        return {
+          errno: "EBUSY",
+          call: "KVM_SET_ONE_REG",
+          reason: `${text}: a vCPU has run, and it is ${hex(state[rule.field])}`,
+          next: `hvjournal record --firmware-reg ${text}`,
+        };
+      return undefined;
+    case "workaround":
+      if ((value & ~LEVEL_MASK) !== 0n) return invalid(`${text}: levels have 4 bits`);
+      return value > rule.level ? invalid(`${text}: this host offers ${hex(rule.level)}`) : undefined;
+    case "workaround2":
+      return checkWorkaround2(text, value, rule.level);
+    default:
+      return rule satisfies never;
+  }
+}
+
+function checkWorkaround2(text: string, value: bigint, hostLevel: bigint): Refusal | undefined {
+  const level = value & LEVEL_MASK;
+  if ((value & ~(LEVEL_MASK | WORKAROUND_2_ENABLED)) !== 0n) return invalid(`${text}: levels have 4 bits, and bit 4 says enabled`);
+  if ((value & WORKAROUND_2_ENABLED) !== 0n && level !== WORKAROUND_2_AVAILABLE) return invalid(`${text}: enabled goes with level 2 only`);
+  if (level > WORKAROUND_2_NOT_REQUIRED) return invalid(`${text}: levels are 0 to 3`);
+  // KVM takes "unknown" for "not available" and "available" for "not required" here.
+  const asked = level <= WORKAROUND_2_UNKNOWN ? 0n : WORKAROUND_2_NOT_REQUIRED;
+  return hostLevel < asked ? invalid(`${text}: this host offers ${hex(hostLevel)}`) : undefined;
+}
+
+/** The registers after an accepted write. Workaround levels are the host's: a write only asks whether they will do. */
+export function writtenFirmwareRegister(state: FirmwareRegisters, register: FirmwareRegister, value: bigint): FirmwareRegisters {
+  return "field" in register.rule ? { ...state, [register.rule.field]: value } : state;
+}

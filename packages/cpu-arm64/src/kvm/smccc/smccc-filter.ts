@@ -1,0 +1,70 @@
+/** KVM_ARM_VM_SMCCC_FILTER: which hypercalls the kernel half handles, denies or forwards to the VMM. */
+import type { Refusal } from "@hvjournal/core";
+
+/** Actions by their number in `struct kvm_smccc_filter`. */
+export const FILTER_ACTIONS = ["handle", "deny", "forward"] as const;
+export type FilterAction = (typeof FILTER_ACTIONS)[number];
+
+const U32_MAX = 0xffff_ffff;
+export const FILTER_CALL = "KVM_ARM_VM_SMCCC_FILTER";
+
+/** A closed range of function ids. */
+export interface FilterRange {
+  readonly base: number;
+  readonly count: number;
+  readonly action: FilterAction;
+  /** Seq of the event that set it. */
+  readonly seq: number;
+}
+
+/** The Arm Architecture Calls stay with KVM, so that nobody can misreport the state of mitigations. */
+export const RESERVED_RANGES: readonly { readonly base: number; readonly last: number }[] = [
+  { base: 0x8000_0000, last: 0x8000_ffff },
+  { base: 0xc000_0000, last: 0xc000_ffff },
+];
+
+export interface FilterRequest {
+  readonly base: number;
+  readonly count: number;
+  /** The number of an action: 0 handle, 1 deny, 2 forward. */
+  readonly action: number;
+}
+
+function hex(value: number): string {
+  return `0x${value.toString(16)}`;
+}
+
+/** "0xc6000000+0x100" */
+export function rangeText(base: number, count: number): string {
+  return `${hex(base)}+${hex(count)}`;
+}
+
+function refusal(errno: string, reason: string, next?: string): Refusal {
+  return { errno, call: FILTER_CALL, reason, ...(next === undefined ? {} : { next }) };
+}
+
+/** KVM's checks in KVM's order; undefined: the range may be set. The padding of the structure has no counterpart here. */
+export function checkFilterRequest(ranges: readonly FilterRange[], request: FilterRequest, hasRun: boolean): Refusal | undefined {
+  const { base, count, action } = request;
+  const range = rangeText(base, count);
+  const isU32 = (value: number): boolean => Number.isInteger(value) && value >= 0 && value <= U32_MAX;
+  if (!isU32(base) || !isU32(count)) return refusal("EINVAL", `${range}: base and count are 32-bit numbers`);
+  if (count === 0) return refusal("EINVAL", `${range}: an empty range`);
+  const last = base + count - 1;
+  if (last > U32_MAX) return refusal("EINVAL", `${range} wraps around at 32 bits`);
+  if (FILTER_ACTIONS[action] === undefined) return refusal("EINVAL", `${range}: ${action} is no action: 0 handle, 1 deny, 2 forward`);
+  if (hasRun)
+    return refusal("EBUSY", "a vCPU has run; set it before the start", `hvjournal record --smccc-filter ${range}=${FILTER_ACTIONS[action]}`);
+  const reserved = RESERVED_RANGES.find((each) => base <= each.last && each.base <= last);
+  if (reserved !== undefined)
+    return refusal("EEXIST", `${range} overlaps ${hex(reserved.base)}..${hex(reserved.last)}, which is reserved for the architecture`);
+  const other = ranges.find((each) => base <= each.base + each.count - 1 && each.base <= last);
+  if (other !== undefined)
+    return refusal("EEXIST", `${range} overlaps ${rangeText(other.base, other.count)} ${other.action} (event:${other.seq})`);
+  return undefined;
+}
+
+/** The range that a function id lies in. Reserved ids are in none: the default rule handles them. */
+export function filterRangeOf(ranges: readonly FilterRange[], id: number): FilterRange | undefined {
+  return ranges.find((each) => id >= each.base && id - each.base < each.count);
+}

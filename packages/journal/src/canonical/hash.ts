@@ -1,0 +1,61 @@
+/** The hashes of the store: SHA-256, or its first bytes where only accidents have to be found. */
+import { createHash } from "node:crypto";
+import { ByteSink } from "./byte-coding.js";
+
+export const SHA256_BYTES = 32;
+/** `PageHash` in bytes. */
+export const PAGE_HASH_BYTES = 16;
+export const ROW_CHECK_BYTES = 8;
+
+export function sha256(...parts: readonly Uint8Array[]): Uint8Array {
+  const hash = createHash("sha256");
+  for (const part of parts) hash.update(part);
+  return new Uint8Array(hash.digest());
+}
+
+/** The name of a page's content in the store: the first 16 bytes of its SHA-256. */
+export function contentHash(page: Uint8Array): Uint8Array {
+  return sha256(page).subarray(0, PAGE_HASH_BYTES);
+}
+
+export type CheckedValue = number | string | Uint8Array | null;
+
+const Tag = { null: 0, integer: 1, text: 2, bytes: 3 } as const;
+
+/** Coded so that no two rows of values, nor their types, give the same bytes. */
+export function writeCheckedValue(sink: ByteSink, value: CheckedValue): void {
+  if (value === null) sink.u8(Tag.null);
+  else if (typeof value === "number") {
+    sink.u8(Tag.integer);
+    // Zigzag: -1 stands for the VM in vCPU columns.
+    sink.varint(value < 0 ? -2 * value - 1 : 2 * value);
+  } else if (typeof value === "string") {
+    sink.u8(Tag.text);
+    sink.text(value);
+  } else {
+    sink.u8(Tag.bytes);
+    sink.block(value);
+  }
+}
+
+const sink = new ByteSink(1024);
+
+/** Covers a row that no chain covers, so that a flipped bit in it is found when it is read. */
+export function rowCheck(table: string, values: readonly CheckedValue[]): Uint8Array {
+  sink.reset();
+  sink.text(table);
+  for (const value of values) writeCheckedValue(sink, value);
+  return sha256(sink.view()).subarray(0, ROW_CHECK_BYTES);
+}
+
+export function equalBytes(left: Uint8Array, right: Uint8Array): boolean {
+  if (left.length !== right.length) return false;
+  for (let index = 0; index < left.length; index++) if (left[index] !== right[index]) return false;
+  return true;
+}
+
+export function hex(bytes: Uint8Array): string {
+  let text = "";
+  for (const byte of bytes) text += (byte < 16 ? "0" : "") + byte.toString(16);
+  return text;
+}

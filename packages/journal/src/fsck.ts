@@ -1,0 +1,228 @@
+/** Reads everything that a recording holds and says what of it is whole. */
+import { EventBatch, type RecordingEnd } from "@hvjournal/core";
+import { exitNamesOf } from "./derived/exit-names.js";
+import type { SqlRow, SqlValue } from "./derived/derived-rows.js";
+import { DERIVED_TABLES, type DerivedTable, hasDerivedTable } from "./derived/index-tables.js";
+import { hex, PAGE_HASH_BYTES } from "./canonical/hash.js";
+import { JournalDamagedError, type JournalPlace, type JournalPosition } from "./errors.js";
+import { type JournalNote, openForReading, reading } from "./store/connection.js";
+import { readEventKinds } from "./store/header-table.js";
+import { readOwnership } from "./store/ownership-table.js";
+import { progressEnd } from "./store/progress-table.js";
+import { RecordingTables } from "./store/recording-tables.js";
+import { StoredFields } from "./store/stored-fields.js";
+
+export interface FsckProblem {
+  readonly what: string;
+  readonly place: JournalPlace;
+  /** Bytes of the file, where they are known: first and last. */
+  readonly bytes?: readonly [first: number, last: number];
+}
+
+export interface FsckReport {
+  readonly path: string;
+  readonly isWhole: boolean;
+  readonly problems: readonly FsckProblem[];
+  readonly notes: readonly JournalNote[];
+  /** Undefined when the recording can't be opened at all. */
+  readonly end: RecordingEnd | undefined;
+  /** Every event up to here is whole, and so is the first snapshot; undefined when nothing replays. */
+  readonly replaysTo: JournalPosition | undefined;
+  readonly batchCount: number;
+  readonly snapshotCount: number;
+  readonly pageCount: number;
+}
+
+const INTEGRITY_MESSAGES_MAX = 100;
+const PAGE_HASH_HEX = PAGE_HASH_BYTES * 2;
+
+class Check {
+  readonly #tables: RecordingTables;
+  readonly problems: FsckProblem[] = [];
+  replaysTo: JournalPosition | undefined;
+  snapshotCount = 0;
+  pageCount = 0;
+
+  constructor(tables: RecordingTables) {
+    this.#tables = tables;
+    this.replaysTo = tables.batches.position;
+  }
+
+  /** Notes what is damaged in `act` and goes on. */
+  #try(act: () => void): void {
+    try {
+      act();
+    } catch (error) {
+      if (!(error instanceof JournalDamagedError)) throw error;
+      this.problems.push({ what: error.what, place: error.place });
+      if (error.replaysTo !== undefined) this.#limit(error.replaysTo);
+    }
+  }
+
+  #limit(position: JournalPosition): void {
+    if (this.replaysTo !== undefined && position.seq < this.replaysTo.seq) this.replaysTo = position;
+  }
+
+  run(): void {
+    this.#checkDatabase();
+    this.#try(() => void readEventKinds(this.#tables.connection, this.#tables.progress.kindCount));
+    this.#try(() => void readOwnership(this.#tables.connection, this.#tables.progress.ownershipCount));
+    this.#checkBatches();
+    this.#checkStrayRows();
+    this.#checkPages();
+    this.#checkSnapshots();
+    for (const table of DERIVED_TABLES) this.#try(() => this.#checkDerived(table));
+  }
+
+  /** SQLite's own check of its trees; its messages name pages of the file. */
+  #checkDatabase(): void {
+    const { path, database } = this.#tables.connection;
+    this.#try(() => {
+      const messages = reading(path, { part: "SQLite structure" }, () =>
+        database.pragma(`integrity_check(${INTEGRITY_MESSAGES_MAX})`),
+      );
+      for (const row of messages as Readonly<Record<string, unknown>>[]) {
+        const what = String(row["integrity_check"]);
+        if (what !== "ok") this.problems.push({ what, place: { part: "SQLite structure" } });
+      }
+    });
+  }
+
+  #checkBatches(): void {
+    const batch = new EventBatch();
+    for (let index = 0; index < this.#tables.batches.heads.length; index++)
+      this.#try(() => this.#tables.batches.read(index, batch));
+  }
+
+  /** Rows that no batch claims are never read; they say that something went wrong all the same. */
+  #checkStrayRows(): void {
+    const { connection, progress, batches, header } = this.#tables;
+    const { path, database } = connection;
+    const first = batches.heads[0]?.firstSeq ?? progress.nextSeq;
+    this.#try(() => {
+      const place = { part: `events of ${header.id}` };
+      const strays = reading(path, place, () =>
+        database.prepare("SELECT seq FROM events WHERE seq < ? OR seq >= ?").all(first, progress.nextSeq),
+      );
+      if (strays.length > 0)
+        throw new JournalDamagedError(path, `${strays.length} row events belong to no batch`, place);
+    });
+  }
+
+  #checkPages(): void {
+    const { path, database } = this.#tables.connection;
+    this.#try(() => {
+      const rows = reading(path, { part: "pages" }, () =>
+        database.prepare("SELECT hash FROM pages ORDER BY pack, slot").all(),
+      );
+      for (const row of rows) {
+        const hash = reading(path, { part: "pages" }, () => hex(new StoredFields(row).bytes("hash", PAGE_HASH_BYTES)));
+        this.#try(() => void this.#tables.pages.load(hash));
+        this.pageCount += 1;
+      }
+    });
+  }
+
+  #checkSnapshots(): void {
+    const { path, database } = this.#tables.connection;
+    this.#try(() => void this.#tables.snapshots.heads(this.#tables.progress));
+    this.#try(() => {
+      const rows = reading(path, { part: "snapshots" }, () =>
+        database.prepare("SELECT number FROM snapshots ORDER BY number").all(),
+      );
+      for (const [index, row] of rows.entries()) {
+        const number = reading(path, { part: "snapshots" }, () => new StoredFields(row).count("number"));
+        const before = this.problems.length;
+        this.#try(() => this.#checkSnapshot(number));
+        this.snapshotCount += 1;
+        if (index === 0 && this.problems.length > before) this.replaysTo = undefined;
+      }
+    });
+  }
+
+  #checkSnapshot(number: number): void {
+    const { path } = this.#tables.connection;
+    const { pageHashes } = this.#tables.snapshots.load(number);
+    const names = hex(pageHashes);
+    const zero = "0".repeat(PAGE_HASH_HEX);
+    const missing = new Set<string>();
+    for (let offset = 0; offset < names.length; offset += PAGE_HASH_HEX) {
+      const hash = names.slice(offset, offset + PAGE_HASH_HEX);
+      if (hash !== zero && !this.#tables.pages.has(Buffer.from(hash, "hex"))) missing.add(hash);
+    }
+    if (missing.size === 0) return;
+    const [example] = missing;
+    throw new JournalDamagedError(path, `${missing.size} of its pages are missing, ${example} for one`, {
+      part: `snapshot ${number}`,
+    });
+  }
+
+  /** A derived table must say what the batches say. */
+  #checkDerived(table: DerivedTable): void {
+    const { path, database } = this.#tables.connection;
+    const place = { part: `derived table ${table.name}` };
+    if (this.problems.length > 0) return;
+    if (!reading(path, place, () => hasDerivedTable(database, table.name))) return;
+    const stored = reading(path, place, () =>
+      database.prepare(`SELECT * FROM ${table.name}`).raw().safeIntegers().iterate(),
+    );
+    const expected = table.rows(this.#tables, exitNamesOf(this.#tables.header));
+    for (const row of expected) {
+      const next = reading(path, place, () => stored.next());
+      if (next.done === true || !isSameRow(row, next.value as SqlRow)) {
+        stored.return?.();
+        throw new JournalDamagedError(
+          path,
+          `the row of ${table.columns[0]} ${String(row[0])} is not what the journal says`,
+          place,
+        );
+      }
+    }
+    if (reading(path, place, () => stored.next()).done !== true) {
+      stored.return?.();
+      throw new JournalDamagedError(path, "it has rows that the journal has not", place);
+    }
+  }
+}
+
+function sameValue(expected: SqlValue, stored: SqlValue | undefined): boolean {
+  if (typeof expected === "number" || typeof expected === "bigint") return BigInt(expected) === stored;
+  return expected === stored;
+}
+
+function isSameRow(expected: SqlRow, stored: SqlRow): boolean {
+  return expected.length === stored.length && expected.every((value, index) => sameValue(value, stored[index]));
+}
+
+/** Throws JournalMissingError and JournalFormatError; damage is what it reports. */
+export function fsck(path: string): FsckReport {
+  const empty = { end: undefined, replaysTo: undefined, batchCount: 0, snapshotCount: 0, pageCount: 0 };
+  try {
+    const connection = openForReading(path);
+    try {
+      const tables = new RecordingTables(connection, { salvage: true });
+      const check = new Check(tables);
+      for (const note of connection.notes) {
+        if (note.code === "salvaged") check.problems.push({ what: note.text, place: { part: "index of batches" } });
+      }
+      check.run();
+      const { problems, replaysTo, snapshotCount, pageCount } = check;
+      return {
+        path,
+        isWhole: problems.length === 0,
+        problems,
+        notes: connection.notes,
+        end: progressEnd(tables.progress),
+        replaysTo,
+        batchCount: tables.batches.heads.length,
+        snapshotCount,
+        pageCount,
+      };
+    } finally {
+      connection.database.close();
+    }
+  } catch (error) {
+    if (!(error instanceof JournalDamagedError)) throw error;
+    return { path, isWhole: false, problems: [{ what: error.what, place: error.place }], notes: [], ...empty };
+  }
+}

@@ -1,0 +1,357 @@
+/** SQLite connections to recordings: what kind of file it is, how it is opened, what its failures mean. */
+import Database from "better-sqlite3";
+import {
+  closeSync,
+  constants,
+  copyFileSync,
+  fstatSync,
+  mkdtempSync,
+  openSync,
+  readSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { ByteCodingError } from "../canonical/byte-coding.js";
+import {
+  JournalBusyError,
+  JournalDamagedError,
+  JournalError,
+  JournalFormatError,
+  JournalMissingError,
+  type JournalPlace,
+  type JournalPosition,
+  JournalWriteError,
+} from "../errors.js";
+import { APPLICATION_ID, DATABASE_PAGE_BYTES, findSchemaDamage, FORMAT_VERSION } from "./schema.js";
+import { StoredValueError } from "./stored-fields.js";
+
+/** How long another process's short lock is waited for, in milliseconds. */
+const LOCK_TIMEOUT_MS = 5000;
+
+/** Something a reader should be told: the recording opens, and less of it than there might be. */
+export interface JournalNote {
+  readonly code: "wal-missing" | "salvaged";
+  readonly text: string;
+}
+
+export function sqliteCode(error: unknown): string | undefined {
+  if (!(error instanceof Error) || error.name !== "SqliteError") return undefined;
+  const code: unknown = (error as { readonly code?: unknown }).code;
+  return typeof code === "string" ? code : undefined;
+}
+
+function isZlibError(error: unknown): error is Error {
+  if (!(error instanceof Error)) return false;
+  const code: unknown = (error as { readonly code?: unknown }).code;
+  return typeof code === "string" && (code.startsWith("Z_") || code === "ERR_BUFFER_TOO_LARGE");
+}
+
+/** What a failure while `place` was read means; errors that are no failure of the file come back as they are. */
+export function readFailure(path: string, place: JournalPlace, error: unknown, replaysTo?: JournalPosition): unknown {
+  if (error instanceof JournalError) return error;
+  const code = sqliteCode(error);
+  if (code?.startsWith("SQLITE_BUSY")) return new JournalBusyError(path, "read", error);
+  if (code?.startsWith("SQLITE_CANTOPEN") || code === "SQLITE_PERM") {
+    return new JournalMissingError(path, (error as Error).message, error);
+  }
+  const isDamage = code !== undefined || error instanceof ByteCodingError || error instanceof StoredValueError;
+  if (!isDamage && !isZlibError(error)) return error;
+  return new JournalDamagedError(path, (error as Error).message, place, replaysTo, error);
+}
+
+/** Runs `action`, whose failures concern `place`. */
+export function reading<Result>(path: string, place: JournalPlace, action: () => Result): Result {
+  try {
+    return action();
+  } catch (error) {
+    throw readFailure(path, place, error);
+  }
+}
+
+/** What a failure of a write means. */
+export function writeFailure(path: string, error: unknown, committedTo: JournalPosition | undefined): unknown {
+  if (error instanceof JournalError) return error;
+  const code = sqliteCode(error);
+  if (code === undefined) return error;
+  if (code.startsWith("SQLITE_BUSY")) return new JournalBusyError(path, "write", error);
+  if (code === "SQLITE_FULL" || code === "SQLITE_IOERR_WRITE") {
+    return new JournalWriteError(
+      path,
+      "there is no room left",
+      "free space on its disk, or record to another",
+      committedTo,
+      error,
+    );
+  }
+  if (code.startsWith("SQLITE_READONLY") || code.startsWith("SQLITE_CANTOPEN")) {
+    return new JournalWriteError(
+      path,
+      "it, or its directory, is read-only",
+      "record to a place that can be written",
+      committedTo,
+      error,
+    );
+  }
+  return new JournalWriteError(path, (error as Error).message, "check the disk it is on", committedTo, error);
+}
+
+/** The fields of a SQLite file's first 100 bytes that tell what it is. */
+interface FileHead {
+  readonly byteCount: number;
+  readonly isSqlite: boolean;
+  readonly hasApplicationId: boolean;
+  readonly formatVersion: number;
+  readonly pageBytes: number;
+  readonly isWal: boolean;
+}
+
+const SQLITE_HEADER_BYTES = 100;
+const SQLITE_MAGIC = "SQLite format 3\0";
+const HeaderOffset = { pageSize: 16, writeVersion: 18, readVersion: 19, userVersion: 60, applicationId: 68 } as const;
+const WAL_VERSION = 2;
+
+function readFileHead(path: string): FileHead {
+  const bytes = new Uint8Array(SQLITE_HEADER_BYTES);
+  let byteCount: number;
+  try {
+    if (statSync(path).isDirectory()) throw new JournalMissingError(path, "it is a directory");
+    const file = openSync(path, "r");
+    try {
+      byteCount = fstatSync(file).size;
+      readSync(file, bytes, 0, SQLITE_HEADER_BYTES, 0);
+    } finally {
+      closeSync(file);
+    }
+  } catch (error) {
+    if (error instanceof JournalError) throw error;
+    const code = (error as NodeJS.ErrnoException).code;
+    const reason =
+      code === "ENOENT" ? "no such file" : code === "EACCES" ? "permission denied" : (error as Error).message;
+    throw new JournalMissingError(path, reason, error);
+  }
+  const view = new DataView(bytes.buffer);
+  return {
+    byteCount,
+    isSqlite: String.fromCharCode(...bytes.subarray(0, SQLITE_MAGIC.length)) === SQLITE_MAGIC,
+    hasApplicationId: view.getUint32(HeaderOffset.applicationId) === APPLICATION_ID,
+    formatVersion: view.getUint32(HeaderOffset.userVersion),
+    pageBytes: view.getUint16(HeaderOffset.pageSize),
+    isWal: bytes[HeaderOffset.writeVersion] === WAL_VERSION || bytes[HeaderOffset.readVersion] === WAL_VERSION,
+  };
+}
+
+/** SQLite's binding trims names. */
+function databasePath(path: string): string {
+  const name = resolve(path);
+  if (name.trim() !== name) throw new JournalMissingError(path, "a name that ends in white space can't be used");
+  return name;
+}
+
+export interface Connection {
+  readonly path: string;
+  readonly database: Database.Database;
+  readonly notes: JournalNote[];
+  /** The file says WAL and its -wal holds nothing: what the last checkpoint left is all there is. */
+  readonly walIsMissing: boolean;
+}
+
+function checkKind(path: string, head: FileHead): void {
+  if (!head.isSqlite && !head.hasApplicationId) {
+    throw new JournalFormatError(
+      path,
+      `${path} is not a recording${head.byteCount === 0 ? ": it is empty" : ""}`,
+      undefined,
+    );
+  }
+  if (!head.isSqlite)
+    throw new JournalDamagedError(path, "it does not begin as a SQLite file", { part: "file header, bytes 0..15" });
+  if (head.hasApplicationId && head.pageBytes !== DATABASE_PAGE_BYTES) {
+    throw new JournalDamagedError(path, `page size ${head.pageBytes} is not ${DATABASE_PAGE_BYTES}`, {
+      part: "file header, bytes 16..17",
+    });
+  }
+}
+
+/** `isOurs` says whether the header table holds what format `FORMAT_VERSION` wrote: then a wrong mark is damage. */
+export function checkMarks(connection: Connection, isOurs: () => boolean): void {
+  const { path, database } = connection;
+  const marks = reading(path, { part: "file header" }, () => ({
+    applicationId: database.pragma("application_id", { simple: true }),
+    formatVersion: database.pragma("user_version", { simple: true }),
+  }));
+  if (marks.applicationId === APPLICATION_ID && marks.formatVersion === FORMAT_VERSION) {
+    const damage = reading(path, { part: "schema" }, () => findSchemaDamage(database));
+    if (damage !== undefined) throw new JournalDamagedError(path, damage, { part: "schema" });
+    return;
+  }
+  let ours = false;
+  try {
+    ours = isOurs();
+  } catch {
+    // Not even the header table can be read, so the marks are believed.
+  }
+  const wrong = marks.applicationId === APPLICATION_ID ? "user_version" : "application_id";
+  if (ours) throw new JournalDamagedError(path, `${wrong} is not what was written`, { part: "file header" });
+  if (marks.applicationId !== APPLICATION_ID)
+    throw new JournalFormatError(path, `${path} is not a recording`, undefined);
+  const version = Number(marks.formatVersion);
+  throw new JournalFormatError(
+    path,
+    `can't tell what ${path} holds with this build: its format is ${version}, this build reads ${FORMAT_VERSION}`,
+    version,
+  );
+}
+
+function tryOpen(path: string): Database.Database {
+  const database = new Database(path, { readonly: true, fileMustExist: true, timeout: LOCK_TIMEOUT_MS });
+  try {
+    database.pragma("query_only = ON");
+    database.pragma("trusted_schema = OFF");
+    // The first read opens the write-ahead log.
+    database.prepare("SELECT count(*) FROM sqlite_schema").get();
+    return database;
+  } catch (error) {
+    database.close();
+    throw error;
+  }
+}
+
+/** Bytes of the write-ahead log beside a recording; undefined without one. */
+function walBytes(path: string): number | undefined {
+  return statSync(`${path}-wal`, { throwIfNoEntry: false })?.size;
+}
+
+/** Makes SQLite read the file as it is, without a write-ahead log. */
+function markAsRollback(copy: string): void {
+  const file = openSync(copy, "r+");
+  try {
+    writeSync(file, Uint8Array.of(1, 1), 0, 2, HeaderOffset.writeVersion);
+  } finally {
+    closeSync(file);
+  }
+}
+
+/**
+ * A file in WAL mode can't be read where SQLite can't keep its -shm, and reading it leaves one behind where it
+ * can. Then a copy is read, of which nothing stays: its files are unlinked once they are open.
+ */
+function openCopy(path: string, withWal: boolean): Database.Database {
+  const directory = mkdtempSync(join(tmpdir(), "hvjournal-"));
+  const copy = join(directory, "copy.hvj");
+  try {
+    copyFileSync(path, copy, constants.COPYFILE_FICLONE);
+    if (withWal) copyFileSync(`${path}-wal`, `${copy}-wal`, constants.COPYFILE_FICLONE);
+    else markAsRollback(copy);
+    return tryOpen(copy);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+/** Opens for reading, wherever the file lies and whatever became of its -wal. Leaves nothing beside it. */
+export function openForReading(path: string): Connection {
+  const head = readFileHead(path);
+  checkKind(path, head);
+  const name = databasePath(path);
+  const logBytes = walBytes(name);
+  const opened = { path, notes: [], walIsMissing: head.isWal && (logBytes ?? 0) === 0 };
+  try {
+    // Without a -wal there is no writer.
+    if (head.isWal && logBytes === undefined) return { ...opened, database: openCopy(name, false) };
+    return { ...opened, database: tryOpen(name) };
+  } catch (error) {
+    const code = sqliteCode(error);
+    const isShut = code?.startsWith("SQLITE_CANTOPEN") === true || code?.startsWith("SQLITE_READONLY") === true;
+    if (!head.isWal || logBytes === undefined || !isShut) throw readFailure(path, { part: "file" }, error);
+  }
+  return { ...opened, database: reading(path, { part: "file" }, () => openCopy(name, true)) };
+}
+
+/** A write-ahead log of this many database pages goes into the main file: 1 MiB. */
+const CHECKPOINT_PAGES = 256;
+const WAL_FILE_BYTES_MAX = 16 * 1024 * 1024;
+
+function openForWriting(path: string, timeout: number): Database.Database {
+  const database = new Database(databasePath(path), { fileMustExist: true, timeout });
+  try {
+    database.pragma("trusted_schema = OFF");
+    database.pragma("cell_size_check = ON");
+    return database;
+  } catch (error) {
+    database.close();
+    throw error;
+  }
+}
+
+function startWal(database: Database.Database): void {
+  database.pragma("journal_mode = WAL");
+  database.pragma("synchronous = NORMAL");
+  database.pragma(`wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
+  database.pragma(`journal_size_limit = ${WAL_FILE_BYTES_MAX}`);
+}
+
+/** For a file that was just made and is empty. `fill` runs in its first transaction. */
+export function createForWriting(path: string, fill: (database: Database.Database) => void): Connection {
+  try {
+    const database = openForWriting(path, LOCK_TIMEOUT_MS);
+    try {
+      database.pragma(`page_size = ${DATABASE_PAGE_BYTES}`);
+      database.pragma("auto_vacuum = NONE");
+      // With a rollback journal and FULL: from its first commit on the file itself is a recording.
+      database.transaction(() => fill(database)).immediate();
+      startWal(database);
+      // From now on an empty -wal says that no writer is there.
+      database.pragma(`user_version = ${FORMAT_VERSION}`);
+    } catch (error) {
+      database.close();
+      throw error;
+    }
+    return { path, database, notes: [], walIsMissing: false };
+  } catch (error) {
+    throw writeFailure(path, error, undefined);
+  }
+}
+
+/** Opens an existing recording that nobody else has open, and starts its write-ahead log. */
+export function openToContinue(path: string, lockTimeoutMs = LOCK_TIMEOUT_MS): Connection {
+  const head = readFileHead(path);
+  checkKind(path, head);
+  const walIsMissing = head.isWal && (walBytes(databasePath(path)) ?? 0) === 0;
+  try {
+    const database = openForWriting(path, lockTimeoutMs);
+    try {
+      // Leaving WAL needs the file for itself alone, and brings in what a killed writer had left.
+      database.pragma("journal_mode = DELETE");
+      startWal(database);
+    } catch (error) {
+      database.close();
+      throw error;
+    }
+    return { path, database, notes: [], walIsMissing };
+  } catch (error) {
+    const code = sqliteCode(error);
+    if (code?.startsWith("SQLITE_BUSY")) throw new JournalBusyError(path, "continue", error);
+    if (code === "SQLITE_NOTADB" || code?.startsWith("SQLITE_CORRUPT"))
+      throw readFailure(path, { part: "file" }, error);
+    throw writeFailure(path, error, undefined);
+  }
+}
+
+/**
+ * Brings everything into the main file and closes. A reader that has the file open keeps the
+ * write-ahead log alive; then it stays, empty, and the last reader's host may remove it.
+ */
+export function closeWriting(connection: Connection): void {
+  const { database } = connection;
+  try {
+    database.pragma("journal_mode = DELETE");
+  } catch (error) {
+    if (sqliteCode(error)?.startsWith("SQLITE_BUSY") !== true) throw error;
+    database.pragma("wal_checkpoint(TRUNCATE)");
+  } finally {
+    database.close();
+  }
+}

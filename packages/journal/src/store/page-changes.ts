@@ -1,0 +1,54 @@
+/**
+ * A snapshot's page hashes (16 bytes for each page of RAM) as changes to another snapshot's, or to
+ * RAM that is all zeros:
+ *
+ *     changes := count varint,
+ *                for each changed page: pages skipped since the one before varint, hash (16 bytes)
+ */
+import { ByteCodingError, ByteSink, ByteSource } from "../canonical/byte-coding.js";
+import { PAGE_HASH_BYTES } from "../canonical/hash.js";
+
+export interface PageChanges {
+  readonly count: number;
+  readonly bytes: Uint8Array;
+}
+
+function differs(left: Uint8Array, right: Uint8Array, offset: number): boolean {
+  for (let index = offset; index < offset + PAGE_HASH_BYTES; index++) if (left[index] !== right[index]) return true;
+  return false;
+}
+
+/** Both have equally many pages. */
+export function encodePageChanges(before: Uint8Array, after: Uint8Array): PageChanges {
+  const body = new ByteSink(64 * 1024);
+  const pageCount = after.length / PAGE_HASH_BYTES;
+  let count = 0;
+  let next = 0;
+  for (let page = 0; page < pageCount; page++) {
+    const offset = page * PAGE_HASH_BYTES;
+    if (!differs(before, after, offset)) continue;
+    body.varint(page - next);
+    body.raw(after.subarray(offset, offset + PAGE_HASH_BYTES));
+    next = page + 1;
+    count += 1;
+  }
+  const sink = new ByteSink(body.length + 8);
+  sink.varint(count);
+  sink.raw(body.view());
+  return { count, bytes: sink.view() };
+}
+
+/** Applies changes to `hashes` in place. Throws ByteCodingError. */
+export function applyPageChanges(changes: Uint8Array, hashes: Uint8Array): void {
+  const source = new ByteSource(changes);
+  const pageCount = hashes.length / PAGE_HASH_BYTES;
+  let left = source.varint(pageCount);
+  let page = 0;
+  for (; left > 0; left--) {
+    page += source.varint(pageCount);
+    if (page >= pageCount) throw new ByteCodingError(`page ${page} of ${pageCount} changes`);
+    hashes.set(source.raw(PAGE_HASH_BYTES), page * PAGE_HASH_BYTES);
+    page += 1;
+  }
+  source.end();
+}

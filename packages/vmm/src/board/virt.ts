@@ -1,0 +1,327 @@
+/** The arm64 `virt` board: the VMM half of a VM, with QEMU's addresses. */
+import {
+  ExitWord,
+  KvmExit,
+  PAGE_BYTES,
+  StateSectionError,
+  frameU64,
+  type BlockBackend,
+  type Entropy,
+  type ExitFrame,
+  type OutsideInput,
+  type StateSection,
+  type VmmHalf,
+  type VmmPort,
+} from "@hvjournal/core";
+import { BootError } from "../boot/boot-error.js";
+import { virtDeviceTree } from "../boot/device-tree.js";
+import { flattenDeviceTree } from "../boot/fdt.js";
+import type { KernelFile, RamRange } from "../boot/kernel-format.js";
+import { loadKernel } from "../boot/kernel-image.js";
+import { DEVICE_TREE_BYTES_MAX, planMemory } from "../boot/memory-layout.js";
+import type { MmioDevice } from "../devices/mmio-device.js";
+import { Pl011 } from "../devices/pl011/device.js";
+import { Pl031 } from "../devices/pl031/device.js";
+import { VirtioBlock } from "../devices/virtio-block/device.js";
+import { VirtioConsole } from "../devices/virtio-console/device.js";
+import { VirtioRng } from "../devices/virtio-rng/device.js";
+import { drawBytes } from "../entropy-bytes.js";
+import { encodeUtf8 } from "../utf8.js";
+import { VirtioMmioTransport, type VirtioDevice } from "../virtio/mmio-transport.js";
+import { BOARD_PORT, VIRTIO_SLOT, VIRT_ADDRESS_MAP } from "./address-map.js";
+import { MmioBus } from "./mmio-bus.js";
+import { stopFor } from "./system-event.js";
+
+export interface VirtBoardOptions {
+  /** A multiple of 4 KiB, up to 3 GiB. */
+  readonly memoryBytes: number;
+  readonly vcpuCount: number;
+  /** As `KernelHalfOptions.cpuModel`, for the device tree; default "cortex-a57". */
+  readonly cpuModel?: string;
+  /** Not needed where a saved machine is restored instead of booted. */
+  readonly kernel?: KernelFile;
+  readonly initrd?: { readonly bytes: Uint8Array; readonly name: string };
+  /** The kernel's command line. */
+  readonly append?: string;
+  readonly drives: readonly BlockBackend[];
+  /** Wall clock at guest time 0, nanoseconds since 1970-01-01T00:00Z. */
+  readonly rtcBaseNs: bigint;
+  readonly entropy: Entropy;
+}
+
+export interface VirtBoard extends VmmHalf {
+  readonly memoryBase: number;
+  readonly memoryBytes: number;
+  /** Accesses that no device claimed, by page: they read zero, and writes are lost. */
+  unclaimedAccesses(): ReadonlyMap<string, number>;
+  /** By device: what its driver did to be told DEVICE_NEEDS_RESET. */
+  driverErrors(): ReadonlyMap<string, string>;
+}
+
+/** Thrown for an exit that a VMM has no answer to. */
+export class UnexpectedExitError extends Error {
+  override readonly name = "UnexpectedExitError";
+}
+
+const MMIO_WRITE = 0x100;
+const MMIO_LENGTH_MASK = 0xff;
+/** SMCCC NOT_SUPPORTED, -1 in 64 bits: what a guest gets whose call nobody handles. */
+const SMCCC_NOT_SUPPORTED = 0xffff_ffff_ffff_ffffn;
+const VCPU_COUNT_MAX = Math.floor(
+  VIRT_ADDRESS_MAP.gicRedistributors.bytes / VIRT_ADDRESS_MAP.gicRedistributors.bytesPerVcpu,
+);
+const RNG_SEED_BYTES = 32;
+const KASLR_SEED_BYTES = 8;
+/** COMMAND_LINE_SIZE of arm64, with the final zero byte. Linux cuts off the rest without a word. */
+const LINUX_COMMAND_LINE_BYTES = 2048;
+
+function checkOptions(options: VirtBoardOptions): void {
+  const { memoryBytes, vcpuCount, drives, append = "" } = options;
+  const { ram, virtioMmio } = VIRT_ADDRESS_MAP;
+  if (
+    !Number.isInteger(memoryBytes) ||
+    memoryBytes <= 0 ||
+    memoryBytes % PAGE_BYTES !== 0 ||
+    memoryBytes > ram.bytesMax
+  ) {
+    throw new RangeError(
+      `virt board with ${memoryBytes} bytes of memory: a multiple of ${PAGE_BYTES} up to ${ram.bytesMax} is possible`,
+    );
+  }
+  if (!Number.isInteger(vcpuCount) || vcpuCount < 1 || vcpuCount > VCPU_COUNT_MAX) {
+    throw new RangeError(`virt board with ${vcpuCount} vCPUs: 1 to ${VCPU_COUNT_MAX} are possible`);
+  }
+  const drivesMax = virtioMmio.slots - VIRTIO_SLOT.firstDrive;
+  if (drives.length > drivesMax) {
+    throw new RangeError(`virt board with ${drives.length} drives: there are slots for ${drivesMax}`);
+  }
+  const repeated = drives.find(({ id }, index) => drives.findIndex((drive) => drive.id === id) !== index);
+  if (repeated !== undefined) {
+    throw new RangeError(`two drives have the id ${repeated.id}`);
+  }
+  if (append.includes("\0")) {
+    throw new RangeError("the kernel's command line holds a zero byte");
+  }
+}
+
+class Virt implements VirtBoard {
+  readonly memoryBase: number = VIRT_ADDRESS_MAP.ram.base;
+  readonly memoryBytes: number;
+  readonly #options: VirtBoardOptions;
+  readonly #bus = new MmioBus();
+  readonly #devices: MmioDevice[] = [];
+  readonly #pl011: Pl011;
+  readonly #pl031: Pl031;
+  readonly #console: VirtioConsole;
+  readonly #consoleTransport: VirtioMmioTransport;
+  readonly #transports: VirtioMmioTransport[] = [];
+  readonly #virtioSlots: number[] = [];
+  readonly #data = new Uint8Array(8);
+  readonly #dataView = new DataView(this.#data.buffer);
+
+  constructor(options: VirtBoardOptions) {
+    checkOptions(options);
+    this.#options = options;
+    this.memoryBytes = options.memoryBytes;
+    const { pl011, pl031 } = VIRT_ADDRESS_MAP;
+    this.#pl011 = new Pl011(pl011.spi, BOARD_PORT.pl011);
+    this.#attach(this.#pl011, pl011.base, pl011.bytes);
+    this.#pl031 = new Pl031(pl031.spi, options.rtcBaseNs);
+    this.#attach(this.#pl031, pl031.base, pl031.bytes);
+    this.#console = new VirtioConsole(BOARD_PORT.virtioConsole);
+    this.#consoleTransport = this.#attachVirtio(this.#console, VIRTIO_SLOT.console);
+    this.#attachVirtio(new VirtioRng(options.entropy.stream("virtio-rng")), VIRTIO_SLOT.rng);
+    options.drives.forEach((drive, index) => {
+      this.#attachVirtio(new VirtioBlock(index, drive), VIRTIO_SLOT.firstDrive + index);
+    });
+  }
+
+  get deadlineNs(): number | undefined {
+    return this.#pl031.deadlineNs;
+  }
+
+  boot(port: VmmPort): void {
+    const { kernel: file, initrd, append = "" } = this.#options;
+    if (file === undefined) {
+      throw new BootError("can't boot: no kernel was given");
+    }
+    if (initrd?.bytes.length === 0) {
+      throw new BootError(`can't boot with initrd ${initrd.name}: the file is empty`);
+    }
+    const ram: RamRange = { base: this.memoryBase, bytes: this.memoryBytes };
+    const kernel = loadKernel(file, ram);
+    const appendBytes = encodeUtf8(append).length;
+    if (kernel.format === "arm64-image" && appendBytes >= LINUX_COMMAND_LINE_BYTES) {
+      throw new BootError(
+        `can't boot ${file.name}: its command line has ${appendBytes} bytes, arm64 Linux takes ${LINUX_COMMAND_LINE_BYTES - 1}`,
+      );
+    }
+    const layout = planMemory(ram, kernel.end, initrd?.bytes.length ?? 0);
+    const deviceTree = this.#deviceTree(append, layout.initrdAddress);
+    for (const { address, bytes } of kernel.segments) {
+      port.writeMemory(address, bytes);
+    }
+    if (initrd !== undefined && layout.initrdAddress !== undefined) {
+      port.writeMemory(layout.initrdAddress, initrd.bytes);
+    }
+    port.writeMemory(layout.deviceTreeAddress, deviceTree);
+    port.setRegister(0, "x0", BigInt(layout.deviceTreeAddress));
+    port.setRegister(0, "pc", BigInt(kernel.entry));
+  }
+
+  handleExit(exit: ExitFrame, port: VmmPort): void {
+    switch (exit[ExitWord.kvmExit]) {
+      case KvmExit.mmio:
+        this.#handleMmio(exit, port);
+        break;
+      case KvmExit.hypercall:
+        port.setRegister(exit[ExitWord.vcpu] ?? 0, "x0", SMCCC_NOT_SUPPORTED);
+        break;
+      case KvmExit.systemEvent:
+        this.#handleSystemEvent(exit, port);
+        break;
+      default:
+        throw new UnexpectedExitError(`the virt board has no answer to KVM exit ${exit[ExitWord.kvmExit]}`);
+    }
+  }
+
+  reachDeadline(port: VmmPort): void {
+    this.#pl031.reachDeadline(port);
+  }
+
+  takeInput(input: OutsideInput, port: VmmPort): boolean {
+    switch (input.port) {
+      case BOARD_PORT.pl011:
+        return this.#pl011.takeInput(input.bytes, port);
+      case BOARD_PORT.virtioConsole:
+        return this.#console.takeInput(input.bytes, this.#consoleTransport, port);
+      default:
+        throw new RangeError(`the virt board has no input port ${input.port}`);
+    }
+  }
+
+  readCount(port: number): number {
+    switch (port) {
+      case BOARD_PORT.pl011:
+        return this.#pl011.readCount;
+      case BOARD_PORT.virtioConsole:
+        return this.#console.readCount;
+      default:
+        throw new RangeError(`the virt board has no input port ${port}`);
+    }
+  }
+
+  deviceAt(physical: number): string | undefined {
+    const { gicDistributor, gicRedistributors } = VIRT_ADDRESS_MAP;
+    const within = ({ base, bytes }: RamRange): boolean => physical >= base && physical < base + bytes;
+    if (within(gicDistributor)) {
+      return "gicd";
+    }
+    return within(gicRedistributors) ? "gicr" : this.#bus.deviceAt(physical)?.name;
+  }
+
+  save(): StateSection[] {
+    return this.#devices.flatMap((device) => device.save());
+  }
+
+  restore(sections: readonly StateSection[]): void {
+    const left = new Map(sections.map((section) => [section.name, section]));
+    const take = (name: string): StateSection => {
+      const section = left.get(name);
+      if (section === undefined) {
+        throw new StateSectionError(name, "the saved machine does not have it");
+      }
+      left.delete(name);
+      return section;
+    };
+    for (const device of this.#devices) {
+      device.restore(take);
+    }
+    for (const name of left.keys()) {
+      throw new StateSectionError(name, "this board has no such device");
+    }
+  }
+
+  unclaimedAccesses(): ReadonlyMap<string, number> {
+    return this.#bus.unclaimed;
+  }
+
+  driverErrors(): ReadonlyMap<string, string> {
+    const errors = new Map<string, string>();
+    for (const { name, driverError } of this.#transports) {
+      if (driverError !== undefined) {
+        errors.set(name, driverError);
+      }
+    }
+    return errors;
+  }
+
+  #attach(device: MmioDevice, base: number, bytes: number): void {
+    this.#bus.map(device, base, bytes);
+    this.#devices.push(device);
+  }
+
+  #attachVirtio(device: VirtioDevice, slot: number): VirtioMmioTransport {
+    const { base, bytesPerSlot, firstSpi } = VIRT_ADDRESS_MAP.virtioMmio;
+    const ram = { base: this.memoryBase, bytes: this.memoryBytes };
+    const transport = new VirtioMmioTransport(device, ram, firstSpi + slot);
+    this.#attach(transport, base + slot * bytesPerSlot, bytesPerSlot);
+    this.#transports.push(transport);
+    this.#virtioSlots.push(slot);
+    return transport;
+  }
+
+  #deviceTree(bootArguments: string, initrdAddress: number | undefined): Uint8Array {
+    const { vcpuCount, cpuModel = "cortex-a57", initrd, entropy } = this.#options;
+    const blob = flattenDeviceTree(
+      virtDeviceTree({
+        memoryBytes: this.memoryBytes,
+        vcpuCount,
+        cpuCompatible: `arm,${cpuModel}`,
+        bootArguments,
+        initrd:
+          initrdAddress === undefined
+            ? undefined
+            : { start: initrdAddress, end: initrdAddress + (initrd?.bytes.length ?? 0) },
+        virtioSlots: this.#virtioSlots,
+        rngSeed: drawBytes(entropy.stream("boot/rng-seed"), RNG_SEED_BYTES),
+        kaslrSeed: drawBytes(entropy.stream("boot/kaslr-seed"), KASLR_SEED_BYTES),
+      }),
+    );
+    if (blob.length > DEVICE_TREE_BYTES_MAX) {
+      throw new BootError(
+        `can't boot: the device tree has ${blob.length} bytes, ${DEVICE_TREE_BYTES_MAX} are possible`,
+      );
+    }
+    return blob;
+  }
+
+  #handleMmio(exit: ExitFrame, port: VmmPort): void {
+    const info = exit[ExitWord.info] ?? 0;
+    const bytes = info & MMIO_LENGTH_MASK;
+    const address = (exit[ExitWord.arg0High] ?? 0) * 0x1_0000_0000 + (exit[ExitWord.arg0Low] ?? 0);
+    if (info & MMIO_WRITE) {
+      this.#dataView.setUint32(0, exit[ExitWord.arg1Low] ?? 0, true);
+      this.#dataView.setUint32(4, exit[ExitWord.arg1High] ?? 0, true);
+      this.#bus.write(address, bytes, this.#data, port);
+      return;
+    }
+    this.#data.fill(0);
+    this.#bus.read(address, bytes, this.#data, port);
+    port.complete(this.#dataView.getUint32(0, true), this.#dataView.getUint32(4, true));
+  }
+
+  #handleSystemEvent(exit: ExitFrame, port: VmmPort): void {
+    const type = exit[ExitWord.info] ?? 0;
+    const stop = stopFor(type, frameU64(exit, ExitWord.arg0Low));
+    if (stop === undefined) {
+      throw new UnexpectedExitError(`the virt board has no answer to KVM_EXIT_SYSTEM_EVENT of type ${type}`);
+    }
+    port.stop(stop);
+  }
+}
+
+/** Throws RangeError for a machine that can't be built. */
+export function createVirtBoard(options: VirtBoardOptions): VirtBoard {
+  return new Virt(options);
+}
