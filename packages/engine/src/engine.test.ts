@@ -64,6 +64,15 @@ describe.each(tiers)("engine with %s", (_name, options) => {
     expect(engine.unitsLeft).toBe(8);
   });
 
+  it("stops exactly behind the last instruction of an odd page", () => {
+    const engine = machine([], options);
+    place(engine, CODE + 0xffc, [encode(Op.addi, 1, 0, 0, 5), encode(Op.exit, 1)]);
+    engine.writeField(state.pc, BigInt(CODE + 0xffc));
+    expect(engine.run(1)).toBe(EngineExit.budget);
+    expect(pcOf(engine)).toBe(CODE + 0x1000);
+    expect(engine.run(1)).toBe(TINY_EXIT);
+  });
+
   it("raises an exception for an encoding that nobody defines, counting one unit", () => {
     const engine = machine([0xff00_0000], options);
     expect(engine.run(1)).toBe(EngineExit.budget);

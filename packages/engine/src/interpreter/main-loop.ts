@@ -297,7 +297,8 @@ class MainLoop {
     code.i32(this.#context.records.shift);
     code.op("i32.shr_u");
     code.op("i64.extend_i32_u");
-    code.op("i64.or");
+    // Behind the last record of a page the offset is 4096: it must carry.
+    code.op("i64.add");
   }
 
   pushNextPc(): void {
