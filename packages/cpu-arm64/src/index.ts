@@ -7,3 +7,7 @@ export { exclusives } from "./isa/instructions/exclusives.js";
 export { loadsAndStores } from "./isa/instructions/loads-and-stores.js";
 export * as vcpuState from "./isa/state.js";
 export * as systemRegisterFields from "./isa/system-registers.js";
+export { type Arm64Board, arm64, createArm64, VIRT_BOARD } from "./kvm/architecture.js";
+export { type Arm64ControlState, arm64ControlSlice } from "./kvm/control-slice.js";
+export { exitModelMarkdown } from "./kvm/exit-model.js";
+export { functionName } from "./kvm/smccc/function-id.js";

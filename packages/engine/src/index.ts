@@ -15,3 +15,4 @@ export { compilePattern, extractFields } from "./decode/pattern.js";
 export { everyForm } from "./decode/variant-table.js";
 export { programOf, programOfRoutine, StageRuleError } from "./stage/program-builder.js";
 export { programText, type TextOptions } from "./stage/text.js";
+export { softFloatHost } from "./float/soft-float-host.js";

@@ -10,12 +10,13 @@ import { readEventKinds } from "./store/header-table.js";
 import { readOwnership } from "./store/ownership-table.js";
 import { progressEnd } from "./store/progress-table.js";
 import { RecordingTables } from "./store/recording-tables.js";
+import { locateRow } from "./store/row-location.js";
 import { StoredFields } from "./store/stored-fields.js";
 
 export interface FsckProblem {
   readonly what: string;
   readonly place: JournalPlace;
-  /** Bytes of the file, where they are known: first and last. */
+  /** First and last byte of the file's pages that hold the damaged row, where they are known. */
   readonly bytes?: readonly [first: number, last: number];
 }
 
@@ -36,6 +37,11 @@ export interface FsckReport {
 const INTEGRITY_MESSAGES_MAX = 100;
 const PAGE_HASH_HEX = PAGE_HASH_BYTES * 2;
 
+interface TableRow {
+  readonly table: "batch_columns" | "page_packs" | "snapshots";
+  readonly id: number;
+}
+
 class Check {
   readonly #tables: RecordingTables;
   readonly problems: FsckProblem[] = [];
@@ -48,15 +54,22 @@ class Check {
     this.replaysTo = tables.batches.position;
   }
 
-  /** Notes what is damaged in `act` and goes on. */
-  #try(act: () => void): void {
+  /** Notes what is damaged in `act`, which reads `row`, and goes on. */
+  #try(act: () => void, row?: TableRow): void {
     try {
       act();
     } catch (error) {
       if (!(error instanceof JournalDamagedError)) throw error;
-      this.problems.push({ what: error.what, place: error.place });
+      const bytes = row === undefined ? undefined : this.#bytesOf(row);
+      this.problems.push({ what: error.what, place: error.place, ...(bytes === undefined ? {} : { bytes }) });
       if (error.replaysTo !== undefined) this.#limit(error.replaysTo);
     }
+  }
+
+  /** Only of a closed file: in others a page's newest content may stand in the -wal. */
+  #bytesOf({ table, id }: TableRow): readonly [number, number] | undefined {
+    const { connection, progress } = this.#tables;
+    return progress.state === "open" ? undefined : locateRow(connection, table, id);
   }
 
   #limit(position: JournalPosition): void {
@@ -90,8 +103,8 @@ class Check {
 
   #checkBatches(): void {
     const batch = new EventBatch();
-    for (let index = 0; index < this.#tables.batches.heads.length; index++)
-      this.#try(() => this.#tables.batches.read(index, batch));
+    for (const [index, { number }] of this.#tables.batches.heads.entries())
+      this.#try(() => this.#tables.batches.read(index, batch), { table: "batch_columns", id: number });
   }
 
   /** Rows that no batch claims are never read; they say that something went wrong all the same. */
@@ -113,11 +126,12 @@ class Check {
     const { path, database } = this.#tables.connection;
     this.#try(() => {
       const rows = reading(path, { part: "pages" }, () =>
-        database.prepare("SELECT hash FROM pages ORDER BY pack, slot").all(),
+        database.prepare("SELECT hash, pack FROM pages ORDER BY pack, slot").all(),
       );
       for (const row of rows) {
         const hash = reading(path, { part: "pages" }, () => hex(new StoredFields(row).bytes("hash", PAGE_HASH_BYTES)));
-        this.#try(() => void this.#tables.pages.load(hash));
+        const pack = reading(path, { part: "pages" }, () => new StoredFields(row).count("pack"));
+        this.#try(() => void this.#tables.pages.load(hash), { table: "page_packs", id: pack });
         this.pageCount += 1;
       }
     });
@@ -133,7 +147,7 @@ class Check {
       for (const [index, row] of rows.entries()) {
         const number = reading(path, { part: "snapshots" }, () => new StoredFields(row).count("number"));
         const before = this.problems.length;
-        this.#try(() => this.#checkSnapshot(number));
+        this.#try(() => this.#checkSnapshot(number), { table: "snapshots", id: number });
         this.snapshotCount += 1;
         if (index === 0 && this.problems.length > before) this.replaysTo = undefined;
       }
@@ -164,7 +178,7 @@ class Check {
     if (this.problems.length > 0) return;
     if (!reading(path, place, () => hasDerivedTable(database, table.name))) return;
     const stored = reading(path, place, () =>
-      database.prepare(`SELECT * FROM ${table.name}`).raw().safeIntegers().iterate(),
+      database.prepare(`SELECT * FROM ${table.name} ORDER BY rowid`).raw().safeIntegers().iterate(),
     );
     const expected = table.rows(this.#tables, exitNamesOf(this.#tables.header));
     for (const row of expected) {

@@ -3,6 +3,7 @@ import { afterAll, describe, expect, it } from "@jest/globals";
 import Database from "better-sqlite3";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
+import { hex } from "./canonical/hash.js";
 import {
   JournalBusyError,
   JournalExistsError,
@@ -155,7 +156,8 @@ describe("snapshots and pages", () => {
     const reader = openRecording(path);
     expect(reader.snapshots().map(({ number }) => number)).toEqual([0, 1, 2]);
     for (const snapshot of snapshots) expect(reader.loadSnapshot(snapshot.number)).toEqual(snapshot);
-    for (const memory of memories) for (const [hash, page] of memory.pages) expect(reader.loadPage(hash)).toEqual(page);
+    for (const memory of memories)
+      for (const [hash, page] of memory.pages) expect(hex(reader.loadPage(hash))).toBe(hex(page));
     reader.close();
   });
 
@@ -168,7 +170,7 @@ describe("snapshots and pages", () => {
       writer.storePage(hash, page);
       expect(writer.hasPage(hash)).toBe(true);
     }
-    for (const [hash, page] of pages) expect(writer.loadPage(hash)).toEqual(page);
+    for (const [hash, page] of pages) expect(hex(writer.loadPage(hash))).toBe(hex(page));
     writer.close();
   });
 
@@ -195,7 +197,7 @@ describe("snapshots and pages", () => {
       for (const [hash, page] of pages) writer.storePage(hash, page);
       writer.finish("closed", { index: false });
       const reader = openRecording(path);
-      for (const [hash, page] of pages) expect(reader.loadPage(hash)).toEqual(page);
+      for (const [hash, page] of pages) expect(hex(reader.loadPage(hash))).toBe(hex(page));
       reader.close();
       return readFileSync(path).length;
     });
@@ -215,7 +217,7 @@ describe("snapshots and pages", () => {
     writer.finish("closed", { index: false });
     const reader = openRecording(path);
     for (const snapshot of snapshots)
-      expect(reader.loadSnapshot(snapshot.number).pageHashes).toEqual(snapshot.pageHashes);
+      expect(hex(reader.loadSnapshot(snapshot.number).pageHashes)).toBe(hex(snapshot.pageHashes));
     const database = new Database(path, { readonly: true });
     const changeBytes = database.prepare("SELECT sum(length(page_changes)) FROM snapshots").pluck().get() as number;
     expect(changeBytes).toBeLessThan((40 * memory.pageHashes.length) / 8);
@@ -344,7 +346,7 @@ describe("a writer", () => {
 describe("opening", () => {
   it("names a missing file, a directory, and what is no recording", () => {
     const path = directory.file();
-    expect(() => openRecording(path)).toThrow(new JournalMissingError(path, "no such file"));
+    expect(() => openRecording(path)).toThrow(`can't open ${path}: no such file`);
     expect(() => openRecording(directory.path)).toThrow(JournalMissingError);
     writeFileSync(path, "");
     expect(() => openRecording(path)).toThrow("is not a recording: it is empty");
@@ -370,7 +372,7 @@ describe("opening", () => {
     database.exec("DROP TABLE header");
     database.close();
     expect(() => openRecording(path)).toThrow(
-      expect.objectContaining({ name: "JournalFormatError", formatVersion: 9 }) as Error,
+      expect.objectContaining({ name: "JournalFormatError", formatVersion: 9 }),
     );
   });
 });

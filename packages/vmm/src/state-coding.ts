@@ -2,8 +2,7 @@
  * Device state as bytes: little endian, no padding, fields in the order in which the codec
  * lists them. One state has one encoding, so save after restore is byte-equal.
  */
-import { StateSectionError, type StateSection } from "@hvjournal/core";
-import { decodeUtf8, encodeUtf8 } from "./utf8.js";
+import { StateSectionError, decodeUtf8, encodeUtf8, type StateSection } from "@hvjournal/core";
 
 const SINK_BYTES_AT_START = 256;
 

@@ -1,8 +1,10 @@
-/** Runs cases on the engine at EL0 with the MMU off, so that virtual addresses are physical ones. */
+/** Runs cases on the engine at EL0, with code and data mapped as in the program under QEMU, and nothing else. */
 import { cortexA57, refreshContext, resetValues, systemRegisterFields, vcpuState } from "@hvjournal/cpu-arm64";
 import { elementOf, Engine, EngineExit, type EngineOptions } from "@hvjournal/engine";
 import { STOP } from "./a64-assembler.js";
 import {
+  CODE_ADDRESS,
+  CODE_BYTES,
   codeAddress,
   DATA_ADDRESS,
   DATA_BYTES,
@@ -17,6 +19,22 @@ const RAM_BASE = 0x4000_0000;
 const RAM_BYTES = 0x20_0000;
 const VECTORS = RAM_BASE;
 const SYNCHRONOUS_FROM_EL0 = VECTORS + 0x400;
+
+// Translation tables: 39 bits of address, so that the first level has entries of 1 GiB. Arm ARM D5.3.
+const LEVEL_1 = RAM_BASE + 0x1000;
+const LEVEL_2 = RAM_BASE + 0x2000;
+const LEVEL_3 = RAM_BASE + 0x3000;
+const PAGE_BYTES = 0x1000;
+const TABLE_DESCRIPTOR = 3n;
+/** Accessed, reachable from EL0. */
+const USER_PAGE = TABLE_DESCRIPTOR | (1n << 10n) | (1n << 6n);
+const READ_ONLY = 1n << 7n;
+const NOT_EXECUTABLE = (1n << 54n) | (1n << 53n);
+const VECTOR_PAGE = TABLE_DESCRIPTOR | (1n << 10n);
+/** T0SZ 25, TTBR1 off, 40 bits of output. */
+const TCR = 25n | (1n << 23n) | (2n << 32n);
+/** Reset value with M, C and I. */
+const SCTLR = 0x30d0_1905n;
 
 /** CPACR_EL1.FPEN: nothing is trapped. */
 const FPEN_NO_TRAP = 3n << 20n;
@@ -36,11 +54,29 @@ const FAULT_STATUS_ALIGNMENT = 0x21n;
 export function engineRunner(options: Partial<EngineOptions> = {}): UserRunner {
   const engine = new Engine(cortexA57, { ramBase: RAM_BASE, ramBytes: RAM_BYTES, vcpuCount: 1, ...options });
   placeWords(engine, SYNCHRONOUS_FROM_EL0, [STOP]);
+  mapCodeAndData(engine);
   return (cases) => cases.map((userCase, index) => runCase(engine, userCase, index));
 }
 
 function placeWords(engine: Engine, address: number, words: readonly number[]): void {
   engine.memory.write(address, new Uint8Array(Uint32Array.from(words).buffer));
+}
+
+function mapCodeAndData(engine: Engine): void {
+  const map = (address: number, bytes: number, attributes: bigint): void => {
+    for (let page = address; page < address + bytes; page += PAGE_BYTES) {
+      placeDescriptor(engine, LEVEL_3 + ((page - RAM_BASE) / PAGE_BYTES) * 8, BigInt(page) | attributes);
+    }
+  };
+  placeDescriptor(engine, LEVEL_1 + 8, BigInt(LEVEL_2) | TABLE_DESCRIPTOR);
+  placeDescriptor(engine, LEVEL_2, BigInt(LEVEL_3) | TABLE_DESCRIPTOR);
+  map(VECTORS, PAGE_BYTES, VECTOR_PAGE);
+  map(CODE_ADDRESS, CODE_BYTES, USER_PAGE | READ_ONLY);
+  map(DATA_ADDRESS, DATA_BYTES, USER_PAGE | NOT_EXECUTABLE);
+}
+
+function placeDescriptor(engine: Engine, address: number, descriptor: bigint): void {
+  engine.memory.write(address, new Uint8Array(BigUint64Array.of(descriptor).buffer));
 }
 
 function runCase(engine: Engine, { state, words }: UserCase, caseIndex: number): UserResult {
@@ -86,6 +122,9 @@ function writeState(engine: Engine, state: UserState, pc: number): void {
   engine.writeField(vcpuState.stackSelect, 0n);
   engine.writeField(systemRegisterFields.vbarEl1, BigInt(VECTORS));
   engine.writeField(systemRegisterFields.cpacrEl1, FPEN_NO_TRAP);
+  engine.writeField(systemRegisterFields.ttbr0El1, BigInt(LEVEL_1));
+  engine.writeField(systemRegisterFields.tcrEl1, TCR);
+  engine.writeField(systemRegisterFields.sctlrEl1, SCTLR);
   engine.callRoutine(refreshContext);
   engine.stateWritten();
 }
@@ -114,5 +153,7 @@ function writeNzcv(engine: Engine, nzcv: number): void {
 function readNzcv(engine: Engine): number {
   const n = Number(engine.readField(vcpuState.flagN) >> 63n);
   const z = engine.readField(vcpuState.flagZ) === 0n ? 1 : 0;
-  return (n << 3) | (z << 2) | (Number(engine.readField(vcpuState.flagC)) << 1) | Number(engine.readField(vcpuState.flagV));
+  return (
+    (n << 3) | (z << 2) | (Number(engine.readField(vcpuState.flagC)) << 1) | Number(engine.readField(vcpuState.flagV))
+  );
 }

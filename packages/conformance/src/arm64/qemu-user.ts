@@ -151,7 +151,7 @@ function caseCode(cases: readonly UserCase[], save: number): number[] {
     if (words.length > CASE_WORDS_MAX)
       throw new RangeError(`case ${index}: ${words.length} words of ${CASE_WORDS_MAX}`);
     const leave = branch(codeAddress(index) + 4 * words.length, save);
-    const padding = new Array<number>(CASE_STRIDE / 4 - words.length - 1).fill(0);
+    const padding = Array.from({ length: CASE_STRIDE / 4 - words.length - 1 }, () => 0);
     return [...words, leave, ...padding];
   });
 }

@@ -14,11 +14,22 @@ const IMM12_MAX = 0xff;
 const INDEX_FIRST = -16;
 const INDEX_LAST = 63;
 
-/** In sequences these registers hold pointers and indices throughout. */
-const POINTER_REGISTERS = [20, 21, 22, 23, 24, 25, 26, 27] as const;
+/**
+ * In sequences these registers hold pointers and indices throughout. Exclusives have a pointer for each size that no
+ * writeback moves: whether a store-exclusive of another size succeeds, or one that fails checks its alignment,
+ * is an implementation's choice.
+ */
+const EXCLUSIVE_POINTER_REGISTERS = [20, 21, 22, 23, 24] as const;
+const POINTER_REGISTERS = [25, 26, 27] as const;
+/** Behind all that other instructions reach, and apart: whether a plain store opens the monitor is such a choice too. */
+const EXCLUSIVE_POINTER_FIRST = DATA_ADDRESS + 0x1d00;
+const EXCLUSIVE_POINTER_STRIDE = 0x80;
 const INDEX_REGISTERS = [16, 17, 18, 19] as const;
 const FREE_REGISTERS = [...Array.from({ length: 16 }, (_, register) => register), 28, 29, 30, 31];
 const REGISTER_31 = 31;
+/** In sequences. */
+const WRITEBACK_BYTES_MAX = 64;
+const WRITEBACK_ELEMENTS_MAX = 8;
 
 const INTERESTING = [
   0n,
@@ -61,7 +72,7 @@ interface Drawn {
 
 const DRAWS_MAX = 10_000;
 /** `ADD X28, X28, #1`: tells how many words were run. */
-const MARKER = 0x9100_0785 | 0x318;
+const MARKER = 0x9100_079c;
 const DISTANCE_FIELDS = ["imm26", "imm19", "imm14"];
 
 export interface CaseOptions {
@@ -129,7 +140,9 @@ export class RandomCases {
   }
 
   #encodingWithDistance({ encoding, distanceShift }: Drawn, first: number, last: number): number {
-    return distanceShift === undefined ? encoding : (encoding | (this.#random.between(first, last) << distanceShift)) >>> 0;
+    return distanceShift === undefined
+      ? encoding
+      : (encoding | (this.#random.between(first, last) << distanceShift)) >>> 0;
   }
 
   #fieldsOf(encoding: number): Readonly<Record<string, number>> {
@@ -146,7 +159,7 @@ export class RandomCases {
       let encoding = pattern.value | ~named;
       for (const { name, mask, shift } of pattern.fields) {
         if (name === distance?.name) continue;
-        const value = registers === "reserved" ? this.#reservedRegister(name, kind) : undefined;
+        const value = registers === "reserved" ? this.#reservedRegister(name, kind, pattern.value) : undefined;
         encoding |= (value ?? this.#fieldValue(name, mask, kind, address)) << shift;
       }
       encoding >>>= 0;
@@ -169,19 +182,22 @@ export class RandomCases {
     return (random.word() & mask) >>> 0;
   }
 
-  /** In a sequence: only bases are pointers, and nothing else is a base. */
-  #reservedRegister(name: string, kind: Class): number | undefined {
-    if (kind === "memory" && name === "Rn") return this.#random.pick(POINTER_REGISTERS);
+  /** In a sequence: only bases are pointers, and nothing else is a base. `bits`: what the pattern fixes. */
+  #reservedRegister(name: string, kind: Class, bits: number): number | undefined {
+    if (kind === "memory" && name === "Rn") {
+      return isExclusive(bits)
+        ? EXCLUSIVE_POINTER_REGISTERS[(bits >>> 30) + ((bits >>> 21) & 1)]
+        : this.#random.pick(POINTER_REGISTERS);
+    }
     if (kind === "memory" && name === "Rm") return this.#random.pick(INDEX_REGISTERS);
     return /^R[a-z]2?$/.test(name) ? this.#random.pick(FREE_REGISTERS) : undefined;
   }
 
-  /** A writeback by an index would walk a pointer out of the data after a while. */
+  /** A pointer must not walk out of the data in a few writebacks. */
   #harmsReserved(encoding: number, kind: Class): boolean {
     if (kind !== "memory") return false;
-    const fields = this.#fieldsOf(encoding);
-    const movesPointer = ["imm9", "imm7"].some((name) => fields[name] !== undefined);
-    return movesPointer && Math.abs(signed9(fields["imm9"] ?? 0)) > 64;
+    const { imm9 = 0, imm7 = 0 } = this.#fieldsOf(encoding);
+    return Math.abs((imm9 << 23) >> 23) > WRITEBACK_BYTES_MAX || Math.abs((imm7 << 25) >> 25) > WRITEBACK_ELEMENTS_MAX;
   }
 
   #pointAtData(state: MutableState, fields: Readonly<Record<string, number>>, instruction: Instruction): void {
@@ -216,8 +232,11 @@ export class RandomCases {
     const random = this.#random;
     const x = Array.from({ length: 31 }, () => this.#register());
     for (const register of POINTER_REGISTERS) x[register] = this.#pointer() & ~15n;
+    EXCLUSIVE_POINTER_REGISTERS.forEach((register, size) => {
+      x[register] = BigInt(EXCLUSIVE_POINTER_FIRST + size * EXCLUSIVE_POINTER_STRIDE + 16 * random.below(8));
+    });
     for (const register of INDEX_REGISTERS) {
-      x[register] = BigInt.asUintN(64, BigInt(random.between(INDEX_FIRST, INDEX_LAST)));
+      x[register] = BigInt(random.between(0, INDEX_LAST));
     }
     const memory = new Uint8Array(DATA_BYTES);
     const view = new DataView(memory.buffer);
@@ -234,13 +253,14 @@ export class RandomCases {
   }
 }
 
+/** Load/store exclusive, without the ordered ones: bits 29 to 24, and 23. */
+function isExclusive(bits: number): boolean {
+  return ((bits >>> 23) & 0b111_1111) === 0b001_0000;
+}
+
 interface MutableState extends UserState {
   readonly x: bigint[];
   sp: bigint;
-}
-
-function signed9(field: number): number {
-  return (field << 23) >> 23;
 }
 
 /** `ADR Xd, #8`, put before a branch to Xd. */

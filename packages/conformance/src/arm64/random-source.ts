@@ -48,6 +48,7 @@ export function seedOfRun(): number {
   const given = process.env["HVJOURNAL_SEED"];
   if (given === undefined) return (Date.now() ^ (process.pid << 16)) >>> 0;
   const seed = Number(given);
-  if (!Number.isInteger(seed) || seed < 0 || seed > 0xffff_ffff) throw new Error(`HVJOURNAL_SEED is "${given}", not a number of 32 bits`);
+  if (!Number.isInteger(seed) || seed < 0 || seed > 0xffff_ffff)
+    throw new Error(`HVJOURNAL_SEED is "${given}", not a number of 32 bits`);
   return seed;
 }

@@ -1,1 +1,345 @@
-export {};
+/**
+ * When did it become so? The first moment at which an expression holds, exactly.
+ *
+ * A predicate over registers and memory is not monotone, so halving would lie. One replay asks it behind every event; memory that
+ * it reads is watched meanwhile, so a value that comes and goes between two exits is found too. Where something else than
+ * watched memory made it true, the stretch between the two events is run again unit by unit.
+ */
+import type { SymbolTable } from "../ports/symbols.js";
+import { NO_EVENT } from "../event/event-cursor.js";
+import { HotKind, ROW_EVENT } from "../event/event-kind.js";
+import { Evaluator } from "../expression/evaluate.js";
+import { JournalEnvironment } from "../expression/journal-environment.js";
+import { MachineEnvironment } from "../expression/machine-environment.js";
+import type { MemoryLoad, ParsedExpression } from "../expression/parse-expression.js";
+import { PAGE_BYTES } from "../ports/guest-memory.js";
+import type { Goal } from "../machine/goal.js";
+import type { Position } from "../position/parse-position.js";
+import { machinePosition } from "../position/print-position.js";
+import { journalCursor } from "../replay/journal-cursor.js";
+import type { Replayer } from "../replay/replayer.js";
+import { seek } from "../replay/seek.js";
+
+export interface BisectMoment {
+  readonly position: Position;
+  /** The last event that has taken effect. */
+  readonly seq: number;
+  readonly exitNumber: number;
+  readonly icount: number;
+  readonly guestTimeNs: number;
+}
+
+export interface PhysicalRange {
+  readonly physical: number;
+  readonly bytes: number;
+}
+
+/** Who made it so. */
+export type BisectWriter =
+  /** The instruction at `pc` on `vcpu`, and where it wrote if it was seen writing. */
+  | { readonly by: "instruction"; readonly vcpu: number; readonly pc: bigint; readonly written?: PhysicalRange }
+  /** An event: a write by a device, an answer, a command. */
+  | { readonly by: "event"; readonly seq: number; readonly kind: string; readonly written?: PhysicalRange }
+  /** The exit itself: the expression asks about exits. */
+  | { readonly by: "exit"; readonly exitNumber: number }
+  /** What finished an exit: the kernel half, or the VMM half's answer to a read. */
+  | { readonly by: "answer"; readonly exitNumber: number };
+
+export interface BisectTransition {
+  readonly moment: BisectMoment;
+  readonly holds: boolean;
+}
+
+export interface BisectWhenResult {
+  /** undefined: it holds nowhere. */
+  readonly first: BisectMoment | undefined;
+  readonly writer: BisectWriter | undefined;
+  /** The moments just before and at which the value was asked. */
+  readonly before: bigint | undefined;
+  readonly after: bigint | undefined;
+  /** Changes of the answer, from the first on; between events only as far as memory was watched. */
+  readonly transitions: readonly BisectTransition[];
+  readonly scannedExits: number;
+  /** False: what it reads could not be watched, so a value that came and went between two events may have been missed. */
+  readonly isWatched: boolean;
+}
+
+export interface BisectWhenOptions {
+  readonly replayer: Replayer;
+  readonly expression: ParsedExpression;
+  readonly symbols?: SymbolTable;
+  /** The expression must not hold here. */
+  readonly good: Goal;
+  /** Seq of the last event to look at. */
+  readonly lastSeq: number;
+  /** Look on behind the first moment. */
+  readonly all?: boolean;
+  readonly onProgress?: (icount: number) => void;
+}
+
+/** An end of the interval has the wrong answer. */
+export class BisectEndError extends Error {
+  override readonly name = "BisectEndError";
+  readonly end: "good" | "bad";
+  constructor(end: "good" | "bad", reason: string) {
+    super(`can't bisect: ${reason}`);
+    this.end = end;
+  }
+}
+
+const TRANSITIONS_MAX = 10_000;
+/** Loads that lie this close together are watched as one range; more writes than needed stop the run, which costs only time. */
+const WATCHED_BYTES_MAX = 64 * 1024;
+
+class WhenSearch {
+  readonly #options: BisectWhenOptions;
+  readonly #replayer: Replayer;
+  readonly #evaluator: Evaluator;
+  #environment: MachineEnvironment;
+  readonly #transitions: BisectTransition[] = [];
+  #value: bigint | undefined;
+  #holds = false;
+  #first: Omit<BisectWhenResult, "transitions" | "scannedExits" | "isWatched"> | undefined;
+  #isWatched: boolean;
+  #watched: PhysicalRange = { physical: 0, bytes: 0 };
+  readonly #watchedLoad: number | undefined;
+
+  /** `watchedLoad`: the one of the expression's loads that this pass watches; undefined: all of them. */
+  constructor(options: BisectWhenOptions, watchedLoad: number | undefined) {
+    this.#options = options;
+    this.#watchedLoad = watchedLoad;
+    this.#replayer = options.replayer;
+    this.#evaluator = new Evaluator(options.expression);
+    this.#environment = new MachineEnvironment(options.replayer.machine, options.symbols);
+    this.#isWatched = options.expression.loads.length === 0 || options.replayer.machine.kernel.watch !== undefined;
+  }
+
+  #moment(): BisectMoment {
+    const { machine, nextSeq } = this.#replayer;
+    const { exitNumber, icount, guestTimeNs } = machine;
+    return { position: machinePosition(machine), seq: nextSeq - 1, exitNumber, icount, guestTimeNs };
+  }
+
+  #ask(): bigint | undefined {
+    return this.#evaluator.evaluate(this.#environment);
+  }
+
+  run(): BisectWhenResult {
+    const { good } = this.#options;
+    const { machine } = this.#replayer;
+    const firstExit = machine.exitNumber;
+    seek(this.#replayer, good);
+    this.#environment = new MachineEnvironment(this.#replayer.machine, this.#options.symbols);
+    this.#replayConsole();
+    this.#value = this.#ask();
+    if (this.#value !== undefined && this.#value !== 0n)
+      throw new BisectEndError("good", "the expression holds at the good end already; give an earlier --good");
+    const listener = (port: number, bytes: Uint8Array): void => this.#evaluator.noteOutput(port, bytes);
+    this.#replayer.outputListeners.add(listener);
+    try {
+      this.#scan();
+    } finally {
+      this.#replayer.outputListeners.delete(listener);
+      this.#replayer.machine.kernel.watch?.(0, 0);
+    }
+    return {
+      ...(this.#first ?? { first: undefined, writer: undefined, before: undefined, after: undefined }),
+      transitions: this.#transitions,
+      scannedExits: this.#replayer.machine.exitNumber - firstExit,
+      isWatched: this.#isWatched,
+    };
+  }
+
+  /** What the guest had written before the good end belongs to its console too. */
+  #replayConsole(): void {
+    const { reader, nextSeq } = this.#replayer;
+    const cursor = journalCursor(reader, (reader.header.parent?.seq ?? 0) + 1);
+    for (; cursor.kind !== NO_EVENT && cursor.seq < nextSeq; cursor.next())
+      if (cursor.kind === HotKind.outputProduced) this.#evaluator.noteOutput(cursor.outputPort, cursor.outputBytes);
+  }
+
+  #scan(): void {
+    const { lastSeq, all, onProgress, expression } = this.#options;
+    const replayer = this.#replayer;
+    while (replayer.nextSeq <= lastSeq) {
+      const seq = replayer.nextSeq;
+      this.#watch();
+      const result = replayer.advance({ seq });
+      if (result === "end") return;
+      if (expression.countsExits && !replayer.machine.exitPending) continue;
+      const isAfterWrite = result === "watch";
+      if (this.#note(seq, isAfterWrite) && all !== true) return;
+      if (this.#transitions.length >= TRANSITIONS_MAX) return;
+      onProgress?.(replayer.machine.icount);
+    }
+  }
+
+  /** Watches what the expression reads now; translations and pointers may have changed since. */
+  #watch(): void {
+    const { loads } = this.#options.expression;
+    const { kernel } = this.#replayer.machine;
+    if (loads.length === 0 || kernel.watch === undefined) return;
+    const pieces = loads.filter((_, index) => this.#isOfThisPass(index)).flatMap((load) => this.#physicalPieces(load));
+    const start = Math.min(...pieces.map(({ physical }) => physical));
+    const end = Math.max(...pieces.map(({ physical, bytes }) => physical + bytes));
+    const isNarrow = pieces.length > 0 && end - start <= WATCHED_BYTES_MAX;
+    if (pieces.length > 0 && !isNarrow) this.#isWatched = false;
+    const wanted = isNarrow ? { physical: start, bytes: end - start } : { physical: 0, bytes: 0 };
+    if (wanted.physical === this.#watched.physical && wanted.bytes === this.#watched.bytes) return;
+    this.#watched = wanted;
+    kernel.watch(wanted.physical, wanted.bytes);
+  }
+
+  #isOfThisPass(load: number): boolean {
+    return this.#watchedLoad === undefined || this.#watchedLoad === load;
+  }
+
+  /** Where a load lies in RAM now; nothing where it isn't mapped. */
+  #physicalPieces({ address, bytes, isPhysical }: MemoryLoad): PhysicalRange[] {
+    const start = this.#evaluator.part(address, this.#environment);
+    const size = typeof bytes === "number" ? BigInt(bytes) : this.#evaluator.part(bytes, this.#environment);
+    if (start === undefined || size === undefined) return [];
+    const length = Number(size);
+    if (length > WATCHED_BYTES_MAX) {
+      this.#isWatched = false;
+      return [];
+    }
+    const pieces: PhysicalRange[] = [];
+    for (let at = 0; at < length;) {
+      const from = start + BigInt(at);
+      const count = Math.min(PAGE_BYTES - Number(from % BigInt(PAGE_BYTES)), length - at);
+      const { kernel } = this.#replayer.machine;
+      const physical = isPhysical ? Number(from) : kernel.translate(this.#environment.vcpu, from);
+      if (physical !== undefined && this.#isRam(physical, count)) pieces.push({ physical, bytes: count });
+      at += count;
+    }
+    return pieces;
+  }
+
+  #isRam(physical: number, bytes: number): boolean {
+    const { memory } = this.#replayer.machine.kernel;
+    return physical >= memory.base && physical + bytes <= memory.base + memory.bytes;
+  }
+
+  /** Asks at this moment; true: it holds for the first time. */
+  #note(seq: number, isAfterWrite: boolean): boolean {
+    const before = this.#value;
+    this.#value = this.#ask();
+    const holds = this.#value !== undefined && this.#value !== 0n;
+    if (holds === this.#holds) return false;
+    this.#holds = holds;
+    if (this.#first !== undefined) {
+      this.#transitions.push({ moment: this.#moment(), holds });
+      return false;
+    }
+    this.#findFirst(seq, before, isAfterWrite);
+    return true;
+  }
+
+  #findFirst(seq: number, before: bigint | undefined, isAfterWrite: boolean): void {
+    const { machine } = this.#replayer;
+    const after = this.#value;
+    const report = machine.kernel.watchReport;
+    let writer: BisectWriter;
+    if (isAfterWrite && report !== undefined) {
+      const { vcpu, pc, physical, bytes } = report;
+      writer = { by: "instruction", vcpu, pc, written: { physical, bytes } };
+    } else if (this.#options.expression.countsExits || !this.#options.expression.needsState) {
+      writer = { by: "exit", exitNumber: machine.exitNumber };
+    } else writer = this.#searchUnits(seq);
+    const first = this.#moment();
+    this.#first = { first, writer, before, after };
+    this.#transitions.push({ moment: first, holds: true });
+  }
+
+  /** Runs the stretch before event `seq` again, unit by unit, and stands where it first holds. */
+  #searchUnits(seq: number): BisectWriter {
+    const replayer = this.#replayer;
+    replayer.machine.kernel.watch?.(0, 0);
+    seek(replayer, { seq: seq - 1 });
+    this.#environment = new MachineEnvironment(replayer.machine, this.#options.symbols);
+    const { exitPending, exitNumber } = replayer.machine;
+    if (exitPending && this.#isUnitBefore(seq)) {
+      replayer.advance({ exitNumber, unitsAfter: 0 });
+      if (replayer.nextSeq === seq && this.#holdsNow()) return { by: "answer", exitNumber };
+    }
+    while (replayer.nextSeq === seq && this.#isUnitBefore(seq)) {
+      const { kernel, icount } = replayer.machine;
+      const vcpu = kernel.currentVcpu ?? 0;
+      const pc = kernel.readRegister(vcpu, "pc");
+      replayer.advance({ icount: icount + 1 });
+      if (this.#holdsNow()) return { by: "instruction", vcpu: kernel.currentVcpu ?? vcpu, pc };
+    }
+    if (replayer.nextSeq <= seq) replayer.advance({ seq });
+    return this.#describeEvent(seq);
+  }
+
+  #isUnitBefore(seq: number): boolean {
+    return this.#replayer.machine.icount < journalCursor(this.#replayer.reader, seq).icount;
+  }
+
+  #holdsNow(): boolean {
+    const value = this.#ask();
+    return value !== undefined && value !== 0n;
+  }
+
+  #describeEvent(seq: number): BisectWriter {
+    const cursor = journalCursor(this.#replayer.reader, seq);
+    if (cursor.kind === HotKind.exited) return { by: "exit", exitNumber: cursor.exitsBefore + 1 };
+    if (cursor.kind === HotKind.exitHandled || cursor.kind === HotKind.exitCompleted)
+      return { by: "answer", exitNumber: cursor.exitsBefore };
+    if (cursor.kind !== ROW_EVENT) {
+      const names: { readonly [kind: number]: string } = {
+        [HotKind.irqLineSet]: "IrqLineSet",
+        [HotKind.outputProduced]: "OutputProduced",
+      };
+      return { by: "event", seq, kind: names[cursor.kind] ?? "Digested" };
+    }
+    const { kind, payload } = cursor.row;
+    const { gpa, length } = payload;
+    if (typeof gpa !== "number" || typeof length !== "number") return { by: "event", seq, kind };
+    return { by: "event", seq, kind, written: { physical: gpa, bytes: length } };
+  }
+}
+
+/**
+ * The first moment behind `good` at which the expression holds; the replayer stands there afterwards (with `all`, at the
+ * end of the search). Throws BisectEndError, DivergenceError, ExpressionError.
+ */
+export function bisectWhen(options: BisectWhenOptions): BisectWhenResult {
+  const result = new WhenSearch(options, undefined).run();
+  const { loads } = options.expression;
+  if (result.isWatched || loads.length < 2 || options.replayer.machine.kernel.watch === undefined) return result;
+  // The loads lie too far apart to be watched at once: one pass for each, and the earliest answer holds.
+  const passes = loads.map((_, index) => new WhenSearch(options, index).run());
+  const earliest = passes.reduce((best, pass) => (isEarlier(pass, best) ? pass : best));
+  if (earliest.first !== undefined && options.all !== true) seek(options.replayer, momentGoal(earliest.first));
+  return { ...earliest, isWatched: passes.every(({ isWatched }) => isWatched) };
+}
+
+function isEarlier(a: BisectWhenResult, b: BisectWhenResult): boolean {
+  if (a.first === undefined || b.first === undefined) return a.first !== undefined;
+  return a.first.icount < b.first.icount || (a.first.icount === b.first.icount && a.first.seq < b.first.seq);
+}
+
+function momentGoal({ position, seq, icount }: BisectMoment): Goal {
+  return position.at === "exit" && position.unitsAfter === undefined ? { seq } : { icount };
+}
+
+/** The first event, between two, at which an expression that needs no guest state holds: no replay is needed. */
+export function findInJournal(
+  replayer: Pick<Replayer, "reader" | "machine">,
+  expression: ParsedExpression,
+  range: { readonly first: number; readonly last: number },
+): number | undefined {
+  if (expression.needsState) throw new RangeError(`'${expression.source}' needs guest state`);
+  const evaluator = new Evaluator(expression);
+  const cursor = journalCursor(replayer.reader, (replayer.reader.header.parent?.seq ?? 0) + 1);
+  const environment = new JournalEnvironment(replayer.reader, cursor, replayer.machine.digester);
+  for (; cursor.kind !== NO_EVENT && cursor.seq <= range.last; cursor.next()) {
+    if (cursor.kind === HotKind.outputProduced) evaluator.noteOutput(cursor.outputPort, cursor.outputBytes);
+    if (expression.countsExits && cursor.kind !== HotKind.exited) continue;
+    if (evaluator.holds(environment) && cursor.seq >= range.first) return cursor.seq;
+  }
+  return undefined;
+}

@@ -1,1 +1,67 @@
-export {};
+/** Decisions of two recordings' VMMs, compared. */
+import type { Architecture } from "../ports/architecture.js";
+import type { JournalReader } from "../ports/journal-store.js";
+import { eachEvent, type SeqRange } from "../event/each-event.js";
+import { ROW_EVENT, type RowEvent } from "../event/event-kind.js";
+import {
+  evolveControl,
+  initialControlState,
+  isControlKind,
+  restoreControlState,
+  type ControlState,
+} from "../control/control-plane.js";
+import { controlPatches, samePlain, type ControlPatch } from "../control/patches.js";
+import { journalCursor } from "../replay/journal-cursor.js";
+import { diffSequences } from "./sequence-diff.js";
+
+export interface ControlHistory {
+  readonly events: readonly RowEvent[];
+  /** The state folded up to the end of the range. */
+  readonly state: ControlState;
+}
+
+/** Folds the control events of a recording up to an event. */
+export function controlHistory(architecture: Architecture, reader: JournalReader, lastSeq: number): ControlHistory {
+  const { parent } = reader.header;
+  const base = parent === undefined ? undefined : reader.snapshots()[0];
+  let state =
+    base === undefined
+      ? initialControlState(architecture)
+      : restoreControlState(reader.loadSnapshot(base.number).control);
+  const first = (base?.seq ?? 0) + 1;
+  const events: RowEvent[] = [];
+  const range: SeqRange = { first, last: lastSeq };
+  eachEvent(journalCursor(reader, first), range, (cursor) => {
+    if (cursor.kind !== ROW_EVENT || !isControlKind(architecture, cursor.row.kind)) return;
+    state = evolveControl(architecture, state, cursor.row, cursor.seq);
+    events.push(cursor.row);
+  });
+  return { events, state };
+}
+
+export interface ControlDiff {
+  /** Events that only one side has. */
+  readonly onlyA: readonly RowEvent[];
+  readonly onlyB: readonly RowEvent[];
+  /** What differs in the end. */
+  readonly patches: readonly ControlPatch[];
+}
+
+export function diffControl(a: ControlHistory, b: ControlHistory): ControlDiff {
+  const distinct: RowEvent[] = [];
+  const intern = (events: readonly RowEvent[]): number[] =>
+    events.map((event) => {
+      const known = distinct.findIndex(
+        (each) => each.kind === event.kind && each.vcpu === event.vcpu && samePlain(each.payload, event.payload),
+      );
+      if (known >= 0) return known;
+      distinct.push(event);
+      return distinct.length - 1;
+    });
+  const { hunks } = diffSequences(intern(a.events), intern(b.events));
+  return {
+    onlyA: hunks.flatMap(({ atA, countA }) => a.events.slice(atA, atA + countA)),
+    onlyB: hunks.flatMap(({ atB, countB }) => b.events.slice(atB, atB + countB)),
+    patches: controlPatches(a.state, b.state),
+  };
+}

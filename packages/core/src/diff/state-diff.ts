@@ -1,1 +1,66 @@
-export {};
+/** Two machines that stand still, compared: registers, then pages. */
+import { PAGE_BYTES } from "../ports/guest-memory.js";
+import type { Machine } from "../machine/machine.js";
+import { contentHash, hashAt, sameBytes } from "../memory/page-hash.js";
+
+export interface RegisterDifference {
+  readonly vcpu: number;
+  readonly name: string;
+  readonly a: bigint;
+  readonly b: bigint;
+}
+
+export interface PageDifference {
+  /** Guest-physical address of the page. */
+  readonly physical: number;
+  /** Bytes of it that differ. */
+  readonly bytes: number;
+}
+
+export interface StateDiff {
+  readonly registers: readonly RegisterDifference[];
+  readonly pages: readonly PageDifference[];
+}
+
+/** Throws RangeError for machines of different shape. */
+export function diffState(a: Machine, b: Machine): StateDiff {
+  const [shapeA, shapeB] = [a.description, b.description];
+  if (shapeA.memoryBytes !== shapeB.memoryBytes || shapeA.memoryBase !== shapeB.memoryBase)
+    throw new RangeError(
+      `RAM of ${shapeA.memoryBytes} and of ${shapeB.memoryBytes} bytes can't be compared page by page`,
+    );
+  if (shapeA.vcpuCount !== shapeB.vcpuCount)
+    throw new RangeError(`${shapeA.vcpuCount} and ${shapeB.vcpuCount} vCPUs can't be compared register by register`);
+  return { registers: diffRegisters(a, b), pages: diffPages(a, b) };
+}
+
+function diffRegisters(a: Machine, b: Machine): RegisterDifference[] {
+  const differences: RegisterDifference[] = [];
+  for (let vcpu = 0; vcpu < a.description.vcpuCount; vcpu++)
+    for (const { name } of a.kernel.registers) {
+      const [valueA, valueB] = [a.kernel.readRegister(vcpu, name), b.kernel.readRegister(vcpu, name)];
+      if (valueA !== valueB) differences.push({ vcpu, name, a: valueA, b: valueB });
+    }
+  return differences;
+}
+
+/** Hashes of base pages are compared where nothing has changed since, so that absent pages stay absent. */
+function pageHashes(machine: Machine): (index: number) => Uint8Array {
+  const changed = new Set(machine.pages.changedPages());
+  return (index) =>
+    changed.has(index)
+      ? contentHash(machine.kernel.memory.page(index), machine.digester)
+      : hashAt(machine.pages.hashes, index);
+}
+
+function diffPages(a: Machine, b: Machine): PageDifference[] {
+  const [hashA, hashB] = [pageHashes(a), pageHashes(b)];
+  const differences: PageDifference[] = [];
+  for (let index = 0; index < a.kernel.memory.pageCount; index++) {
+    if (sameBytes(hashA(index), hashB(index))) continue;
+    const [pageA, pageB] = [a.kernel.memory.page(index).slice(), b.kernel.memory.page(index)];
+    const bytes = pageA.reduce((count, byte, at) => count + (byte === pageB[at] ? 0 : 1), 0);
+    differences.push({ physical: a.description.memoryBase + index * PAGE_BYTES, bytes });
+  }
+  return differences;
+}

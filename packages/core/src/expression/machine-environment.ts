@@ -1,1 +1,107 @@
-export {};
+/** What expressions see of a machine that stands still. Nothing here changes the guest. */
+import type { Digester } from "../ports/digester.js";
+import type { GuestSymbol, SymbolTable } from "../ports/symbols.js";
+import { PAGE_BYTES } from "../ports/guest-memory.js";
+import { ExitWord, type ExitFrame } from "../event/exit-frame.js";
+import { KVM_EXIT_NAMES } from "../event/kvm-exit-names.js";
+import type { Machine } from "../machine/machine.js";
+import type { ExpressionEnvironment } from "./evaluate.js";
+
+const KVM_PREFIX = "KVM_EXIT_";
+
+/** Guest memory by a vCPU's current translation; undefined where a byte is not mapped to RAM. */
+export function readVirtual(machine: Machine, vcpu: number, address: bigint, bytes: number): Uint8Array | undefined {
+  const result = new Uint8Array(bytes);
+  for (let at = 0; at < bytes;) {
+    const virtual = (address + BigInt(at)) & 0xffff_ffff_ffff_ffffn;
+    const inPage = PAGE_BYTES - Number(virtual % BigInt(PAGE_BYTES));
+    const count = Math.min(inPage, bytes - at);
+    const physical = machine.kernel.translate(vcpu, virtual);
+    const content = physical === undefined ? undefined : readPhysical(machine, physical, count);
+    if (content === undefined) return undefined;
+    result.set(content, at);
+    at += count;
+  }
+  return result;
+}
+
+/** undefined outside RAM. */
+export function readPhysical(machine: Machine, physical: number, bytes: number): Uint8Array | undefined {
+  const { memory } = machine.kernel;
+  if (physical < memory.base || physical + bytes > memory.base + memory.bytes) return undefined;
+  return memory.read(physical, bytes);
+}
+
+export class MachineEnvironment implements ExpressionEnvironment {
+  readonly #machine: Machine;
+  readonly #symbols: SymbolTable | undefined;
+  readonly #registers: ReadonlySet<string>;
+
+  constructor(machine: Machine, symbols?: SymbolTable) {
+    this.#machine = machine;
+    this.#symbols = symbols;
+    this.#registers = new Set(machine.kernel.registers.map(({ name }) => name));
+  }
+
+  get digester(): Digester {
+    return this.#machine.digester;
+  }
+
+  get vcpu(): number {
+    return this.exit?.[ExitWord.vcpu] ?? this.#machine.kernel.currentVcpu ?? 0;
+  }
+
+  get icount(): number {
+    return this.#machine.icount;
+  }
+
+  get guestTimeNs(): number {
+    return this.#machine.guestTimeNs;
+  }
+
+  get exitNumber(): number {
+    return this.#machine.exitNumber;
+  }
+
+  get exit(): ExitFrame | undefined {
+    return this.#machine.exitPending ? this.#machine.kernel.exit : undefined;
+  }
+
+  register(name: string): bigint | undefined {
+    return this.#registers.has(name) ? this.#machine.kernel.readRegister(this.vcpu, name) : undefined;
+  }
+
+  read(address: bigint, bytes: number, isPhysical: boolean): Uint8Array | undefined {
+    if (!isPhysical) return readVirtual(this.#machine, this.vcpu, address, bytes);
+    return address > BigInt(Number.MAX_SAFE_INTEGER) ? undefined : readPhysical(this.#machine, Number(address), bytes);
+  }
+
+  symbol(name: string): GuestSymbol | undefined {
+    return this.#symbols?.find(name);
+  }
+
+  exitName(space: "reason" | "kvm", name: string): bigint | undefined {
+    return exitNumberByName(this.#machine.exitModel.reasons, space, name);
+  }
+
+  config(what: "cap" | "smccc" | "reg", name: string | bigint): bigint | undefined {
+    const { architecture, control } = this.#machine;
+    return architecture.control.query?.(control.architecture, what, name);
+  }
+}
+
+/** A row of the exit model, or a KVM_EXIT_* number, by name in any case. */
+export function exitNumberByName(
+  reasons: readonly { readonly name: string }[],
+  space: "reason" | "kvm",
+  name: string,
+): bigint | undefined {
+  const wanted = name.toUpperCase();
+  if (space === "reason") {
+    const row = reasons.findIndex((reason) => reason.name.toUpperCase() === wanted);
+    return row < 0 ? undefined : BigInt(row);
+  }
+  const bare = wanted.startsWith(KVM_PREFIX) ? wanted.slice(KVM_PREFIX.length) : wanted;
+  const found = [...KVM_EXIT_NAMES].find(([, each]) => each === bare);
+  return found === undefined ? undefined : BigInt(found[0]);
+}

@@ -68,6 +68,8 @@ export class Machine {
   exitNumber = 0;
   /** icount right after the last exit had been answered. */
   answeredIcount = 0;
+  /** icount at which idle time was last skipped: two moments share it. -1: never. */
+  skippedIcount = -1;
   #control: ControlState;
   readonly #entropy: SeededEntropy;
   readonly #memoryDigest: MemoryDigest;
@@ -137,10 +139,17 @@ export class Machine {
     this.answeredIcount = this.kernel.icount;
   }
 
+  /** An idle VM goes on at `guestTimeNs`. */
+  skipTo(guestTimeNs: number): void {
+    this.kernel.skipTo(guestTimeNs);
+    this.skippedIcount = this.kernel.icount;
+  }
+
   /** Everything but RAM and control state, the sum over RAM included. */
   saveSections(): StateSection[] {
     const core = (name: string, bytes: Uint8Array): StateSection => ({ name, version: CORE_SECTION_VERSION, bytes });
-    const run = { exitNumber: this.exitNumber, answeredIcount: this.answeredIcount };
+    const { exitNumber, answeredIcount, skippedIcount } = this;
+    const run = { exitNumber, answeredIcount, skippedIcount };
     return [
       ...this.kernel.save(),
       core(RUN_SECTION, encodeCanonical(run)),
@@ -194,6 +203,7 @@ export class Machine {
     const run = new PayloadFields(RUN_SECTION, decodeCanonicalMap(core(RUN_SECTION)));
     this.exitNumber = run.number("exitNumber");
     this.answeredIcount = run.number("answeredIcount");
+    this.skippedIcount = run.number("skippedIcount");
     const counters = new PayloadFields(ENTROPY_SECTION, decodeCanonicalMap(core(ENTROPY_SECTION)));
     this.#entropy.restoreCounters(
       Object.fromEntries(Object.keys(counters.payload).map((name) => [name, counters.bigint(name)])),

@@ -64,6 +64,8 @@ export interface KernelHalfOptions {
   readonly memoryBytes: number;
   readonly exitModel: ExitModel;
   readonly entropy: Entropy;
+  /** Wall-clock time at guest time 0, in nanoseconds since 1970, for services that tell the guest the host's time. Default 0. */
+  readonly wallClockBaseNs?: bigint;
   /** Caches never show: sizes and tiers for tests. Entries of one TLB set, a power of two. */
   readonly tlbEntries?: number;
   readonly tier?: "interpreter" | "blocks";
@@ -132,8 +134,8 @@ export interface KernelHalf {
   /** The vCPU that runs next. */
   readonly currentVcpu?: number;
   /**
-   * From now on `run` stops with "watch" right behind an instruction that wrote into the guest-physical range;
-   * no bytes: nowhere. Invisible to the guest. Without it, observers go unit by unit.
+   * From now on `run` stops with "watch" right behind an instruction that wrote into this guest-physical range, which lies in
+   * RAM; 0 bytes: nowhere. Writes through `memory` do not count. Invisible to the guest. Without it, observers go unit by unit.
    */
   watch?(physical: number, bytes: number): void;
   readonly watchReport?: WatchReport | undefined;

@@ -47,6 +47,8 @@ export interface ControlSlice<State = unknown> {
   decide(state: State, command: ControlCommand, context: ControlContext): Decision;
   /** Pure. `seq` is the event's number, for rules that later name what decided. */
   evolve(state: State, event: ControlEvent, seq: number): State;
+  /** `config.cap(NAME)`, `config.smccc(FUNCTION)`, `config.reg(NAME)` in expressions; undefined for what it has not. */
+  query?(state: State, what: "cap" | "smccc" | "reg", name: string | bigint): bigint | undefined;
   /** One line for people: what `log` prints behind the kind. */
   describe(event: ControlEvent): string;
   /** Parses the text of an option or of `ctl`: ("smccc-filter", "0xc6000000+0x100=forward"). A string is the error. */

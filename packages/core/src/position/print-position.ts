@@ -7,6 +7,8 @@ import type { Position } from "./parse-position.js";
 export function machinePosition(machine: Machine): Position {
   if (machine.exitNumber === 0) return { at: "icount", icount: machine.icount };
   if (machine.exitPending) return { at: "exit", number: machine.exitNumber };
+  // After idle time was skipped no unit tells the moment from the one before.
+  if (machine.skippedIcount === machine.icount) return { at: "time", timeNs: machine.guestTimeNs };
   return { at: "exit", number: machine.exitNumber, unitsAfter: machine.icount - machine.answeredIcount };
 }
 

@@ -279,7 +279,7 @@ export class LiveVm {
     const { kernel } = this.machine;
     const isOwnDeadline = untilNs === kernel.idleDeadlineNs;
     if (!isOwnDeadline) this.row(CoreKind.idleEnded, { untilNs });
-    kernel.skipTo(untilNs);
+    this.machine.skipTo(untilNs);
     this.#skippedSilently = isOwnDeadline;
   }
 

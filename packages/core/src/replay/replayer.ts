@@ -270,7 +270,7 @@ export class Replayer {
     if (isAtEvent) return this.#apply(tracker);
     const { idleDeadlineNs } = kernel;
     if (idleDeadlineNs === undefined) return this.#diverge(this.#describeStop("idle"), "interrupt", []);
-    kernel.skipTo(idleDeadlineNs);
+    this.machine.skipTo(idleDeadlineNs);
     return undefined;
   }
 
@@ -360,7 +360,7 @@ export class Replayer {
       if (why === "exit") this.machine.exitNumber += 1;
       this.#diverge(this.#describeStop(why), "interrupt", []);
     }
-    kernel.skipTo(untilNs);
+    this.machine.skipTo(untilNs);
   }
 
   #compareDigest(): void {

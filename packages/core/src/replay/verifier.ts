@@ -201,7 +201,7 @@ export class Verifier implements EventSink {
     const untilNs = new PayloadFields(`event:${row.seq}`, row.payload).number("untilNs");
     const why = kernel.run(kernel.icount + 1);
     if (why !== "idle") this.#diverge(`${why} where every vCPU waited`, "interrupt");
-    kernel.skipTo(untilNs);
+    this.machine.skipTo(untilNs);
     this.#cursor.next();
   }
 

@@ -13,15 +13,14 @@ import { contextWord, daif, exceptionLevel, illegalState, softwareStep, stepPend
 import { cpacrEl1, Mdscr, mdscrEl1, oslsrEl1, OSLSR_OSLK } from "./system-registers.js";
 
 export const Context = { el0: 0, el1: 1, floatTrapped: 2, illegal: 4, stepped: 8 } as const;
-export const CONTEXTS: readonly number[] = [0, 1, 2, 3, 4, 8, 9, 10, 11];
 
-/** CPACR_EL1.FPEN: 0b01 traps EL0 only, 0b11 nothing, the others both. Arm ARM D13.2.30. */
+/** CPACR_EL1.FPEN: 0b01 traps EL0 only, 0b11 nothing, the others both. */
 const FPEN_SHIFT = 20;
 
 const PSTATE_D_SHIFT = 9;
 
 /**
- * Whether debug exceptions can be taken at a level with a PSTATE.D (Arm ARM D2.5): at EL0 always, at EL1 with
+ * Whether debug exceptions can be taken at a level with a PSTATE.D (Arm ARM D2, enabling debug exceptions): at EL0 always, at EL1 with
  * MDSCR_EL1.KDE while unmasked; nowhere under the OS lock.
  */
 export function debugExceptionsEnabled(stage: Stage, level: Value<32>, masks: Value<32>): Value<32> {
@@ -38,7 +37,7 @@ export function stepControl(stage: Stage): Value<32> {
 }
 
 /**
- * Computes the context word again, and whether a step is pending (Arm ARM D2.12.3); called wherever EL, PSTATE.IL or
+ * Computes the context word again, and whether a step is pending (Arm ARM D2, software step); called wherever EL, PSTATE.IL or
  * SS, CPACR_EL1, MDSCR_EL1 or the OS lock have changed.
  */
 export function contextChanged(stage: Stage): void {
@@ -72,11 +71,3 @@ export const refreshContext: Routine & { readonly result: undefined } = {
     contextChanged(stage);
   },
 };
-
-/** The same as a plain function, software step aside: exception level, CPACR_EL1, PSTATE.IL. */
-export function contextOf(level: number, cpacr: bigint, illegal: boolean): number {
-  if (illegal) return Context.illegal;
-  const fpen = Number((cpacr >> BigInt(FPEN_SHIFT)) & 3n);
-  const allowed = level === 0 ? fpen === 3 : (fpen & 1) === 1;
-  return level | (allowed ? 0 : Context.floatTrapped);
-}

@@ -19,6 +19,7 @@ import { dataProcessingImmediate } from "./instructions/data-processing-immediat
 import { dataProcessingRegister } from "./instructions/data-processing-register.js";
 import { exclusives } from "./instructions/exclusives.js";
 import { loadsAndStores } from "./instructions/loads-and-stores.js";
+import { simdAndFloatInstructions } from "./instructions/simd-and-floating-point.js";
 import { floatControlAccesses, systemInstructions } from "./instructions/system.js";
 import { contextWord, daif, exceptionLevel, exclusiveBytes, flagZ, layout, pc, stackSelect } from "./state.js";
 import { sctlrEl1, systemRegisters, tcrEl1, ttbr0El1, ttbr1El1 } from "./system-registers.js";
@@ -33,7 +34,7 @@ const integerInstructions: readonly Instruction[] = [
   ...systemInstructions,
 ];
 
-const floatInstructions: readonly Instruction[] = [...floatControlAccesses];
+const floatInstructions: readonly Instruction[] = [...simdAndFloatInstructions, ...floatControlAccesses];
 
 /** The same encoding and text, but the meaning is the trap of CPACR_EL1.FPEN. */
 function trapped(instruction: Instruction): Instruction {
@@ -55,7 +56,7 @@ const withFloatTrapped: readonly Instruction[] = [...integerInstructions, ...flo
 const inIllegalState: readonly Instruction[] = [
   defineInstruction({
     mnemonic: "illegal execution state",
-    reference: "D1.10.2",
+    reference: "D1",
     pattern: "encoding:32",
     formFields: [],
     operands: {},

@@ -1,5 +1,5 @@
 /**
- * Taking exceptions to EL1, and returning from them: Arm ARM D1.10 to D1.13, syndromes D13.2.37.
+ * Taking exceptions to EL1, and returning from them: Arm ARM D1, exceptions; syndromes as of ESR_EL1.
  *
  * The routines are what `stage.raise` calls: they write the exception into the state, pc too. State's pc is the
  * address of the instruction that raised.
@@ -227,7 +227,7 @@ export const maintenanceFault: ExceptionRoutine = {
 };
 
 /**
- * See `CpuDefinition.fetchFault`. A tagged pc is no fault: a branch takes the tag off (Arm ARM D4.1.1, pseudocode
+ * See `CpuDefinition.fetchFault`. A tagged pc is no fault: a branch takes the tag off (Arm ARM, pseudocode
  * AArch64.BranchAddr), which happens here instead, when the target is fetched. It costs a unit.
  */
 export const fetchFault: ExceptionRoutine = {
@@ -273,17 +273,6 @@ export const alignmentFault: ExceptionRoutine = {
   },
 };
 
-/** (address, kind): a synchronous external abort of an access, for the hypervisor to inject. */
-export const externalDataAbort: ExceptionRoutine = {
-  name: "externalDataAbort",
-  parameters: [64, 32],
-  result: undefined,
-  body(stage, [address, kind]) {
-    const iss = withDirection(stage, stage.constant32(FaultStatus.external), kind as Value<32>);
-    stage.call(dataAbort, iss, address as Value<64>);
-  },
-};
-
 /** See `CpuDefinition.interruptPending`. An access that the hypervisor has let through is finished first. */
 export function interruptPending(stage: Stage): Value<32> {
   const masks = stage.read(daif);
@@ -297,7 +286,7 @@ export function interruptPending(stage: Stage): Value<32> {
 /** IFSC of a debug exception. */
 const STATUS_DEBUG = 0x22;
 
-/** Software step: Arm ARM D2.12. ESR_EL1 says by ISV and EX whether a Load-Exclusive was stepped. */
+/** Software step: Arm ARM D2. ESR_EL1 says by ISV and EX whether a Load-Exclusive was stepped. */
 const takeSoftwareStep: ExceptionRoutine = {
   name: "takeSoftwareStep",
   parameters: [],
@@ -340,7 +329,7 @@ export const takeInterrupt: ExceptionRoutine = {
 const SPSR_RETURN_RESERVED = 0x1a;
 
 /**
- * Writes PSTATE from SPSR_EL1, with the rules of an illegal return (Arm ARM D1.11.2, D1.11.3); gives the address
+ * Writes PSTATE from SPSR_EL1, with the rules of an illegal return (Arm ARM D1, illegal return events); gives the address
  * to go on at. The monitor is cleared and the event register set.
  */
 export function returnFromException(stage: Stage): Value<64> {
@@ -370,7 +359,7 @@ export function returnFromException(stage: Stage): Value<64> {
   return target;
 }
 
-/** PSTATE.SS of a return: SPSR_EL1.SS where it goes from disabled to enabled debug exceptions, else 0. Arm ARM D2.12.5. */
+/** PSTATE.SS of a return: SPSR_EL1.SS where it goes from disabled to enabled debug exceptions, else 0. Arm ARM D2. */
 function stepAfterReturn(stage: Stage, spsr: Value<32>, level: Value<32>, masks: Value<32>): Value<32> {
   const enabledHere = debugExceptionsEnabled(stage, stage.read(exceptionLevel), stage.read(daif));
   const enabledThere = debugExceptionsEnabled(stage, level, masks);

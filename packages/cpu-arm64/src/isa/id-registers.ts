@@ -1,6 +1,6 @@
 /**
  * Identification registers of a Cortex-A57 as a guest at EL1 sees it: Armv8.0-A, AArch64 at both exception levels,
- * no AArch32, EL2 or EL3, no performance monitors, no trace. Arm ARM D13.2; Cortex-A57 TRM (DDI 0488) 4.3.
+ * no AArch32, EL2 or EL3, no performance monitors, no trace. Arm ARM D13; Cortex-A57 TRM (DDI 0488) 4.3.
  */
 
 /** Cortex-A57 r1p0: implementer Arm, variant 1, part 0xd07. */
@@ -8,13 +8,13 @@ export const MIDR_CORTEX_A57 = 0x411f_d070n;
 /** MPIDR_EL1 bit 31 is RES1; affinities below. */
 export const MPIDR_RES1 = 0x8000_0000n;
 
-/** EL0 and EL1 AArch64 only; FP and AdvSIMD present, no half-precision arithmetic; GIC system registers (bits 27 to 24). */
+/** EL0 and EL1 AArch64 only; FP and AdvSIMD, no half-precision arithmetic; GIC system registers (bits 27 to 24). */
 const ID_AA64PFR0 = 0x0100_0011n;
 /** Debug v8 (6), no PMU, 6 breakpoints of which 2 match contexts, 4 watchpoints. */
 const ID_AA64DFR0 = 0x1030_5006n;
 /** CRC32; no AES, SHA, atomics or RDM. */
 const ID_AA64ISAR0 = 0x0001_0000n;
-/** 40-bit physical addresses, 16-bit ASIDs, little-endian only, 4 KiB granule; 64 KiB (0xf) and 16 KiB (0) are not supported. */
+/** 40-bit physical addresses, 16-bit ASIDs, little-endian, 4 KiB granule; no 64 KiB (0xf) and no 16 KiB granule (0). */
 const ID_AA64MMFR0 = 0x0f00_0022n;
 
 /** Registers of op0 = 3, op1 = 0, CRn = 0: [CRm, op2] of those with names. All others of CRm 1 to 7 read as zero. */

@@ -1,4 +1,4 @@
-/** Instructions as they are while software step is active: Arm ARM D2.12. */
+/** Instructions as they are while software step is active: Arm ARM D2. */
 import type { Instruction, Stage } from "@hvjournal/engine";
 import { contextChanged } from "./context.js";
 import { softwareStep, stepSyndrome } from "./state.js";
@@ -23,7 +23,10 @@ export function stepped(instruction: Instruction): Instruction {
         stage.write(stepSyndrome, stage.constant32(syndrome));
         contextChanged(stage);
       };
-      instruction.execute(form, operands, retiringWith(stage, retire));
+      // In an arm of its own, because only the join behind it may follow a definition that always ends.
+      stage.if(stage.constant32(1), () => {
+        instruction.execute(form, operands, retiringWith(stage, retire));
+      });
       retire();
       stage.endBlock("software step");
     },

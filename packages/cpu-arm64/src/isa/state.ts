@@ -52,9 +52,9 @@ export const irqSignalled = layout.cacheField("irqSignalled", 32);
 /** The same for an FIQ: interrupts of group 0. */
 export const fiqSignalled = layout.cacheField("fiqSignalled", 32);
 
-/** The event register: set by SEV, SEVL and exception returns, taken by WFE. Arm ARM D1.16.1. */
+/** The event register: set by SEV, SEVL and exception returns, taken by WFE. Arm ARM D1, wait for event. */
 export const eventRegister = layout.field("eventRegister", 32);
-/** Non-zero while the hypervisor lets the trapped access at pc through; the access clears it, and no interrupt is taken before. */
+/** Non-zero while the hypervisor lets the trapped access at pc through. The access clears it; no interrupt comes before. */
 export const trapPassed = layout.field("trapPassed", 32);
 /** Non-zero when YIELD and SEV leave guest mode, because other vCPUs may run. Derived from the VM. */
 export const yieldExits = layout.cacheField("yieldExits", 32);

@@ -100,7 +100,7 @@ function mdcr(name: string, bit: number): TrapControl {
   return { name: `MDCR_EL2.${name}`, field: mdcrEl2, bit };
 }
 
-/** Trap controls that the table names. HCR_EL2: Arm ARM D13.2.46; MDCR_EL2: D13.3.18. */
+/** Trap controls that the table names. Arm ARM D13, HCR_EL2 and MDCR_EL2. */
 export const Trap = {
   TID1: hcr("TID1", 16),
   TID2: hcr("TID2", 17),
@@ -116,7 +116,7 @@ export const Trap = {
   TDRA: mdcr("TDRA", 11),
 } as const satisfies Record<string, TrapControl>;
 
-/** EL0 may access only while one of `bits` of `field` is set, or all are clear; else the access traps to EL1 with EC 0x18. */
+/** EL0 may access only while one of `bits` of `field` is set, or all are clear; else it traps to EL1 with EC 0x18. */
 export interface El0Control {
   readonly name: string;
   readonly field: StateField<64>;
@@ -176,7 +176,7 @@ export function selectorOf(op0: number, op1: number, crn: number, crm: number, o
   return (op0 << 14) | (op1 << 11) | (crn << 7) | (crm << 3) | op2;
 }
 
-/** ISS of EC 0x18: Op0 21:20, Op2 19:17, Op1 16:14, CRn 13:10, Rt 9:5, CRm 4:1, direction 0 (1: read). Arm ARM D13.2.37. */
+/** ISS of EC 0x18: Op0 21:20, Op2 19:17, Op1 16:14, CRn 13:10, Rt 9:5, CRm 4:1, direction 0 (1: read). */
 export function syndromeOf(selector: number, rt: number, isRead: boolean): number {
   const op0 = selector >> 14;
   const op1 = (selector >> 11) & 7;
@@ -372,7 +372,7 @@ function interruptControllerRegisters(): SystemRegister[] {
   return rows;
 }
 
-/** Generic timer: Arm ARM D11. CNTFRQ_EL0 can be written at the highest exception level only, which is not the guest's. */
+/** Generic timer: Arm ARM D11. CNTFRQ_EL0 can be written at the highest exception level only: not by the guest. */
 const timerRegisters: readonly SystemRegister[] = [
   register("CNTKCTL_EL1", [3, 0, 14, 1, 0], stored(cntkctlEl1, CNTKCTL_WRITABLE), readWrite),
   register("CNTFRQ_EL0", [3, 3, 14, 0, 0], service, { read: el0Frequency }),
@@ -387,7 +387,7 @@ const timerRegisters: readonly SystemRegister[] = [
 ];
 
 /**
- * Self-hosted debug: Arm ARM D2, D13.3. A breakpoint or watchpoint can be written but not enabled; software step
+ * Self-hosted debug: Arm ARM D2, D13. A breakpoint or watchpoint can be written but not enabled; software step
  * works. The debug communications channel is not connected.
  */
 function debugRegisters(): SystemRegister[] {
@@ -439,7 +439,7 @@ function debugRegisters(): SystemRegister[] {
   return rows;
 }
 
-/** The guest has no performance monitors; the host CPU has, so the accesses trap first (Arm ARM D7.10, MDCR_EL2.TPM). */
+/** The guest has no performance monitors; the host CPU has, so the accesses trap first. Arm ARM D7. */
 function performanceMonitorRegisters(): SystemRegister[] {
   const monitor: Options = { read: EL0, write: EL0, ...trappedBy(Trap.TPM) };
   const names = ["PMCR", "PMCNTENSET", "PMCNTENCLR", "PMOVSCLR", "PMSWINC", "PMSELR", "PMCEID0", "PMCEID1"];

@@ -1,5 +1,5 @@
 /**
- * Stage 1 of the EL1&0 translation regime: Arm ARM D5.2. VMSAv8-64, 4 KiB granule, 40-bit physical addresses, no
+ * Stage 1 of the EL1&0 translation regime: Arm ARM D5. VMSAv8-64, 4 KiB granule, 40-bit physical addresses, no
  * hardware management of the access flag. Memory types are not looked at: an unaligned access to Device memory
  * does not fault.
  */
@@ -9,7 +9,7 @@ import { PHYSICAL_ADDRESS_BITS } from "./id-registers.js";
 import { layout } from "./state.js";
 import { Sctlr, sctlrEl1, tcrEl1, ttbr0El1, ttbr1El1 } from "./system-registers.js";
 
-/** Fault status codes of ESR_EL1.ISS, bits 5 to 0; a level from 0 to 3 is added to the first five. Arm ARM D13.2.37. */
+/** Fault status codes of ESR_EL1.ISS, bits 5 to 0; a level from 0 to 3 is added to the first five. Arm ARM D13, ESR_EL1. */
 export const FaultStatus = {
   addressSize: 0x00,
   translation: 0x04,
@@ -37,7 +37,7 @@ const TCR_TTBR1_SHIFT = 16n;
 const TCR_IPS = 32;
 const TCR_TBI0 = 37;
 const TCR_TBI1 = 38;
-/** TxSZ outside this range is taken as the nearest end of it, as Arm ARM D5.2.3 permits. */
+/** TxSZ outside this range is taken as the nearest end of it, as Arm ARM D5 permits. */
 const SIZE_OFFSET_MIN = 16;
 const SIZE_OFFSET_MAX = 39;
 
@@ -94,7 +94,7 @@ export function withoutTag(stage: Stage, address: Value<64>): Value<64> {
   return stage.select(ignoresTop, extended, address);
 }
 
-/** MMU off: virtual is physical; an address that no physical one equals has a size fault at level 0. Arm ARM D5.2.9. */
+/** MMU off: virtual is physical; an address that no physical one equals has a size fault at level 0. */
 function grantFlat(stage: Stage, address: Value<64>): void {
   const beyond = stage.compare("ne", stage.shiftRight(address, PHYSICAL_ADDRESS_BITS), stage.constant64(0));
   stage.if(beyond, () => {
@@ -222,7 +222,7 @@ function grant(stage: Stage, regime: Regime, walk: Walk, kind: Value<32>, privil
   stage.return(stage.constant32(0));
 }
 
-/** Arm ARM D5.4.4 and D5.4.5: AP[2:1], APTable, UXN, PXN, their table forms, and SCTLR_EL1.WXN. */
+/** Arm ARM D5, access controls: AP[2:1], APTable, UXN, PXN, their table forms, and SCTLR_EL1.WXN. */
 function rightsOf(stage: Stage, descriptor: Value<64>, inherited: Value<64>, privilege: Value<32>): Value<32> {
   const forbids = (leaf: number, table: number): Value<32> =>
     stage.or(bit(stage, descriptor, leaf), bit(stage, inherited, table));

@@ -5,7 +5,16 @@
  *     {name: "one-reg", register, value}              register: KVM's name, or the id in hex
  *     {name: "cap", capability, args}
  */
-import { type ControlCommand, type ControlContext, type ControlEvent, type ControlSlice, type Decision, type EventKind, PayloadFields, type Refusal } from "@hvjournal/core";
+import {
+  type ControlCommand,
+  type ControlContext,
+  type ControlEvent,
+  type ControlSlice,
+  type Decision,
+  type EventKind,
+  PayloadFields,
+  type Refusal,
+} from "@hvjournal/core";
 import { produce } from "immer";
 import {
   checkFirmwareWrite,
@@ -18,7 +27,13 @@ import {
   readFirmwareRegister,
   writtenFirmwareRegister,
 } from "./smccc/firmware-registers.js";
-import { checkFilterRequest, FILTER_ACTIONS, type FilterAction, type FilterRange, rangeText } from "./smccc/smccc-filter.js";
+import {
+  checkFilterRequest,
+  FILTER_ACTIONS,
+  type FilterAction,
+  type FilterRange,
+  rangeText,
+} from "./smccc/smccc-filter.js";
 
 export interface EnabledCapability {
   readonly name: string;
@@ -40,8 +55,18 @@ const SET_ONE_REG = "KVM_SET_ONE_REG";
 const PVTIME_CTRL = "KVM_ARM_VCPU_PVTIME_CTRL";
 
 export const Arm64Kind = {
-  smcccFilterSet: { name: "arm64.SmcccFilterSet", version: 1, role: "vmm output", fields: ["base", "count", "old", "new"] },
-  oneRegSet: { name: "arm64.OneRegSet", version: 1, role: "vmm output", fields: ["name", "id", "requested", "old", "new"] },
+  smcccFilterSet: {
+    name: "arm64.SmcccFilterSet",
+    version: 1,
+    role: "vmm output",
+    fields: ["base", "count", "old", "new"],
+  },
+  oneRegSet: {
+    name: "arm64.OneRegSet",
+    version: 1,
+    role: "vmm output",
+    fields: ["name", "id", "requested", "old", "new"],
+  },
   capEnabled: { name: "arm64.CapEnabled", version: 1, role: "vmm output", fields: ["name", "args", "old", "new"] },
 } as const satisfies Record<string, EventKind>;
 
@@ -70,19 +95,28 @@ function decideFilter(state: Arm64ControlState, command: ControlCommand, context
   const refused = checkFilterRequest(state.smcccFilter, request, context.hasRun);
   if (refused !== undefined) return { refused };
   // No range is ever replaced: before, no entry held.
-  return event(Arm64Kind.smcccFilterSet, { base: request.base, count: request.count, old: null, new: FILTER_ACTIONS[request.action] ?? null });
+  return event(Arm64Kind.smcccFilterSet, {
+    base: request.base,
+    count: request.count,
+    old: null,
+    new: FILTER_ACTIONS[request.action] ?? null,
+  });
 }
 
 function registerOf(text: string): FirmwareRegister | undefined {
-  return firmwareRegisterNamed(text) ?? (/^0x[0-9a-fA-F]{1,16}$/.test(text) ? firmwareRegisterOf(BigInt(text)) : undefined);
+  return (
+    firmwareRegisterNamed(text) ?? (/^0x[0-9a-fA-F]{1,16}$/.test(text) ? firmwareRegisterOf(BigInt(text)) : undefined)
+  );
 }
 
 function decideOneReg(state: Arm64ControlState, command: ControlCommand, context: ControlContext): Decision {
   const fields = new PayloadFields("one-reg", command);
   const register = registerOf(fields.string("register"));
-  if (register === undefined) return refuse("ENOENT", SET_ONE_REG, `${fields.string("register")} is no firmware register`);
+  if (register === undefined)
+    return refuse("ENOENT", SET_ONE_REG, `${fields.string("register")} is no firmware register`);
   const value = fields.bigint("value");
-  if (value < 0n || value > 0xffff_ffff_ffff_ffffn) return refuse("EINVAL", SET_ONE_REG, `${register.name}=${value} does not fit into 64 bits`);
+  if (value < 0n || value > 0xffff_ffff_ffff_ffffn)
+    return refuse("EINVAL", SET_ONE_REG, `${register.name}=${value} does not fit into 64 bits`);
   const refused = checkFirmwareWrite(state.firmware, register, value, context.hasRun);
   if (refused !== undefined) return { refused };
   return event(Arm64Kind.oneRegSet, {
@@ -100,7 +134,8 @@ function decideCapability(state: Arm64ControlState, command: ControlCommand): De
   const args = fields.array("args").map((arg) => BigInt(typeof arg === "bigint" || typeof arg === "number" ? arg : 0));
   const reason = REFUSED_CAPABILITIES[name];
   if (reason !== undefined) return refuse("EINVAL", ENABLE_CAP, `${name}: ${reason}`);
-  if (name !== CAP_ARM_SYSTEM_SUSPEND) return refuse("EINVAL", ENABLE_CAP, `${name} can't be enabled for a VM on arm64; ${CAP_ARM_SYSTEM_SUSPEND} can`);
+  if (name !== CAP_ARM_SYSTEM_SUSPEND)
+    return refuse("EINVAL", ENABLE_CAP, `${name} can't be enabled for a VM on arm64; ${CAP_ARM_SYSTEM_SUSPEND} can`);
   return event(Arm64Kind.capEnabled, { name, args, old: isEnabled(state, name), new: true });
 }
 
@@ -118,7 +153,8 @@ function describe(control: ControlEvent): string {
     case Arm64Kind.smcccFilterSet.name:
       return `${rangeText(fields.number("base"), fields.number("count"))} ${fields.string("new")}`;
     case Arm64Kind.oneRegSet.name: {
-      const kept = fields.bigint("requested") === fields.bigint("new") ? "" : ` (${hex(fields.bigint("requested"))} asked for)`;
+      const kept =
+        fields.bigint("requested") === fields.bigint("new") ? "" : ` (${hex(fields.bigint("requested"))} asked for)`;
       return `${fields.string("name")}  ${hex(fields.bigint("old"))} -> ${hex(fields.bigint("new"))}${kept}`;
     }
     case Arm64Kind.capEnabled.name: {
@@ -180,7 +216,12 @@ export const arm64ControlSlice: ControlSlice<Arm64ControlState> = {
       const fields = new PayloadFields(control.kind, control.payload);
       switch (control.kind) {
         case Arm64Kind.smcccFilterSet.name:
-          draft.smcccFilter.push({ base: fields.number("base"), count: fields.number("count"), action: actionOf(fields.string("new")), seq });
+          draft.smcccFilter.push({
+            base: fields.number("base"),
+            count: fields.number("count"),
+            action: actionOf(fields.string("new")),
+            seq,
+          });
           break;
         case Arm64Kind.oneRegSet.name: {
           const register = firmwareRegisterNamed(fields.string("name"));
@@ -190,7 +231,9 @@ export const arm64ControlSlice: ControlSlice<Arm64ControlState> = {
         }
         case Arm64Kind.capEnabled.name: {
           const name = fields.string("name");
-          const args = fields.array("args").map((arg) => BigInt(typeof arg === "bigint" || typeof arg === "number" ? arg : 0));
+          const args = fields
+            .array("args")
+            .map((arg) => BigInt(typeof arg === "bigint" || typeof arg === "number" ? arg : 0));
           draft.capabilities = [...draft.capabilities.filter((each) => each.name !== name), { name, args }];
           break;
         }

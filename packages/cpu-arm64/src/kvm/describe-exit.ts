@@ -11,7 +11,9 @@ function hex(value: bigint | number, digits = 1): string {
 
 /** The SMCCC function id of a hypercall's exit. */
 export function functionIdOf(frame: ExitFrame): number {
-  return frame[ExitWord.kvmExit] === KvmExit.systemEvent ? (frame[ExitWord.arg1Low] ?? 0) : (frame[ExitWord.arg0Low] ?? 0);
+  return frame[ExitWord.kvmExit] === KvmExit.systemEvent
+    ? (frame[ExitWord.arg1Low] ?? 0)
+    : (frame[ExitWord.arg0Low] ?? 0);
 }
 
 export function describeExit(model: ExitModel, frame: ExitFrame): string {
@@ -28,7 +30,9 @@ export function describeExit(model: ExitModel, frame: ExitFrame): string {
     }
     case Reason.sys64: {
       const register = systemRegisterName(frame[ExitWord.arg0Low] ?? 0);
-      return frame[ExitWord.info] === 1 ? `${name} ${register} <- ${hex(frameU64(frame, ExitWord.arg1Low))}` : `${name} ${register}`;
+      return frame[ExitWord.info] === 1
+        ? `${name} ${register} <- ${hex(frameU64(frame, ExitWord.arg1Low))}`
+        : `${name} ${register}`;
     }
     case Reason.wfx:
       return ((frame[ExitWord.syndromeLow] ?? 0) & 1) === 1 ? `${name} WFE` : `${name} WFI`;
@@ -41,5 +45,7 @@ function describeMmio(frame: ExitFrame): string {
   const info = frame[ExitWord.info] ?? 0;
   const bytes = info & 0xff;
   const place = `${hex(frameU64(frame, ExitWord.arg0Low), 8)} ${bytes}`;
-  return (info & MMIO_WRITE) === 0 ? `MMIO read ${place}` : `MMIO write ${place} <- ${hex(frameU64(frame, ExitWord.arg1Low), bytes * 2)}`;
+  return (info & MMIO_WRITE) === 0
+    ? `MMIO read ${place}`
+    : `MMIO write ${place} <- ${hex(frameU64(frame, ExitWord.arg1Low), bytes * 2)}`;
 }

@@ -35,7 +35,8 @@ const reasons: readonly ExitReason[] = [
     name: "HVC64",
     code: EsrClass.hvc64,
     condition: "always at EL1, but for calls of the workarounds 1 to 3, which EL2's vector answers itself",
-    finishedBy: "SMCCC filter: kernel half, or VMM half with KVM_EXIT_HYPERCALL; PSCI system functions: VMM half with KVM_EXIT_SYSTEM_EVENT",
+    finishedBy:
+      "SMCCC filter: kernel half, or VMM half with KVM_EXIT_HYPERCALL; PSCI system functions: VMM half with KVM_EXIT_SYSTEM_EVENT",
     pc: "behind",
   },
   {
@@ -91,10 +92,14 @@ function trappedRegisters(): string[] {
       .map((register) => directed(register.name, register.readTrap === control, register.writeTrap === control));
     if (names.length > 0) rows.push(`| ${control.name} | ${names.join(", ")} |`);
   }
-  const services = systemRegisters.filter((register) => register.home.kind === "service" && serviceRegisterTraps(register.selector));
+  const services = systemRegisters.filter(
+    (register) => register.home.kind === "service" && serviceRegisterTraps(register.selector),
+  );
   const timers = services.filter((register) => timerRegisterTraps(register.selector)).map((register) => register.name);
   const sre = services.filter((register) => register.name === "ICC_SRE_EL1").map((register) => register.name);
-  const sgis = services.filter((register) => interfaceRegisterTraps(register.selector) && register.name !== "ICC_SRE_EL1").map((register) => register.name);
+  const sgis = services
+    .filter((register) => interfaceRegisterTraps(register.selector) && register.name !== "ICC_SRE_EL1")
+    .map((register) => register.name);
   rows.push(`| CNTHCTL_EL2.EL1PCEN = 0 | ${timers.join(", ")} |`);
   rows.push(`| HCR_EL2.IMO, FMO | ${sgis.join(", ")} |`);
   rows.push(`| ICC_SRE_EL2.Enable = 0 | ${sre.join(", ")} |`);

@@ -33,7 +33,8 @@ function translateCurrent(states: VcpuStates, virtual: bigint): number | undefin
 function readCurrent(states: VcpuStates, virtual: bigint, bytes: number): DataView | undefined {
   const { memory } = states.engine;
   const physical = translateCurrent(states, virtual);
-  if (physical === undefined || physical < memory.base || physical + bytes > memory.base + memory.bytes) return undefined;
+  if (physical === undefined || physical < memory.base || physical + bytes > memory.base + memory.bytes)
+    return undefined;
   const found = memory.read(physical, bytes);
   return new DataView(found.buffer, found.byteOffset, found.byteLength);
 }
@@ -44,7 +45,12 @@ export function instructionAt(states: VcpuStates, virtual: bigint): number | und
 }
 
 /** Ends early at an address without memory. */
-export function disassemble(states: VcpuStates, vcpu: number, virtual: bigint, count: number): DisassembledInstruction[] {
+export function disassemble(
+  states: VcpuStates,
+  vcpu: number,
+  virtual: bigint,
+  count: number,
+): DisassembledInstruction[] {
   return states.with(vcpu, () => {
     const context = states.engine.readWord(contextWord.offset);
     const lines: DisassembledInstruction[] = [];
@@ -54,7 +60,8 @@ export function disassemble(states: VcpuStates, vcpu: number, virtual: bigint, c
       if (found === undefined) break;
       const encoding = found.getUint32(0, true);
       const decoded = states.engine.decode(encoding, context);
-      const text = decoded?.instruction.text(decoded.fields, address) ?? `.inst 0x${encoding.toString(16).padStart(8, "0")}`;
+      const text =
+        decoded?.instruction.text(decoded.fields, address) ?? `.inst 0x${encoding.toString(16).padStart(8, "0")}`;
       lines.push({ address, bytes: new Uint8Array(found.buffer, found.byteOffset, INSTRUCTION_BYTES), text });
     }
     return lines;

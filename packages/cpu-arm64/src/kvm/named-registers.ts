@@ -17,18 +17,15 @@ interface NamedRegister extends RegisterName {
 const U32_MASK = 0xffff_ffffn;
 
 function generalRegisters(): NamedRegister[] {
-  const numbered = Array.from(
-    { length: 31 },
-    (_, index): NamedRegister => ({
-      name: `x${index}`,
-      bits: 64,
-      group: "general",
-      read: (states) => states.readX(index),
-      write: (states, value) => {
-        states.writeX(index, value);
-      },
-    }),
-  );
+  const numbered = Array.from({ length: 31 }, (_, index): NamedRegister => ({
+    name: `x${index}`,
+    bits: 64,
+    group: "general",
+    read: (states) => states.readX(index),
+    write: (states, value) => {
+      states.writeX(index, value);
+    },
+  }));
   const field = (name: string, place: typeof sp): NamedRegister => ({
     name,
     bits: 64,
@@ -66,17 +63,15 @@ function vectorRegisters(): NamedRegister[] {
   const control = [
     { name: "fpcr", place: fpcr },
     { name: "fpsr", place: fpsr },
-  ].map(
-    ({ name, place }): NamedRegister => ({
-      name,
-      bits: 32,
-      group: "vector",
-      read: (states) => states.engine.readField(place),
-      write: (states, value) => {
-        states.engine.writeField(place, value & U32_MASK);
-      },
-    }),
-  );
+  ].map(({ name, place }): NamedRegister => ({
+    name,
+    bits: 32,
+    group: "vector",
+    read: (states) => states.engine.readField(place),
+    write: (states, value) => {
+      states.engine.writeField(place, value & U32_MASK);
+    },
+  }));
   return [...numbered, ...control];
 }
 
@@ -97,7 +92,18 @@ function stackPointers(): NamedRegister[] {
 }
 
 /** Registers that show parts of PSTATE or FPCR under another name, or can't be read at all. */
-const SHOWN_ELSEWHERE: ReadonlySet<string> = new Set(["nzcv", "daif", "currentEl", "spsel", "spEl0", "fpcr", "fpsr", "isr", "oslar", "dczid"]);
+const SHOWN_ELSEWHERE: ReadonlySet<string> = new Set([
+  "nzcv",
+  "daif",
+  "currentEl",
+  "spsel",
+  "spEl0",
+  "fpcr",
+  "fpsr",
+  "isr",
+  "oslar",
+  "dczid",
+]);
 
 function systemRegisterOf(register: SystemRegister): NamedRegister[] {
   const { home } = register;
@@ -117,7 +123,9 @@ function systemRegisterOf(register: SystemRegister): NamedRegister[] {
     case "constant":
       return register.read === undefined ? [] : [{ ...common, read: () => home.value }];
     case "service":
-      return register.read === undefined ? [] : [{ ...common, read: (_states, vcpu, service) => service(vcpu, register.selector) ?? 0n }];
+      return register.read === undefined
+        ? []
+        : [{ ...common, read: (_states, vcpu, service) => service(vcpu, register.selector) ?? 0n }];
     case "derived":
       if (SHOWN_ELSEWHERE.has(home.view)) return [];
       return [{ ...common, read: (states) => CCSIDR_VALUES[Number(states.engine.readField(csselrEl1))] ?? 0n }];
@@ -147,7 +155,9 @@ const byName: ReadonlyMap<string, NamedRegister> = new Map([
     ["cpsr", "pstate"],
     ["fp", "x29"],
     ["lr", "x30"],
-  ].flatMap(([alias = "", name]) => registers.filter((register) => register.name === name).map((register) => [alias, register] as const)),
+  ].flatMap(([alias = "", name]) =>
+    registers.filter((register) => register.name === name).map((register) => [alias, register] as const),
+  ),
 ]);
 
 export const registerNames: readonly RegisterName[] = registers.map(({ name, bits, group }) => ({ name, bits, group }));
@@ -165,7 +175,8 @@ export function readNamedRegister(states: VcpuStates, vcpu: number, name: string
 
 export function writeNamedRegister(states: VcpuStates, vcpu: number, name: string, value: bigint): void {
   const register = named(name);
-  if (value < 0n || value >= 1n << BigInt(register.bits)) throw new RangeError(`${name} has ${register.bits} bits, ${value} does not fit`);
+  if (value < 0n || value >= 1n << BigInt(register.bits))
+    throw new RangeError(`${name} has ${register.bits} bits, ${value} does not fit`);
   if (register.write === undefined) throw new RangeError(`${name} can't be written`);
   const { write } = register;
   states.with(vcpu, () => {

@@ -60,7 +60,8 @@ export class Timer {
 
   /** Guest time at which the output rises, unless it is high already or never will be. Nanoseconds. */
   deadlineNs(counter: number): number | undefined {
-    if (this.control !== Control.enable || this.compareValue > TICKS_MAX || BigInt(counter) >= this.compareValue) return undefined;
+    if (this.control !== Control.enable || this.compareValue > TICKS_MAX || BigInt(counter) >= this.compareValue)
+      return undefined;
     return Number(this.compareValue) * NANOSECONDS_PER_TICK;
   }
 }

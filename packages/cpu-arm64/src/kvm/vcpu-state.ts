@@ -151,7 +151,9 @@ export class VcpuStates {
   set pstate(value: bigint) {
     const mode = value & Pstate.m;
     if (mode !== Mode.el0t && mode !== Mode.el1t && mode !== Mode.el1h)
-      throw new RangeError(`pstate 0x${value.toString(16)}: mode 0x${mode.toString(16)} is none of EL0t (0), EL1t (4), EL1h (5)`);
+      throw new RangeError(
+        `pstate 0x${value.toString(16)}: mode 0x${mode.toString(16)} is none of EL0t (0), EL1t (4), EL1h (5)`,
+      );
     const selected = mode & 1n;
     if (this.engine.readField(stackSelect) !== selected) {
       const other = this.engine.readField(spInactive);
@@ -187,7 +189,8 @@ export class VcpuStates {
 
   /** Throws RangeError for another length. */
   restore(vcpu: number, bytes: Uint8Array): void {
-    if (bytes.length !== this.#saved.bytes) throw new RangeError(`${this.#saved.bytes} bytes expected, found ${bytes.length}`);
+    if (bytes.length !== this.#saved.bytes)
+      throw new RangeError(`${this.#saved.bytes} bytes expected, found ${bytes.length}`);
     this.with(vcpu, () => {
       const { start } = layout;
       const state = this.engine.vcpuState;

@@ -1,4 +1,5 @@
 /** The hashes of the store: SHA-256, or its first bytes where only accidents have to be found. */
+import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { ByteSink } from "./byte-coding.js";
 
@@ -55,7 +56,5 @@ export function equalBytes(left: Uint8Array, right: Uint8Array): boolean {
 }
 
 export function hex(bytes: Uint8Array): string {
-  let text = "";
-  for (const byte of bytes) text += (byte < 16 ? "0" : "") + byte.toString(16);
-  return text;
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("hex");
 }

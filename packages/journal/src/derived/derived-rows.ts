@@ -10,18 +10,12 @@ export type SqlValue = number | bigint | string | Uint8Array | null;
 export type SqlRow = SqlValue[];
 
 const { asIntN } = BigInt;
-const INT32_MAX = 0x7fff_ffff;
 /** `info` of an MMIO exit: this bit for a write, the length below it. */
 const MMIO_WRITE = 0x100;
 const MMIO_LENGTH_MASK = 0xff;
 
-/** Numbers beyond 31 bits would be stored as reals. */
-function sqlInteger(value: number): number | bigint {
-  return value > INT32_MAX || value < 0 ? BigInt(value) : value;
-}
-
 function sqlU64(low: number, high: number): number | bigint {
-  if (high === 0 && low <= INT32_MAX) return low;
+  if (high === 0) return low;
   return asIntN(64, (BigInt(high) << 32n) | BigInt(low));
 }
 
@@ -55,17 +49,17 @@ function exitRow(exit: OpenExit, names: ExitNames): SqlRow {
   const isWrite = (info & MMIO_WRITE) !== 0;
   const answered = answer === undefined ? null : sqlU64(answer.low, answer.high);
   return [
-    sqlInteger(number),
-    sqlInteger(seq),
-    sqlInteger(icount),
+    number,
+    seq,
+    icount,
     word(ExitWord.vcpu),
     names.reason(word(ExitWord.reason)),
     byVmm ? kvmExitName(kvmExit) : null,
     byVmm ? "VMM half" : "kernel half",
     pair(ExitWord.pcLow),
     pair(ExitWord.syndromeLow),
-    sqlInteger(info),
-    sqlInteger(word(ExitWord.rule)),
+    info,
+    word(ExitWord.rule),
     isMmio ? pair(ExitWord.arg0Low) : null,
     isMmio ? info & MMIO_LENGTH_MASK : null,
     isMmio ? Number(isWrite) : null,
@@ -150,7 +144,7 @@ interface OpenLine {
 function consoleRow(port: number, line: OpenLine): SqlRow {
   const length = line.bytes.at(-1) === CARRIAGE_RETURN ? line.bytes.length - 1 : line.bytes.length;
   const text = new TextDecoder().decode(Uint8Array.from(line.bytes.slice(0, length)));
-  return [port, line.number, sqlInteger(line.seq), sqlInteger(line.icount), sqlInteger(line.exitNumber), text];
+  return [port, line.number, line.seq, line.icount, line.exitNumber, text];
 }
 
 /** What the guest has written, line by line; each stands where its last byte was written. The last may lack its end. */

@@ -45,7 +45,7 @@ export const DERIVED_TABLES: readonly DerivedTable[] = [
     name: "console",
     columns: CONSOLE_COLUMNS,
     sql: `CREATE TABLE console(port INTEGER NOT NULL, line INTEGER NOT NULL, seq INTEGER NOT NULL, icount INTEGER NOT NULL,
-  exit_nr INTEGER NOT NULL, text TEXT NOT NULL, PRIMARY KEY(port, line)) STRICT, WITHOUT ROWID`,
+  exit_nr INTEGER NOT NULL, text TEXT NOT NULL, PRIMARY KEY(port, line)) STRICT`,
     rows: consoleRows,
   },
 ];

@@ -5,9 +5,9 @@
  */
 import { EventBatch, HotKind } from "@hvjournal/core";
 import Database from "better-sqlite3";
-import { JournalError, JournalQueryError } from "../errors.js";
+import { JournalQueryError } from "../errors.js";
 import { openRecording } from "../recording-reader.js";
-import { reading, sqliteCode } from "../store/connection.js";
+import { readFailure } from "../store/connection.js";
 import { readEventKinds } from "../store/header-table.js";
 import { readOwnership } from "../store/ownership-table.js";
 import type { RecordingTables } from "../store/recording-tables.js";
@@ -29,11 +29,6 @@ function json(value: unknown): string {
   });
 }
 
-/** Numbers above 31 bits as integers, not as reals. */
-function integer(value: number): SqlValue {
-  return BigInt(value);
-}
-
 const HOT_KIND_NAMES: ReadonlyMap<number, string> = new Map([
   [HotKind.exited, "Exited"],
   [HotKind.exitHandled, "ExitHandled"],
@@ -51,7 +46,7 @@ function* eventRows(tables: RecordingTables): Generator<SqlRow, void> {
     for (let index = 0; index < batch.count; index++) {
       const kind = batch.kinds[index] ?? 0;
       if (kind === HotKind.exited) exitNumber += 1;
-      const position = [integer(batch.firstSeq + index), integer(batch.icounts[index] ?? 0), integer(exitNumber)];
+      const position = [batch.firstSeq + index, batch.icounts[index] ?? 0, exitNumber];
       const name = HOT_KIND_NAMES.get(kind);
       const event = name === undefined ? batch.rows[row++] : undefined;
       if (event === undefined) yield [...position, name ?? null, 1, null, null];
@@ -67,7 +62,7 @@ function* digestRows(tables: RecordingTables): Generator<SqlRow, void> {
       if (batch.kinds[index] !== HotKind.digested) continue;
       const bytes = batch.digests.subarray(digest * 32, (digest + 1) * 32);
       digest += 1;
-      yield [integer(batch.firstSeq + index), integer(batch.icounts[index] ?? 0), Buffer.from(bytes).toString("hex")];
+      yield [batch.firstSeq + index, batch.icounts[index] ?? 0, Buffer.from(bytes).toString("hex")];
     }
   }
 }
@@ -80,22 +75,14 @@ function* headerRows({ header }: RecordingTables): Generator<SqlRow, void> {
 
 function* snapshotRows(tables: RecordingTables): Generator<SqlRow, void> {
   for (const { number, kind, seq, exitNumber, icount, guestTimeNs, digest } of tables.snapshotHeads()) {
-    yield [
-      number,
-      kind,
-      integer(seq),
-      integer(exitNumber),
-      integer(icount),
-      integer(guestTimeNs),
-      Buffer.from(digest).toString("hex"),
-    ];
+    yield [number, kind, seq, exitNumber, icount, guestTimeNs, Buffer.from(digest).toString("hex")];
   }
 }
 
 function* batchRows(tables: RecordingTables): Generator<SqlRow, void> {
   for (const head of tables.batches.heads) {
     const { number, firstSeq, eventCount, exitsBefore, exitCount, firstIcount, lastIcount, chain } = head;
-    const positions = [firstSeq, eventCount, exitsBefore, exitCount, firstIcount, lastIcount].map(integer);
+    const positions = [firstSeq, eventCount, exitsBefore, exitCount, firstIcount, lastIcount];
     yield [number, ...positions, Buffer.from(chain).toString("hex")];
   }
 }
@@ -156,7 +143,9 @@ function defineTables(
       columns: [...columns],
       rows: function* () {
         try {
-          yield* rows(tables, names);
+          // A number would come out as a real.
+          for (const row of rows(tables, names))
+            yield row.map((value) => (typeof value === "number" ? BigInt(value) : value));
         } catch (failure) {
           failed(failure);
           throw failure;
@@ -200,16 +189,10 @@ export function query(path: string, sql: string, options: QueryOptions = {}): Qu
     });
     return run(database, sql, options.parameters ?? []);
   } catch (error) {
-    if (failure instanceof JournalError) throw failure;
-    if (failure !== undefined) return reading(path, { part: "query" }, () => rethrow(failure));
-    if (sqliteCode(error) === undefined && !(error instanceof TypeError || error instanceof RangeError)) throw error;
+    if (failure !== undefined) throw readFailure(path, { part: "query" }, failure);
     throw new JournalQueryError(path, (error as Error).message, error);
   } finally {
     database.close();
     reader.close();
   }
-}
-
-function rethrow(failure: unknown): never {
-  throw failure;
 }

@@ -1,7 +1,10 @@
 /** SQLite connections to recordings: what kind of file it is, how it is opened, what its failures mean. */
 import Database from "better-sqlite3";
 import {
+  accessSync,
+  chmodSync,
   closeSync,
+  existsSync,
   constants,
   copyFileSync,
   fstatSync,
@@ -13,7 +16,7 @@ import {
   writeSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { ByteCodingError } from "../canonical/byte-coding.js";
 import {
   JournalBusyError,
@@ -37,16 +40,20 @@ export interface JournalNote {
   readonly text: string;
 }
 
-export function sqliteCode(error: unknown): string | undefined {
-  if (!(error instanceof Error) || error.name !== "SqliteError") return undefined;
-  const code: unknown = (error as { readonly code?: unknown }).code;
-  return typeof code === "string" ? code : undefined;
+/** An error of the host has its class in another realm where tests run, so it is known by its fields. */
+function hostErrorCode(error: unknown, name?: string): string | undefined {
+  if (typeof error !== "object" || error === null) return undefined;
+  const { code, name: found } = error as { readonly code?: unknown; readonly name?: unknown };
+  return typeof code === "string" && (name === undefined || name === found) ? code : undefined;
 }
 
-function isZlibError(error: unknown): error is Error {
-  if (!(error instanceof Error)) return false;
-  const code: unknown = (error as { readonly code?: unknown }).code;
-  return typeof code === "string" && (code.startsWith("Z_") || code === "ERR_BUFFER_TOO_LARGE");
+export function sqliteCode(error: unknown): string | undefined {
+  return hostErrorCode(error, "SqliteError");
+}
+
+function isZlibError(error: unknown): boolean {
+  const code = hostErrorCode(error);
+  return code !== undefined && (code.startsWith("Z_") || code === "ERR_BUFFER_TOO_LARGE");
 }
 
 /** What a failure while `place` was read means; errors that are no failure of the file come back as they are. */
@@ -242,12 +249,26 @@ function openCopy(path: string, withWal: boolean): Database.Database {
   const directory = mkdtempSync(join(tmpdir(), "hvjournal-"));
   const copy = join(directory, "copy.hvj");
   try {
-    copyFileSync(path, copy, constants.COPYFILE_FICLONE);
-    if (withWal) copyFileSync(`${path}-wal`, `${copy}-wal`, constants.COPYFILE_FICLONE);
-    else markAsRollback(copy);
+    for (const suffix of withWal ? ["", "-wal"] : [""]) {
+      copyFileSync(path + suffix, copy + suffix, constants.COPYFILE_FICLONE);
+      // A copy has its original's mode, which may be read-only.
+      chmodSync(copy + suffix, 0o600);
+    }
+    if (!withWal) markAsRollback(copy);
     return tryOpen(copy);
   } finally {
     rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+/** Whether SQLite could keep a -shm beside the file; it tries for seconds where it can't. */
+function canShareMemory(path: string): boolean {
+  if (existsSync(`${path}-shm`)) return true;
+  try {
+    accessSync(dirname(path), constants.W_OK);
+    return true;
+  } catch {
+    return false;
   }
 }
 
@@ -256,18 +277,13 @@ export function openForReading(path: string): Connection {
   const head = readFileHead(path);
   checkKind(path, head);
   const name = databasePath(path);
-  const logBytes = walBytes(name);
-  const opened = { path, notes: [], walIsMissing: head.isWal && (logBytes ?? 0) === 0 };
-  try {
-    // Without a -wal there is no writer.
-    if (head.isWal && logBytes === undefined) return { ...opened, database: openCopy(name, false) };
-    return { ...opened, database: tryOpen(name) };
-  } catch (error) {
-    const code = sqliteCode(error);
-    const isShut = code?.startsWith("SQLITE_CANTOPEN") === true || code?.startsWith("SQLITE_READONLY") === true;
-    if (!head.isWal || logBytes === undefined || !isShut) throw readFailure(path, { part: "file" }, error);
-  }
-  return { ...opened, database: reading(path, { part: "file" }, () => openCopy(name, true)) };
+  const logBytes = head.isWal ? walBytes(name) : undefined;
+  // Without a -wal there is no writer.
+  const needsCopy = head.isWal && (logBytes === undefined || !canShareMemory(name));
+  const database = reading(path, { part: "file" }, () => {
+    return needsCopy ? openCopy(name, logBytes !== undefined) : tryOpen(name);
+  });
+  return { path, database, notes: [], walIsMissing: head.isWal && (logBytes ?? 0) === 0 };
 }
 
 /** A write-ahead log of this many database pages goes into the main file: 1 MiB. */

@@ -5,9 +5,10 @@
  */
 import { PAGE_BYTES, type PageHash } from "@hvjournal/core";
 import type { Database, Statement } from "better-sqlite3";
+import { Buffer } from "node:buffer";
 import { deflateRawSync, inflateRawSync } from "node:zlib";
 import { ByteCodingError } from "../canonical/byte-coding.js";
-import { contentHash, equalBytes, PAGE_HASH_BYTES } from "../canonical/hash.js";
+import { contentHash, equalBytes } from "../canonical/hash.js";
 import { type Connection, reading } from "./connection.js";
 import { StoredFields } from "./stored-fields.js";
 
@@ -19,10 +20,7 @@ const CACHED_PACKS_MAX = 64;
 
 export function pageHashBytes(hash: PageHash): Uint8Array {
   if (!/^[0-9a-f]{32}$/.test(hash)) throw new RangeError(`${hash} is no page hash: 32 lower-case hex digits are`);
-  const bytes = new Uint8Array(PAGE_HASH_BYTES);
-  for (let index = 0; index < PAGE_HASH_BYTES; index++)
-    bytes[index] = Number.parseInt(hash.slice(index * 2, index * 2 + 2), 16);
-  return bytes;
+  return Buffer.from(hash, "hex");
 }
 
 export class PageReader {

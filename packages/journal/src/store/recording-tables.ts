@@ -23,6 +23,7 @@ export class RecordingTables {
   readonly snapshots: SnapshotTables;
   progress: Progress;
   readonly #salvage: boolean;
+  #isSalvaged = false;
 
   constructor(connection: Connection, options: OpenOptions) {
     this.connection = connection;
@@ -44,6 +45,7 @@ export class RecordingTables {
       this.refresh();
     } catch (error) {
       if (!this.#salvage || !(error instanceof JournalDamagedError)) throw error;
+      this.#isSalvaged = true;
       this.progress = { ...this.progress, ...this.#reach(), state: "open" };
       this.connection.notes.push({
         code: "salvaged",
@@ -55,11 +57,11 @@ export class RecordingTables {
   /** All snapshots; of a salvaged recording those that are whole and lie in what is left of it. */
   snapshotHeads(): readonly SnapshotHead[] {
     try {
-      return this.snapshots.heads(this.progress);
+      if (!this.#isSalvaged) return this.snapshots.heads(this.progress);
     } catch (error) {
       if (!this.#salvage || !(error instanceof JournalDamagedError)) throw error;
-      return this.snapshots.wholeHeads().filter(({ seq }) => seq < this.progress.nextSeq);
     }
+    return this.snapshots.wholeHeads().filter(({ seq }) => seq < this.progress.nextSeq);
   }
 
   #reach(): Pick<Progress, "batchCount" | "nextSeq" | "exitNumber" | "icount" | "chain"> {

@@ -1,19 +1,23 @@
 /** Everything that a recording answers, as text, so that two readings can be compared. */
 import { EventBatch } from "@hvjournal/core";
+import { createHash } from "node:crypto";
 import type { RecordingReader } from "../recording-reader.js";
 import { query } from "../derived/query.js";
 
+/** Maps in order of their keys: the journal keeps their content, not their order. */
 function plain(value: unknown): string {
   return JSON.stringify(value, (_, item: unknown) => {
     if (typeof item === "bigint") return `${item}n`;
-    return ArrayBuffer.isView(item) ? Buffer.from(item.buffer, item.byteOffset, item.byteLength).toString("hex") : item;
+    if (typeof item !== "object" || item === null || Array.isArray(item)) return item;
+    if (ArrayBuffer.isView(item)) return Buffer.from(item.buffer, item.byteOffset, item.byteLength).toString("hex");
+    return Object.fromEntries(Object.entries(item).sort(([left], [right]) => (left < right ? -1 : 1)));
   });
 }
 
-/** All that a batch holds. */
+/** Its events, and a hash of all that it holds. */
 export function batchText(batch: EventBatch): string {
   const { firstSeq, firstExitNumber, firstIcount, count, rows } = batch;
-  return plain({
+  const content = plain({
     firstSeq,
     firstExitNumber,
     firstIcount,
@@ -28,6 +32,7 @@ export function batchText(batch: EventBatch): string {
     digests: batch.digests.subarray(0, batch.digestCount * 32),
     rows,
   });
+  return `event:${firstSeq}..${firstSeq + count - 1} ${createHash("sha256").update(content).digest("hex")}`;
 }
 
 export function batchTexts(reader: Pick<RecordingReader, "readBatches">, seq = 0): string[] {

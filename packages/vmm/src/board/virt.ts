@@ -4,6 +4,7 @@ import {
   KvmExit,
   PAGE_BYTES,
   StateSectionError,
+  encodeUtf8,
   frameU64,
   type BlockBackend,
   type Entropy,
@@ -26,7 +27,6 @@ import { VirtioBlock } from "../devices/virtio-block/device.js";
 import { VirtioConsole } from "../devices/virtio-console/device.js";
 import { VirtioRng } from "../devices/virtio-rng/device.js";
 import { drawBytes } from "../entropy-bytes.js";
-import { encodeUtf8 } from "../utf8.js";
 import { VirtioMmioTransport, type VirtioDevice } from "../virtio/mmio-transport.js";
 import { BOARD_PORT, VIRTIO_SLOT, VIRT_ADDRESS_MAP } from "./address-map.js";
 import { MmioBus } from "./mmio-bus.js";

@@ -1,5 +1,5 @@
 /** cpio archives in the "newc" format (Linux, Documentation/driver-api/early-userspace/buffer-format.rst): initial RAM file systems. */
-import { encodeUtf8 } from "../utf8.js";
+import { encodeUtf8 } from "@hvjournal/core";
 
 export type CpioEntry =
   | { readonly kind: "file"; readonly path: string; readonly content: Uint8Array; readonly mode?: number }

@@ -1,5 +1,5 @@
 /** Flattened device trees, version 17 (Devicetree Specification 0.4, chapter 5): writer, and a reader. */
-import { decodeUtf8, encodeUtf8 } from "../utf8.js";
+import { decodeUtf8, encodeUtf8 } from "@hvjournal/core";
 
 export interface DeviceTreeNode {
   /** With the unit address: "pl011@9000000"; the root's is empty. */

@@ -1,5 +1,5 @@
 /** Tells the kinds of kernel files from each other, and from what can't be booted. */
-import { decodeUtf8 } from "../utf8.js";
+import { decodeUtf8 } from "@hvjournal/core";
 import { loadArm64Image, isArm64Image } from "./arm64-image.js";
 import { BootError } from "./boot-error.js";
 import { isElf, loadElf } from "./elf.js";

@@ -103,13 +103,27 @@ export class TestDriver {
     this.setRegister(0x70, 15);
   }
 
+  /** Takes a queue to be at `index`, as after that many requests. */
+  startAt(queueIndex: number, index: number): void {
+    const queue = this.#queue(queueIndex);
+    queue.availableIndex = index;
+    queue.usedIndex = index;
+    this.setU16(queue.available + 2, index);
+    this.setU16(queue.used + 2, index);
+  }
+
   /** Puts a chain into the table without making it available; gives its head. */
   writeChain(queueIndex: number, chain: readonly TestDescriptor[]): number {
     const queue = this.#queue(queueIndex);
     const head = queue.nextDescriptor;
     chain.forEach((descriptor, position) => {
       const slot = (head + position) % queue.size;
-      this.#writeDescriptor(queue.descriptors, slot, descriptor, this.#link(descriptor, chain, position, slot + 1));
+      this.#writeDescriptor(
+        queue.descriptors,
+        slot,
+        descriptor,
+        this.#link(descriptor, chain, position, (slot + 1) % queue.size),
+      );
     });
     queue.nextDescriptor = (head + chain.length) % queue.size;
     return head;

@@ -8,7 +8,9 @@ import {
   testBoard,
   type TestMachine,
 } from "../testing/test-board.js";
+import { restoreSection, saveSection } from "../state-coding.js";
 import { TestDriver, type TestDescriptor } from "../testing/virtio-driver.js";
+import { transportCodec } from "./state.js";
 
 const BLOCK_SLOT = 2;
 const BLOCK_SPI = 18;
@@ -55,58 +57,58 @@ describe("virtio-mmio transport", () => {
   });
 
   it("ignores features that are written after FEATURES_OK", () => {
-    const it = machineWithDriver(BLOCK_SLOT, VERSION_1, [0]);
-    it.driver.setRegister(0x24, 0);
-    it.driver.setRegister(0x20, Number(INDIRECT));
-    const table = it.driver.writeIndirectTable(0x4030_0000, readRequest(it, 1));
-    it.driver.submit(0, [table]);
-    expect(it.driver.register(0x70) & NEEDS_RESET).toBe(NEEDS_RESET);
+    const vm = machineWithDriver(BLOCK_SLOT, VERSION_1, [0]);
+    vm.driver.setRegister(0x24, 0);
+    vm.driver.setRegister(0x20, Number(INDIRECT));
+    const table = vm.driver.writeIndirectTable(0x4030_0000, readRequest(vm, 1));
+    vm.driver.submit(0, [table]);
+    expect(vm.driver.register(0x70) & NEEDS_RESET).toBe(NEEDS_RESET);
   });
 
   it("answers requests with data, a used entry and an interrupt that the driver acknowledges", () => {
-    const it = machineWithDriver(BLOCK_SLOT, VERSION_1, [0]);
-    it.driver.submit(0, readRequest(it, 5));
-    expect(it.guest.irq(BLOCK_SPI)).toBe(1);
-    expect(it.driver.register(0x60)).toBe(1);
-    expect(it.driver.collect(0)).toEqual([{ head: 0, bytes: 513 }]);
-    expect(it.guest.readMemory(DATA, 2)).toEqual(Uint8Array.of(5, 5));
-    it.driver.setRegister(0x64, 1);
-    expect(it.guest.irq(BLOCK_SPI)).toBe(0);
+    const vm = machineWithDriver(BLOCK_SLOT, VERSION_1, [0]);
+    vm.driver.submit(0, readRequest(vm, 5));
+    expect(vm.guest.irq(BLOCK_SPI)).toBe(1);
+    expect(vm.driver.register(0x60)).toBe(1);
+    expect(vm.driver.collect(0)).toEqual([{ head: 0, bytes: 513 }]);
+    expect(vm.guest.readMemory(DATA, 2)).toEqual(Uint8Array.of(5, 5));
+    vm.driver.setRegister(0x64, 1);
+    expect(vm.guest.irq(BLOCK_SPI)).toBe(0);
   });
 
   it("does not touch queues before DRIVER_OK, and then looks at what became available", () => {
-    const it = fresh();
-    it.driver.negotiate(VERSION_1);
-    it.driver.setUpQueue(0, 8);
-    it.driver.submit(0, readRequest(it, 1));
-    expect(it.driver.collect(0)).toEqual([]);
-    it.driver.driverOk();
-    expect(it.driver.collect(0)).toHaveLength(1);
+    const vm = fresh();
+    vm.driver.negotiate(VERSION_1);
+    vm.driver.setUpQueue(0, 8);
+    vm.driver.submit(0, readRequest(vm, 1));
+    expect(vm.driver.collect(0)).toEqual([]);
+    vm.driver.driverOk();
+    expect(vm.driver.collect(0)).toHaveLength(1);
   });
 
-  it("forgets everything but the configuration generation on a reset", () => {
-    const it = machineWithDriver(BLOCK_SLOT, VERSION_1, [0]);
-    it.driver.submit(0, readRequest(it, 1));
-    it.driver.setRegister(0x70, 0);
-    expect([0x70, 0x60, 0x44].map((offset) => it.driver.register(offset))).toEqual([0, 0, 0]);
-    expect(it.guest.irq(BLOCK_SPI)).toBe(0);
-    expect(it.board.save()).toEqual(
+  it("forgets everything on a reset", () => {
+    const vm = machineWithDriver(BLOCK_SLOT, VERSION_1, [0]);
+    vm.driver.submit(0, readRequest(vm, 1));
+    vm.driver.setRegister(0x70, 0);
+    expect([0x70, 0x60, 0x44].map((offset) => vm.driver.register(offset))).toEqual([0, 0, 0]);
+    expect(vm.guest.irq(BLOCK_SPI)).toBe(0);
+    expect(vm.board.save()).toEqual(
       testBoard({ drives: [numberedImage("disk0", 64 * 1024), numberedImage("cd", 8192, true)] }).save(),
     );
   });
 
   it("has queue 0 only, and fixes its size and areas while it is ready", () => {
-    const it = machineWithDriver(BLOCK_SLOT, VERSION_1, [0]);
-    expect(it.driver.register(0x34)).toBe(256);
-    it.driver.setRegister(0x38, 4);
-    it.driver.setRegister(0x80, 0);
-    it.driver.submit(0, readRequest(it, 1));
-    expect(it.driver.collect(0)).toHaveLength(1);
-    it.driver.setRegister(0x30, 1);
-    expect([it.driver.register(0x34), it.driver.register(0x44)]).toEqual([0, 0]);
-    it.driver.setRegister(0x44, 1);
-    it.driver.notify(1);
-    expect(it.driver.register(0x70)).toBe(15);
+    const vm = machineWithDriver(BLOCK_SLOT, VERSION_1, [0]);
+    expect(vm.driver.register(0x34)).toBe(256);
+    vm.driver.setRegister(0x38, 4);
+    vm.driver.setRegister(0x80, 0);
+    vm.driver.submit(0, readRequest(vm, 1));
+    expect(vm.driver.collect(0)).toHaveLength(1);
+    vm.driver.setRegister(0x30, 1);
+    expect([vm.driver.register(0x34), vm.driver.register(0x44)]).toEqual([0, 0]);
+    vm.driver.setRegister(0x44, 1);
+    vm.driver.notify(1);
+    expect(vm.driver.register(0x70)).toBe(15);
   });
 
   it.each([
@@ -114,49 +116,75 @@ describe("virtio-mmio transport", () => {
     ["entries that are no power of 2", 6],
     ["more entries than it can have", 512],
   ])("asks for a reset when a queue of %s is made ready", (_, size) => {
-    const it = fresh();
-    it.driver.negotiate(VERSION_1);
-    it.driver.setUpQueue(0, size);
-    expect(it.driver.register(0x70) & NEEDS_RESET).toBe(NEEDS_RESET);
-    expect(it.board.driverErrors().get("virtio-blk0")).toContain(`${size} entries`);
+    const vm = fresh();
+    vm.driver.negotiate(VERSION_1);
+    vm.driver.setUpQueue(0, size);
+    expect(vm.driver.register(0x70) & NEEDS_RESET).toBe(NEEDS_RESET);
+    expect(vm.board.driverErrors().get("virtio-blk0")).toContain(`${size} entries`);
+  });
+
+  it.each([
+    ["descriptor table", 0x80, 8],
+    ["driver area", 0x90, 1],
+    ["device area", 0xa0, 2],
+  ])("asks for a reset when the %s of a queue is not aligned", (_, register, offset) => {
+    const vm = fresh();
+    vm.driver.negotiate(VERSION_1);
+    vm.driver.setUpQueue(0, 8);
+    vm.driver.setRegister(0x44, 0);
+    vm.driver.setRegister(register, 0x4010_0000 + offset);
+    vm.driver.setRegister(0x44, 1);
+    expect([vm.driver.register(0x70) & NEEDS_RESET, vm.driver.register(0x44)]).toEqual([NEEDS_RESET, 0]);
+    expect(vm.board.driverErrors().get("virtio-blk0")).toContain("is not aligned");
   });
 
   it("reads registers only as aligned words, and shows no shared memory", () => {
-    const it = fresh();
-    expect([it.guest.read(it.board, 0x0a00_0400, 1), it.guest.read(it.board, 0x0a00_0402, 2)]).toEqual([0, 0]);
-    expect([it.driver.register(0xb0), it.driver.register(0xbc)]).toEqual([0xffff_ffff, 0xffff_ffff]);
+    const vm = fresh();
+    expect([vm.guest.read(vm.board, 0x0a00_0400, 1), vm.guest.read(vm.board, 0x0a00_0402, 2)]).toEqual([0, 0]);
+    expect([vm.driver.register(0xb0), vm.driver.register(0xbc)]).toEqual([0xffff_ffff, 0xffff_ffff]);
   });
 });
 
 describe("virtqueue", () => {
   it("follows indirect tables", () => {
-    const it = machineWithDriver(BLOCK_SLOT, VERSION_1 | INDIRECT, [0]);
-    it.driver.submit(0, [it.driver.writeIndirectTable(0x4030_0000, readRequest(it, 9))]);
-    expect(it.driver.collect(0)).toEqual([{ head: 0, bytes: 513 }]);
-    expect(it.guest.readMemory(DATA + 511, 1)).toEqual(Uint8Array.of(9));
+    const vm = machineWithDriver(BLOCK_SLOT, VERSION_1 | INDIRECT, [0]);
+    vm.driver.submit(0, [vm.driver.writeIndirectTable(0x4030_0000, readRequest(vm, 9))]);
+    expect(vm.driver.collect(0)).toEqual([{ head: 0, bytes: 513 }]);
+    expect(vm.guest.readMemory(DATA + 511, 1)).toEqual(Uint8Array.of(9));
   });
 
   it("goes round its ring, and wraps its indices at 2^16", () => {
-    const it = machineWithDriver(BLOCK_SLOT, VERSION_1, [0]);
-    let answered = 0;
-    for (let request = 0; request < 0x1_0003; request += 1) {
-      it.driver.submit(0, readRequest(it, request % 100));
-      answered += it.driver.collect(0).length;
+    const drives = [numberedImage("disk0", 64 * 1024)];
+    const vm = machineWithDriver(BLOCK_SLOT, VERSION_1, [0], drives);
+    const format = { version: 1, codec: transportCodec };
+    const sections = vm.board.save().map((section) => {
+      if (section.name !== "vmm.virtio-blk0.transport") {
+        return section;
+      }
+      const state = restoreSection(format, section);
+      const queues = state.queues.map((queue) => ({ ...queue, nextAvailable: 0xfff0, nextUsed: 0xfff0 }));
+      return saveSection(format, section.name, { ...state, queues });
+    });
+    vm.board.restore(sections);
+    vm.driver.startAt(0, 0xfff0);
+    for (let request = 0; request < 40; request += 1) {
+      vm.driver.submit(0, readRequest(vm, request));
+      expect(vm.driver.collect(0)).toEqual([{ head: (request * 3) % 8, bytes: 513 }]);
+      expect(vm.guest.readMemory(DATA, 1)).toEqual(Uint8Array.of(request));
     }
-    expect(answered).toBe(0x1_0003);
-    expect(it.guest.readMemory(DATA, 1)).toEqual(Uint8Array.of(0x1_0002 % 100));
+    expect(vm.driver.register(0x70)).toBe(15);
   });
 
   it("publishes the answers of one notification together", () => {
-    const it = machineWithDriver(BLOCK_SLOT, VERSION_1, [0]);
-    it.guest.events.length = 0;
-    it.driver.submit(0, readRequest(it, 1), readRequest(it, 2, 64));
-    expect(it.driver.collect(0)).toEqual([
+    const vm = machineWithDriver(BLOCK_SLOT, VERSION_1, [0]);
+    vm.guest.events.length = 0;
+    vm.driver.submit(0, readRequest(vm, 1), readRequest(vm, 2, 64));
+    expect(vm.driver.collect(0)).toEqual([
       { head: 0, bytes: 513 },
       { head: 3, bytes: 513 },
     ]);
     const used = 0x4010_3000;
-    expect(it.guest.events.slice(-3)).toEqual([
+    expect(vm.guest.events.slice(-3)).toEqual([
       `memory 0x${(used + 4).toString(16)}+16`,
       `memory 0x${(used + 2).toString(16)}+2`,
       "irq 18 1",
@@ -164,74 +192,74 @@ describe("virtqueue", () => {
   });
 
   it("raises no interrupt while the driver suppresses it by the flag", () => {
-    const it = machineWithDriver(BLOCK_SLOT, VERSION_1, [0]);
-    it.driver.setAvailableFlags(0, 1);
-    it.driver.submit(0, readRequest(it, 1));
-    expect(it.guest.irq(BLOCK_SPI)).toBe(0);
-    it.driver.setAvailableFlags(0, 0);
-    it.driver.submit(0, readRequest(it, 1));
-    expect(it.guest.irq(BLOCK_SPI)).toBe(1);
+    const vm = machineWithDriver(BLOCK_SLOT, VERSION_1, [0]);
+    vm.driver.setAvailableFlags(0, 1);
+    vm.driver.submit(0, readRequest(vm, 1));
+    expect(vm.guest.irq(BLOCK_SPI)).toBe(0);
+    vm.driver.setAvailableFlags(0, 0);
+    vm.driver.submit(0, readRequest(vm, 1));
+    expect(vm.guest.irq(BLOCK_SPI)).toBe(1);
   });
 
   it("interrupts under EVENT_IDX when the used index passes used_event, and not before", () => {
-    const it = machineWithDriver(BLOCK_SLOT, VERSION_1 | EVENT_INDEX, [0]);
-    it.driver.setUsedEvent(0, 2);
+    const vm = machineWithDriver(BLOCK_SLOT, VERSION_1 | EVENT_INDEX, [0]);
+    vm.driver.setUsedEvent(0, 2);
     const levels = [1, 2, 3, 4].map((sector) => {
-      it.driver.submit(0, readRequest(it, sector));
-      const level = it.guest.irq(BLOCK_SPI);
-      it.driver.setRegister(0x64, 1);
+      vm.driver.submit(0, readRequest(vm, sector));
+      const level = vm.guest.irq(BLOCK_SPI);
+      vm.driver.setRegister(0x64, 1);
       return level;
     });
     expect(levels).toEqual([0, 0, 1, 0]);
-    expect(it.driver.availableEvent(0)).toBe(4);
+    expect(vm.driver.availableEvent(0)).toBe(4);
     // A batch that steps over the event interrupts once.
-    it.driver.setUsedEvent(0, 5);
-    it.driver.submit(0, readRequest(it, 1), readRequest(it, 2, 64));
-    expect(it.guest.irq(BLOCK_SPI)).toBe(1);
+    vm.driver.setUsedEvent(0, 5);
+    vm.driver.submit(0, readRequest(vm, 1), readRequest(vm, 2, 64));
+    expect(vm.guest.irq(BLOCK_SPI)).toBe(1);
   });
 
-  const broken: readonly (readonly [string, RegExp, (it: TestMachine) => readonly TestDescriptor[]])[] = [
+  const broken: readonly (readonly [string, RegExp, (vm: TestMachine) => readonly TestDescriptor[]])[] = [
     [
       "a buffer outside RAM",
       /lies outside RAM/,
-      (it) => [...readRequest(it, 1).slice(0, 2), { address: 0x1000, bytes: 1, write: true }],
+      (vm) => [...readRequest(vm, 1).slice(0, 2), { address: 0x1000, bytes: 1, write: true }],
     ],
     [
       "a buffer that ends behind RAM",
       /lies outside RAM/,
-      (it) => [...readRequest(it, 1).slice(0, 1), { address: 0x403f_ff00, bytes: 512, write: true }],
+      (vm) => [...readRequest(vm, 1).slice(0, 1), { address: 0x403f_ff00, bytes: 512, write: true }],
     ],
     [
       "an empty buffer",
       /0 bytes/,
-      (it) => [...readRequest(it, 1).slice(0, 1), { address: DATA, bytes: 0, write: true }],
+      (vm) => [...readRequest(vm, 1).slice(0, 1), { address: DATA, bytes: 0, write: true }],
     ],
     [
       "a loop",
       /more entries than its table/,
-      (it) => readRequest(it, 1).map((part, index) => (index === 2 ? { ...part, next: 1 } : part)),
+      (vm) => readRequest(vm, 1).map((part, index) => (index === 2 ? { ...part, next: 5 } : part)),
     ],
     [
       "a link to a descriptor that is not there",
       /descriptor 8 of a table of 8/,
-      (it) => readRequest(it, 1).map((part) => ({ ...part, next: 8 })),
+      (vm) => readRequest(vm, 1).map((part) => ({ ...part, next: 8 })),
     ],
     [
       "a readable descriptor behind a writable one",
       /device-readable/,
-      (it) => [...readRequest(it, 1), { address: HEADER, bytes: 16 }],
+      (vm) => [...readRequest(vm, 1), { address: HEADER, bytes: 16 }],
     ],
-    ["no room for the status", /0 writable bytes/, (it) => readRequest(it, 1).slice(0, 1)],
+    ["no room for the status", /0 writable bytes/, (vm) => readRequest(vm, 1).slice(0, 1)],
     [
       "a header that is too short",
       /8 readable/,
-      (it) => [{ address: HEADER, bytes: 8 }, ...readRequest(it, 1).slice(1)],
+      (vm) => [{ address: HEADER, bytes: 8 }, ...readRequest(vm, 1).slice(1)],
     ],
     [
       "an indirect table in an indirect table",
       /within an indirect table/,
-      (it) => [
-        it.driver.writeIndirectTable(0x4030_0000, [it.driver.writeIndirectTable(0x4030_1000, readRequest(it, 1))]),
+      (vm) => [
+        vm.driver.writeIndirectTable(0x4030_0000, [vm.driver.writeIndirectTable(0x4030_1000, readRequest(vm, 1))]),
       ],
     ],
     [
@@ -240,10 +268,15 @@ describe("virtqueue", () => {
       () => [{ address: 0x4030_0000, bytes: 8, indirect: true }],
     ],
     [
+      "an indirect table of more entries than a chain may have",
+      /table of 16400 bytes/,
+      () => [{ address: 0x4030_0000, bytes: 1025 * 16, indirect: true }],
+    ],
+    [
       "an indirect table with a link behind it",
       /VIRTQ_DESC_F_NEXT/,
-      (it) => [
-        it.driver.writeIndirectTable(0x4030_0000, readRequest(it, 1)),
+      (vm) => [
+        vm.driver.writeIndirectTable(0x4030_0000, readRequest(vm, 1)),
         { address: STATUS, bytes: 1, write: true },
       ],
     ],
@@ -251,57 +284,57 @@ describe("virtqueue", () => {
   ];
 
   it.each(broken)("asks for a reset on %s, and works again after it", (_, reason, chain) => {
-    const it = machineWithDriver(BLOCK_SLOT, VERSION_1 | INDIRECT, [0]);
-    it.driver.submit(0, readRequest(it, 1, 64));
-    it.driver.setRegister(0x64, 1);
-    it.driver.collect(0);
-    it.driver.submit(0, chain(it));
-    expect(it.driver.register(0x70)).toBe(15 | NEEDS_RESET);
-    expect(it.driver.register(0x60)).toBe(2);
-    expect(it.guest.irq(BLOCK_SPI)).toBe(1);
-    expect(it.board.driverErrors().get("virtio-blk0")).toMatch(reason);
-    it.driver.notify(0);
-    expect(it.driver.collect(0)).toEqual([]);
-    expect(it.driver.negotiate(VERSION_1)).toBe(true);
-    it.guest.memory.fill(0, 0x10_0000, 0x10_4000);
-    it.driver.setUpQueue(0, 8);
-    it.driver.driverOk();
-    it.driver.submit(0, readRequest(it, 7));
-    expect(it.driver.collect(0)).toHaveLength(1);
+    const vm = machineWithDriver(BLOCK_SLOT, VERSION_1 | INDIRECT, [0]);
+    vm.driver.submit(0, readRequest(vm, 1, 64));
+    vm.driver.setRegister(0x64, 1);
+    vm.driver.collect(0);
+    vm.driver.submit(0, chain(vm));
+    expect(vm.driver.register(0x70)).toBe(15 | NEEDS_RESET);
+    expect(vm.driver.register(0x60)).toBe(2);
+    expect(vm.guest.irq(BLOCK_SPI)).toBe(1);
+    expect(vm.board.driverErrors().get("virtio-blk0")).toMatch(reason);
+    vm.driver.notify(0);
+    expect(vm.driver.collect(0)).toEqual([]);
+    expect(vm.driver.negotiate(VERSION_1)).toBe(true);
+    vm.guest.memory.fill(0, 0x10_0000, 0x10_4000);
+    vm.driver.setUpQueue(0, 8);
+    vm.driver.driverOk();
+    vm.driver.submit(0, readRequest(vm, 7));
+    expect(vm.driver.collect(0)).toHaveLength(1);
   });
 
   it("asks for a reset when the available index runs ahead of the queue, and when a ring lies outside RAM", () => {
-    const it = machineWithDriver(BLOCK_SLOT, VERSION_1, [0]);
-    it.driver.setAvailableIndex(0, 9);
-    it.driver.notify(0);
-    expect(it.board.driverErrors().get("virtio-blk0")).toContain("9 ahead of 0 in a queue of 8");
-    it.driver.negotiate(VERSION_1);
-    it.driver.setUpQueue(0, 8);
-    it.driver.setRegister(0x44, 0);
-    it.driver.setRegister(0x94, 1);
-    it.driver.setRegister(0x44, 1);
-    it.driver.driverOk();
-    expect(it.board.driverErrors().get("virtio-blk0")).toContain("lies outside RAM");
+    const vm = machineWithDriver(BLOCK_SLOT, VERSION_1, [0]);
+    vm.driver.setAvailableIndex(0, 9);
+    vm.driver.notify(0);
+    expect(vm.board.driverErrors().get("virtio-blk0")).toContain("9 ahead of 0 in a queue of 8");
+    vm.driver.negotiate(VERSION_1);
+    vm.driver.setUpQueue(0, 8);
+    vm.driver.setRegister(0x44, 0);
+    vm.driver.setRegister(0x94, 1);
+    vm.driver.setRegister(0x44, 1);
+    vm.driver.driverOk();
+    expect(vm.board.driverErrors().get("virtio-blk0")).toContain("lies outside RAM");
   });
 
   it("answers what came before a broken request", () => {
-    const it = machineWithDriver(BLOCK_SLOT, VERSION_1, [0]);
-    it.driver.submit(0, readRequest(it, 3), [{ address: 0, bytes: 16 }]);
-    expect(it.driver.collect(0)).toEqual([{ head: 0, bytes: 513 }]);
-    expect(it.driver.register(0x60)).toBe(3);
+    const vm = machineWithDriver(BLOCK_SLOT, VERSION_1, [0]);
+    vm.driver.submit(0, readRequest(vm, 3), [{ address: 0, bytes: 16 }]);
+    expect(vm.driver.collect(0)).toEqual([{ head: 0, bytes: 513 }]);
+    expect(vm.driver.register(0x60)).toBe(3);
   });
 
   it("goes on in a restored machine where the saved one stood", () => {
     const drives = [numberedImage("disk0", 64 * 1024)];
-    const it = machineWithDriver(BLOCK_SLOT, VERSION_1, [0], drives);
-    it.driver.submit(0, readRequest(it, 1));
-    const sections = it.board.save();
+    const vm = machineWithDriver(BLOCK_SLOT, VERSION_1, [0], drives);
+    vm.driver.submit(0, readRequest(vm, 1));
+    const sections = vm.board.save();
     const copy = testBoard({ drives });
     copy.restore(sections);
     expect(copy.save()).toEqual(sections);
-    it.driver.makeAvailable(0, [it.driver.writeChain(0, readRequest(it, 6))]);
-    it.guest.write(copy, 0x0a00_0450, 0);
-    expect(it.driver.collect(0)).toHaveLength(2);
-    expect(it.guest.readMemory(DATA, 1)).toEqual(Uint8Array.of(6));
+    vm.driver.makeAvailable(0, [vm.driver.writeChain(0, readRequest(vm, 6))]);
+    vm.guest.write(copy, 0x0a00_0450, 0);
+    expect(vm.driver.collect(0)).toHaveLength(2);
+    expect(vm.guest.readMemory(DATA, 1)).toEqual(Uint8Array.of(6));
   });
 });

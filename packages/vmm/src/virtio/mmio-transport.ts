@@ -82,17 +82,19 @@ export class VirtioMmioTransport implements MmioDevice {
     });
   }
 
-  /** Whether the driver has put a buffer into a queue that is live. */
+  /**
+   * Whether serving the queue would find something: a buffer, or a ring that the driver broke. Looking
+   * does nothing to the guest, so a device may still say no to an input.
+   */
   hasAvailable(queueIndex: number, port: VmmPort): boolean {
-    const queue = this.#liveQueue(queueIndex);
-    if (queue === undefined) {
-      return false;
+    try {
+      return this.#liveQueue(queueIndex)?.hasAvailable(port) ?? false;
+    } catch (error) {
+      if (error instanceof BrokenQueueError) {
+        return true;
+      }
+      throw error;
     }
-    let available = false;
-    this.#changing(port, () => {
-      available = this.#guarded(() => queue.hasAvailable(port)) === true;
-    });
-    return available;
   }
 
   /** Lets the device work on a queue, as a notification does. */
@@ -145,9 +147,8 @@ export class VirtioMmioTransport implements MmioDevice {
       case VirtioMmioRegister.sharedMemoryBaseLow:
       case VirtioMmioRegister.sharedMemoryBaseHigh:
         return NO_SHARED_MEMORY_WORD;
-      case VirtioMmioRegister.configGeneration:
-        return state.configGeneration;
       default:
+        // ConfigGeneration too: no device changes its configuration by itself.
         return 0;
     }
   }
@@ -178,9 +179,6 @@ export class VirtioMmioTransport implements MmioDevice {
         break;
       case VirtioMmioRegister.status:
         this.#setStatus(value & 0xff, port);
-        break;
-      case VirtioMmioRegister.sharedMemorySelect:
-        state.sharedMemorySelect = value;
         break;
       default:
         this.#writeQueueRegister(register, value);
@@ -281,9 +279,7 @@ export class VirtioMmioTransport implements MmioDevice {
   #reset(): void {
     this.#device.reset();
     this.#driverError = undefined;
-    // The generation outlives a reset, so that a driver never takes an old configuration for the new one.
-    const { configGeneration } = this.#state;
-    this.#state = { ...resetTransportState(this.#device.queueSizesMax), configGeneration };
+    this.#state = resetTransportState(this.#device.queueSizesMax);
   }
 
   #featuresAcceptable(): boolean {

@@ -24,12 +24,10 @@ export const VirtioMmioRegister = {
   queueDriverHigh: 0x094,
   queueDeviceLow: 0x0a0,
   queueDeviceHigh: 0x0a4,
-  sharedMemorySelect: 0x0ac,
   sharedMemoryLengthLow: 0x0b0,
   sharedMemoryLengthHigh: 0x0b4,
   sharedMemoryBaseLow: 0x0b8,
   sharedMemoryBaseHigh: 0x0bc,
-  configGeneration: 0x0fc,
   config: 0x100,
 } as const;
 

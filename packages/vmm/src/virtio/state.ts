@@ -24,8 +24,6 @@ export const transportCodec = structure({
   driverFeaturesHigh: u32,
   queueSelect: u32,
   interruptStatus: u32,
-  configGeneration: u32,
-  sharedMemorySelect: u32,
   queues: list(queueCodec),
 });
 
@@ -56,8 +54,6 @@ export function resetTransportState(queueSizesMax: readonly number[]): Transport
     driverFeaturesHigh: 0,
     queueSelect: 0,
     interruptStatus: 0,
-    configGeneration: 0,
-    sharedMemorySelect: 0,
     queues: queueSizesMax.map(resetQueueState),
   };
 }

@@ -1,7 +1,7 @@
 /**
  * Loads and stores of general registers. References as in `data-processing-immediate.ts`.
  *
- * Where the manual leaves a choice (CONSTRAINED UNPREDICTABLE, K1.1.15 to K1.1.18), these encodings are UNDEFINED:
+ * Where the manual leaves a choice (CONSTRAINED UNPREDICTABLE, K1.1), these encodings are UNDEFINED:
  *  - a load or store with writeback whose base register is also transferred (and is not SP);
  *  - a load of a pair into one register twice.
  */

@@ -135,8 +135,7 @@ const readText = (fields: RegisterFields): string =>
 const writeText = (fields: RegisterFields): string =>
   assembly("msr", systemRegisterName(selectorIn(fields)), registerName(1, fields.Rt));
 
-const READ_REFERENCE = "C6.2.194";
-const WRITE_REFERENCE = "C6.2.196";
+const REFERENCE = "C4.1 System register move";
 
 function homeAt(fields: SelectorFields): Home | undefined {
   return systemRegisterAt(selectorIn(fields))?.home;
@@ -150,7 +149,7 @@ function locationAt(fields: SelectorFields): number {
 function readStored(group: RegisterClass): Instruction {
   return defineInstruction({
     mnemonic: `MRS (${group.title})`,
-    reference: READ_REFERENCE,
+    reference: REFERENCE,
     pattern: READ_PATTERN,
     formFields: [],
     where: mayUse(group),
@@ -171,7 +170,7 @@ function readConstant(group: RegisterClass): Instruction {
   };
   return defineInstruction({
     mnemonic: `MRS (${group.title})`,
-    reference: READ_REFERENCE,
+    reference: REFERENCE,
     pattern: READ_PATTERN,
     formFields: [],
     where: mayUse(group),
@@ -188,7 +187,7 @@ function readConstant(group: RegisterClass): Instruction {
 function readDerived(group: RegisterClass, view: DerivedView): Instruction {
   return defineInstruction({
     mnemonic: `MRS (${group.title})`,
-    reference: READ_REFERENCE,
+    reference: REFERENCE,
     pattern: READ_PATTERN,
     formFields: [],
     where: mayUse(group),
@@ -205,7 +204,7 @@ function readDerived(group: RegisterClass, view: DerivedView): Instruction {
 function readElsewhere(group: RegisterClass): Instruction {
   return defineInstruction({
     mnemonic: `MRS (${group.title})`,
-    reference: READ_REFERENCE,
+    reference: REFERENCE,
     pattern: READ_PATTERN,
     formFields: [],
     where: mayUse(group),
@@ -237,7 +236,7 @@ function refuseUnsimulated(stage: Stage, bits: bigint | undefined, syndrome: Syn
 function writeStored(group: RegisterClass, home: Home & { readonly kind: "state" }): Instruction {
   return defineInstruction({
     mnemonic: `MSR (${group.title})`,
-    reference: WRITE_REFERENCE,
+    reference: REFERENCE,
     pattern: WRITE_PATTERN,
     formFields: [],
     where: mayUse(group),
@@ -260,7 +259,7 @@ function writeStored(group: RegisterClass, home: Home & { readonly kind: "state"
 function writeDerived(group: RegisterClass, view: DerivedView): Instruction {
   return defineInstruction({
     mnemonic: `MSR (${group.title})`,
-    reference: WRITE_REFERENCE,
+    reference: REFERENCE,
     pattern: WRITE_PATTERN,
     formFields: [],
     where: mayUse(group),
@@ -280,7 +279,7 @@ function writeDerived(group: RegisterClass, view: DerivedView): Instruction {
 function writeElsewhere(group: RegisterClass): Instruction {
   return defineInstruction({
     mnemonic: `MSR (${group.title})`,
-    reference: WRITE_REFERENCE,
+    reference: REFERENCE,
     pattern: WRITE_PATTERN,
     formFields: [],
     where: mayUse(group),
@@ -460,7 +459,7 @@ function definitionsOf(rows: readonly SystemRegister[]): Instruction[] {
 const implementationDefined: readonly Instruction[] = (["read", "write"] as const).map((direction) =>
   defineInstruction({
     mnemonic: `${direction === "read" ? "MRS" : "MSR"} (IMPLEMENTATION DEFINED)`,
-    reference: direction === "read" ? READ_REFERENCE : WRITE_REFERENCE,
+    reference: REFERENCE,
     pattern: direction === "read" ? READ_PATTERN : WRITE_PATTERN,
     formFields: [],
     where: (fields) => isImplementationDefined(selectorIn(fields)),

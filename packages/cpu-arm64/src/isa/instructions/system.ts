@@ -1,4 +1,4 @@
-/** Exception generation and return, hints, barriers, PSTATE, and the SYS space: Arm ARM C4.1.3, C5, C6.2. */
+/** Exception generation and return, hints, barriers, PSTATE, and the SYS space: Arm ARM C4.1, C5, C6.2. */
 import {
   AccessKind,
   defineInstruction,
@@ -74,7 +74,7 @@ const immediateText =
 const exceptionGeneration: readonly Instruction[] = [
   defineInstruction({
     mnemonic: "SVC",
-    reference: "C6.2.332",
+    reference: "C4.1 Exception generation",
     pattern: "11010100000 imm16:16 00001",
     formFields: [],
     operands: { immediate },
@@ -85,7 +85,7 @@ const exceptionGeneration: readonly Instruction[] = [
   }),
   defineInstruction({
     mnemonic: "HVC",
-    reference: "C6.2.94",
+    reference: "C4.1 Exception generation",
     pattern: "11010100000 imm16:16 00010",
     formFields: [],
     operands: { immediate },
@@ -97,7 +97,7 @@ const exceptionGeneration: readonly Instruction[] = [
   }),
   defineInstruction({
     mnemonic: "SMC",
-    reference: "C6.2.236",
+    reference: "C4.1 Exception generation",
     pattern: "11010100000 imm16:16 00011",
     formFields: [],
     operands: { immediate },
@@ -109,7 +109,7 @@ const exceptionGeneration: readonly Instruction[] = [
   }),
   defineInstruction({
     mnemonic: "BRK",
-    reference: "C6.2.41",
+    reference: "C4.1 Exception generation",
     pattern: "11010100001 imm16:16 00000",
     formFields: [],
     operands: { immediate },
@@ -119,14 +119,16 @@ const exceptionGeneration: readonly Instruction[] = [
     },
   }),
   // Halting debug is disabled, and the vCPU is never in Debug state.
-  undefinedDefinition("HLT", "C6.2.93", "11010100010 imm16:16 00000", (fields) => hexImmediate(fields["imm16"] ?? 0)),
-  undefinedDefinition("DCPS1", "C6.2.74", "11010100101 imm16:16 00001", dcpsText),
-  undefinedDefinition("DCPS2", "C6.2.75", "11010100101 imm16:16 00010", dcpsText),
-  undefinedDefinition("DCPS3", "C6.2.76", "11010100101 imm16:16 00011", dcpsText),
-  undefinedDefinition("DRPS", "C6.2.78", "11010110101111110000001111100000", () => ""),
+  undefinedDefinition("HLT", "C4.1 Exception generation", "11010100010 imm16:16 00000", (fields) =>
+    hexImmediate(fields["imm16"] ?? 0),
+  ),
+  undefinedDefinition("DCPS1", "C4.1 Exception generation", "11010100101 imm16:16 00001", dcpsText),
+  undefinedDefinition("DCPS2", "C4.1 Exception generation", "11010100101 imm16:16 00010", dcpsText),
+  undefinedDefinition("DCPS3", "C4.1 Exception generation", "11010100101 imm16:16 00011", dcpsText),
+  undefinedDefinition("DRPS", "C4.1 Unconditional branch (register)", "11010110101111110000001111100000", () => ""),
   defineInstruction({
     mnemonic: "ERET",
-    reference: "C6.2.82",
+    reference: "C4.1 Unconditional branch (register)",
     pattern: "11010110100111110000001111100000",
     formFields: [],
     operands: {},
@@ -168,7 +170,7 @@ function undefinedDefinition(
 function hint(mnemonic: string, crmOp2: string, execute: (stage: Stage) => void): Instruction {
   return {
     mnemonic,
-    reference: "C6.2.92",
+    reference: "C4.1 Hints",
     pattern: `11010101000000110010 ${crmOp2} 11111`,
     formFields: [],
     operands: {},
@@ -254,7 +256,7 @@ const hints: readonly Instruction[] = [
   }),
   defineInstruction({
     mnemonic: "HINT",
-    reference: "C6.2.92",
+    reference: "C4.1 Hints",
     pattern: "11010101000000110010 CRm:4 op2:3 11111",
     formFields: [],
     operands: {},
@@ -294,7 +296,7 @@ function barrierText(mnemonic: string): (fields: { readonly CRm: number }) => st
 const barriers: readonly Instruction[] = [
   defineInstruction({
     mnemonic: "CLREX",
-    reference: "C6.2.57",
+    reference: "C4.1 Barriers",
     pattern: "11010101000000110011 CRm:4 010 11111",
     formFields: [],
     operands: {},
@@ -305,7 +307,7 @@ const barriers: readonly Instruction[] = [
   }),
   defineInstruction({
     mnemonic: "DSB",
-    reference: "C6.2.81",
+    reference: "C4.1 Barriers",
     pattern: "11010101000000110011 CRm:4 100 11111",
     formFields: [],
     operands: {},
@@ -314,7 +316,7 @@ const barriers: readonly Instruction[] = [
   }),
   defineInstruction({
     mnemonic: "DMB",
-    reference: "C6.2.79",
+    reference: "C4.1 Barriers",
     pattern: "11010101000000110011 CRm:4 101 11111",
     formFields: [],
     operands: {},
@@ -323,7 +325,7 @@ const barriers: readonly Instruction[] = [
   }),
   defineInstruction({
     mnemonic: "ISB",
-    reference: "C6.2.97",
+    reference: "C4.1 Barriers",
     pattern: "11010101000000110011 CRm:4 110 11111",
     formFields: [],
     operands: {},
@@ -341,7 +343,7 @@ function interruptMask(name: "DAIFSet" | "DAIFClr", op2: "110" | "111"): Instruc
   const iss = (crm: number): number => syndromeOf(selectorOf(0, 3, 4, crm, Number.parseInt(op2, 2)), 31, false);
   return defineInstruction({
     mnemonic: `MSR (${name})`,
-    reference: "C6.2.195",
+    reference: "C4.1 PSTATE",
     pattern: `1101010100000 011 0100 CRm:4 ${op2} 11111`,
     formFields: [],
     operands: {
@@ -362,7 +364,7 @@ function interruptMask(name: "DAIFSet" | "DAIFClr", op2: "110" | "111"): Instruc
 const processState: readonly Instruction[] = [
   defineInstruction({
     mnemonic: "MSR (SPSel, immediate)",
-    reference: "C6.2.195",
+    reference: "C4.1 PSTATE",
     pattern: "1101010100000 000 0100 CRm:4 101 11111",
     formFields: [],
     operands: { selected: { u16: (fields) => fields.CRm & 1 } },
@@ -405,7 +407,7 @@ function systemDefinition(
   const bySelector = new Map(rows.map((row) => [selectorOf(1, ...row.encoding), row] as const));
   return defineInstruction({
     mnemonic,
-    reference: "C6.2.337",
+    reference: "C4.1 System instructions",
     pattern: SYSTEM_PATTERN,
     formFields: [],
     where: (fields) => bySelector.has(selectorIn(fields)),
@@ -472,7 +474,7 @@ function retire(stage: Stage): void {
   stage.write(pc, stage.add(stage.read(pc), stage.constant64(4)));
 }
 
-/** PAR_EL1: F, FST from bit 1, SH from bit 7, RES1 bit 11, ATTR from bit 56. Arm ARM D13.2.101. */
+/** PAR_EL1: F, FST from bit 1, SH from bit 7, RES1 bit 11, ATTR from bit 56. */
 const PAR_FAULT = 1n;
 const PAR_RES1 = 1n << 11n;
 const PAR_ADDRESS_MASK = 0x0000_ffff_ffff_f000n;
@@ -579,7 +581,7 @@ const systemOperations: readonly Instruction[] = [
 function implementationDefinedOperation(isRead: boolean): Instruction {
   return defineInstruction({
     mnemonic: `${isRead ? "SYSL" : "SYS"} (IMPLEMENTATION DEFINED)`,
-    reference: isRead ? "C6.2.338" : "C6.2.337",
+    reference: "C4.1 System instructions",
     pattern: isRead ? "1101010100101 op1:3 CRn:4 CRm:4 op2:3 Rt:5" : SYSTEM_PATTERN,
     formFields: [],
     where: (fields) => isImplementationDefined(selectorIn(fields)),

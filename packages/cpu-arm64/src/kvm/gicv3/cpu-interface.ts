@@ -22,7 +22,16 @@ function lowestBit(word: number): number {
   return word === 0 ? 32 : 31 - Math.clz32(word & -word);
 }
 
-const FIELDS = ["priorityMask", "binaryPoint0", "binaryPoint1", "control", "enabled0", "enabled1", "active0", "active1"] as const;
+const FIELDS = [
+  "priorityMask",
+  "binaryPoint0",
+  "binaryPoint1",
+  "control",
+  "enabled0",
+  "enabled1",
+  "active0",
+  "active1",
+] as const;
 
 export class CpuInterface {
   /** ICC_PMR_EL1. */
@@ -58,7 +67,8 @@ export class CpuInterface {
 
   writeBinaryPoint(group: InterruptGroup, value: number): void {
     if (group === 0) this.binaryPoint0 = Math.max(value & 7, BINARY_POINT_0_MIN);
-    else if ((this.control & CtlrBit.commonBinaryPoint) === 0) this.binaryPoint1 = Math.max(value & 7, BINARY_POINT_1_MIN);
+    else if ((this.control & CtlrBit.commonBinaryPoint) === 0)
+      this.binaryPoint1 = Math.max(value & 7, BINARY_POINT_1_MIN);
   }
 
   writePriorityMask(value: number): void {
@@ -77,7 +87,8 @@ export class CpuInterface {
 
   /** The part of a priority that decides preemption. */
   #groupPriority(group: InterruptGroup, priority: number): number {
-    const shift = group === 0 || (this.control & CtlrBit.commonBinaryPoint) !== 0 ? this.binaryPoint0 + 1 : this.binaryPoint1;
+    const shift =
+      group === 0 || (this.control & CtlrBit.commonBinaryPoint) !== 0 ? this.binaryPoint0 + 1 : this.binaryPoint1;
     return priority & (0xff << shift);
   }
 
@@ -111,7 +122,8 @@ export class CpuInterface {
 
   /** Throws RangeError for another length. */
   restore(bytes: Uint8Array): void {
-    if (bytes.length !== FIELDS.length * 4) throw new RangeError(`a CPU interface has ${FIELDS.length * 4} bytes, found ${bytes.length}`);
+    if (bytes.length !== FIELDS.length * 4)
+      throw new RangeError(`a CPU interface has ${FIELDS.length * 4} bytes, found ${bytes.length}`);
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     FIELDS.forEach((field, index) => {
       this[field] = view.getUint32(index * 4);

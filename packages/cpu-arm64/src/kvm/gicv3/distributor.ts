@@ -1,7 +1,15 @@
 /** GICD: the distributor's frame (IHI 0069 12.9), as KVM's vgic answers it with affinity routing on and one security state. */
 import { type BankWord, InterruptBank } from "./interrupt-bank.js";
 import type { Interrupts } from "./interrupts.js";
-import { Gicd, GICD_IIDR, GICD_TYPER, GicdCtlr, GIC_PIDR2, INTERRUPT_COUNT, PRIVATE_INTERRUPT_COUNT } from "./registers.js";
+import {
+  Gicd,
+  GICD_IIDR,
+  GICD_TYPER,
+  GicdCtlr,
+  GIC_PIDR2,
+  INTERRUPT_COUNT,
+  PRIVATE_INTERRUPT_COUNT,
+} from "./registers.js";
 
 const BIT_REGISTER_BYTES = INTERRUPT_COUNT / 8;
 
@@ -112,7 +120,11 @@ export function readDistributor(interrupts: Interrupts, offset: number, bytes: n
 function readIdentification(interrupts: Interrupts, offset: number): number {
   switch (offset) {
     case Gicd.ctlr:
-      return (interrupts.distributorEnabled ? GicdCtlr.enableGroup1 : 0) | GicdCtlr.affinityRouting | GicdCtlr.disableSecurity;
+      return (
+        (interrupts.distributorEnabled ? GicdCtlr.enableGroup1 : 0) |
+        GicdCtlr.affinityRouting |
+        GicdCtlr.disableSecurity
+      );
     case Gicd.typer:
       return GICD_TYPER;
     case Gicd.iidr:
@@ -142,5 +154,7 @@ function sharedBank(interrupts: Interrupts, index: number): InterruptBank | unde
 function routeIndex(offset: number, bytes: number): number | undefined {
   const intid = (offset - Gicd.irouter) >> 3;
   if (intid < PRIVATE_INTERRUPT_COUNT || intid >= INTERRUPT_COUNT) return undefined;
-  return (bytes === 8 && (offset & 7) === 0) || (bytes === 4 && (offset & 3) === 0) ? intid - PRIVATE_INTERRUPT_COUNT : undefined;
+  return (bytes === 8 && (offset & 7) === 0) || (bytes === 4 && (offset & 3) === 0)
+    ? intid - PRIVATE_INTERRUPT_COUNT
+    : undefined;
 }

@@ -45,7 +45,8 @@ export class Gicv3 {
 
   /** High words carry nothing: the only 64-bit registers that can be written are routes without Aff3. */
   write(physical: number, bytes: number, low: number): void {
-    if (this.#inDistributor(physical, bytes)) writeDistributor(this.interrupts, physical - this.#addresses.distributor, bytes, low);
+    if (this.#inDistributor(physical, bytes))
+      writeDistributor(this.interrupts, physical - this.#addresses.distributor, bytes, low);
     else writeRedistributor(this.interrupts, physical - this.#addresses.redistributors, bytes, low);
   }
 
@@ -82,13 +83,18 @@ export class Gicv3 {
     restoreEach(fields, "sharedBanks", gic.sharedBanks);
     restoreEach(fields, "interfaces", gic.interfaces);
     const routes = fields.bytes("routes");
-    if (routes.length !== gic.routes.length * 4) throw new RangeError(`${gic.routes.length * 4} bytes of routes expected, found ${routes.length}`);
+    if (routes.length !== gic.routes.length * 4)
+      throw new RangeError(`${gic.routes.length * 4} bytes of routes expected, found ${routes.length}`);
     const view = new DataView(routes.buffer, routes.byteOffset, routes.byteLength);
     for (let index = 0; index < gic.routes.length; index++) gic.routes[index] = view.getUint32(index * 4);
   }
 }
 
-function restoreEach(fields: PayloadFields, name: string, parts: readonly { restore(bytes: Uint8Array): void }[]): void {
+function restoreEach(
+  fields: PayloadFields,
+  name: string,
+  parts: readonly { restore(bytes: Uint8Array): void }[],
+): void {
   const saved = fields.array(name);
   if (saved.length !== parts.length) throw new RangeError(`${parts.length} ${name} expected, found ${saved.length}`);
   parts.forEach((part, index) => {

@@ -79,7 +79,8 @@ export class InterruptBank {
 
   /** Throws RangeError for another length. */
   restore(bytes: Uint8Array): void {
-    if (bytes.length !== BANK_BYTES) throw new RangeError(`an interrupt bank has ${BANK_BYTES} bytes, found ${bytes.length}`);
+    if (bytes.length !== BANK_BYTES)
+      throw new RangeError(`an interrupt bank has ${BANK_BYTES} bytes, found ${bytes.length}`);
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.group = view.getUint32(0);
     this.enabled = view.getUint32(4);

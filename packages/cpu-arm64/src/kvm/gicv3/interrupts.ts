@@ -71,7 +71,12 @@ export class Interrupts {
     return best;
   }
 
-  #mostUrgent(vcpu: number, bank: InterruptBank, index: number, best: PendingInterrupt | undefined): PendingInterrupt | undefined {
+  #mostUrgent(
+    vcpu: number,
+    bank: InterruptBank,
+    index: number,
+    best: PendingInterrupt | undefined,
+  ): PendingInterrupt | undefined {
     const cpuInterface = this.interfaceOf(vcpu);
     let found = best;
     for (let left = bank.deliverable; left !== 0; left = (left & (left - 1)) >>> 0) {
@@ -92,14 +97,17 @@ export class Interrupts {
   /** The group of the interrupt that is signalled to a vCPU, if one is: 0 as FIQ, 1 as IRQ. */
   signalled(vcpu: number): InterruptGroup | undefined {
     const pending = this.highestPending(vcpu);
-    return pending !== undefined && this.interfaceOf(vcpu).admits(pending.group, pending.priority) ? pending.group : undefined;
+    return pending !== undefined && this.interfaceOf(vcpu).admits(pending.group, pending.priority)
+      ? pending.group
+      : undefined;
   }
 
   /** ICC_IAR0_EL1, ICC_IAR1_EL1. */
   acknowledge(vcpu: number, group: InterruptGroup): number {
     const pending = this.highestPending(vcpu);
     const cpuInterface = this.interfaceOf(vcpu);
-    if (pending === undefined || pending.group !== group || !cpuInterface.admits(group, pending.priority)) return SPURIOUS_INTID;
+    if (pending === undefined || pending.group !== group || !cpuInterface.admits(group, pending.priority))
+      return SPURIOUS_INTID;
     this.bank(vcpu, pending.intid >> 5)?.acknowledge(pending.intid & 31);
     cpuInterface.activate(group, pending.priority);
     return pending.intid;

@@ -3,7 +3,14 @@ import { vcpuAffinity } from "../affinity.js";
 import { readInterruptRegister, writeInterruptRegister } from "./distributor.js";
 import type { InterruptBank } from "./interrupt-bank.js";
 import type { Interrupts } from "./interrupts.js";
-import { GIC_PIDR2, Gicr, GICR_IIDR, GICR_TYPER_LAST, REDISTRIBUTOR_BYTES, REDISTRIBUTOR_FRAME_BYTES } from "./registers.js";
+import {
+  GIC_PIDR2,
+  Gicr,
+  GICR_IIDR,
+  GICR_TYPER_LAST,
+  REDISTRIBUTOR_BYTES,
+  REDISTRIBUTOR_FRAME_BYTES,
+} from "./registers.js";
 
 interface Place {
   readonly vcpu: number;

@@ -39,7 +39,8 @@ function deactivate(interrupts: Interrupts, vcpu: number, value: bigint): Interf
 function sendSgi(interrupts: Interrupts, sender: number, value: bigint, allowGroup1: boolean): void {
   const intid = Number((value >> 24n) & 0xfn);
   if (((value >> 40n) & 1n) === 1n) {
-    for (let vcpu = 0; vcpu < interrupts.vcpuCount; vcpu++) if (vcpu !== sender) interrupts.pendSgi(vcpu, intid, allowGroup1);
+    for (let vcpu = 0; vcpu < interrupts.vcpuCount; vcpu++)
+      if (vcpu !== sender) interrupts.pendSgi(vcpu, intid, allowGroup1);
     return;
   }
   if (((value >> 48n) & 0xffn) !== 0n || ((value >> 44n) & 0xfn) !== 0n) return;
@@ -195,6 +196,11 @@ export function readInterfaceRegister(interrupts: Interrupts, vcpu: number, regi
 }
 
 /** undefined: the register can't be written, so the access is undefined. */
-export function writeInterfaceRegister(interrupts: Interrupts, vcpu: number, register: number, value: bigint): InterfaceWrite | undefined {
+export function writeInterfaceRegister(
+  interrupts: Interrupts,
+  vcpu: number,
+  register: number,
+  value: bigint,
+): InterfaceWrite | undefined {
   return ICC_REGISTERS.get(register)?.write?.(interrupts, vcpu, value);
 }

@@ -15,8 +15,21 @@ export const StandardHypervisorService = { pvTime: 1n } as const;
 export const VendorHypervisorService = { features: 1n, ptp: 2n } as const;
 
 /** major << 16 | minor */
-export const PsciVersion = { v0_1: 0x1n, v0_2: 0x2n, v1_0: 0x1_0000n, v1_1: 0x1_0001n, v1_2: 0x1_0002n, v1_3: 0x1_0003n } as const;
-const PSCI_VERSIONS: readonly bigint[] = [PsciVersion.v0_2, PsciVersion.v1_0, PsciVersion.v1_1, PsciVersion.v1_2, PsciVersion.v1_3];
+export const PsciVersion = {
+  v0_1: 0x1n,
+  v0_2: 0x2n,
+  v1_0: 0x1_0000n,
+  v1_1: 0x1_0001n,
+  v1_2: 0x1_0002n,
+  v1_3: 0x1_0003n,
+} as const;
+const PSCI_VERSIONS: readonly bigint[] = [
+  PsciVersion.v0_2,
+  PsciVersion.v1_0,
+  PsciVersion.v1_1,
+  PsciVersion.v1_2,
+  PsciVersion.v1_3,
+];
 
 export const FIRMWARE_RESET: FirmwareRegisters = {
   psciVersion: PsciVersion.v1_3,
@@ -37,7 +50,11 @@ const WORKAROUND_2_ENABLED = 0x10n;
 
 type Rule =
   | { readonly kind: "psciVersion"; readonly field: "psciVersion" }
-  | { readonly kind: "bitmap"; readonly field: Exclude<keyof FirmwareRegisters, "psciVersion">; readonly supported: bigint }
+  | {
+      readonly kind: "bitmap";
+      readonly field: Exclude<keyof FirmwareRegisters, "psciVersion">;
+      readonly supported: bigint;
+    }
   | { readonly kind: "workaround"; readonly level: bigint }
   | { readonly kind: "workaround2"; readonly level: bigint };
 
@@ -57,8 +74,17 @@ function firmware(name: string, index: bigint, rule: Rule): FirmwareRegister {
   return { name: `KVM_REG_ARM_${name}`, id: ID_BASE | COPROC_FW | index, rule };
 }
 
-function bitmap(name: string, index: bigint, field: Exclude<keyof FirmwareRegisters, "psciVersion">, supported: bigint): FirmwareRegister {
-  return { name: `KVM_REG_ARM_${name}`, id: ID_BASE | COPROC_FW_FEAT_BMAP | index, rule: { kind: "bitmap", field, supported } };
+function bitmap(
+  name: string,
+  index: bigint,
+  field: Exclude<keyof FirmwareRegisters, "psciVersion">,
+  supported: bigint,
+): FirmwareRegister {
+  return {
+    name: `KVM_REG_ARM_${name}`,
+    id: ID_BASE | COPROC_FW_FEAT_BMAP | index,
+    rule: { kind: "bitmap", field, supported },
+  };
 }
 
 export const FIRMWARE_REGISTERS: readonly FirmwareRegister[] = [
@@ -93,13 +119,22 @@ function hex(value: bigint): string {
 }
 
 /** KVM's checks for a write; undefined: it is accepted. What it changes is `writtenFirmwareRegister`. */
-export function checkFirmwareWrite(state: FirmwareRegisters, register: FirmwareRegister, value: bigint, hasRun: boolean): Refusal | undefined {
+export function checkFirmwareWrite(
+  state: FirmwareRegisters,
+  register: FirmwareRegister,
+  value: bigint,
+  hasRun: boolean,
+): Refusal | undefined {
   const { name, rule } = register;
   const text = `${name}=${hex(value)}`;
   switch (rule.kind) {
     case "psciVersion":
       if (PSCI_VERSIONS.includes(value)) return undefined;
-      return invalid(value === PsciVersion.v0_1 ? `${text}: PSCI 0.1 is for vCPUs without KVM_ARM_VCPU_PSCI_0_2` : `${text}: known are 0.2 and 1.0 to 1.3`);
+      return invalid(
+        value === PsciVersion.v0_1
+          ? `${text}: PSCI 0.1 is for vCPUs without KVM_ARM_VCPU_PSCI_0_2`
+          : `${text}: known are 0.2 and 1.0 to 1.3`,
+      );
     case "bitmap":
       if ((value & ~rule.supported) !== 0n) return invalid(`${text}: supported bits are ${hex(rule.supported)}`);
       if (hasRun && value !== state[rule.field])
@@ -122,8 +157,10 @@ export function checkFirmwareWrite(state: FirmwareRegisters, register: FirmwareR
 
 function checkWorkaround2(text: string, value: bigint, hostLevel: bigint): Refusal | undefined {
   const level = value & LEVEL_MASK;
-  if ((value & ~(LEVEL_MASK | WORKAROUND_2_ENABLED)) !== 0n) return invalid(`${text}: levels have 4 bits, and bit 4 says enabled`);
-  if ((value & WORKAROUND_2_ENABLED) !== 0n && level !== WORKAROUND_2_AVAILABLE) return invalid(`${text}: enabled goes with level 2 only`);
+  if ((value & ~(LEVEL_MASK | WORKAROUND_2_ENABLED)) !== 0n)
+    return invalid(`${text}: levels have 4 bits, and bit 4 says enabled`);
+  if ((value & WORKAROUND_2_ENABLED) !== 0n && level !== WORKAROUND_2_AVAILABLE)
+    return invalid(`${text}: enabled goes with level 2 only`);
   if (level > WORKAROUND_2_NOT_REQUIRED) return invalid(`${text}: levels are 0 to 3`);
   // KVM takes "unknown" for "not available" and "available" for "not required" here.
   const asked = level <= WORKAROUND_2_UNKNOWN ? 0n : WORKAROUND_2_NOT_REQUIRED;
@@ -131,6 +168,10 @@ function checkWorkaround2(text: string, value: bigint, hostLevel: bigint): Refus
 }
 
 /** The registers after an accepted write. Workaround levels are the host's: a write only asks whether they will do. */
-export function writtenFirmwareRegister(state: FirmwareRegisters, register: FirmwareRegister, value: bigint): FirmwareRegisters {
+export function writtenFirmwareRegister(
+  state: FirmwareRegisters,
+  register: FirmwareRegister,
+  value: bigint,
+): FirmwareRegisters {
   return "field" in register.rule ? { ...state, [register.rule.field]: value } : state;
 }

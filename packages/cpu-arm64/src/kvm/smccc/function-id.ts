@@ -76,7 +76,13 @@ export const LEGACY_PSCI_BASE = 0x95c1_ba5e;
 export const LEGACY_PSCI_COUNT = 4;
 
 /** Return codes, negative in two's complement of the register. */
-export const SmcccResult = { success: 0n, notSupported: -1n, notRequired: -2n, invalidParameter: -2n, noEntropy: -3n } as const;
+export const SmcccResult = {
+  success: 0n,
+  notSupported: -1n,
+  notRequired: -2n,
+  invalidParameter: -2n,
+  noEntropy: -3n,
+} as const;
 /** What SMCCC_ARCH_WORKAROUND_1 and 3 say when the CPU has no such weakness. */
 export const WORKAROUND_UNAFFECTED = 1n;
 

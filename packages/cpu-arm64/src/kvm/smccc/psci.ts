@@ -69,14 +69,18 @@ function callPsci1(caller: Caller, id: number): CallOutcome {
   const version = caller.firmware.psciVersion;
   switch (id) {
     case F.features:
-      return returning(version >= PsciVersion.v1_0 ? features(caller, Number(argument32(caller, 1))) : PsciResult.notSupported);
+      return returning(
+        version >= PsciVersion.v1_0 ? features(caller, Number(argument32(caller, 1))) : PsciResult.notSupported,
+      );
     case F.systemSuspend32:
     case F.systemSuspend64:
       if (version < PsciVersion.v1_0 || !caller.systemSuspendEnabled) return returning(PsciResult.notSupported);
       return { kind: "systemEvent", type: SystemEvent.suspend, flags: 0 };
     case F.systemReset2In32:
     case F.systemReset2In64:
-      return version >= PsciVersion.v1_1 ? systemReset2(id === F.systemReset2In32 ? argument32(caller, 1) : caller.argument(1)) : returning(PsciResult.notSupported);
+      return version >= PsciVersion.v1_1
+        ? systemReset2(id === F.systemReset2In32 ? argument32(caller, 1) : caller.argument(1))
+        : returning(PsciResult.notSupported);
     case F.systemOff2In32:
     case F.systemOff2In64:
       if (version < PsciVersion.v1_3) return returning(PsciResult.notSupported);
@@ -91,9 +95,12 @@ function callPsci1(caller: Caller, id: number): CallOutcome {
 function features(caller: Caller, id: number): bigint {
   const version = caller.firmware.psciVersion;
   if (IN_VERSION_0_2.has(id) || id === F.features || id === SmcccFunction.version) return PsciResult.success;
-  if (id === F.systemSuspend32 || id === F.systemSuspend64) return caller.systemSuspendEnabled ? PsciResult.success : PsciResult.notSupported;
-  if (id === F.systemReset2In32 || id === F.systemReset2In64) return version >= PsciVersion.v1_1 ? PsciResult.success : PsciResult.notSupported;
-  if (id === F.systemOff2In32 || id === F.systemOff2In64) return version >= PsciVersion.v1_3 ? HIBERNATE_OFF_SUPPORTED : PsciResult.notSupported;
+  if (id === F.systemSuspend32 || id === F.systemSuspend64)
+    return caller.systemSuspendEnabled ? PsciResult.success : PsciResult.notSupported;
+  if (id === F.systemReset2In32 || id === F.systemReset2In64)
+    return version >= PsciVersion.v1_1 ? PsciResult.success : PsciResult.notSupported;
+  if (id === F.systemOff2In32 || id === F.systemOff2In64)
+    return version >= PsciVersion.v1_3 ? HIBERNATE_OFF_SUPPORTED : PsciResult.notSupported;
   return PsciResult.notSupported;
 }
 

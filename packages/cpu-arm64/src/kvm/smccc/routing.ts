@@ -1,7 +1,20 @@
 /** What becomes of a hypercall: kvm_smccc_call_handler's decision in arch/arm64/kvm/hypercalls.c. */
 import { type FilterAction, type FilterRange, filterRangeOf } from "./smccc-filter.js";
-import { StandardHypervisorService, StandardService, type FirmwareRegisters, VendorHypervisorService } from "./firmware-registers.js";
-import { functionNumberOf, isFastCall, LEGACY_PSCI_BASE, LEGACY_PSCI_COUNT, Owner, ownerOf, SmcccFunction } from "./function-id.js";
+import {
+  StandardHypervisorService,
+  StandardService,
+  type FirmwareRegisters,
+  VendorHypervisorService,
+} from "./firmware-registers.js";
+import {
+  functionNumberOf,
+  isFastCall,
+  LEGACY_PSCI_BASE,
+  LEGACY_PSCI_COUNT,
+  Owner,
+  ownerOf,
+  SmcccFunction,
+} from "./function-id.js";
 
 export interface Route {
   readonly action: FilterAction;

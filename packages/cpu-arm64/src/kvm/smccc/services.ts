@@ -32,7 +32,9 @@ export function callService(caller: Caller, id: number): CallOutcome {
     case SmcccFunction.trngVersion:
       return returning(TRNG_VERSION_1_0);
     case SmcccFunction.trngFeatures:
-      return returning(TRNG_FUNCTIONS.has(Number(argument32(caller, 1))) ? SmcccResult.success : SmcccResult.notSupported);
+      return returning(
+        TRNG_FUNCTIONS.has(Number(argument32(caller, 1))) ? SmcccResult.success : SmcccResult.notSupported,
+      );
     case SmcccFunction.trngUuid:
       return returning(...TRNG_UUID);
     case SmcccFunction.trngRandom32:
@@ -62,7 +64,9 @@ function archFeatures(caller: Caller, id: number): bigint {
     case SmcccFunction.archWorkaround2:
       return SmcccResult.notRequired;
     case SmcccFunction.pvTimeFeatures:
-      return (caller.firmware.standardHypervisorServices & StandardHypervisorService.pvTime) !== 0n ? SmcccResult.success : SmcccResult.notSupported;
+      return (caller.firmware.standardHypervisorServices & StandardHypervisorService.pvTime) !== 0n
+        ? SmcccResult.success
+        : SmcccResult.notSupported;
     default:
       return SmcccResult.notSupported;
   }
@@ -81,5 +85,10 @@ function random(caller: Caller, bits: bigint, width: 32n | 64n): CallOutcome {
 /** Host time and counter of one moment; the host's time is guest time here, so a replay sees the same. */
 function precisionTime(caller: Caller, counter: number): CallOutcome {
   if (counter !== PTP_VIRTUAL_COUNTER && counter !== PTP_PHYSICAL_COUNTER) return returning(SmcccResult.notSupported);
-  return returning(caller.wallClockNs >> 32n, caller.wallClockNs & U32_MASK, caller.counter >> 32n, caller.counter & U32_MASK);
+  return returning(
+    caller.wallClockNs >> 32n,
+    caller.wallClockNs & U32_MASK,
+    caller.counter >> 32n,
+    caller.counter & U32_MASK,
+  );
 }

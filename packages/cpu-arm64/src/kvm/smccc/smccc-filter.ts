@@ -44,7 +44,11 @@ function refusal(errno: string, reason: string, next?: string): Refusal {
 }
 
 /** KVM's checks in KVM's order; undefined: the range may be set. The padding of the structure has no counterpart here. */
-export function checkFilterRequest(ranges: readonly FilterRange[], request: FilterRequest, hasRun: boolean): Refusal | undefined {
+export function checkFilterRequest(
+  ranges: readonly FilterRange[],
+  request: FilterRequest,
+  hasRun: boolean,
+): Refusal | undefined {
   const { base, count, action } = request;
   const range = rangeText(base, count);
   const isU32 = (value: number): boolean => Number.isInteger(value) && value >= 0 && value <= U32_MAX;
@@ -52,15 +56,26 @@ export function checkFilterRequest(ranges: readonly FilterRange[], request: Filt
   if (count === 0) return refusal("EINVAL", `${range}: an empty range`);
   const last = base + count - 1;
   if (last > U32_MAX) return refusal("EINVAL", `${range} wraps around at 32 bits`);
-  if (FILTER_ACTIONS[action] === undefined) return refusal("EINVAL", `${range}: ${action} is no action: 0 handle, 1 deny, 2 forward`);
+  if (FILTER_ACTIONS[action] === undefined)
+    return refusal("EINVAL", `${range}: ${action} is no action: 0 handle, 1 deny, 2 forward`);
   if (hasRun)
-    return refusal("EBUSY", "a vCPU has run; set it before the start", `hvjournal record --smccc-filter ${range}=${FILTER_ACTIONS[action]}`);
+    return refusal(
+      "EBUSY",
+      "a vCPU has run; set it before the start",
+      `hvjournal record --smccc-filter ${range}=${FILTER_ACTIONS[action]}`,
+    );
   const reserved = RESERVED_RANGES.find((each) => base <= each.last && each.base <= last);
   if (reserved !== undefined)
-    return refusal("EEXIST", `${range} overlaps ${hex(reserved.base)}..${hex(reserved.last)}, which is reserved for the architecture`);
+    return refusal(
+      "EEXIST",
+      `${range} overlaps ${hex(reserved.base)}..${hex(reserved.last)}, which is reserved for the architecture`,
+    );
   const other = ranges.find((each) => base <= each.base + each.count - 1 && each.base <= last);
   if (other !== undefined)
-    return refusal("EEXIST", `${range} overlaps ${rangeText(other.base, other.count)} ${other.action} (event:${other.seq})`);
+    return refusal(
+      "EEXIST",
+      `${range} overlaps ${rangeText(other.base, other.count)} ${other.action} (event:${other.seq})`,
+    );
   return undefined;
 }
 

@@ -144,7 +144,7 @@ export class Pl011 implements MmioDevice {
         state.interruptMask = value & WritableBits.interrupts;
         break;
       case Pl011Register.interruptClear:
-        state.rawInterruptStatus &= ~value & WritableBits.interrupts;
+        this.#clearInterrupts(value);
         break;
       case Pl011Register.dmaControl:
         state.dmaControl = value & WritableBits.dmaControl;
@@ -253,6 +253,15 @@ export class Pl011 implements MmioDevice {
     }
     const interrupts = Pl011Interrupt.receive | Pl011Interrupt.receiveTimeout;
     return (interruptMask & interrupts) !== 0 || flagPolls >= POLLS_THAT_MEAN_LISTENING;
+  }
+
+  /** A character that still waits raises the timeout again: another 32 bit periods have passed. */
+  #clearInterrupts(value: number): void {
+    const state = this.#state;
+    state.rawInterruptStatus &= ~value & WritableBits.interrupts;
+    if (state.receiveFifo.length > 0) {
+      state.rawInterruptStatus |= Pl011Interrupt.receiveTimeout;
+    }
   }
 
   #setLineControl(value: number): void {

@@ -2,9 +2,8 @@
  * virtio block device (Virtual I/O Device 1.2, section 5.2): a read-only image with the guest's
  * writes over it in the VM's own state. Requests are carried out at once, within the notification.
  */
-import { StateSectionError, type BlockBackend, type StateSection, type VmmPort } from "@hvjournal/core";
+import { StateSectionError, encodeUtf8, type BlockBackend, type StateSection, type VmmPort } from "@hvjournal/core";
 import { restoreSection, saveSection } from "../../state-coding.js";
-import { encodeUtf8 } from "../../utf8.js";
 import type { VirtioDevice } from "../../virtio/mmio-transport.js";
 import { BrokenQueueError, type DescriptorChain, type SplitQueue } from "../../virtio/queue.js";
 import { VirtioDeviceId } from "../../virtio/registers.js";

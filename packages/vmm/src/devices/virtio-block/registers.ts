@@ -2,7 +2,6 @@
 
 export const SECTOR_BYTES = 512;
 export const BLOCK_QUEUE_SIZE = 256;
-export const REQUEST_QUEUE = 0;
 
 export const BlockFeature = {
   segmentsMax: 1n << 2n,

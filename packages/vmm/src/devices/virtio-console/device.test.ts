@@ -40,50 +40,72 @@ describe("virtio console", () => {
   });
 
   it("delivers input into receive buffers, and the rest when more buffers come", () => {
-    const it = machine();
-    it.driver.submit(RECEIVE, [{ address: BUFFER, bytes: 4, write: true }]);
-    expect(type(it, "abcdef")).toBe(true);
-    expect(it.driver.collect(RECEIVE)).toEqual([{ head: 0, bytes: 4 }]);
-    expect(it.guest.irq(SPI)).toBe(1);
-    expect(type(it, "later")).toBe(false);
-    it.driver.submit(RECEIVE, [{ address: BUFFER + 4, bytes: 4, write: true }]);
-    expect(it.driver.collect(RECEIVE)).toEqual([{ head: 1, bytes: 2 }]);
-    expect(Buffer.from(it.guest.readMemory(BUFFER, 6)).toString("latin1")).toBe("abcdef");
+    const vm = machine();
+    vm.driver.submit(RECEIVE, [{ address: BUFFER, bytes: 4, write: true }]);
+    expect(type(vm, "abcdef")).toBe(true);
+    expect(vm.driver.collect(RECEIVE)).toEqual([{ head: 0, bytes: 4 }]);
+    expect(vm.guest.irq(SPI)).toBe(1);
+    expect(type(vm, "later")).toBe(false);
+    vm.driver.submit(RECEIVE, [{ address: BUFFER + 4, bytes: 4, write: true }]);
+    expect(vm.driver.collect(RECEIVE)).toEqual([{ head: 1, bytes: 2 }]);
+    expect(Buffer.from(vm.guest.readMemory(BUFFER, 6)).toString("latin1")).toBe("abcdef");
   });
 
   it("takes no input before the driver has given a buffer, and counts the times it found none", () => {
-    const it = machine();
-    expect(type(it, "x")).toBe(false);
+    const vm = machine();
+    expect(type(vm, "x")).toBe(false);
     // Both the start of the driver and its notification looked for input.
-    it.driver.submit(RECEIVE, [{ address: BUFFER, bytes: 4, write: true }]);
-    expect(it.board.readCount(1)).toBe(2);
-    expect(type(it, "x")).toBe(true);
+    vm.driver.submit(RECEIVE, [{ address: BUFFER, bytes: 4, write: true }]);
+    expect(vm.board.readCount(1)).toBe(2);
+    expect(type(vm, "x")).toBe(true);
   });
 
   it("writes emergency characters without a driver", () => {
-    const it = machine();
-    it.driver.setRegister(0x70, 0);
-    it.driver.setRegister(0x108, 0x21);
-    expect(it.guest.outputText(1)).toBe("!");
+    const vm = machine();
+    vm.driver.setRegister(0x70, 0);
+    vm.driver.setRegister(0x108, 0x21);
+    expect(vm.guest.outputText(1)).toBe("!");
   });
 
   it("asks for a reset on a receive buffer that it can't write", () => {
-    const it = machine();
-    it.driver.submit(RECEIVE, [{ address: BUFFER, bytes: 4 }]);
-    type(it, "x");
-    expect(it.driver.register(0x70) & 64).toBe(64);
+    const vm = machine();
+    vm.driver.submit(RECEIVE, [{ address: BUFFER, bytes: 4 }]);
+    type(vm, "x");
+    expect(vm.driver.register(0x70) & 64).toBe(64);
+  });
+
+  it("asks for a reset when input meets a broken ring, and takes no more", () => {
+    const vm = machine();
+    vm.driver.setAvailableIndex(RECEIVE, 100);
+    expect(type(vm, "x")).toBe(true);
+    expect(vm.guest.events.at(-1)).toBe("irq 16 1");
+    vm.guest.events.length = 0;
+    expect(type(vm, "y")).toBe(false);
+    expect(vm.guest.events).toEqual([]);
+  });
+
+  it("drops input that waits when the driver resets the device", () => {
+    const vm = machine();
+    vm.driver.submit(RECEIVE, [{ address: BUFFER, bytes: 1, write: true }]);
+    type(vm, "xyz");
+    vm.driver.negotiate(VERSION_1);
+    vm.guest.memory.fill(0, 0x10_0000, 0x10_8000);
+    vm.driver.setUpQueue(RECEIVE, 8);
+    vm.driver.driverOk();
+    vm.driver.submit(RECEIVE, [{ address: BUFFER, bytes: 8, write: true }]);
+    expect(vm.driver.collect(RECEIVE)).toEqual([]);
   });
 
   it("keeps input that waits in a restored machine", () => {
-    const it = machine();
-    it.driver.submit(RECEIVE, [{ address: BUFFER, bytes: 1, write: true }]);
-    type(it, "xyz");
-    const sections = it.board.save().filter(({ name }) => !name.includes("blk"));
+    const vm = machine();
+    vm.driver.submit(RECEIVE, [{ address: BUFFER, bytes: 1, write: true }]);
+    type(vm, "xyz");
+    const sections = vm.board.save().filter(({ name }) => !name.includes("blk"));
     const copy = testBoard();
     copy.restore(sections);
     expect(copy.save()).toEqual(sections);
-    it.driver.makeAvailable(RECEIVE, [it.driver.writeChain(RECEIVE, [{ address: BUFFER, bytes: 8, write: true }])]);
-    it.guest.write(copy, 0x0a00_0050, RECEIVE);
-    expect(Buffer.from(it.guest.readMemory(BUFFER, 2)).toString("latin1")).toBe("yz");
+    vm.driver.makeAvailable(RECEIVE, [vm.driver.writeChain(RECEIVE, [{ address: BUFFER, bytes: 8, write: true }])]);
+    vm.guest.write(copy, 0x0a00_0050, RECEIVE);
+    expect(Buffer.from(vm.guest.readMemory(BUFFER, 2)).toString("latin1")).toBe("yz");
   });
 });

@@ -11,6 +11,7 @@ import {
   ConsoleFeature,
   OUTPUT_BYTES_PER_EVENT_MAX,
   RECEIVE_QUEUE,
+  TRANSMIT_QUEUE,
 } from "./registers.js";
 import { consoleFormat, resetConsoleState, type ConsoleState } from "./state.js";
 
@@ -47,7 +48,7 @@ export class VirtioConsole implements VirtioDevice {
   serve(queueIndex: number, queue: SplitQueue, port: VmmPort): void {
     if (queueIndex === RECEIVE_QUEUE) {
       this.#receive(queue, port);
-    } else {
+    } else if (queueIndex === TRANSMIT_QUEUE) {
       this.#transmit(queue, port);
     }
   }

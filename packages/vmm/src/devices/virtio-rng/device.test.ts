@@ -14,11 +14,13 @@ describe("virtio entropy device", () => {
       { head: 1, bytes: 8 },
     ]);
     const length = "virtio-rng".length;
-    expect([...guest.readMemory(BUFFER, 24)]).toEqual([
-      ...[1, 0, 0, 0, 0, 0, 0, length],
-      ...[2, 0, 0, 0, 0, 0, 0, 0],
-      ...[3, 0, 0, 0, 0, 0, 0, length],
-    ]);
+    expect([...guest.readMemory(BUFFER, 24)]).toEqual(
+      [
+        [1, 0, 0, 0, 0, 0, 0, length],
+        [2, 0, 0, 0, 0, 0, 0, 0],
+        [3, 0, 0, 0, 0, 0, 0, length],
+      ].flat(),
+    );
   });
 
   it("fills a long buffer in part", () => {
@@ -35,9 +37,9 @@ describe("virtio entropy device", () => {
   });
 
   it("goes on in a restored machine where the saved one stood", () => {
-    const it = machineWithDriver(SLOT, VERSION_1, [0]);
-    it.driver.submit(0, [{ address: BUFFER, bytes: 24, write: true }]);
-    const sections = it.board.save().filter(({ name }) => !name.includes("blk"));
+    const vm = machineWithDriver(SLOT, VERSION_1, [0]);
+    vm.driver.submit(0, [{ address: BUFFER, bytes: 24, write: true }]);
+    const sections = vm.board.save().filter(({ name }) => !name.includes("blk"));
     const entropy = countingEntropy();
     const copy = testBoard({ entropy });
     copy.restore(sections);

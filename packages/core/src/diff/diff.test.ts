@@ -1,0 +1,96 @@
+import { describe, expect, it } from "@jest/globals";
+import { randomNumbers, recordSmall, replaySmall } from "../testing/recordings.js";
+import { busyProgram, COUNTER_ADDRESS } from "../testing/programs.js";
+import { smallArchitecture } from "../testing/small-cpu.js";
+import { controlHistory, diffControl } from "./control-diff.js";
+import { diffExits } from "./exit-diff.js";
+import { diffSequences } from "./sequence-diff.js";
+import { diffState } from "./state-diff.js";
+
+describe("two sequences", () => {
+  it("are equal outside of the hunks, and the hunks are few", () => {
+    const seed = 3;
+    const random = randomNumbers(seed);
+    for (let round = 0; round < 300; round++) {
+      const a = Array.from({ length: random(30) }, () => random(5));
+      const b = [...a];
+      for (let edits = random(5); edits > 0; edits--) {
+        if (random(2) === 0) b.splice(random(b.length + 1), 0, random(5));
+        else b.splice(random(b.length), 1);
+      }
+      const { hunks } = diffSequences(a, b);
+      const restA = a.filter((_, index) => !hunks.some(({ atA, countA }) => index >= atA && index < atA + countA));
+      const restB = b.filter((_, index) => !hunks.some(({ atB, countB }) => index >= atB && index < atB + countB));
+      expect({ seed, round, rest: restA }).toEqual({ seed, round, rest: restB });
+      expect(hunks.reduce((sum, { countA, countB }) => sum + countA + countB, 0)).toBeLessThanOrEqual(5);
+    }
+  });
+
+  it("that have nothing in common are one hunk, and long ones say that they are not aligned", () => {
+    expect(diffSequences([1, 2], [3, 4, 5])).toMatchObject({
+      hunks: [{ atA: 0, countA: 2, atB: 0, countB: 3 }],
+      isTruncated: false,
+    });
+    const long = (first: number): number[] => Array.from({ length: 3000 }, (_, index) => first + index * 2);
+    expect(diffSequences(long(0), long(1))).toMatchObject({ hunks: [{ atA: 0, countA: 3000 }], isTruncated: true });
+  });
+});
+
+describe("two recordings", () => {
+  const whole = { first: 1, last: Infinity };
+
+  it("of one guest differ in nothing", async () => {
+    const [a, b] = [
+      await recordSmall({ program: busyProgram(3, 50) }),
+      await recordSmall({ program: busyProgram(3, 50) }),
+    ];
+    const diff = diffExits({ reader: a, range: whole }, { reader: b, range: whole });
+    expect(diff.hunks).toEqual([]);
+    expect(diff.equal).toBe(a.end.exitNumber);
+  });
+
+  it("have their exits aligned by what they are", async () => {
+    const [a, b] = [
+      await recordSmall({ program: busyProgram(3, 50) }),
+      await recordSmall({ program: busyProgram(4, 50) }),
+    ];
+    const diff = diffExits({ reader: a, range: whole }, { reader: b, range: whole });
+    const added = diff.hunks.reduce((sum, { countA, countB }) => sum + countB - countA, 0);
+    expect(added).toBe(b.end.exitNumber - a.end.exitNumber);
+    // The hypercalls of each round pass entropy and the rounds that are left.
+    expect(diff.equal).toBe(a.end.exitNumber - 9);
+    const { atB } = diff.hunks[0] ?? { atB: -1 };
+    expect(diff.b.at(atB)?.number).toBeGreaterThan(5);
+  });
+
+  it("show the decisions that one of them has more", async () => {
+    const architecture = smallArchitecture();
+    const [a, b] = [
+      await recordSmall({ program: busyProgram(1, 5) }),
+      await recordSmall({ program: busyProgram(1, 5), seed: 9n }),
+    ];
+    const fork = controlHistory(architecture, b, b.end.firstSeq - 1);
+    const early = controlHistory(architecture, a, 4);
+    const diff = diffControl(early, fork);
+    expect(diff.onlyA.map(({ kind }) => kind)).toEqual(["VmCreated"]);
+    expect(diff.onlyB.map(({ kind }) => kind)).toEqual(["VmCreated", "small.ForwardSet"]);
+    expect(diff.patches).toContainEqual({ op: "replace", path: ["core", "machine", "seed"], before: 7n, after: 9n });
+    expect(diff.patches).toContainEqual({
+      op: "add",
+      path: ["architecture", "forwards", 1],
+      after: { function: 17, seq: 6 },
+    });
+  });
+
+  it("show registers and pages that differ at a moment", async () => {
+    const journal = await recordSmall({ program: busyProgram(3, 50) });
+    const [a, b] = [replaySmall(journal), replaySmall(journal)];
+    a.advance({ icount: 100 });
+    b.advance({ icount: 100 });
+    expect(diffState(a.machine, b.machine)).toEqual({ registers: [], pages: [] });
+    b.advance({ icount: 105 });
+    const { registers, pages } = diffState(a.machine, b.machine);
+    expect(registers.map(({ name }) => name)).toEqual(["x1", "x4"]);
+    expect(pages).toEqual([{ physical: COUNTER_ADDRESS, bytes: 1 }]);
+  });
+});

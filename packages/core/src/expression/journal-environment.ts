@@ -1,0 +1,59 @@
+/** What expressions that need no guest state see: the journal's own events. */
+import type { Digester } from "../ports/digester.js";
+import type { JournalReader } from "../ports/journal-store.js";
+import type { EventCursor } from "../event/event-cursor.js";
+import { HotKind } from "../event/event-kind.js";
+import { ExitWord, type ExitFrame } from "../event/exit-frame.js";
+import { parseMachine } from "../machine/machine-description.js";
+import type { ExpressionEnvironment } from "./evaluate.js";
+import { exitNumberByName } from "./machine-environment.js";
+
+/** At the event that the cursor stands at. Whatever needs guest state is unknown. */
+export class JournalEnvironment implements ExpressionEnvironment {
+  readonly #cursor: EventCursor;
+  readonly #reasons: readonly { readonly name: string }[];
+  readonly digester: Digester;
+  readonly guestTimeNs = 0;
+
+  constructor(reader: JournalReader, cursor: EventCursor, digester: Digester) {
+    this.#cursor = cursor;
+    this.digester = digester;
+    this.#reasons = parseMachine(reader.header.machine).exitModel.reasons.map((name) => ({ name }));
+  }
+
+  get exit(): ExitFrame | undefined {
+    return this.#cursor.kind === HotKind.exited ? this.#cursor.exit : undefined;
+  }
+
+  get vcpu(): number {
+    return this.exit?.[ExitWord.vcpu] ?? 0;
+  }
+
+  get icount(): number {
+    return this.#cursor.icount;
+  }
+
+  get exitNumber(): number {
+    return this.#cursor.exitsBefore + (this.exit === undefined ? 0 : 1);
+  }
+
+  register(): undefined {
+    return undefined;
+  }
+
+  read(): undefined {
+    return undefined;
+  }
+
+  symbol(): undefined {
+    return undefined;
+  }
+
+  config(): undefined {
+    return undefined;
+  }
+
+  exitName(space: "reason" | "kvm", name: string): bigint | undefined {
+    return exitNumberByName(this.#reasons, space, name);
+  }
+}

@@ -1,0 +1,127 @@
+/** HVC and SMC: the exit they make, and how the kernel half finishes those that are its own. */
+import { type ExitFrame, ExitWord, KvmExit } from "@hvjournal/core";
+import { CAP_ARM_SYSTEM_SUSPEND, isEnabled } from "./control-slice.js";
+import { functionIdOf } from "./describe-exit.js";
+import { type ExitDescription, HYPERCALL_SMC } from "./exit-frames.js";
+import { EsrClass, Reason } from "./exit-model.js";
+import { type Caller, type CallOutcome, type ResultRegisters, SystemEvent } from "./smccc/call.js";
+import { PsciFunction, PsciResult, SmcccFunction, SmcccResult } from "./smccc/function-id.js";
+import { routeCall } from "./smccc/routing.js";
+import { callService } from "./smccc/services.js";
+import type { Vm } from "./vm.js";
+
+const IL = 1 << 25;
+const IMMEDIATE_MASK = 0xffff;
+
+/** Calls that may end in KVM_EXIT_SYSTEM_EVENT; asking for their outcome changes nothing. */
+const SYSTEM_FUNCTIONS: ReadonlySet<number> = new Set([
+  PsciFunction.systemOff,
+  PsciFunction.systemReset,
+  PsciFunction.systemSuspend32,
+  PsciFunction.systemSuspend64,
+  PsciFunction.systemReset2In32,
+  PsciFunction.systemReset2In64,
+  PsciFunction.systemOff2In32,
+  PsciFunction.systemOff2In64,
+]);
+
+const VECTOR_CALLS: ReadonlySet<number> = new Set([
+  SmcccFunction.archWorkaround1,
+  SmcccFunction.archWorkaround2,
+  SmcccFunction.archWorkaround3,
+]);
+
+/** The function id of the call that the current vCPU makes: W0. */
+export function calledFunction(vm: Vm): number {
+  return Number(vm.states.readX(0) & 0xffff_ffffn);
+}
+
+/** HVC of a workaround call: EL2's vector answers it without an exit. */
+export function answerInVector(vm: Vm): boolean {
+  if (!VECTOR_CALLS.has(calledFunction(vm))) return false;
+  vm.states.writeX(0, 0n);
+  return true;
+}
+
+/** pc is behind the instruction. For a system event, what KVM does before it leaves has been done. */
+export function hypercallExit(vm: Vm, isSmc: boolean, immediate: number): ExitDescription {
+  const id = calledFunction(vm);
+  const base = {
+    reason: isSmc ? Reason.smc64 : Reason.hvc64,
+    vcpu: vm.current,
+    pc: vm.states.pc,
+    syndrome: (((isSmc ? EsrClass.smc64 : EsrClass.hvc64) << 26) | IL | immediate) >>> 0,
+    info: isSmc ? HYPERCALL_SMC : 0,
+    args: [BigInt(id), vm.states.readX(1), vm.states.readX(2), vm.states.readX(3)],
+  };
+  if (isSmc && immediate !== 0) return base;
+  const { action, rule } = routeCall(vm.control.smcccFilter, vm.control.firmware, id);
+  if (action === "forward") return { ...base, rule, kvmExit: KvmExit.hypercall };
+  if (action === "handle" && SYSTEM_FUNCTIONS.has(id)) {
+    const outcome = callService(callerOf(vm), id);
+    if (outcome.kind === "systemEvent") return { ...base, rule, ...leaveForSystemEvent(vm, id, outcome) };
+  }
+  return { ...base, rule };
+}
+
+/**
+ * All vCPUs stop, and x0 shows a failure to whoever runs on by mistake; a suspend request is left to the VMM
+ * with registers untouched.
+ */
+function leaveForSystemEvent(
+  vm: Vm,
+  id: number,
+  event: CallOutcome & { readonly kind: "systemEvent" },
+): Partial<ExitDescription> {
+  const args = [BigInt(event.flags), BigInt(id), vm.states.readX(1), vm.states.readX(2)];
+  if (event.type !== SystemEvent.suspend) {
+    vm.states.writeX(0, PsciResult.internalFailure);
+    vm.powerOffAll();
+  }
+  return { kvmExit: KvmExit.systemEvent, info: event.type, args };
+}
+
+function callerOf(vm: Vm): Caller {
+  return {
+    vcpu: vm.current,
+    vcpuCount: vm.vcpuCount,
+    argument: (index) => vm.states.readX(index),
+    firmware: vm.control.firmware,
+    systemSuspendEnabled: isEnabled(vm.control, CAP_ARM_SYSTEM_SUSPEND),
+    counter: BigInt(vm.counter),
+    wallClockNs: vm.wallClockNs,
+    entropy: () => vm.entropy(),
+    isOn: (vcpu) => vm.schedule.of(vcpu).isOn,
+    powerOn: (vcpu, entry, context) => {
+      vm.powerOn(vcpu, entry, context);
+    },
+    powerOff: (vcpu) => {
+      vm.powerOff(vcpu);
+    },
+  };
+}
+
+/** Finishes a hypercall that no one else does; gives x0. */
+export function finishHypercall(vm: Vm, frame: ExitFrame): bigint {
+  const isSmc = frame[ExitWord.reason] === Reason.smc64;
+  if (isSmc && ((frame[ExitWord.syndromeLow] ?? 0) & IMMEDIATE_MASK) !== 0) {
+    vm.states.writeX(0, SmcccResult.notSupported);
+    return BigInt.asUintN(64, SmcccResult.notSupported);
+  }
+  const id = functionIdOf(frame);
+  const { action } = routeCall(vm.control.smcccFilter, vm.control.firmware, id);
+  if (action !== "handle") return writeResults(vm, [SmcccResult.notSupported, 0n, 0n, 0n]);
+  const outcome = callService(callerOf(vm), id);
+  // Only a firmware register or capability changed since the exit can make a system event of it now: refused.
+  if (outcome.kind === "systemEvent") return writeResults(vm, [SmcccResult.notSupported, 0n, 0n, 0n]);
+  const x0 = writeResults(vm, outcome.registers);
+  if (outcome.kind === "wait" && !vm.isSignalled(vm.current)) vm.schedule.currentState.isWaiting = true;
+  return x0;
+}
+
+function writeResults(vm: Vm, registers: ResultRegisters): bigint {
+  registers.forEach((value, index) => {
+    vm.states.writeX(index, BigInt.asUintN(64, value));
+  });
+  return BigInt.asUintN(64, registers[0]);
+}

@@ -1,0 +1,447 @@
+/** The kernel half of an arm64 VM: the run loop between guest mode and the exits. */
+import {
+  type ExitFrame,
+  ExitWord,
+  frameU64,
+  type GuestMemory,
+  type KernelHalf,
+  KvmExit,
+  FinishedBy,
+  type RegisterName,
+  type RunStop,
+  type StateSection,
+  type PhysicalRange,
+  type WatchReport,
+} from "@hvjournal/core";
+import { EngineExit } from "@hvjournal/engine";
+import { ExitCode } from "../isa/exit-code.js";
+import { eventRegister } from "../isa/state.js";
+import { esrEl1 } from "../isa/system-registers.js";
+import type { Arm64ControlState } from "./control-slice.js";
+import { dataAbortSyndrome } from "./data-abort-syndrome.js";
+import { type ExitDescription, fillExitFrame, MMIO_WRITE, newExitFrame } from "./exit-frames.js";
+import { EsrClass, Reason } from "./exit-model.js";
+import { answerInVector, finishHypercall, hypercallExit } from "./hypercalls.js";
+import { backtrace, type DisassembledInstruction, disassemble, instructionAt, translateVirtual } from "./inspection.js";
+import { readNamedRegister, registerNames, writeNamedRegister } from "./named-registers.js";
+import { restoreSections, type RunState, saveSections } from "./saved-state.js";
+import { finishRegisterExit, registerExit, serviceValue } from "./system-register-exits.js";
+import { unitsUntil } from "./timers.js";
+import type { Vm } from "./vm.js";
+
+/** Budgets of the engine are 32-bit numbers. */
+const BUDGET_MAX = 0x3fff_ffff;
+/** Whether the guest is stuck is looked at whenever icount is a multiple of this. */
+const STUCK_CHECK_UNITS = 2 ** 20;
+/** ISS of EC 0x01: CV, COND always; TI says WFE. */
+const WFX_ISS = 0x1e0_0000;
+const WFX_WFE = 1;
+const IL = 1 << 25;
+/** B #0 */
+const BRANCH_TO_SELF = 0x1400_0000;
+
+export class Arm64KernelHalf implements KernelHalf {
+  readonly #vm: Vm;
+  readonly #run: RunState = {
+    exitPending: false,
+    exit: newExitFrame(),
+    deviceWriteWaiting: false,
+    isKicked: false,
+    enteredAt: 0,
+  };
+  readonly registers: readonly RegisterName[] = registerNames;
+  answerLow = 0;
+  answerHigh = 0;
+  watchReport: WatchReport | undefined;
+
+  constructor(vm: Vm) {
+    this.#vm = vm;
+  }
+
+  get memory(): GuestMemory {
+    return this.#vm.engine.memory;
+  }
+
+  get icount(): number {
+    return this.#vm.icount;
+  }
+
+  get guestTimeNs(): number {
+    return this.#vm.guestTimeNs;
+  }
+
+  get hasRun(): boolean {
+    return this.#vm.hasRun;
+  }
+
+  get exit(): ExitFrame {
+    return this.#run.exit;
+  }
+
+  get exitPending(): boolean {
+    return this.#run.exitPending;
+  }
+
+  get stuckReason(): string | undefined {
+    return this.#vm.stuckReason;
+  }
+
+  get currentVcpu(): number {
+    return this.#vm.current;
+  }
+
+  /** The first moment at which a timer of a waiting vCPU expires. */
+  get idleDeadlineNs(): number | undefined {
+    const { counter, schedule } = this.#vm;
+    const deadlines = this.#vm.timers.flatMap((timers, vcpu) => {
+      const deadline = schedule.of(vcpu).isOn ? timers.deadlineNs(counter) : undefined;
+      return deadline === undefined ? [] : [deadline];
+    });
+    return deadlines.length === 0 ? undefined : Math.min(...deadlines);
+  }
+
+  // Running
+
+  run(limit: number): RunStop {
+    if (this.#run.exitPending) throw new Error("run while an exit is pending");
+    const vm = this.#vm;
+    for (;;) {
+      if (vm.stuckReason !== undefined) return "stuck";
+      if (vm.icount >= limit) return "limit";
+      const stop = this.#prepareEntry() ?? this.#enterGuest(limit);
+      if (stop !== undefined) return stop;
+    }
+  }
+
+  /** What happens before guest mode is entered: who runs, and with which interrupts. */
+  #prepareEntry(): RunStop | undefined {
+    const vm = this.#vm;
+    const run = this.#run;
+    if (run.deviceWriteWaiting) {
+      run.deviceWriteWaiting = false;
+      return this.#leave(this.#mmioExit(true));
+    }
+    if (!vm.schedule.mayGoOn && !vm.engine.restartPending) {
+      const stop = this.#choose();
+      if (stop !== undefined) return stop;
+    }
+    const { current } = vm;
+    const rose = vm.takeTimerRise(current);
+    if (rose || run.isKicked) {
+      run.isKicked = false;
+      // ARM_EXCEPTION_IRQ leaves no syndrome.
+      return this.#leave({ reason: Reason.irq, vcpu: current, pc: vm.states.pc, syndrome: 0 });
+    }
+    vm.refreshTimerLines(current);
+    const group = vm.gic.interrupts.signalled(current);
+    vm.states.signalInterrupts(group === 1, group === 0);
+    return undefined;
+  }
+
+  #choose(): RunStop | undefined {
+    const vm = this.#vm;
+    const before = vm.current;
+    const next = vm.schedule.next((vcpu) => vm.isSignalled(vcpu));
+    if (next === undefined) {
+      if (!vm.schedule.allOff) return "idle";
+      vm.stuckReason = "every vCPU is powered off";
+      return "stuck";
+    }
+    // Another vCPU runs: the global monitor may be gone when this one runs again.
+    if (next !== before) vm.states.clearExclusiveMonitor();
+    const entersAnew = next !== before || vm.schedule.currentState.isWaiting;
+    vm.schedule.begin(next);
+    vm.engine.selectVcpu(next);
+    if (entersAnew) this.#entered();
+    return undefined;
+  }
+
+  /** The current vCPU was outside guest mode. What rose meanwhile is injected at entry, without an exit. */
+  #entered(): void {
+    const vm = this.#vm;
+    vm.takeTimerRise(vm.current);
+    this.#run.enteredAt = vm.icount;
+    this.#run.isKicked = false;
+  }
+
+  /** Units until something but the guest itself needs attention. */
+  #budget(limit: number): number {
+    const vm = this.#vm;
+    const untilCheck = STUCK_CHECK_UNITS - (vm.icount % STUCK_CHECK_UNITS);
+    let budget = Math.min(limit - vm.icount, BUDGET_MAX, untilCheck);
+    const deadline = vm.timersOf(vm.current).deadlineNs(vm.counter);
+    if (deadline !== undefined) budget = Math.min(budget, unitsUntil(deadline, vm.icount, vm.skippedNs));
+    // An instruction that starts again with device data is finished first, whatever is left of the slice.
+    if (vm.schedule.hasSlices) budget = Math.min(budget, Math.max(1, vm.schedule.sliceLeft));
+    return budget;
+  }
+
+  #enterGuest(limit: number): RunStop | undefined {
+    const vm = this.#vm;
+    vm.hasRun = true;
+    if (vm.icount % STUCK_CHECK_UNITS === 0 && this.#mayBeStuck()) return this.#stepToSeeIfStuck();
+    const budget = this.#budget(limit);
+    const code = vm.engine.run(budget);
+    vm.countUnits(budget - vm.engine.unitsLeft);
+    return this.#handleExitCode(code);
+  }
+
+  #handleExitCode(code: number): RunStop | undefined {
+    const vm = this.#vm;
+    const { engine } = vm;
+    switch (code) {
+      case EngineExit.budget:
+        return undefined;
+      case EngineExit.mmioRead:
+        return this.#leave(this.#mmioExit(false));
+      case EngineExit.mmioWrite:
+        return this.#leave(this.#mmioExit(true));
+      case EngineExit.watch:
+        return this.#reportWatch();
+      case ExitCode.systemRegister: {
+        const exit = registerExit(vm, engine.exitWord(0), engine.exitOperand(1));
+        return exit === undefined ? undefined : this.#leave(exit);
+      }
+      case ExitCode.hypervisorCall:
+        return answerInVector(vm) ? undefined : this.#leave(hypercallExit(vm, false, engine.exitWord(0)));
+      case ExitCode.secureMonitorCall: {
+        const immediate = engine.exitWord(0);
+        // KVM steps over an SMC before it looks at it.
+        vm.retireInstruction();
+        return this.#leave(hypercallExit(vm, true, immediate));
+      }
+      case ExitCode.waitForInterrupt:
+        return this.#leave(this.#waitExit(0));
+      case ExitCode.waitForEvent:
+        return this.#leave(this.#waitExit(WFX_WFE));
+      case ExitCode.yield:
+        vm.schedule.endSlice();
+        return undefined;
+      case ExitCode.sendEvent:
+        this.#sendEvent();
+        return undefined;
+      default:
+        throw new Error(`the engine left with exit code ${code}, which arm64 does not have`);
+    }
+  }
+
+  #leave(exit: ExitDescription): "exit" {
+    fillExitFrame(this.#run.exit, exit);
+    this.#run.exitPending = true;
+    return "exit";
+  }
+
+  #waitExit(instruction: number): ExitDescription {
+    const syndrome = ((EsrClass.wfx << 26) | IL | WFX_ISS | instruction) >>> 0;
+    return { reason: Reason.wfx, vcpu: this.#vm.current, pc: this.#vm.states.pc, syndrome };
+  }
+
+  #mmioExit(isWrite: boolean): ExitDescription {
+    const vm = this.#vm;
+    const { engine } = vm;
+    const physical = engine.mmioAddress;
+    const bytes = engine.mmioBytes;
+    const pc = vm.states.pc;
+    const data = isWrite ? (BigInt(engine.mmioDataHigh) << 32n) | BigInt(engine.mmioDataLow) : 0n;
+    return {
+      reason: Reason.dabtLow,
+      vcpu: vm.current,
+      pc,
+      syndrome: dataAbortSyndrome(instructionAt(vm.states, pc), isWrite),
+      info: bytes | (isWrite ? MMIO_WRITE : 0),
+      args: [BigInt(physical), data],
+      ...(vm.gic.contains(physical, bytes) ? {} : { kvmExit: KvmExit.mmio }),
+    };
+  }
+
+  #reportWatch(): RunStop {
+    const report = this.#vm.engine.watchReport;
+    if (report === undefined) throw new Error("the engine stopped for a watch and does not say why");
+    this.watchReport = { vcpu: this.#vm.current, ...report };
+    return "watch";
+  }
+
+  /** SEV sets the event register of every vCPU; the current one's is set already. */
+  #sendEvent(): void {
+    const vm = this.#vm;
+    for (let vcpu = 0; vcpu < vm.vcpuCount; vcpu++) {
+      vm.states.with(vcpu, () => {
+        vm.engine.writeWord(eventRegister.offset, 1);
+      });
+    }
+  }
+
+  /** With interrupts masked and no other vCPU on, a vCPU that an instruction leaves as it was stays so for ever. */
+  #mayBeStuck(): boolean {
+    const vm = this.#vm;
+    return vm.states.isMasked && vm.schedule.isAlone(vm.current) && !vm.engine.restartPending;
+  }
+
+  /** An ordinary step, but for the look at what it changed. */
+  #stepToSeeIfStuck(): RunStop | undefined {
+    const vm = this.#vm;
+    const { engine } = vm;
+    const pc = vm.states.pc;
+    const before = engine.vcpuState.slice();
+    const code = engine.run(1);
+    vm.countUnits(1 - engine.unitsLeft);
+    if (code !== EngineExit.budget || !sameBytes(before, engine.vcpuState)) return this.#handleExitCode(code);
+    const place = `at 0x${pc.toString(16)}`;
+    vm.stuckReason =
+      instructionAt(vm.states, pc) === BRANCH_TO_SELF
+        ? `vcpu${vm.current} branches to itself ${place} with interrupts masked`
+        : `vcpu${vm.current} takes the same exception ${place} for ever: esr_el1 0x${engine.readField(esrEl1).toString(16)}`;
+    return "stuck";
+  }
+
+  // Answering
+
+  finishExit(): boolean {
+    const vm = this.#vm;
+    const frame = this.#pendingExit(FinishedBy.kernelHalf);
+    const answer = this.#finish(frame);
+    this.#run.exitPending = false;
+    this.answerLow = Number((answer ?? 0n) & 0xffff_ffffn);
+    this.answerHigh = Number((answer ?? 0n) >> 32n);
+    this.#entered();
+    vm.engine.selectVcpu(vm.current);
+    return answer !== undefined;
+  }
+
+  #finish(frame: ExitFrame): bigint | undefined {
+    const vm = this.#vm;
+    switch (frame[ExitWord.reason]) {
+      case Reason.wfx:
+        this.#finishWait(((frame[ExitWord.syndromeLow] ?? 0) & WFX_WFE) !== 0);
+        return undefined;
+      case Reason.hvc64:
+      case Reason.smc64:
+        return finishHypercall(vm, frame);
+      case Reason.sys64:
+        return finishRegisterExit(vm, frame);
+      case Reason.dabtLow:
+        return this.#finishGicAccess(frame);
+      default:
+        return undefined;
+    }
+  }
+
+  /** WFE has been let go on at once; the rest of the slice goes to others. */
+  #finishWait(isEvent: boolean): void {
+    const vm = this.#vm;
+    if (!isEvent && !vm.isSignalled(vm.current)) vm.schedule.currentState.isWaiting = true;
+    vm.schedule.endSlice();
+  }
+
+  #finishGicAccess(frame: ExitFrame): bigint | undefined {
+    const vm = this.#vm;
+    const info = frame[ExitWord.info] ?? 0;
+    const physical = Number(frameU64(frame, ExitWord.arg0Low));
+    vm.refreshAllTimerLines();
+    if ((info & MMIO_WRITE) !== 0) {
+      vm.gic.write(physical, info & 0xff, frame[ExitWord.arg1Low] ?? 0);
+      this.#completeMmio(true, 0, 0);
+      return undefined;
+    }
+    const [low, high] = vm.gic.read(physical, info & 0xff);
+    this.#completeMmio(false, low, high);
+    return (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
+  }
+
+  #completeMmio(isWrite: boolean, low: number, high: number): void {
+    const vm = this.#vm;
+    if (!isWrite) vm.engine.completeMmioRead(low, high);
+    else if (vm.engine.completeMmioWrite()) vm.countUnits(1);
+    else this.#run.deviceWriteWaiting = true;
+  }
+
+  completeExit(low: number, high: number): void {
+    const frame = this.#pendingExit(FinishedBy.vmmHalf);
+    this.#run.exitPending = false;
+    if (frame[ExitWord.kvmExit] === KvmExit.mmio)
+      this.#completeMmio(((frame[ExitWord.info] ?? 0) & MMIO_WRITE) !== 0, low, high);
+    this.#entered();
+  }
+
+  #pendingExit(by: number): ExitFrame {
+    const { exit, exitPending } = this.#run;
+    if (!exitPending) throw new Error("no exit is pending");
+    if (exit[ExitWord.finishedBy] !== by) throw new Error("the exit is the other half's to finish");
+    return exit;
+  }
+
+  skipTo(guestTimeNs: number): void {
+    const vm = this.#vm;
+    const { isOn, isWaiting } = vm.schedule.currentState;
+    if (isOn && !isWaiting) throw new Error(`guest time can't jump to ${guestTimeNs} ns: vcpu${vm.current} runs`);
+    if (guestTimeNs < vm.guestTimeNs)
+      throw new RangeError(`guest time can't go back from ${vm.guestTimeNs} to ${guestTimeNs} ns`);
+    vm.skippedNs += guestTimeNs - vm.guestTimeNs;
+  }
+
+  setIrqLine(line: number, level: 0 | 1): void {
+    const vm = this.#vm;
+    const { interrupts } = vm.gic;
+    const inGuestMode =
+      !this.#run.exitPending && !vm.schedule.currentState.isWaiting && vm.icount > this.#run.enteredAt;
+    const before = inGuestMode && vm.isSignalled(vm.current);
+    interrupts.setSpiLine(line, level);
+    if (inGuestMode && !before && vm.isSignalled(vm.current)) this.#run.isKicked = true;
+  }
+
+  configure(state: unknown): void {
+    this.#vm.control = state as Arm64ControlState;
+  }
+
+  // Looking
+
+  readRegister(vcpu: number, name: string): bigint {
+    return readNamedRegister(this.#vm.states, vcpu, name, (index, selector) => serviceValue(this.#vm, index, selector));
+  }
+
+  writeRegister(vcpu: number, name: string, value: bigint): void {
+    writeNamedRegister(this.#vm.states, vcpu, name, value);
+  }
+
+  translate(vcpu: number, virtual: bigint): number | undefined {
+    return translateVirtual(this.#vm.states, vcpu, virtual);
+  }
+
+  disassemble(vcpu: number, virtual: bigint, count: number): DisassembledInstruction[] {
+    return disassemble(this.#vm.states, vcpu, virtual, count);
+  }
+
+  backtrace(vcpu: number, depthMax: number): bigint[] {
+    return backtrace(this.#vm.states, vcpu, depthMax);
+  }
+
+  save(): StateSection[] {
+    return saveSections(this.#vm, this.#run);
+  }
+
+  restore(sections: readonly StateSection[]): void {
+    restoreSections(this.#vm, this.#run, sections);
+  }
+
+  dropCaches(): void {
+    this.#vm.engine.dropCaches();
+  }
+
+  watch(ranges: readonly PhysicalRange[]): void {
+    const { memory } = this.#vm.engine;
+    memory.unwatchAll();
+    this.watchReport = undefined;
+    for (const { physical, bytes } of ranges) memory.watch(physical, bytes);
+  }
+
+  unimplemented(): ReadonlyMap<string, number> {
+    const counts = [...this.#vm.engine.undefinedEncodings].map(
+      ([encoding, count]) => [`.inst 0x${encoding.toString(16).padStart(8, "0")}`, count] as const,
+    );
+    return new Map(counts);
+  }
+}
+
+function sameBytes(left: Uint8Array, right: Uint8Array): boolean {
+  return left.every((byte, index) => byte === right[index]);
+}

@@ -1,0 +1,158 @@
+/** The parts of one VM's kernel half, and the time they share. */
+import { type Entropy, type EntropyStream, GUEST_NANOSECONDS_PER_UNIT } from "@hvjournal/core";
+import type { Engine } from "@hvjournal/engine";
+import { pc } from "../isa/state.js";
+import { type Arm64ControlState, arm64ControlSlice } from "./control-slice.js";
+import { type GicAddresses, Gicv3 } from "./gicv3/gicv3.js";
+import { Schedule } from "./schedule.js";
+import {
+  counterAt,
+  PHYSICAL_TIMER_INTID,
+  TIMER_KINDS,
+  type TimerKind,
+  VcpuTimers,
+  VIRTUAL_TIMER_INTID,
+} from "./timers.js";
+import { VcpuStates } from "./vcpu-state.js";
+
+const TIMER_INTID: Readonly<Record<TimerKind, number>> = {
+  virtual: VIRTUAL_TIMER_INTID,
+  physical: PHYSICAL_TIMER_INTID,
+};
+/** PPI lines that follow from the timers. */
+export const TIMER_LINES: number = (1 << VIRTUAL_TIMER_INTID) | (1 << PHYSICAL_TIMER_INTID);
+
+export interface VmOptions {
+  readonly vcpuCount: number;
+  readonly entropy: Entropy;
+  readonly gic: GicAddresses;
+  /** Wall-clock time at guest time 0, in nanoseconds since 1970. */
+  readonly wallClockBaseNs: bigint;
+}
+
+export class Vm {
+  readonly vcpuCount: number;
+  readonly engine: Engine;
+  readonly states: VcpuStates;
+  readonly gic: Gicv3;
+  readonly timers: readonly VcpuTimers[];
+  readonly schedule: Schedule;
+  readonly #trng: EntropyStream;
+  readonly #wallClockBaseNs: bigint;
+  control: Arm64ControlState = arm64ControlSlice.initialState();
+  /** Units on the VM as a whole. */
+  icount = 0;
+  /** Idle time that was skipped, in nanoseconds. */
+  skippedNs = 0;
+  hasRun = false;
+  /** The guest can't go on; says why. */
+  stuckReason: string | undefined;
+
+  constructor(engine: Engine, options: VmOptions) {
+    this.vcpuCount = options.vcpuCount;
+    this.engine = engine;
+    this.states = new VcpuStates(engine, options.vcpuCount);
+    this.gic = new Gicv3(options.vcpuCount, options.gic);
+    this.timers = Array.from({ length: options.vcpuCount }, () => new VcpuTimers());
+    this.schedule = new Schedule(options.vcpuCount, options.entropy.stream("schedule"));
+    this.#trng = options.entropy.stream("trng");
+    this.#wallClockBaseNs = options.wallClockBaseNs;
+  }
+
+  get guestTimeNs(): number {
+    return this.icount * GUEST_NANOSECONDS_PER_UNIT + this.skippedNs;
+  }
+
+  get counter(): number {
+    return counterAt(this.guestTimeNs);
+  }
+
+  get wallClockNs(): bigint {
+    return this.#wallClockBaseNs + BigInt(this.guestTimeNs);
+  }
+
+  get current(): number {
+    return this.schedule.current;
+  }
+
+  entropy(): bigint {
+    return this.#trng.next();
+  }
+
+  timersOf(vcpu: number): VcpuTimers {
+    const found = this.timers[vcpu];
+    if (found === undefined) throw new RangeError(`vcpu${vcpu} of ${this.vcpuCount}`);
+    return found;
+  }
+
+  /** The current vCPU's instruction at pc is over: one unit, and on to the next. */
+  retireInstruction(): void {
+    const { engine } = this;
+    engine.writeField(pc, BigInt.asUintN(64, engine.readField(pc) + 4n));
+    this.countUnits(1);
+  }
+
+  countUnits(units: number): void {
+    this.icount += units;
+    this.schedule.spend(units);
+  }
+
+  // Interrupts
+
+  /** Puts the timers' outputs, as they are now, on their lines. */
+  refreshTimerLines(vcpu: number): void {
+    const timers = this.timersOf(vcpu);
+    for (const kind of TIMER_KINDS)
+      this.gic.interrupts.setPrivateLine(vcpu, TIMER_INTID[kind], timers.of(kind).level(this.counter));
+  }
+
+  refreshAllTimerLines(): void {
+    for (let vcpu = 0; vcpu < this.vcpuCount; vcpu++) this.refreshTimerLines(vcpu);
+  }
+
+  /** Whether an interrupt would wake the vCPU from WFI. */
+  isSignalled(vcpu: number): boolean {
+    this.refreshTimerLines(vcpu);
+    return this.gic.interrupts.signalled(vcpu) !== undefined;
+  }
+
+  /** Takes note of the timers' outputs; true: one has risen since the last look. */
+  takeTimerRise(vcpu: number): boolean {
+    const timers = this.timersOf(vcpu);
+    let rose = false;
+    for (const kind of TIMER_KINDS) {
+      const timer = timers.of(kind);
+      const level = timer.level(this.counter);
+      if (level > timer.seenLevel) rose = true;
+      timer.seenLevel = level;
+    }
+    return rose;
+  }
+
+  /** The guest deactivated an interrupt: a timer whose output is still high interrupts the host anew. */
+  noteDeactivated(vcpu: number, intid: number): void {
+    for (const kind of TIMER_KINDS) if (TIMER_INTID[kind] === intid) this.timersOf(vcpu).of(kind).seenLevel = 0;
+  }
+
+  // Power
+
+  powerOn(vcpu: number, entry: bigint, context: bigint): void {
+    this.states.reset(vcpu);
+    this.states.with(vcpu, () => {
+      this.engine.writeField(pc, entry);
+      this.states.writeX(0, context);
+    });
+    for (const kind of TIMER_KINDS) this.timersOf(vcpu).of(kind).control = 0;
+    const state = this.schedule.of(vcpu);
+    state.isOn = true;
+    state.isWaiting = false;
+  }
+
+  powerOff(vcpu: number): void {
+    this.schedule.of(vcpu).isOn = false;
+  }
+
+  powerOffAll(): void {
+    for (let vcpu = 0; vcpu < this.vcpuCount; vcpu++) this.powerOff(vcpu);
+  }
+}
