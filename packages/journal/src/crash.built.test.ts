@@ -49,8 +49,8 @@ function expectedTexts(seed: number, lastSeq: number): string[] {
     texts.push(batchText(batch));
   });
   for (let number = 0; run.batch.nextSeq <= lastSeq + 4096; number++) {
-    takeSampleSnapshot(writer, run, number, sampleMemory(number, 512, 4));
-    run.run(run.exitNumber + 700);
+    takeSampleSnapshot(writer, run, number, sampleMemory(number, 256, 8));
+    run.run(run.exitNumber + 400);
   }
   writer.close();
   return texts;
@@ -62,7 +62,7 @@ describe(`a recording whose process is killed (seed ${SEED}, JOURNAL_CRASH_SEED)
   it.each([1, 2, 3, 4, 5])("is a whole prefix of its run, round %i", async () => {
     const path = directory.file();
     const seed = numbers.below(1000);
-    const lastTold = await recordAndKill(path, seed, 1 + numbers.below(60));
+    const lastTold = await recordAndKill(path, seed, 1 + numbers.below(40));
     const report = fsck(path);
     expect(report).toMatchObject({ isWhole: true, problems: [], notes: [], end: { state: "open" } });
     const reader = openRecording(path);

@@ -13,7 +13,7 @@ const directory = new TemporaryDirectory();
 afterAll(() => directory.remove());
 
 const SEED = Number(process.env["JOURNAL_DAMAGE_SEED"] ?? Date.now() & 0xffff);
-const FLIPS = Number(process.env["JOURNAL_DAMAGE_FLIPS"] ?? 120);
+const FLIPS = Number(process.env["JOURNAL_DAMAGE_FLIPS"] ?? 60);
 
 type Answers = ReadonlyMap<string, string>;
 const LOST = "lost";
@@ -75,8 +75,14 @@ describe(`a bit that flips in a closed recording (seed ${SEED}, JOURNAL_DAMAGE_S
   });
 
   it("changes no answer, or is found and named, in SQLite's own header and schema", () => {
-    for (let byte = 0; byte < 108; byte++) flip(byte, numbers.below(8));
-    for (let count = 0; count < 60; count++) flip(108 + numbers.below(4096 - 108), numbers.below(8));
+    let found = 0;
+    const places = [
+      ...Array.from({ length: 108 }, (_, byte) => byte),
+      ...Array.from({ length: 20 }, () => 108 + numbers.below(3988)),
+    ];
+    for (const byte of places) if (flip(byte, numbers.below(8)) > 0) found += 1;
+    // The magic string, the page size, the marks of the format.
+    expect(found).toBeGreaterThan(16);
   });
 
   it("is the reason for the loss: the same file without it has every answer", () => {
@@ -170,7 +176,7 @@ describe("a damaged page", () => {
     );
     reader.close();
     const { problems, replaysTo } = fsck(path);
-    expect(problems).toHaveLength(1);
+    expect(problems.map(({ place }) => place.part)).toEqual([`page ${hash}`, "snapshot 1"]);
     expect(problems[0]?.bytes?.[0]).toBeLessThanOrEqual(byte);
     expect(problems[0]?.bytes?.[1]).toBeGreaterThanOrEqual(byte);
     expect(replaysTo?.seq).toBe(original.lastSeq);

@@ -1,5 +1,5 @@
 /** Reads everything that a recording holds and says what of it is whole. */
-import { EventBatch, type RecordingEnd } from "@hvjournal/core";
+import { CoreKind, EventBatch, type RecordingEnd, type RowEvent } from "@hvjournal/core";
 import { exitNamesOf } from "./derived/exit-names.js";
 import type { SqlRow, SqlValue } from "./derived/derived-rows.js";
 import { DERIVED_TABLES, type DerivedTable, hasDerivedTable } from "./derived/index-tables.js";
@@ -36,6 +36,7 @@ export interface FsckReport {
 
 const INTEGRITY_MESSAGES_MAX = 100;
 const PAGE_HASH_HEX = PAGE_HASH_BYTES * 2;
+const ZERO_PAGE = "0".repeat(PAGE_HASH_HEX);
 
 interface TableRow {
   readonly table: "batch_columns" | "page_packs" | "snapshots";
@@ -45,6 +46,8 @@ interface TableRow {
 class Check {
   readonly #tables: RecordingTables;
   readonly problems: FsckProblem[] = [];
+  /** Hashes of pages that are there and can't be used. */
+  readonly #damagedPages = new Set<string>();
   replaysTo: JournalPosition | undefined;
   snapshotCount = 0;
   pageCount = 0;
@@ -80,9 +83,9 @@ class Check {
     this.#checkDatabase();
     this.#try(() => void readEventKinds(this.#tables.connection, this.#tables.progress.kindCount));
     this.#try(() => void readOwnership(this.#tables.connection, this.#tables.progress.ownershipCount));
+    this.#checkPages();
     this.#checkBatches();
     this.#checkStrayRows();
-    this.#checkPages();
     this.#checkSnapshots();
     for (const table of DERIVED_TABLES) this.#try(() => this.#checkDerived(table));
   }
@@ -103,8 +106,39 @@ class Check {
 
   #checkBatches(): void {
     const batch = new EventBatch();
-    for (const [index, { number }] of this.#tables.batches.heads.entries())
-      this.#try(() => this.#tables.batches.read(index, batch), { table: "batch_columns", id: number });
+    for (const [index, { number }] of this.#tables.batches.heads.entries()) {
+      this.#try(
+        () => {
+          this.#tables.batches.read(index, batch);
+          for (const row of batch.rows) this.#checkWrittenPages(row);
+        },
+        { table: "batch_columns", id: number },
+      );
+    }
+  }
+
+  /** A replay needs the pages that the VMM half wrote when it comes to them. */
+  #checkWrittenPages(row: RowEvent): void {
+    const { pages } = row.payload;
+    if (row.kind !== CoreKind.guestMemoryWritten.name || !ArrayBuffer.isView(pages)) return;
+    const { missing, example } = this.#missingPages(pages as Uint8Array);
+    if (missing === 0) return;
+    const { seq, exitNumber, icount } = row;
+    const what = `${missing} pages that were written to the guest are missing or damaged, ${example} for one`;
+    const place = { part: `event:${seq}`, events: [seq, seq] } as const;
+    throw new JournalDamagedError(this.#tables.connection.path, what, place, { seq: seq - 1, exitNumber, icount });
+  }
+
+  /** How many of the pages in a list of hashes can't be loaded, and one of them. */
+  #missingPages(pageHashes: Uint8Array): { missing: number; example: string | undefined } {
+    const names = hex(pageHashes);
+    const missing = new Set<string>();
+    for (let offset = 0; offset < names.length; offset += PAGE_HASH_HEX) {
+      const hash = names.slice(offset, offset + PAGE_HASH_HEX);
+      const isThere = hash === ZERO_PAGE || this.#tables.pages.has(Buffer.from(hash, "hex"));
+      if (!isThere || this.#damagedPages.has(hash)) missing.add(hash);
+    }
+    return { missing: missing.size, example: [...missing][0] };
   }
 
   /** Rows that no batch claims are never read; they say that something went wrong all the same. */
@@ -130,9 +164,11 @@ class Check {
       );
       for (const row of rows) {
         const hash = reading(path, { part: "pages" }, () => hex(new StoredFields(row).bytes("hash", PAGE_HASH_BYTES)));
+        const before = this.problems.length;
         const pack = reading(path, { part: "pages" }, () => new StoredFields(row).count("pack"));
         this.#try(() => void this.#tables.pages.load(hash), { table: "page_packs", id: pack });
         this.pageCount += 1;
+        if (this.problems.length > before) this.#damagedPages.add(hash);
       }
     });
   }
@@ -156,19 +192,10 @@ class Check {
 
   #checkSnapshot(number: number): void {
     const { path } = this.#tables.connection;
-    const { pageHashes } = this.#tables.snapshots.load(number);
-    const names = hex(pageHashes);
-    const zero = "0".repeat(PAGE_HASH_HEX);
-    const missing = new Set<string>();
-    for (let offset = 0; offset < names.length; offset += PAGE_HASH_HEX) {
-      const hash = names.slice(offset, offset + PAGE_HASH_HEX);
-      if (hash !== zero && !this.#tables.pages.has(Buffer.from(hash, "hex"))) missing.add(hash);
-    }
-    if (missing.size === 0) return;
-    const [example] = missing;
-    throw new JournalDamagedError(path, `${missing.size} of its pages are missing, ${example} for one`, {
-      part: `snapshot ${number}`,
-    });
+    const { missing, example } = this.#missingPages(this.#tables.snapshots.load(number).pageHashes);
+    if (missing === 0) return;
+    const what = `${missing} of its pages are missing or damaged, ${example} for one`;
+    throw new JournalDamagedError(path, what, { part: `snapshot ${number}` });
   }
 
   /** A derived table must say what the batches say. */

@@ -11,17 +11,23 @@ export interface ExitNames {
 /** The manuals' names for instructions that call the hypervisor: HVC64, SMC64, VMCALL, VMMCALL. */
 const HYPERCALL = /^(HVC|SMC|VMCALL|VMMCALL)/;
 
+function numberedReason(index: number): string {
+  return `reason ${index}`;
+}
+
 function reasonNames(header: RecordingHeader): readonly string[] {
   const model = header.machine["exitModel"];
   if (typeof model !== "object" || model === null || Array.isArray(model)) return [];
   const { reasons } = model as EventPayload;
-  return Array.isArray(reasons) ? reasons.map((reason: PlainValue) => String(reason)) : [];
+  return Array.isArray(reasons)
+    ? reasons.map((reason: PlainValue, index) => (typeof reason === "string" ? reason : numberedReason(index)))
+    : [];
 }
 
 /** The names in the recording's own machine description: `machine.exitModel.reasons`. */
 export function exitNamesOf(header: RecordingHeader): ExitNames {
   const names = reasonNames(header);
-  const reason = (index: number): string => names[index] ?? `reason ${index}`;
+  const reason = (index: number): string => names[index] ?? numberedReason(index);
   return { reason, isHypercall: (index) => HYPERCALL.test(reason(index)) };
 }
 

@@ -7,7 +7,7 @@ import { batchLink, type StoredRow } from "../batch/chain.js";
 import { ByteCodingError } from "../canonical/byte-coding.js";
 import { equalBytes, ROW_CHECK_BYTES, rowCheck, SHA256_BYTES } from "../canonical/hash.js";
 import { decodePayload, encodePayload } from "../canonical/payload-coding.js";
-import { JournalDamagedError, type JournalPlace, type JournalPosition } from "../errors.js";
+import type { JournalPlace, JournalPosition } from "../errors.js";
 import { type Connection, readFailure, reading } from "./connection.js";
 import { StoredFields } from "./stored-fields.js";
 

@@ -1,6 +1,6 @@
 /** Who may run the VM: rows that are only ever appended, each covering the one before it. */
 import type { EventPayload } from "@hvjournal/core";
-import type { Database, Statement } from "better-sqlite3";
+import type { Statement } from "better-sqlite3";
 import { equalBytes, rowCheck, ROW_CHECK_BYTES } from "../canonical/hash.js";
 import { decodePayload, encodePayload } from "../canonical/payload-coding.js";
 import { JournalDamagedError } from "../errors.js";

@@ -16,6 +16,6 @@ const run = new SampleRun(Number(seed), { firstSeq: 1, exitNumber: 0, icount: 0 
   writeSync(1, `${batch.nextSeq - 1}\n`);
 });
 for (let number = 0; ; number++) {
-  takeSampleSnapshot(writer, run, number, sampleMemory(number, 512, 4));
-  run.run(run.exitNumber + 700);
+  takeSampleSnapshot(writer, run, number, sampleMemory(number, 256, 8));
+  run.run(run.exitNumber + 400);
 }

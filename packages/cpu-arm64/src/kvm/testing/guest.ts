@@ -1,7 +1,8 @@
 /** A VM's kernel half with a small program, for tests of exits, interrupts and time. */
 import type { Entropy, EntropyStream, KernelHalf, KernelHalfOptions } from "@hvjournal/core";
-import { ExitWord, FinishedBy, frameU64 } from "@hvjournal/core";
+import { ExitWord, FinishedBy, frameU64, KvmExit } from "@hvjournal/core";
 import { arm64 } from "../architecture.js";
+import { MMIO_WRITE } from "../exit-frames.js";
 import { kvmArm64 } from "../exit-model.js";
 
 export const RAM_BASE = 0x4000_0000;
@@ -103,18 +104,27 @@ export function runOn(kernel: KernelHalf, options: RunOptions = {}): Trace {
       continue;
     }
     if (stop !== "exit") return { exits, stop };
-    const { exit } = kernel;
-    const vcpu = exit[ExitWord.vcpu] ?? 0;
-    exits.push(`${kernel.icount} vcpu${vcpu} ${arm64.describeExit(kvmArm64, exit)}`);
+    exits.push(exitLine(kernel));
     options.atExit?.(kernel);
-    if (exit[ExitWord.finishedBy] === FinishedBy.kernelHalf) {
-      kernel.finishExit();
-      continue;
-    }
-    if (exit[ExitWord.kvmExit] === 24) return { exits, stop: `system event ${exit[ExitWord.info]}` };
-    const info = exit[ExitWord.info] ?? 0;
-    const isRead = exit[ExitWord.kvmExit] === 6 && (info & 0x100) === 0;
-    const data = isRead ? (options.readMmio?.(Number(frameU64(exit, ExitWord.arg0Low)), info & 0xff) ?? 0) : 0;
-    kernel.completeExit(data, 0);
+    if (!answerExit(kernel, options.readMmio)) return { exits, stop: `system event ${kernel.exit[ExitWord.info]}` };
   }
+}
+
+/** icount, vCPU and the one line of the pending exit. */
+export function exitLine(kernel: KernelHalf): string {
+  return `${kernel.icount} vcpu${kernel.exit[ExitWord.vcpu]} ${arm64.describeExit(kvmArm64, kernel.exit)}`;
+}
+
+/** Answers the pending exit as either half would; false for a system event, which stays pending. */
+export function answerExit(kernel: KernelHalf, readMmio: RunOptions["readMmio"] = () => 0): boolean {
+  const { exit } = kernel;
+  if (exit[ExitWord.finishedBy] === FinishedBy.kernelHalf) {
+    kernel.finishExit();
+    return true;
+  }
+  if (exit[ExitWord.kvmExit] === KvmExit.systemEvent) return false;
+  const info = exit[ExitWord.info] ?? 0;
+  const isRead = exit[ExitWord.kvmExit] === KvmExit.mmio && (info & MMIO_WRITE) === 0;
+  kernel.completeExit(isRead ? readMmio(Number(frameU64(exit, ExitWord.arg0Low)), info & 0xff) : 0, 0);
+  return true;
 }

@@ -128,6 +128,8 @@ export function mixture(rounds: number): number[] {
     ...spin(300),
     a.wfi,
     increment(20),
+    // The first one takes the event that the exception return left.
+    a.wfe,
     a.wfe,
   ];
   return [
