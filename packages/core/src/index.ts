@@ -57,5 +57,6 @@ export * from "./replay/replayer.js";
 export * from "./replay/seek.js";
 export * from "./replay/snapshot-differences.js";
 export * from "./replay/verifier.js";
+export * from "./snapshot/add-seek-point.js";
 export * from "./snapshot/snapshot-root.js";
 export * from "./snapshot/take-snapshot.js";

@@ -253,6 +253,17 @@ describe.each(tiers)("engine with %s", (_name, options) => {
     expect(engine.memory.takeDirtyPages("digest")).toEqual([0, 1, 3]);
   });
 
+  it("executes the content that a page of decoded code is restored to", () => {
+    const engine = machine([encode(Op.addi, 3, 3, 0, 1), encode(Op.jump, 0, 0, 0, -1)], options);
+    engine.run(4);
+    const page = engine.memory.page(1).slice();
+    new DataView(page.buffer).setUint32(0, encode(Op.addi, 3, 3, 0, 50), true);
+    engine.memory.setAbsent(1);
+    engine.memory.setLoader(() => page);
+    engine.run(2);
+    expect(register(engine, 3)).toBe(52n);
+  });
+
   it("hashes pages by index and content, zero pages to zero", () => {
     const engine = machine([encode(Op.addi)], options);
     const hash = (index: number): string => {

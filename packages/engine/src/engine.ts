@@ -6,24 +6,19 @@ import { type RecordGeometry, recordGeometry } from "./decode/record.js";
 import { type Variant, VariantTable } from "./decode/variant-table.js";
 import { preparePageTablePage } from "./emit/page-table-access.js";
 import { Linker } from "./emit/linker.js";
+import { softFloatHost } from "./float/soft-float-host.js";
 import { BOUNCE_START, engineFields, engineState, selectTlbSets, softFloat } from "./engine-fields.js";
-import {
-  decodeRecord,
-  type EngineRoutines,
-  engineRoutines,
-  fetchPage,
-  finishWrites,
-} from "./interpreter/engine-routines.js";
+import { decodeRecord, type EngineRoutines, engineRoutines, finishWrites } from "./interpreter/engine-routines.js";
 import { compileMainLoop } from "./interpreter/main-loop.js";
 import { compileHandlers, type HandlerContext } from "./interpreter/out-of-line.js";
 import { EngineExit } from "./interpreter/status.js";
 import { GuestRam } from "./memory/guest-ram.js";
 import { hashPageRoutine } from "./memory/page-hash.js";
 import { type MemoryMap, memoryMap } from "./memory-map.js";
-import { EngineFault, specialAccess } from "./mmu/slow-path.js";
+import { EngineFault, fetchPage, specialAccess } from "./mmu/slow-path.js";
 import { SpecialAccesses } from "./mmu/special-access.js";
 import { Tlb } from "./mmu/tlb.js";
-import { TLB_ENTRIES_DEFAULT } from "./mmu/tlb-layout.js";
+import { INDEXED_CONTEXTS, TLB_ENTRIES_DEFAULT } from "./mmu/tlb-layout.js";
 import type { Instruction } from "./stage/instruction.js";
 import type { HostFunction, Routine, StateField } from "./stage/stage.js";
 import { UNDEFINED_MNEMONIC, undefinedInstructionOf } from "./decode/undefined-instruction.js";
@@ -69,6 +64,7 @@ export class Engine {
   readonly #vcpus: Uint8Array[];
   readonly #translate: (virtual: bigint, kind: number, privilege: number) => number;
   #current = 0;
+  #drops = 0;
   /** Budget that the last `run` did not use. */
   unitsLeft = 0;
   /** After `EngineExit.watch`: the instruction that wrote, and the first watched bytes that it wrote. */
@@ -118,6 +114,7 @@ export class Engine {
         start: this.map.decodedStart,
         ramStart: this.map.ramStart,
         variants: this.#variants,
+        ensureLoaded: (pageIndex) => this.memory.ensureLoaded(pageIndex),
         needHandler: (variant) => this.#needHandler(variant),
       },
       undefinedInstructionOf(cpu),
@@ -129,7 +126,6 @@ export class Engine {
             ...this.#handlers,
             buffer: this.#buffer,
             decoded: this.#decoded,
-            ramStart: this.map.ramStart,
           })
         : undefined;
     this.#vcpus = Array.from({ length: options.vcpuCount }, () => new Uint8Array(cpu.layout.end - cpu.layout.start));
@@ -352,7 +348,10 @@ export class Engine {
       },
       translationsChanged: () => {
         this.#tlb.dropAll();
-        this.memory.forgetPageTables();
+        // Marks are kept most of the time: a walk would only set them again. A page that has become something else
+        // costs a drop for each write to what looks like a live entry, until marks are forgotten.
+        this.#drops += 1;
+        if (this.#drops % DROPS_PER_FORGET === 0) this.memory.forgetPageTables();
         this.#special.noteDerivedChanged();
       },
       entryMayBeLive: (low, high) => this.#entryMayBeLive(low, high),
@@ -392,11 +391,7 @@ export class Engine {
       this.#decoded.decode(record);
       return 0;
     });
-    if (!hosts.has(softFloat.name)) {
-      add(softFloat, () => {
-        throw new Error(`${this.#cpu.name} has no software floats`);
-      });
-    }
+    add(softFloat, softFloatHost(this.#buffer, engineFields));
     return hosts;
   }
 
@@ -418,6 +413,12 @@ export class Engine {
     }
     if (page === undefined) throw new Error("no room for a decoded page");
     this.memory.markCode(pageIndex);
+    if (context < INDEXED_CONTEXTS)
+      this.#view.setUint32(
+        this.map.decodedIndexStart + 4 * (context * this.memory.pageCount + pageIndex),
+        page.base,
+        true,
+      );
     this.#tlb.fillFetch(pc & ~0xfffn, context, page.base);
     return page.base;
   }
@@ -432,6 +433,7 @@ export class Engine {
   #dropDecoded(): void {
     for (const pageIndex of this.#decoded.physicalPages()) this.memory.forgetCode(pageIndex);
     this.#decoded.clear();
+    this.#bytes.fill(0, this.map.decodedIndexStart, this.map.decodedStart);
     this.#blocks?.clear();
     this.#tlb.clearAll();
   }
@@ -455,6 +457,9 @@ export class Engine {
     this.#table.set(variant.id, handler);
   }
 }
+
+/** Page-table marks are forgotten with every so many drops of translations. */
+const DROPS_PER_FORGET = 64;
 
 const IN_FLIGHT = {
   start: engineState.nextPc.offset,

@@ -1,6 +1,12 @@
 /** Where things lie in the one linear memory of a VM. Offsets in bytes. */
 import { recordGeometry } from "./decode/record.js";
-import { FILL_LOG_ENTRIES, TLB_ENTRY_BYTES, TLB_SET_COUNT, type TlbGeometry } from "./mmu/tlb-layout.js";
+import {
+  FILL_LOG_ENTRIES,
+  INDEXED_CONTEXTS,
+  TLB_ENTRY_BYTES,
+  TLB_SET_COUNT,
+  type TlbGeometry,
+} from "./mmu/tlb-layout.js";
 
 /** The engine's own fields: exits, faults, fragments. */
 export const ENGINE_STATE_START = 0x100;
@@ -35,7 +41,8 @@ export function memoryMap(ramBase: number, ramBytes: number, tlbEntries: number,
   const pageStateStart = setsStart + TLB_SET_COUNT * setBytes;
   // Page states are read as words, so three bytes follow the last one.
   const scratchStart = align(pageStateStart + ramBytes / 4096 + 3, 4096);
-  const decodedStart = scratchStart + 4096;
+  const decodedIndexStart = scratchStart + 4096;
+  const decodedStart = align(decodedIndexStart + (INDEXED_CONTEXTS * ramBytes) / 1024, 4096);
   const ramStart = align(decodedStart + DECODED_PAGE_COUNT * recordGeometry(granule).pageBytes, WASM_PAGE_BYTES);
   return {
     entries: tlbEntries,
@@ -46,6 +53,7 @@ export function memoryMap(ramBase: number, ramBytes: number, tlbEntries: number,
     fillLogStart,
     pageStateStart,
     scratchStart,
+    decodedIndexStart,
     ramStart,
     ramBase,
     ramBytes,

@@ -10,10 +10,10 @@ import type {
   Snapshot,
   SnapshotHead,
 } from "@hvjournal/core";
-import { type JournalNote, openForReading } from "./store/connection.js";
+import { closeReading, type JournalNote, openForReading } from "./store/connection.js";
 import { readEventKinds } from "./store/header-table.js";
 import { type OwnershipRow, readOwnership } from "./store/ownership-table.js";
-import { progressEnd } from "./store/progress-table.js";
+import { progressEnd, readProgress } from "./store/progress-table.js";
 import { type OpenOptions, RecordingTables } from "./store/recording-tables.js";
 
 export class RecordingReader implements JournalReader {
@@ -73,6 +73,11 @@ export class RecordingReader implements JournalReader {
     return this.tables.batches.startOfIcount(icount);
   }
 
+  /** Hash chain up to event `seq`, hex, where a batch ends with it or the recording begins behind it; else undefined. */
+  chainAt(seq: number): string | undefined {
+    return this.tables.batches.chainAt(seq);
+  }
+
   snapshots(): readonly SnapshotHead[] {
     return this.tables.snapshotHeads();
   }
@@ -86,7 +91,7 @@ export class RecordingReader implements JournalReader {
   }
 
   close(): void {
-    this.tables.connection.database.close();
+    closeReading(this.tables.connection, () => readProgress(this.tables.connection).state !== "open");
   }
 }
 

@@ -22,7 +22,7 @@ import {
   JournalWriteError,
 } from "./errors.js";
 import { RecordingReader } from "./recording-reader.js";
-import { BatchWriter } from "./store/batch-tables.js";
+import { BatchWriter, type EncodedBatch } from "./store/batch-tables.js";
 import {
   closeWriting,
   type Connection,
@@ -102,18 +102,24 @@ export class RecordingWriter implements JournalWriter {
 
   append(batch: EventBatch, durability: Durability): void {
     this.#checkUsable();
-    if (batch.count === 0) return this.#transact(durability, {}, () => undefined);
-    const encoded = this.#tables.batches.encode(batch);
-    const { head } = encoded;
-    const next: Partial<Progress> = {
-      batchCount: head.number,
-      nextSeq: head.firstSeq + head.eventCount,
-      exitNumber: head.exitsBefore + head.exitCount,
-      icount: head.lastIcount,
-      chain: head.chain,
-    };
-    this.#transact(durability, next, () => this.#batchWriter.write(encoded));
-    this.#tables.batches.add(head);
+    const { database } = this.#tables.connection;
+    if (batch.count === 0 && durability === "normal" && !database.inTransaction) return;
+    const encoded = this.#encode(batch);
+    this.#transact(durability, progressAfter(encoded), () => this.#writeBatch(encoded));
+    this.#addHead(encoded);
+  }
+
+  #encode(batch: EventBatch | undefined): EncodedBatch | undefined {
+    return batch === undefined || batch.count === 0 ? undefined : this.#tables.batches.encode(batch);
+  }
+
+  #writeBatch(encoded: EncodedBatch | undefined): void {
+    if (encoded !== undefined) this.#batchWriter.write(encoded);
+  }
+
+  /** Once it is committed. */
+  #addHead(encoded: EncodedBatch | undefined): void {
+    if (encoded !== undefined) this.#tables.batches.add(encoded.head);
   }
 
   storePage(hash: PageHash, content: Uint8Array): void {
@@ -137,11 +143,16 @@ export class RecordingWriter implements JournalWriter {
     });
   }
 
-  /** One durable step of a move. */
-  appendOwnership(row: OwnershipRow): void {
+  /** One durable step of a move: the row, and the events that go with it, are both there or neither is. */
+  appendOwnership(row: OwnershipRow, batch?: EventBatch): void {
     this.#checkUsable();
-    const next: Partial<Progress> = { ownershipCount: this.#tables.progress.ownershipCount + 1 };
-    this.#transact("full", next, () => this.#ownershipWriter.write(row));
+    const encoded = this.#encode(batch);
+    const next = { ...progressAfter(encoded), ownershipCount: this.#tables.progress.ownershipCount + 1 };
+    this.#transact("full", next, () => {
+      this.#writeBatch(encoded);
+      this.#ownershipWriter.write(row);
+    });
+    this.#addHead(encoded);
   }
 
   finish(state: "closed" | "sealed", options: { readonly index: boolean }): void {
@@ -246,6 +257,10 @@ export class RecordingWriter implements JournalWriter {
     return this.#pageWriter.openPage(hash) ?? this.#reader.loadPage(hash);
   }
 
+  chainAt(seq: number): string | undefined {
+    return this.#reader.chainAt(seq);
+  }
+
   eventKinds(): readonly EventKind[] {
     return this.#reader.eventKinds();
   }
@@ -253,6 +268,18 @@ export class RecordingWriter implements JournalWriter {
   ownership(): readonly OwnershipRow[] {
     return this.#reader.ownership();
   }
+}
+
+function progressAfter(encoded: EncodedBatch | undefined): Partial<Progress> {
+  if (encoded === undefined) return {};
+  const { number, firstSeq, eventCount, exitsBefore, exitCount, lastIcount, chain } = encoded.head;
+  return {
+    batchCount: number,
+    nextSeq: firstSeq + eventCount,
+    exitNumber: exitsBefore + exitCount,
+    icount: lastIcount,
+    chain,
+  };
 }
 
 function claimFile(path: string): void {

@@ -3,7 +3,7 @@ import type { Architecture } from "../ports/architecture.js";
 import type { ControlCommand, ControlContext, ControlEvent, Decision } from "../ports/control.js";
 import type { EventPayload } from "../event/event-kind.js";
 import { isPlainMap, plainValue } from "../canonical/canonical-encoding.js";
-import { PayloadError } from "../canonical/payload-fields.js";
+import { PayloadError, PayloadFields } from "../canonical/payload-fields.js";
 import { coreSlice, CREATE_VCPU, CREATE_VM, type CoreControlState } from "./core-slice.js";
 
 export interface ControlState {
@@ -65,6 +65,8 @@ export function restoreControlState(payload: EventPayload): ControlState {
   const vcpus = core["vcpus"];
   if (!Array.isArray(vcpus)) throw new PayloadError("control state", "core.vcpus", "array", vcpus);
   const machine = core["machine"];
-  const cpus = vcpus.map((each) => ({ cpu: isPlainMap(each) ? String(each["cpu"]) : "" }));
+  const cpus = vcpus.map((each) => ({
+    cpu: new PayloadFields("control state", isPlainMap(each) ? each : {}).string("cpu"),
+  }));
   return { core: isPlainMap(machine) ? { machine, vcpus: cpus } : { vcpus: cpus }, architecture };
 }

@@ -30,6 +30,11 @@ export const CoreKind = {
   ownershipTaken: kind("OwnershipTaken", "bookkeeping", "epoch", "from"),
 } as const;
 
+/** The row kinds of core, for tables that describe every kind. */
+export function coreKinds(): readonly EventKind[] {
+  return Object.values(CoreKind);
+}
+
 /** The hot kinds, for tables that describe every kind. */
 export const HOT_EVENT_KINDS: readonly EventKind[] = [
   { name: "Exited", version: 1, role: "observation", fields: ["exit words, see ExitWord"] },

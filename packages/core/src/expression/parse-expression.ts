@@ -228,7 +228,7 @@ class Parser {
     if (text === "console") return this.#console(column);
     if (text === "config") return this.#config(column);
     if (this.#peek().text === "(") return this.#call(token);
-    if (/^KVM_EXIT_/.test(text)) return { node: "exit name", column, space: "kvm", name: text };
+    if (text.startsWith("KVM_EXIT_")) return { node: "exit name", column, space: "kvm", name: text };
     return { node: "symbol", column, name: text, isAddress: false };
   }
 

@@ -7,6 +7,7 @@ import { HotKind, ROW_EVENT } from "../event/event-kind.js";
 import { ExitWord, frameU64, KvmExit } from "../event/exit-frame.js";
 import { HYPERCALL_REASONS, KVM_EXIT_NAMES } from "../event/kvm-exit-names.js";
 import { ConsoleMatcher } from "../console-matcher.js";
+import { PayloadFields } from "../canonical/payload-fields.js";
 import type { Goal } from "../machine/goal.js";
 import { parseMachine } from "../machine/machine-description.js";
 import { CONSOLE_PORT } from "../record/input-script.js";
@@ -38,8 +39,8 @@ export function describeEnding(reader: JournalReader): string {
   const lastBatch = reader.seekByIcount(reader.end.icount).firstSeq;
   eachEvent(journalCursor(reader, lastBatch), { first: lastBatch, last: Infinity }, (cursor) => {
     if (cursor.kind !== ROW_EVENT || cursor.row.kind !== CoreKind.stopped.name) return;
-    const { what, by } = cursor.row.payload;
-    ending = `${String(what)} by ${String(by)}`;
+    const fields = new PayloadFields("Stopped", cursor.row.payload);
+    ending = `${fields.string("what")} by ${fields.string("by")}`;
   });
   return ending;
 }

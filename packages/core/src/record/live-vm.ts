@@ -287,7 +287,7 @@ export class LiveVm {
   offer(input: OutsideInput): boolean {
     const { port, bytes } = input;
     const anchor = this.inputs.anchor(port, this.vmm.readCount(port), this.machine.guestTimeNs);
-    this.#offered = { port, bytes, ...anchor };
+    this.#offered = { port, bytes: bytes.slice(), ...anchor };
     const taken = this.#ask("input", () => this.vmm.takeInput(input, this.#port));
     if (taken) this.#recordOffered();
     else if (this.#offered === undefined)

@@ -105,6 +105,33 @@ describe("a recorded guest", () => {
     }
   });
 
+  it("keeps typed input that no device has taken yet in its snapshots", async () => {
+    const options: SmallVmOptions = { program: echoProgram() };
+    const { recorder, journal } = createSmall(options, { interactive: true });
+    recorder.enqueue({ port: 0, bytes: new TextEncoder().encode("abcdefghiq") });
+    await recorder.step({ units: 1 });
+    const head = recorder.pause();
+    const vm = smallVm(options);
+    for (const [hash, content] of journal.pages) vm.writer.storePage(hash, content);
+    const resumed = Recorder.resume(
+      { ...vm, digester: plainDigester, cadence: TEST_CADENCE },
+      journal.loadSnapshot(head.number),
+    );
+    expect((await runToStop(resumed, () => 50)).why).toBe("stopped");
+    resumed.finish({ index: false });
+    expect(consoleText(vm.writer)).toBe("login: abcdefghiqbye\n");
+  });
+
+  it("is configured, and its digest says so", () => {
+    const { recorder } = createSmall(busy);
+    const before = recorder.machine.digest();
+    recorder.control({ name: "knob", value: 5n });
+    const after = recorder.machine.digest();
+    expect(after).not.toEqual(before);
+    recorder.control({ name: "knob", value: 0n });
+    expect(recorder.machine.digest()).toEqual(before);
+  });
+
   it("refuses a command by the rules without an event", async () => {
     const { recorder, journal } = createSmall(busy);
     await recorder.step({ units: 10 });

@@ -121,6 +121,10 @@ export class Recorder {
 
   /** A new VM: created, configured, booted, with snapshot 0. Nothing has run. Throws RecorderError for a refused command. */
   static create(options: RecorderOptions, commands: readonly ControlCommand[] = []): Recorder {
+    if (options.writer.end.firstSeq !== 1)
+      throw new RecorderError(
+        `can't create a VM in a recording that has ${options.writer.end.firstSeq - 1} events already`,
+      );
     const recorder = new Recorder(options, 0);
     recorder.live.create();
     for (const command of commands) {

@@ -23,12 +23,14 @@ export function createSmall(
   return { recorder: Recorder.create(all, forwards), journal: vm.writer };
 }
 
-/** Linear congruential numbers: the tests' own choices, not the VM's. */
+/** The tests' own choices, not the VM's: Mulberry32, whose low bits are as good as its high ones. */
 export function randomNumbers(seed: number): (below: number) => number {
   let state = seed;
   return (below) => {
-    state = (Math.imul(state, 1103515245) + 12345) >>> 0;
-    return (state >>> 8) % below;
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) % below;
   };
 }
 

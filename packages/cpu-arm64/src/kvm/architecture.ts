@@ -2,6 +2,7 @@
 import type { Architecture, ControlSlice, KernelHalf, KernelHalfOptions } from "@hvjournal/core";
 import { Engine } from "@hvjournal/engine";
 import { cortexA57 } from "../isa/cpu.js";
+import { hotVariants } from "../isa/hot-variants.js";
 import { arm64ControlSlice } from "./control-slice.js";
 import { describeExit } from "./describe-exit.js";
 import { exitModels } from "./exit-model.js";
@@ -56,6 +57,7 @@ function createKernelHalf(board: Arm64Board, options: KernelHalfOptions): Kernel
     ramBase: memoryBase,
     ramBytes: memoryBytes,
     vcpuCount,
+    profile: hotVariants,
     ...(options.tlbEntries === undefined ? {} : { tlbEntries: options.tlbEntries }),
     ...(options.tier === undefined ? {} : { tier: options.tier }),
   });

@@ -133,7 +133,7 @@ ${table.join("\n")}
 |---|---|
 ${trappedRegisters().join("\n")}
 
-HCR_EL2.TVM holds until the guest has turned on both MMU and data cache (SCTLR_EL1.M and C); then KVM clears it for good on that vCPU. HCR_EL2.TID2 is clear, as in KVM up to Linux 6.2 on hosts whose CPUs have equal caches. Instructions of HCR_EL2.TSW (DC ISW, CSW, CISW) exit and do nothing more. Accesses that HCR_EL2.TIDCP and MDCR_EL2.TPM trap are undefined in the guest. MDCR_EL2.TDA always holds; KVM lifts it for a while after each write to a debug register. A write to MDSCR_EL1 that turns on breakpoints or single step stops the VM by name: they are not simulated.
+HCR_EL2.TVM holds until the guest has turned on both MMU and data cache (SCTLR_EL1.M and C); then KVM clears it for good on that vCPU. HCR_EL2.TID2 is clear, as in KVM up to Linux 6.2 on hosts whose CPUs have equal caches. Instructions of HCR_EL2.TSW (DC ISW, CSW, CISW) exit and do nothing more. Accesses that HCR_EL2.TIDCP and MDCR_EL2.TPM trap are undefined in the guest. MDCR_EL2.TDA always holds; KVM lifts it for a while after each write to a debug register. A write that enables a hardware breakpoint or watchpoint stops the VM by name: they are not simulated.
 
 ## Decisions
 

@@ -305,10 +305,14 @@ describe("system registers", () => {
     ]);
   });
 
-  it("that would arm single step or breakpoints stop the VM by name", () => {
-    const { kernel } = guest([...a.moveImmediate(2, 0x8000n), a.msr("MDSCR_EL1", 2), a.nop]);
+  it("that would enable a hardware breakpoint stop the VM by name, before the write", () => {
+    const { kernel } = guest([...a.moveImmediate(2, 0x1e5n), a.msr("DBGBCR0_EL1", 2), a.nop]);
     expect(runOn(kernel).stop).toBe("stuck");
-    expect(kernel.stuckReason).toContain("0x8000 to mdscr_el1: hardware breakpoints");
+    expect(kernel.stuckReason).toBe(
+      `vcpu0 writes 0x1e5 to dbgbcr0_el1 at 0x${(CODE + 4).toString(16)}: hardware breakpoints and watchpoints of the guest are not simulated`,
+    );
+    expect(kernel.readRegister(0, "dbgbcr0_el1")).toBe(0n);
+    expect(kernel.icount).toBe(1);
   });
 });
 
@@ -562,10 +566,10 @@ describe("looking at a guest", () => {
 
   it("stops behind an instruction that writes where it watches", () => {
     const { kernel } = guest([...a.moveImmediate(1, BigInt(DATA)), p.store32(2, 1), a.store(2, 1), a.nop]);
-    kernel.watch?.([{ physical: DATA + 4, bytes: 4 }]);
+    kernel.watch?.(DATA + 4, 4);
     expect(kernel.run(100)).toBe("watch");
     expect(kernel.icount).toBe(4);
     expect(kernel.watchReport).toEqual({ vcpu: 0, pc: BigInt(CODE + 12), physical: DATA + 4, bytes: 4 });
-    kernel.watch?.([]);
+    kernel.watch?.(0, 0);
   });
 });

@@ -10,7 +10,6 @@ import {
   type RegisterName,
   type RunStop,
   type StateSection,
-  type PhysicalRange,
   type WatchReport,
 } from "@hvjournal/core";
 import { EngineExit } from "@hvjournal/engine";
@@ -25,7 +24,7 @@ import { answerInVector, finishHypercall, hypercallExit } from "./hypercalls.js"
 import { backtrace, type DisassembledInstruction, disassemble, instructionAt, translateVirtual } from "./inspection.js";
 import { readNamedRegister, registerNames, writeNamedRegister } from "./named-registers.js";
 import { restoreSections, type RunState, saveSections } from "./saved-state.js";
-import { finishRegisterExit, registerExit, serviceValue } from "./system-register-exits.js";
+import { finishRegisterExit, refuseUnsimulated, registerExit, serviceValue } from "./system-register-exits.js";
 import { unitsUntil } from "./timers.js";
 import type { Vm } from "./vm.js";
 
@@ -181,6 +180,8 @@ export class Arm64KernelHalf implements KernelHalf {
     vm.hasRun = true;
     if (vm.icount % STUCK_CHECK_UNITS === 0 && this.#mayBeStuck()) return this.#stepToSeeIfStuck();
     const budget = this.#budget(limit);
+    // What devices and debuggers wrote meanwhile is not the guest's doing.
+    vm.engine.memory.watchHit = undefined;
     const code = vm.engine.run(budget);
     vm.countUnits(budget - vm.engine.unitsLeft);
     return this.#handleExitCode(code);
@@ -220,6 +221,9 @@ export class Arm64KernelHalf implements KernelHalf {
       case ExitCode.sendEvent:
         this.#sendEvent();
         return undefined;
+      case ExitCode.notSimulated:
+        refuseUnsimulated(vm, engine.exitWord(0), engine.exitOperand(1));
+        return "stuck";
       default:
         throw new Error(`the engine left with exit code ${code}, which arm64 does not have`);
     }
@@ -427,11 +431,11 @@ export class Arm64KernelHalf implements KernelHalf {
     this.#vm.engine.dropCaches();
   }
 
-  watch(ranges: readonly PhysicalRange[]): void {
+  watch(physical: number, bytes: number): void {
     const { memory } = this.#vm.engine;
     memory.unwatchAll();
     this.watchReport = undefined;
-    for (const { physical, bytes } of ranges) memory.watch(physical, bytes);
+    if (bytes > 0) memory.watch(physical, bytes);
   }
 
   unimplemented(): ReadonlyMap<string, number> {

@@ -2,15 +2,15 @@
 import { type ExitFrame, ExitWord, frameU64 } from "@hvjournal/core";
 import { EngineExit } from "@hvjournal/engine";
 import { undefinedException } from "../isa/exceptions.js";
+import { ExitCode } from "../isa/exit-code.js";
 import { trapPassed } from "../isa/state.js";
 import {
   hcrEl2,
-  Mdscr,
   Sctlr,
   sctlrEl1,
-  selectorOf,
   selectorOfSyndrome,
   systemRegisterAt,
+  systemRegisterName,
 } from "../isa/system-registers.js";
 import type { ExitDescription } from "./exit-frames.js";
 import { EsrClass, HCR_EL2_TVM, Reason, serviceRegisterTraps } from "./exit-model.js";
@@ -19,9 +19,6 @@ import { isTimerRegister, readTimerRegister, writeTimerRegister } from "./timers
 import type { Vm } from "./vm.js";
 
 const IL = 1 << 25;
-const MDSCR_EL1: number = selectorOf(2, 0, 0, 2, 2);
-/** Bits of MDSCR_EL1 that would make breakpoints, watchpoints or single step happen. */
-const MDSCR_ARMS: bigint = (1n << BigInt(Mdscr.SS)) | (1n << BigInt(Mdscr.MDE)) | (1n << BigInt(Mdscr.KDE));
 const CACHES_ON: bigint = (1n << BigInt(Sctlr.M)) | (1n << BigInt(Sctlr.C));
 
 /** An access as its ISS describes it. */
@@ -67,26 +64,36 @@ export function finishRegisterExit(vm: Vm, frame: ExitFrame): bigint | undefined
     accessService(vm, access, frameU64(frame, ExitWord.arg1Low));
   } else {
     passTrap(vm);
-    if (!access.isRead) noteWrite(vm, access.selector, frameU64(frame, ExitWord.arg1Low));
+    noteMemoryControl(vm);
   }
   return access.isRead ? vm.states.readX(access.general) : undefined;
 }
 
 /** Lets the instruction do what it does without a hypervisor; an undefined exception may come of it. */
 function passTrap(vm: Vm): void {
-  vm.engine.writeWord(trapPassed.offset, 1);
-  const code = vm.engine.run(1);
+  const { engine } = vm;
+  engine.writeWord(trapPassed.offset, 1);
+  const code = engine.run(1);
+  if (code === ExitCode.notSimulated) {
+    engine.writeWord(trapPassed.offset, 0);
+    refuseUnsimulated(vm, engine.exitWord(0), engine.exitOperand(1));
+    return;
+  }
   if (code !== EngineExit.budget) throw new Error(`an access to a trapped register left with exit code ${code}`);
   vm.countUnits(1);
 }
 
-function noteWrite(vm: Vm, selector: number, value: bigint): void {
+/** Handles `ExitCode.notSimulated`: the vCPU stands before a write that nothing here can honour. */
+export function refuseUnsimulated(vm: Vm, iss: number, value: bigint): void {
+  const name = systemRegisterName(selectorOfSyndrome(iss));
+  vm.stuckReason = `vcpu${vm.current} writes 0x${value.toString(16)} to ${name} at 0x${vm.states.pc.toString(16)}: hardware breakpoints and watchpoints of the guest are not simulated`;
+}
+
+/** As kvm_toggle_cache: once MMU and data cache are both on, KVM need not see the memory controls any more. */
+function noteMemoryControl(vm: Vm): void {
   const { engine } = vm;
-  // As kvm_toggle_cache: once MMU and data cache are both on, KVM need not see the memory controls any more.
   if ((engine.readField(sctlrEl1) & CACHES_ON) === CACHES_ON)
     engine.writeField(hcrEl2, engine.readField(hcrEl2) & ~HCR_EL2_TVM);
-  if (selector === MDSCR_EL1 && (value & MDSCR_ARMS) !== 0n)
-    vm.stuckReason = `vcpu${vm.current} wrote 0x${value.toString(16)} to mdscr_el1: hardware breakpoints, watchpoints and single step of the guest are not simulated`;
 }
 
 function accessService(vm: Vm, access: RegisterAccess, value: bigint): void {

@@ -16,6 +16,7 @@ import {
   irqSignalled,
   layout,
   pc,
+  softwareStep,
   sp,
   spInactive,
   stackSelect,
@@ -30,7 +31,7 @@ const U64 = 0xffff_ffff_ffff_ffffn;
 const ZERO_REGISTER = 31;
 
 /** PSTATE as SPSR_EL1 has it. */
-const Pstate = { m: 0x1fn, daif: 0x3c0n, il: 1n << 20n, nzcv: 0xf000_0000n } as const;
+const Pstate = { m: 0x1fn, daif: 0x3c0n, il: 1n << 20n, ss: 1n << 21n, nzcv: 0xf000_0000n } as const;
 const Mode = { el0t: 0n, el1t: 4n, el1h: 5n } as const;
 
 /** A field of the saved form, where it lies in the saved bytes. */
@@ -144,7 +145,8 @@ export class VcpuStates {
     const { engine } = this;
     const mode = (engine.readField(exceptionLevel) << 2n) | engine.readField(stackSelect);
     const il = engine.readField(illegalState) << 20n;
-    return (BigInt(this.nzcv) << 28n) | il | engine.readField(daif) | mode;
+    const ss = engine.readField(softwareStep) << 21n;
+    return (BigInt(this.nzcv) << 28n) | ss | il | engine.readField(daif) | mode;
   }
 
   /** Throws RangeError for a mode that the vCPU does not have. */
@@ -164,6 +166,7 @@ export class VcpuStates {
     this.engine.writeField(exceptionLevel, mode >> 2n);
     this.engine.writeField(daif, value & Pstate.daif);
     this.engine.writeField(illegalState, (value & Pstate.il) === 0n ? 0n : 1n);
+    this.engine.writeField(softwareStep, (value & Pstate.ss) === 0n ? 0n : 1n);
     this.nzcv = Number((value & Pstate.nzcv) >> 28n);
     this.#derive();
   }

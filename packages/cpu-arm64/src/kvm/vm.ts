@@ -1,6 +1,7 @@
 /** The parts of one VM's kernel half, and the time they share. */
 import { type Entropy, type EntropyStream, GUEST_NANOSECONDS_PER_UNIT } from "@hvjournal/core";
 import type { Engine } from "@hvjournal/engine";
+import { finishInstruction } from "../isa/exceptions.js";
 import { pc } from "../isa/state.js";
 import { type Arm64ControlState, arm64ControlSlice } from "./control-slice.js";
 import { type GicAddresses, Gicv3 } from "./gicv3/gicv3.js";
@@ -87,8 +88,7 @@ export class Vm {
 
   /** The current vCPU's instruction at pc is over: one unit, and on to the next. */
   retireInstruction(): void {
-    const { engine } = this;
-    engine.writeField(pc, BigInt.asUintN(64, engine.readField(pc) + 4n));
+    this.engine.callRoutine(finishInstruction);
     this.countUnits(1);
   }
 

@@ -2,14 +2,14 @@
  * Compiles basic blocks, one function each, from the same programs as the interpreter,
  * with operands as constants. It proves the definitions for compiled code; regions and speed are the JIT's.
  */
-import type { DecodeCache } from "../decode/decode-cache.js";
+import type { DecodeCache, DecodedPage } from "../decode/decode-cache.js";
 import { operandValue } from "../decode/record.js";
 import type { Variant } from "../decode/variant-table.js";
 import { emitProgram } from "../emit/emitter.js";
 import type { ModuleScope } from "../emit/linker.js";
 import type { EmitTarget } from "../emit/target.js";
 import { engineState } from "../engine-fields.js";
-import { ENGINE_HOSTS, fetchPage, finishWrites } from "../interpreter/engine-routines.js";
+import { ENGINE_HOSTS, finishWrites } from "../interpreter/engine-routines.js";
 import type { HandlerContext } from "../interpreter/out-of-line.js";
 import { EngineExit, HandlerStatus } from "../interpreter/status.js";
 import type { Block, EndItem, Program } from "../stage/program.js";
@@ -24,7 +24,6 @@ const BLOCK_INSTRUCTIONS_MAX = 32;
 export interface BlockTierOptions extends HandlerContext {
   readonly buffer: ArrayBuffer;
   readonly decoded: DecodeCache;
-  readonly ramStart: number;
 }
 
 interface CompiledBlock {
@@ -59,7 +58,7 @@ export class BlockTier {
     this.#interruptPending = linker.routine(routines.interruptPending) as () => number;
     this.#takeInterrupt = linker.routine(cpu.takeInterrupt) as () => void;
     this.#fetchFault = linker.routine(cpu.fetchFault) as () => void;
-    this.#fetchPage = linker.host(fetchPage) as () => number;
+    this.#fetchPage = linker.routine(routines.fetchSlow) as () => number;
   }
 
   /** Like the interpreter's `run`, which also finishes what is too short for a block. */
@@ -124,7 +123,7 @@ export class BlockTier {
     const known = blocks.get(pc);
     if (known !== undefined) return known;
     const page = this.#options.decoded.pageOf(base);
-    const instructions = this.#read(pc, page.pageIndex, page.context);
+    const instructions = this.#read(pc, page);
     const made = this.#compile(instructions);
     blocks.set(pc, made);
     this.#blocks.set(base, blocks);
@@ -134,13 +133,13 @@ export class BlockTier {
   }
 
   /** Instructions from `pc` to the first that may jump, within the page. */
-  #read(pc: bigint, pageIndex: number, context: number): BlockInstruction[] {
-    const { cpu, decoded, ramStart } = this.#options;
+  #read(pc: bigint, page: DecodedPage): BlockInstruction[] {
+    const { cpu, decoded } = this.#options;
     const list: BlockInstruction[] = [];
     let offset = Number(pc & 0xfffn);
     while (offset < 4096 && list.length < BLOCK_INSTRUCTIONS_MAX) {
-      const encoding = this.#view.getUint32(ramStart + pageIndex * 4096 + offset, true);
-      const { variant, fields } = decoded.lookUp(encoding, context);
+      const encoding = decoded.encodingAt(page, offset);
+      const { variant, fields } = decoded.lookUp(encoding, page.context);
       list.push({ variant, fields, pc: (pc & ~0xfffn) | BigInt(offset), bytes: cpu.granule });
       offset += cpu.granule;
       if (mayLeaveBlock(variant.program)) break;

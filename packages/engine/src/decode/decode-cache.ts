@@ -24,6 +24,8 @@ export interface DecodeCacheOptions {
   readonly start: number;
   readonly ramStart: number;
   readonly variants: VariantTable;
+  /** Loads a page of RAM whose content is yet to come. */
+  readonly ensureLoaded: (pageIndex: number) => void;
   /** Makes a handler for a variant that has none. */
   readonly needHandler: (variant: Variant) => void;
 }
@@ -73,11 +75,16 @@ export class DecodeCache {
     return page;
   }
 
+  /** The encoding at an offset of a decoded page. */
+  encodingAt(page: DecodedPage, offset: number): number {
+    this.#options.ensureLoaded(page.pageIndex);
+    return this.#view.getUint32(this.#options.ramStart + page.pageIndex * 4096 + offset, true);
+  }
+
   /** The host function `decodeRecord`. */
   decode(record: number): void {
     const page = this.pageOf(record);
-    const offset = (record - page.base) >> this.#options.records.shift;
-    const encoding = this.#view.getUint32(this.#options.ramStart + page.pageIndex * 4096 + offset, true);
+    const encoding = this.encodingAt(page, (record - page.base) >> this.#options.records.shift);
     const { variant, fields } = this.lookUp(encoding, page.context);
     writeOperands(this.#view, record, variant.instruction, variant.places, fields);
     this.#options.needHandler(variant);

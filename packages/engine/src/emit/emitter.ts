@@ -40,6 +40,7 @@ class Emitter {
   }
 
   run(): void {
+    this.#target.begin?.(() => this.#taken);
     if (this.#program.writesMemory) {
       this.#slowLocal = this.#take("i32");
       this.#code.i32(0);

@@ -1,8 +1,14 @@
 /** What differs between the consumers of a program: where operands and pc come from, and how an instruction ends. */
 import type { HostFunction, Routine } from "../stage/stage.js";
 import type { EndItem } from "../stage/program.js";
+import type { LocalType } from "../wasm/function-builder.js";
+
+/** Locals that a program has used so far. */
+export type Temporaries = () => readonly { readonly type: LocalType; readonly local: number }[];
 
 export interface EmitTarget {
+  /** Called before the program is emitted. */
+  begin?(temporaries: Temporaries): void;
   /** Pushes an operand's value. */
   operand(name: string): void;
   /** The operand's value where it is known while code is made. */

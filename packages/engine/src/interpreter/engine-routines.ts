@@ -1,18 +1,17 @@
 /** Routines and host functions that every consumer of programs links against. */
 import type { CpuDefinition } from "../cpu-definition.js";
-import { memorySlowRoutine, raiseMemoryFaultRoutine, specialAccess } from "../mmu/slow-path.js";
+import { fetchSlowRoutine, memorySlowRoutine, raiseMemoryFaultRoutine, specialAccess } from "../mmu/slow-path.js";
 import type { TlbGeometry } from "../mmu/tlb-layout.js";
 import type { HostFunction, Routine } from "../stage/stage.js";
 
 /** (): applies bounced writes of the instruction; 1 when device writes are left. */
 export const finishWrites: HostFunction = { name: "finishWrites", parameterCount: 0 };
-/** (): decoded base for the pc in state, or 0 after writing `fault*`. */
-export const fetchPage: HostFunction = { name: "fetchPage", parameterCount: 0 };
 /** (record): decodes the instruction of a record. */
 export const decodeRecord: HostFunction = { name: "decodeRecord", parameterCount: 1 };
 
 export interface EngineRoutines {
   readonly memorySlow: Routine & { readonly result: 32 };
+  readonly fetchSlow: Routine & { readonly result: 32 };
   readonly raiseMemoryFault: Routine & { readonly result: undefined };
   readonly interruptPending: Routine & { readonly result: 32 };
 }
@@ -20,6 +19,7 @@ export interface EngineRoutines {
 export function engineRoutines(cpu: CpuDefinition, geometry: TlbGeometry): EngineRoutines {
   return {
     memorySlow: memorySlowRoutine(cpu, geometry),
+    fetchSlow: fetchSlowRoutine(cpu, geometry),
     raiseMemoryFault: raiseMemoryFaultRoutine(cpu),
     interruptPending: {
       name: "interruptPending",

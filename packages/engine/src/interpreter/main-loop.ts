@@ -6,14 +6,14 @@
 import type { Variant } from "../decode/variant-table.js";
 import { emitProgram } from "../emit/emitter.js";
 import type { ModuleScope } from "../emit/linker.js";
-import type { EmitTarget } from "../emit/target.js";
+import type { EmitTarget, Temporaries } from "../emit/target.js";
 import { engineFields, engineState } from "../engine-fields.js";
 import { TLB_ENTRY_BYTES, TlbEntry } from "../mmu/tlb-layout.js";
 import type { EndItem } from "../stage/program.js";
 import type { HostFunction, Routine } from "../stage/stage.js";
 import type { FunctionBuilder, Label } from "../wasm/function-builder.js";
 import { ValueType } from "../wasm/opcodes.js";
-import { decodeRecord, ENGINE_HOSTS, fetchPage, finishWrites } from "./engine-routines.js";
+import { decodeRecord, ENGINE_HOSTS, finishWrites } from "./engine-routines.js";
 import { type HandlerContext, pushLength, pushRecordOperand } from "./out-of-line.js";
 import { EngineExit, HandlerStatus } from "./status.js";
 
@@ -24,13 +24,14 @@ export function compileMainLoop(context: HandlerContext, inline: readonly Varian
     programs: inline.map((variant) => variant.program),
     routines: [
       routines.memorySlow,
+      routines.fetchSlow,
       routines.raiseMemoryFault,
       routines.interruptPending,
       cpu.takeInterrupt,
       cpu.misalignedPc,
       cpu.fetchFault,
     ],
-    hosts: [...ENGINE_HOSTS, fetchPage, decodeRecord],
+    hosts: [...ENGINE_HOSTS, decodeRecord],
     usesTable: true,
     build(scope) {
       const { code } = scope.module.addFunction({ parameters: [ValueType.i32], results: [ValueType.i32] }, "run");
@@ -161,7 +162,7 @@ class MainLoop {
     code.memory("i32.load", geometry.fetchOffset + TlbEntry.addend);
     code.set(this.#base);
     code.else();
-    code.call(this.#scope.hostIndex(fetchPage));
+    code.call(this.#scope.routineIndex(this.#context.routines.fetchSlow));
     code.tee(this.#base);
     code.op("i32.eqz");
     code.if();
@@ -314,7 +315,7 @@ class MainLoop {
   }
 
   /** Jumps inside the page stay with its records; `target` is on the stack. */
-  jump(labels: Labels): void {
+  jump(labels: Labels, branch: (label: Label) => void): void {
     const code = this.#code;
     const { cpu } = this.#context;
     code.tee(this.#target);
@@ -325,12 +326,12 @@ class MainLoop {
     code.op("i64.eqz");
     code.if();
     this.#setRecordFromTarget();
-    code.branch(labels.next);
+    branch(labels.next);
     code.end();
     this.storePc(() => {
       code.get(this.#target);
     });
-    code.branch(labels.lookup);
+    branch(labels.lookup);
   }
 
   exitBefore(exitCode: number): void {
@@ -392,10 +393,25 @@ class InlineTarget implements EmitTarget {
   readonly #variant: Variant;
   readonly #labels: Labels;
 
+  #temporaries: Temporaries = () => [];
+
   constructor(loop: MainLoop, variant: Variant, labels: Labels) {
     this.#loop = loop;
     this.#variant = variant;
     this.#labels = labels;
+  }
+
+  begin(temporaries: Temporaries): void {
+    this.#temporaries = temporaries;
+  }
+
+  /**
+   * Leaves for another instruction with every local of this one zero again: a local that has the same value on
+   * all ways around the loop costs the compiler of the host nothing there.
+   */
+  #branch(label: Label): void {
+    for (const { type, local } of this.#temporaries()) this.#loop.code.zeroLocal(type, local);
+    this.#loop.code.branch(label);
   }
 
   operand(name: string): void {
@@ -435,25 +451,25 @@ class InlineTarget implements EmitTarget {
     switch (item.type) {
       case "fallThrough":
         loop.stepRecord();
-        return loop.code.branch(this.#labels.next);
+        return this.#branch(this.#labels.next);
       case "jump":
         if (item.contextChanged) {
           loop.storePc(pushTarget);
-          return loop.code.branch(this.#labels.recheck);
+          return this.#branch(this.#labels.recheck);
         }
         pushTarget();
-        return loop.jump(this.#labels);
+        return loop.jump(this.#labels, (label) => this.#branch(label));
       case "endBlock":
         loop.storePc(() => {
           loop.pushNextPc();
         });
-        return loop.code.branch(this.#labels.recheck);
+        return this.#branch(this.#labels.recheck);
       case "raise":
         loop.storePc(() => {
           loop.pushPc();
         });
         this.callRoutine(item.routine);
-        return loop.code.branch(this.#labels.recheck);
+        return this.#branch(this.#labels.recheck);
       case "exitBefore":
         return loop.exitBefore(item.code);
       case "exitAfter":
@@ -473,7 +489,7 @@ class InlineTarget implements EmitTarget {
       loop.pushPc();
     });
     this.callRoutine(loop.context.routines.raiseMemoryFault);
-    loop.code.branch(this.#labels.recheck);
+    this.#branch(this.#labels.recheck);
   }
 
   leaveForDeviceWrite(): void {

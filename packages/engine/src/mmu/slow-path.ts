@@ -7,18 +7,22 @@ import {
   FILL_LOG_ENTRIES,
   FORBIDS_READ,
   FORBIDS_WRITE,
+  INDEXED_CONTEXTS,
   SlowResult,
   TLB_ENTRY_BYTES,
   TlbEntry,
   type TlbGeometry,
 } from "./tlb-layout.js";
-import { Rights } from "../cpu-definition.js";
+import { AccessKind, Rights } from "../cpu-definition.js";
 
 /**
  * (info): an access that the routine leaves to TypeScript: across pages, to a device, or to a page whose
  * state forbids it. Address in `engineState.accessAddress`. Gives an address or a `SlowResult`.
  */
 export const specialAccess: HostFunction = { name: "specialAccess", parameterCount: 1 };
+
+/** (): decoded base for the pc in state, or 0 after writing `fault*`. */
+export const fetchPage: HostFunction = { name: "fetchPage", parameterCount: 0 };
 
 /** Fault codes of the engine's own, beside those of `translate`. */
 export const EngineFault = {
@@ -123,6 +127,42 @@ function fill(
       stage.write(engineState.fillCount, stage.constant32(FILL_LOG_ENTRIES + 1));
     },
   );
+}
+
+/**
+ * (): the decoded base for the pc in state, or 0 after writing `fault*`; fills the fetch array on the way. Pages that
+ * have never been decoded in this context, and contexts beyond the index, are TypeScript's.
+ */
+export function fetchSlowRoutine(cpu: CpuDefinition, geometry: TlbGeometry): Routine & { readonly result: 32 } {
+  return {
+    name: "fetchSlow",
+    parameters: [],
+    result: 32,
+    body(stage) {
+      const pc = stage.read(cpu.pc);
+      const context = stage.read(cpu.contextWord);
+      const leave = (): void => {
+        stage.return(stage.callHost(fetchPage));
+      };
+      stage.if(stage.compare("ge_u", context, stage.constant32(INDEXED_CONTEXTS)), leave);
+      const code = stage.call(cpu.translate, pc, stage.constant32(AccessKind.execute), stage.read(cpu.privilege));
+      stage.if(code, leave);
+      const offset = stage.sub(stage.read(engineFields.translatedPhysical), stage.constant64(geometry.ramBase));
+      stage.if(stage.compare("ge_u", offset, stage.constant64(geometry.ramBytes)), leave);
+      const pageIndex = stage.shiftRight(stage.truncate32(offset), 12);
+      const row = stage.add(pageIndex, stage.binary("mul", context, stage.constant32(geometry.ramBytes / 4096)));
+      const base = stage.readAt(32, stage.shiftLeft(row, 2), geometry.decodedIndexStart);
+      stage.if(stage.isZero(base), leave);
+      const index = stage.and(
+        stage.shiftRight(stage.truncate32(pc), 12 - Math.log2(TLB_ENTRY_BYTES)),
+        stage.constant32((geometry.entries - 1) * TLB_ENTRY_BYTES),
+      );
+      const entry = stage.add(stage.read(engineFields.tlbCurrent), index);
+      const tag = stage.or(stage.and(pc, stage.constant64(-4096n)), stage.zeroExtend64(context));
+      fill(stage, geometry, entry, geometry.fetchOffset, tag, base);
+      stage.return(base);
+    },
+  };
 }
 
 /** Raises what `fault*` says: the architecture's memory fault, or its alignment fault. */

@@ -30,6 +30,9 @@ export const PageState = {
 export const FORBIDS_READ: number = PageState.absent;
 export const FORBIDS_WRITE = 127;
 
+/** Contexts whose decoded pages are found without leaving generated code. */
+export const INDEXED_CONTEXTS = 2;
+
 /** `info` of a slow access. */
 export const AccessInfo = {
   bytesMask: 0xffff,
@@ -54,6 +57,8 @@ export interface TlbGeometry {
   readonly pageStateStart: number;
   /** One page for the host's own use. */
   readonly scratchStart: number;
+  /** For each context below `INDEXED_CONTEXTS` and each page of RAM, the base of its decoded page, or 0. */
+  readonly decodedIndexStart: number;
   readonly ramStart: number;
   readonly ramBase: number;
   readonly ramBytes: number;

@@ -47,6 +47,13 @@ export class FunctionBuilder {
     this.#free[type].push(local);
   }
 
+  zeroLocal(type: LocalType, local: number): void {
+    if (type === "i32") this.i32(0);
+    else if (type === "i64") this.i64(0n);
+    else this.v128(0n, 0n);
+    this.set(local);
+  }
+
   op(name: string): void {
     this.#code.bytes(opcode(name));
   }

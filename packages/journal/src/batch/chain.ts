@@ -3,7 +3,8 @@
  *
  *     chain 0 = SHA256("hvjournal header 1", each header row in order of its key: key, value)
  *     chain n = SHA256(chain n-1, length of the columns varint, columns,
- *                      for each row event: seq, vcpu + 1, icount, exit number, version varints,
+ *                      for each row event: 1 if vcpu is negative, else 0, as u8,
+ *                                          |vcpu|, seq, icount, exit number, version varints,
  *                                          kind and payload as length varint and bytes)
  */
 import { createHash } from "node:crypto";
@@ -43,8 +44,9 @@ export function batchLink(before: Uint8Array, columns: Uint8Array, rows: readonl
   hash.update(before).update(fields.view()).update(columns);
   for (const row of rows) {
     fields.reset();
+    fields.u8(row.vcpu < 0 ? 1 : 0);
+    fields.varint(row.vcpu < 0 ? -row.vcpu : row.vcpu);
     fields.varint(row.seq);
-    fields.varint(row.vcpu + 1);
     fields.varint(row.icount);
     fields.varint(row.exitNumber);
     fields.varint(row.version);

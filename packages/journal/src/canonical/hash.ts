@@ -21,15 +21,14 @@ export function contentHash(page: Uint8Array): Uint8Array {
 
 export type CheckedValue = number | string | Uint8Array | null;
 
-const Tag = { null: 0, integer: 1, text: 2, bytes: 3 } as const;
+const Tag = { null: 0, count: 1, text: 2, bytes: 3, negative: 4 } as const;
 
 /** Coded so that no two rows of values, nor their types, give the same bytes. */
 export function writeCheckedValue(sink: ByteSink, value: CheckedValue): void {
   if (value === null) sink.u8(Tag.null);
   else if (typeof value === "number") {
-    sink.u8(Tag.integer);
-    // Zigzag: -1 stands for the VM in vCPU columns.
-    sink.varint(value < 0 ? -2 * value - 1 : 2 * value);
+    sink.u8(value < 0 ? Tag.negative : Tag.count);
+    sink.varint(value < 0 ? -value : value);
   } else if (typeof value === "string") {
     sink.u8(Tag.text);
     sink.text(value);

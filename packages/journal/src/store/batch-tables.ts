@@ -5,7 +5,7 @@ import { deflateRawSync, inflateRawSync } from "node:zlib";
 import { BATCH_BYTES_MAX, BatchCoder, checkBatch } from "../batch/batch-coding.js";
 import { batchLink, type StoredRow } from "../batch/chain.js";
 import { ByteCodingError } from "../canonical/byte-coding.js";
-import { equalBytes, ROW_CHECK_BYTES, rowCheck, SHA256_BYTES } from "../canonical/hash.js";
+import { equalBytes, hex, ROW_CHECK_BYTES, rowCheck, SHA256_BYTES } from "../canonical/hash.js";
 import { decodePayload, encodePayload } from "../canonical/payload-coding.js";
 import type { JournalPlace, JournalPosition } from "../errors.js";
 import { type Connection, readFailure, reading } from "./connection.js";
@@ -160,6 +160,12 @@ export class BatchTables {
   /** Start of the first batch with an event at `icount` or later; of the last if there is none. */
   startOfIcount(icount: number): BatchStart {
     return this.#startOf(firstIndex(this.#heads, (head) => head.lastIcount >= icount));
+  }
+
+  chainAt(seq: number): string | undefined {
+    if (seq === this.#start.firstSeq - 1) return hex(this.#firstChain);
+    const head = this.#heads[this.indexOfSeq(seq)];
+    return head === undefined || head.firstSeq + head.eventCount - 1 !== seq ? undefined : hex(head.chain);
   }
 
   #startOf(index: number): BatchStart {

@@ -31,6 +31,8 @@ import {
 import { APPLICATION_ID, DATABASE_PAGE_BYTES, findSchemaDamage, FORMAT_VERSION } from "./schema.js";
 import { StoredValueError } from "./stored-fields.js";
 
+/** How long a reader is waited for when a writer closes, in milliseconds. */
+const CLOSE_TIMEOUT_MS = 200;
 /** How long another process's short lock is waited for, in milliseconds. */
 const LOCK_TIMEOUT_MS = 5000;
 
@@ -163,6 +165,8 @@ export interface Connection {
   readonly notes: JournalNote[];
   /** The file says WAL and its -wal holds nothing: what the last checkpoint left is all there is. */
   readonly walIsMissing: boolean;
+  /** The file itself, and not a copy, is open beside a write-ahead log. */
+  readonly sharesWal: boolean;
 }
 
 function checkKind(path: string, head: FileHead): void {
@@ -283,7 +287,54 @@ export function openForReading(path: string): Connection {
   const database = reading(path, { part: "file" }, () => {
     return needsCopy ? openCopy(name, logBytes !== undefined) : tryOpen(name);
   });
-  return { path, database, notes: [], walIsMissing: head.isWal && (logBytes ?? 0) === 0 };
+  return {
+    path,
+    database,
+    notes: [],
+    walIsMissing: head.isWal && (logBytes ?? 0) === 0,
+    sharesWal: head.isWal && !needsCopy,
+  };
+}
+
+/**
+ * Closes what was opened for reading. A writer that finished meanwhile had to leave its write-ahead log to us:
+ * the last to close makes it one file again, if it may.
+ */
+export function closeReading(connection: Connection, isFinished: () => boolean): void {
+  const { path, database, sharesWal } = connection;
+  let isLeft = false;
+  try {
+    isLeft = sharesWal && database.open && isFinished();
+  } catch {
+    // A file that can't be read is left as it is.
+  }
+  database.close();
+  try {
+    if (isLeft) leaveWal(databasePath(path));
+  } catch {
+    // Someone else has it open, or it is read-only: it reads as well with its empty log.
+  }
+}
+
+/** Brings the write-ahead log into the file, which needs it for itself alone. */
+function leaveWal(path: string): void {
+  const database = new Database(path, { fileMustExist: true, timeout: 0 });
+  try {
+    database.pragma("journal_mode = DELETE");
+  } finally {
+    database.close();
+  }
+}
+
+/** Makes one file of a recording that nobody has open; false when it is too damaged for that. Throws JournalBusyError. */
+export function settleFile(path: string, act: string): boolean {
+  try {
+    leaveWal(databasePath(path));
+    return true;
+  } catch (error) {
+    if (sqliteCode(error)?.startsWith("SQLITE_BUSY") === true) throw new JournalBusyError(path, act, error);
+    return false;
+  }
 }
 
 /** A write-ahead log of this many database pages goes into the main file: 1 MiB. */
@@ -325,7 +376,7 @@ export function createForWriting(path: string, fill: (database: Database.Databas
       database.close();
       throw error;
     }
-    return { path, database, notes: [], walIsMissing: false };
+    return { path, database, notes: [], walIsMissing: false, sharesWal: true };
   } catch (error) {
     throw writeFailure(path, error, undefined);
   }
@@ -346,7 +397,7 @@ export function openToContinue(path: string, lockTimeoutMs = LOCK_TIMEOUT_MS): C
       database.close();
       throw error;
     }
-    return { path, database, notes: [], walIsMissing };
+    return { path, database, notes: [], walIsMissing, sharesWal: true };
   } catch (error) {
     const code = sqliteCode(error);
     if (code?.startsWith("SQLITE_BUSY")) throw new JournalBusyError(path, "continue", error);
@@ -358,11 +409,12 @@ export function openToContinue(path: string, lockTimeoutMs = LOCK_TIMEOUT_MS): C
 
 /**
  * Brings everything into the main file and closes. A reader that has the file open keeps the
- * write-ahead log alive; then it stays, empty, and the last reader's host may remove it.
+ * write-ahead log alive; then it stays, empty, until that reader closes (`closeReading`).
  */
 export function closeWriting(connection: Connection): void {
   const { database } = connection;
   try {
+    database.pragma(`busy_timeout = ${CLOSE_TIMEOUT_MS}`);
     database.pragma("journal_mode = DELETE");
   } catch (error) {
     if (sqliteCode(error)?.startsWith("SQLITE_BUSY") !== true) throw error;

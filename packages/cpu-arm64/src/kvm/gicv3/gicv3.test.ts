@@ -328,6 +328,6 @@ describe("the saved GIC", () => {
     expect(g.it.save(1 << 27)).toEqual(before);
     expect(g.it.save(0)).not.toEqual(before);
     expect(() => gic(2).it.restore(before)).toThrow("2 privateBanks expected, found 1");
-    expect(() => gic().it.restore(before.slice(1))).toThrow();
+    expect(() => gic().it.restore(before.slice(1))).toThrow("behind the value");
   });
 });

@@ -1,0 +1,49 @@
+/** A recording as files: the main file and, where its writer did not come to close it, its -wal. */
+import { renameSync, rmSync } from "node:fs";
+import { JournalWriteError } from "./errors.js";
+import { settleFile } from "./store/connection.js";
+
+const COMPANIONS = ["-wal", "-shm", "-journal"] as const;
+
+function companionsOf(path: string): readonly string[] {
+  return COMPANIONS.map((suffix) => path + suffix);
+}
+
+function onDisk(path: string, act: () => void): void {
+  try {
+    act();
+  } catch (error) {
+    const advice = "check who may write to its directory";
+    throw new JournalWriteError(path, (error as Error).message, advice, undefined, error);
+  }
+}
+
+/**
+ * Gives a recording another name, over what may have that name. A damaged file is moved as it is.
+ * Throws JournalBusyError while any process has it open.
+ */
+export function moveRecording(from: string, to: string): void {
+  const isOneFile = settleFile(from, "move");
+  onDisk(from, () => {
+    for (const companion of companionsOf(to)) rmSync(companion, { force: true });
+    renameSync(from, to);
+    if (isOneFile) return;
+    // Together with what could not be brought into it.
+    for (const suffix of COMPANIONS) {
+      try {
+        renameSync(from + suffix, to + suffix);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+      }
+    }
+  });
+}
+
+/** Removes a recording with all that belongs to it. Throws JournalBusyError while any process has it open. */
+export function removeRecording(path: string): void {
+  settleFile(path, "remove");
+  onDisk(path, () => {
+    rmSync(path);
+    for (const companion of companionsOf(path)) rmSync(companion, { force: true });
+  });
+}
