@@ -9,6 +9,8 @@ import {
   CODE_BYTES,
   DATA,
   guest,
+  RAM_BASE,
+  RAM_BYTES,
   reasonOf,
   runOn,
   UART,
@@ -562,6 +564,23 @@ describe("looking at a guest", () => {
       "mov x29, sp",
       "bl 0x40001010",
     ]);
+  });
+
+  it("stops behind a watched write whose instruction also writes to a device, once the device has it", () => {
+    const end = RAM_BASE + RAM_BYTES;
+    const { kernel } = guest([a.store(2, 1), a.nop]);
+    kernel.writeRegister(0, "x1", BigInt(end - 4));
+    kernel.watch?.(end - 4, 4);
+    toExit(kernel);
+    expect(arm64.describeExit(kvmArm64, kernel.exit)).toContain(`MMIO write 0x${end.toString(16)} 4`);
+    kernel.memory.write(end - 2, Uint8Array.of(1));
+    kernel.completeExit(0, 0);
+    expect(kernel.run(100)).toBe("watch");
+    expect([kernel.icount, kernel.watchReport]).toEqual([
+      1,
+      { vcpu: 0, pc: BigInt(CODE), physical: end - 4, bytes: 4 },
+    ]);
+    expect(kernel.run(2)).toBe("limit");
   });
 
   it("stops behind an instruction that writes where it watches", () => {

@@ -52,6 +52,9 @@ export class Arm64KernelHalf implements KernelHalf {
   answerLow = 0;
   answerHigh = 0;
   watchReport: WatchReport | undefined;
+  /** A watched write of an instruction that is yet to finish its device writes; reported once it retires. */
+  #heldReport: WatchReport | undefined;
+  #reportIsDue = false;
 
   constructor(vm: Vm) {
     this.#vm = vm;
@@ -105,6 +108,10 @@ export class Arm64KernelHalf implements KernelHalf {
     if (this.#run.exitPending) throw new Error("run while an exit is pending");
     const vm = this.#vm;
     for (;;) {
+      if (this.#reportIsDue) {
+        this.#reportIsDue = false;
+        return "watch";
+      }
       if (vm.stuckReason !== undefined) return "stuck";
       if (vm.icount >= limit) return "limit";
       const stop = this.#prepareEntry() ?? this.#enterGuest(limit);
@@ -196,6 +203,7 @@ export class Arm64KernelHalf implements KernelHalf {
       case EngineExit.mmioRead:
         return this.#leave(this.#mmioExit(false));
       case EngineExit.mmioWrite:
+        this.#holdWatch();
         return this.#leave(this.#mmioExit(true));
       case EngineExit.watch:
         return this.#reportWatch();
@@ -263,6 +271,13 @@ export class Arm64KernelHalf implements KernelHalf {
     if (report === undefined) throw new Error("the engine stopped for a watch and does not say why");
     this.watchReport = { vcpu: this.#vm.current, ...report };
     return "watch";
+  }
+
+  #holdWatch(): void {
+    const { memory } = this.#vm.engine;
+    const hit = memory.watchHit;
+    memory.watchHit = undefined;
+    if (hit !== undefined) this.#heldReport = { vcpu: this.#vm.current, pc: this.#vm.states.pc, ...hit };
   }
 
   /** SEV sets the event register of every vCPU; the current one's is set already. */
@@ -355,8 +370,16 @@ export class Arm64KernelHalf implements KernelHalf {
   #completeMmio(isWrite: boolean, low: number, high: number): void {
     const vm = this.#vm;
     if (!isWrite) vm.engine.completeMmioRead(low, high);
-    else if (vm.engine.completeMmioWrite()) vm.countUnits(1);
+    else if (vm.engine.completeMmioWrite()) this.#retireDeviceWrite();
     else this.#run.deviceWriteWaiting = true;
+  }
+
+  #retireDeviceWrite(): void {
+    this.#vm.countUnits(1);
+    if (this.#heldReport === undefined) return;
+    this.watchReport = this.#heldReport;
+    this.#heldReport = undefined;
+    this.#reportIsDue = true;
   }
 
   completeExit(low: number, high: number): void {
@@ -435,6 +458,8 @@ export class Arm64KernelHalf implements KernelHalf {
     const { memory } = this.#vm.engine;
     memory.unwatchAll();
     this.watchReport = undefined;
+    this.#heldReport = undefined;
+    this.#reportIsDue = false;
     if (bytes > 0) memory.watch(physical, bytes);
   }
 

@@ -4,15 +4,9 @@
 export const Owner = { architecture: 0, standardSecure: 4, standardHypervisor: 5, vendorHypervisor: 6 } as const;
 
 const FAST = 0x8000_0000;
-const CONVENTION_64 = 0x4000_0000;
 
 export function isFastCall(id: number): boolean {
   return (id & FAST) !== 0;
-}
-
-/** Whether arguments are 64 bits wide. */
-export function is64BitCall(id: number): boolean {
-  return (id & CONVENTION_64) !== 0;
 }
 
 export function ownerOf(id: number): number {

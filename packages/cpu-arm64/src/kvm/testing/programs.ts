@@ -35,13 +35,9 @@ export function decrement(rd: number): number {
   return (0xf100_0400 | (rd << 5) | rd) >>> 0;
 }
 
-/** B.NE, B.LO, CBNZ Wt, CBZ Xt by an offset in words. */
+/** B.NE and CBNZ Wt by an offset in words. */
 export function branchIfNotEqual(words: number): number {
   return (0x5400_0001 | ((words & 0x7_ffff) << 5)) >>> 0;
-}
-
-export function branchIfLower(words: number): number {
-  return (0x5400_0003 | ((words & 0x7_ffff) << 5)) >>> 0;
 }
 
 export function branchIfNonZero32(rt: number, words: number): number {
