@@ -8,6 +8,10 @@ export interface CliErrorOptions {
   /** A command that can be pasted. */
   readonly next?: string;
   readonly position?: string;
+  /** Further lines, printed below the message as they are. */
+  readonly details?: readonly string[];
+  /** Further fields for `--json`. */
+  readonly fields?: Readonly<Record<string, unknown>>;
   readonly cause?: unknown;
 }
 
@@ -17,12 +21,16 @@ export class CliError extends Error {
   readonly status: ExitCode;
   readonly next: string | undefined;
   readonly position: string | undefined;
+  readonly details: readonly string[];
+  readonly fields: Readonly<Record<string, unknown>>;
   constructor(message: string, options: CliErrorOptions = {}) {
     super(message, { cause: options.cause });
     this.code = options.code ?? "error";
     this.status = options.status ?? ExitStatus.error;
     this.next = options.next;
     this.position = options.position;
+    this.details = options.details ?? [];
+    this.fields = options.fields ?? {};
   }
 }
 

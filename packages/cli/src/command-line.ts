@@ -1,7 +1,5 @@
 /** The argument vector before yargs sees it: positions of two words become one. */
 
-/** Options whose value is a POSITION, or a POSITION or EXPR. */
-const POSITION_OPTIONS: ReadonlySet<string> = new Set(["--until", "--from", "--fail-on", "--at", "--good", "--bad"]);
 const POSITION_WORDS: ReadonlySet<string> = new Set([
   "exit",
   "event",
@@ -12,27 +10,29 @@ const POSITION_WORDS: ReadonlySet<string> = new Set([
   "snapshot",
 ]);
 
+/** Options whose value is a POSITION, or a POSITION or EXPR. */
+const POSITION_OPTIONS: ReadonlySet<string> = new Set(["--until", "--from", "--fail-on", "--at", "--good", "--bad"]);
+
+/** Options without a value: what follows one is a word of its own. */
+const FLAGS: ReadonlySet<string> = new Set([
+  ...["--json", "--quiet", "-q", "--console", "--control", "--exits", "--inputs", "--hypercalls", "--reverse", "-p"],
+  ...["--all", "--regs", "--stack", "--config", "--state", "--stat", "--host", "--patch"],
+]);
+
 /**
- * Joins `--until exit 4821` to `--until exit:4821`, and `show exit 4821` likewise. yargs has no option of one or two
+ * Joins `--until exit 4821` to `--until exit:4821`, and `show exit 4821` likewise: yargs has no option of one or two
  * words. What follows `--run` is a command of the user's and stays as it is.
  */
 export function joinPositions(argv: readonly string[]): {
   readonly argv: string[];
-  readonly command: string[] | undefined;
+  readonly command: readonly string[] | undefined;
 } {
   const joined: string[] = [];
   for (let index = 0; index < argv.length; index++) {
     const word = argv[index] ?? "";
-    if (word === "--run") return { argv: [...joined, "--run", "true"], command: argv.slice(index + 1) };
+    if (word === "--run") return { argv: [...joined, "--run"], command: argv.slice(index + 1) };
     const next = argv[index + 1];
-    const behindOption = POSITION_OPTIONS.has(argv[index - 1] ?? "");
-    const isPositional = index > 0 && !word.startsWith("-") && !(argv[index - 1] ?? "").startsWith("--");
-    if (
-      POSITION_WORDS.has(word) &&
-      next !== undefined &&
-      !next.startsWith("-") &&
-      (behindOption || (isPositional && looksLikeOperand(word, next)))
-    ) {
+    if (index > 0 && next !== undefined && takesPosition(argv[index - 1] ?? "") && isOperand(word, next)) {
       joined.push(`${word}:${next}`);
       index += 1;
     } else joined.push(word);
@@ -40,8 +40,13 @@ export function joinPositions(argv: readonly string[]): {
   return { argv: joined, command: undefined };
 }
 
-/** A positional `exit` is only a position when an operand of one follows it. */
-function looksLikeOperand(word: string, next: string): boolean {
+function takesPosition(before: string): boolean {
+  return !before.startsWith("-") || POSITION_OPTIONS.has(before) || FLAGS.has(before);
+}
+
+/** Whether `next` completes the keyword `word` to a position: `exit HVC64`, `console /login:/`, but not `time > 5`. */
+function isOperand(word: string, next: string): boolean {
+  if (!POSITION_WORDS.has(word)) return false;
   if (word === "console") return next.startsWith("/");
-  return /^[0-9#]/.test(next) || (word === "exit" && /^[A-Z]/.test(next));
+  return /^\d/.test(next) || (word === "exit" && /^[A-Z][A-Za-z0-9_]*(#-?\d+)?$/.test(next));
 }

@@ -2,13 +2,13 @@
 import { fsck as check, type FsckProblem } from "@hvjournal/journal";
 import { ExitStatus } from "../exit-status.js";
 import { jsonLine } from "../output/console-output.js";
-import { recordingPath } from "../recording-path.js";
+import { recordingOption, recordingPath } from "../recording-path.js";
 import type { Command } from "./command.js";
 
 export const fsck: Command = {
   usage: "fsck [recording]",
   summary: "check a recording: which bytes are damaged, which events are lost",
-  options: (yargs) => yargs.positional("recording", { type: "string" }),
+  options: (yargs) => recordingOption(yargs.positional("recording", { type: "string" })),
   run(args, context) {
     const path = recordingPath(args, context);
     const report = check(path);

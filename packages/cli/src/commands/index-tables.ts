@@ -1,16 +1,14 @@
 /** `hvjournal index`: tables for the stock sqlite3. */
 import { buildIndex, dropIndex } from "@hvjournal/journal";
 import { ExitStatus } from "../exit-status.js";
-import { recordingPath } from "../recording-path.js";
-import { type Command, flag } from "./command.js";
+import { recordingOption, recordingPath } from "../recording-path.js";
+import { type Command, flag, flagOption } from "./command.js";
 
 export const index: Command = {
   usage: "index [recording]",
   summary: "make the tables exits, hypercalls, console for the stock sqlite3",
   options: (yargs) =>
-    yargs
-      .positional("recording", { type: "string" })
-      .option("drop", { type: "boolean", describe: "take them out again" }),
+    recordingOption(yargs.positional("recording", { type: "string" })).option("drop", flagOption("take them out again")),
   run(args, context) {
     const path = recordingPath(args, context);
     if (flag(args, "drop")) dropIndex(path);

@@ -4,13 +4,13 @@ import { openRecording, type RecordingReader } from "@hvjournal/journal";
 import { statSync } from "node:fs";
 import { ExitStatus } from "../exit-status.js";
 import { jsonLine, type Output } from "../output/console-output.js";
-import { recordingPath } from "../recording-path.js";
+import { recordingOption, recordingPath } from "../recording-path.js";
 import type { Command } from "./command.js";
 
 export const info: Command = {
   usage: "info [recording]",
   summary: "header, machine, lineage, counts, how it ended",
-  options: (yargs) => yargs.positional("recording", { type: "string" }),
+  options: (yargs) => recordingOption(yargs.positional("recording", { type: "string" })),
   run(args, context) {
     const path = recordingPath(args, context);
     const reader = openRecording(path);

@@ -1,5 +1,6 @@
 /** Runs a recorder in slices on the host's event loop: console, signals, host time, control connections. */
-import type { GuestStop, Recorder, StepResult } from "@hvjournal/core";
+import type { Goal, GuestStop, Recorder, StepResult } from "@hvjournal/core";
+import type { SessionGoal } from "./live-goals.js";
 
 /** Units between two looks at the host: some milliseconds. */
 const SLICE_UNITS = 2_000_000;
@@ -8,25 +9,10 @@ const SLICE_UNITS = 2_000_000;
 export type SessionEnd =
   | { readonly why: "stopped"; readonly stop: GuestStop }
   | { readonly why: "goal"; readonly goal: SessionGoal }
-  | { readonly why: "interrupted" }
+  /** `by`: "SIGINT", or what the operator did. */
+  | { readonly why: "interrupted"; readonly by: string }
   | { readonly why: "timeout"; readonly of: "guest" | "host" }
   | { readonly why: "moved" };
-
-/** Something at which the run stops. */
-export interface SessionGoal {
-  readonly name: "until" | "fail-on";
-  /** As the user wrote it. */
-  readonly text: string;
-  /** The moment as a goal of the recorder; several are joined. */
-  readonly icount?: number;
-  readonly guestTimeNs?: number;
-  readonly exitNumber?: number;
-  readonly unitsAfter?: number;
-  /** Asked at each exit, before it is answered. */
-  readonly atExit?: () => boolean;
-  /** Asked whenever output came. */
-  readonly afterOutput?: (port: number, bytes: Uint8Array) => boolean;
-}
 
 export interface SessionOptions {
   readonly recorder: Recorder;
@@ -46,6 +32,8 @@ export class LiveSession {
   #reached: SessionGoal | undefined;
   #paused = false;
   #wakeHost: (() => void) | undefined;
+  /** icount of goals that count from an exit's answer, once it has been given. */
+  readonly #targets = new Map<SessionGoal, number>();
 
   constructor(options: SessionOptions) {
     this.recorder = options.recorder;
@@ -126,30 +114,37 @@ export class LiveSession {
   }
 
   /** The nearest of all goals; which one it was is asked afterwards. */
-  #goal(): NonNullable<Parameters<Recorder["step"]>[0]["goal"]> {
+  #goal(): Goal {
     const { goals, guestTimeoutNs } = this.#options;
     const least = (values: readonly (number | undefined)[]): number =>
       Math.min(Infinity, ...values.filter((value) => value !== undefined));
-    const icount = least(goals.map((goal) => goal.icount));
+    const icount = least(goals.map((goal) => goal.icount ?? this.#targets.get(goal)));
     const guestTimeNs = least([...goals.map((goal) => goal.guestTimeNs), guestTimeoutNs]);
-    const exact = goals
-      .filter((goal) => goal.exitNumber !== undefined)
-      .sort((left, right) => (left.exitNumber ?? 0) - (right.exitNumber ?? 0))[0];
     const asked = goals.filter((goal) => goal.atExit !== undefined);
     return {
       ...(icount === Infinity ? {} : { icount }),
       ...(guestTimeNs === Infinity ? {} : { guestTimeNs }),
-      ...(exact?.exitNumber === undefined ? {} : { exitNumber: exact.exitNumber }),
-      ...(exact?.unitsAfter === undefined ? {} : { unitsAfter: exact.unitsAfter }),
       ...(asked.length === 0 ? {} : { atExit: () => this.#askAtExit(asked) }),
-      requested: () => this.#reached !== undefined || this.#end !== undefined,
+      requested: () => this.#notesTarget() || this.#reached !== undefined || this.#end !== undefined,
     };
   }
 
+  /** Whether an exit has just been answered from which a goal counts: the step ends, and the next one knows its icount. */
+  #notesTarget(): boolean {
+    const { machine } = this.recorder;
+    let isNew = false;
+    for (const goal of this.#options.goals) {
+      if (goal.behindExit?.number !== machine.exitNumber || this.#targets.has(goal)) continue;
+      this.#targets.set(goal, machine.answeredIcount + goal.behindExit.units);
+      isNew = true;
+    }
+    return isNew;
+  }
+
   #askAtExit(goals: readonly SessionGoal[]): boolean {
-    const reached = goals.find((goal) => goal.atExit?.() === true);
-    if (reached !== undefined) this.#reached ??= reached;
-    return reached !== undefined;
+    // Each goal is asked: those that count must see every exit.
+    for (const goal of goals) if (goal.atExit?.() === true) this.#reached ??= goal;
+    return this.#reached !== undefined;
   }
 
   #reachedGoal(result: StepResult): SessionGoal | undefined {
@@ -158,9 +153,8 @@ export class LiveSession {
     const { machine } = this.recorder;
     return this.#options.goals.find(
       (goal) =>
-        (goal.icount !== undefined && machine.icount >= goal.icount) ||
         (goal.guestTimeNs !== undefined && machine.guestTimeNs >= goal.guestTimeNs) ||
-        (goal.exitNumber !== undefined && machine.exitNumber >= goal.exitNumber),
+        machine.icount >= (goal.icount ?? this.#targets.get(goal) ?? Infinity),
     );
   }
 

@@ -32,7 +32,7 @@ export function attachTerminal(session: LiveSession, options: TerminalOptions): 
       if (port === CONSOLE_PORT) output.bytes(bytes);
     });
   }
-  const interrupt = (): void => session.stop({ why: "interrupted" });
+  const interrupt = (signal: NodeJS.Signals): void => session.stop({ why: "interrupted", by: signal });
   process.once("SIGINT", interrupt);
   process.once("SIGTERM", interrupt);
   const reads = !headless && (process.stdin.isTTY || !options.scripted);
@@ -80,7 +80,7 @@ class Keys {
   #command(letter: string): void {
     switch (letter) {
       case "x":
-        return this.#session.stop({ why: "interrupted" });
+        return this.#session.stop({ why: "interrupted", by: "C-a x" });
       case "s":
         return this.#session.request(() => {
           const { number, exitNumber } = this.#session.recorder.snapshot("full");

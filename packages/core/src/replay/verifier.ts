@@ -5,13 +5,14 @@
 import type { Architecture } from "../ports/architecture.js";
 import type { ControlCommand } from "../ports/control.js";
 import type { Digester } from "../ports/digester.js";
-import type { JournalReader } from "../ports/journal-store.js";
+import type { JournalReader, Snapshot } from "../ports/journal-store.js";
 import { CoreKind, EventKinds } from "../event/core-kinds.js";
 import { NO_EVENT, type EventCursor } from "../event/event-cursor.js";
 import { HotKind, ROW_EVENT, type EventPayload, type RowEvent } from "../event/event-kind.js";
 import type { ExitFrame } from "../event/exit-frame.js";
 import { PayloadFields } from "../canonical/payload-fields.js";
 import { samePlain } from "../control/patches.js";
+import { GoalTracker, type Goal } from "../machine/goal.js";
 import { Machine, type CacheOptions } from "../machine/machine.js";
 import { parseMachine } from "../machine/machine-description.js";
 import { memoryWrittenPayload } from "../memory/memory-written.js";
@@ -29,9 +30,12 @@ export interface VerifierOptions {
   readonly reader: JournalReader;
   readonly vmm: VmmParts;
   readonly caches?: CacheOptions;
+  /** A full snapshot of the recording to start at; default: the recording's start. */
+  readonly from?: Snapshot;
 }
 
-export type VerifyStep = "slice" | "equal";
+/** `equal`: the recording's end has come. `reached`: the goal. */
+export type VerifyStep = "slice" | "equal" | "reached";
 
 export class Verifier implements EventSink {
   readonly live: LiveVm;
@@ -46,9 +50,9 @@ export class Verifier implements EventSink {
   #booted = false;
   #lastEqualDigest: { readonly seq: number; readonly icount: number } | undefined;
 
-  /** At the start of the recording. Throws ReplayError when its base has no VMM half. */
+  /** Throws ReplayError when the snapshot to start at has no VMM half. */
   constructor(options: VerifierOptions) {
-    const { architecture, digester, reader, caches } = options;
+    const { architecture, digester, reader, caches, from } = options;
     this.#reader = reader;
     this.#architecture = architecture;
     this.#kinds = new EventKinds(architecture.control.kinds);
@@ -56,15 +60,20 @@ export class Verifier implements EventSink {
     this.machine = new Machine({ architecture, digester, machine, ...(caches && { caches }) });
     this.live = new LiveVm(this.machine, options.vmm, this);
     this.#cursor = journalCursor(reader, 1);
-    if (reader.header.parent === undefined) this.live.create();
-    else this.#restoreBase();
+    if (from !== undefined) this.#restore(from);
+    else if (reader.header.parent === undefined) this.live.create();
+    else this.#restore(this.#base());
   }
 
-  #restoreBase(): void {
+  #base(): Snapshot {
     const first = this.#reader.snapshots()[0];
-    if (first === undefined || first.kind !== "full")
-      throw new ReplayError("the recording has no full snapshot to start from");
-    const snapshot = this.#reader.loadSnapshot(first.number);
+    if (first === undefined) throw new ReplayError("the recording has no snapshot to start from");
+    return this.#reader.loadSnapshot(first.number);
+  }
+
+  #restore(snapshot: Snapshot): void {
+    if (snapshot.kind !== "full")
+      throw new ReplayError(`snapshot:${snapshot.number} has no VMM half: only a full one can go live`);
     this.machine.restore(snapshot, (hash) => this.#reader.loadPage(hash));
     this.live.restoreVmm(snapshot.vmmSections);
     this.#cursor.seek(snapshot.seq + 1);
@@ -76,15 +85,27 @@ export class Verifier implements EventSink {
     this.live.outputListeners.add(listener);
   }
 
-  /** Runs about `units` units further. Throws DivergenceError. */
-  step(units: number): VerifyStep | Promise<VerifyStep> {
-    const sliceEnd = this.machine.icount + units;
+  /** Runs about `units` units further, or to the goal. Throws DivergenceError. */
+  step(units: number, goal: Goal = {}): VerifyStep | Promise<VerifyStep> {
+    return this.#run(this.machine.icount + units, new GoalTracker(goal, this.machine));
+  }
+
+  #run(sliceEnd: number, tracker: GoalTracker): VerifyStep | Promise<VerifyStep> {
+    const { machine } = this;
     for (;;) {
-      if (this.machine.icount >= sliceEnd) return "slice";
-      const progress = this.#advance(sliceEnd);
+      if (this.#isAt(tracker)) return "reached";
+      if (machine.icount >= sliceEnd) return "slice";
+      const progress = this.#advance(machine.exitPending ? sliceEnd : Math.min(sliceEnd, tracker.limit));
       if (progress === "equal") return progress;
-      if (progress !== undefined) return progress.then(() => this.step(Math.max(1, sliceEnd - this.machine.icount)));
+      if (progress !== undefined) return progress.then(() => this.#run(sliceEnd, tracker));
     }
+  }
+
+  /** What the VMM half does in one go is one step: a moment within it is passed. */
+  #isAt(tracker: GoalTracker): boolean {
+    this.#skipBookkeeping();
+    if (tracker.reached || tracker.reachedSeq(this.#cursor.seq - 1)) return true;
+    return this.machine.exitPending && tracker.reachedAtExit;
   }
 
   #advance(limit: number): "equal" | Promise<void> | undefined {
@@ -282,7 +303,7 @@ export class Verifier implements EventSink {
 
   row(kind: { readonly name: string; readonly version: number }, place: EventPlace, payload: EventPayload): void {
     // An own deadline that passed in silence leaves its event only where the recording paused: it is no difference.
-    if (kind.name === CoreKind.idleEnded.name && !this.#isAt(kind.name)) {
+    if (kind.name === CoreKind.idleEnded.name && !this.#isNext(kind.name)) {
       if (payload["untilNs"] === this.machine.guestTimeNs) return;
     }
     this.#expect(ROW_EVENT, place.icount, kind.name, "vmm half");
@@ -297,7 +318,7 @@ export class Verifier implements EventSink {
     this.#cursor.next();
   }
 
-  #isAt(kindName: string): boolean {
+  #isNext(kindName: string): boolean {
     this.#skipBookkeeping();
     return this.#cursor.kind === ROW_EVENT && this.#cursor.row.kind === kindName;
   }

@@ -85,7 +85,12 @@ export interface SoftOperation {
 }
 
 /** Runs an operation in the software floats; `fractionBits` joins the code where it is only known at run time. */
-function softly(stage: Stage, operation: SoftOperation, operands: readonly FloatValue[], fractionBits?: Value<32>): FloatValue {
+function softly(
+  stage: Stage,
+  operation: SoftOperation,
+  operands: readonly FloatValue[],
+  fractionBits?: Value<32>,
+): FloatValue {
   const fields = [engineFields.floatA, engineFields.floatB, engineFields.floatC];
   operation.operands.forEach((bits, index) => {
     const field = fields[index];
@@ -95,7 +100,10 @@ function softly(stage: Stage, operation: SoftOperation, operands: readonly Float
   stage.write(engineFields.floatControl, floatControl(stage, operation.rounding));
   stage.write(engineFields.floatFlags, stage.constant32(0));
   const code = stage.constant32(operation.code);
-  stage.callHost(softFloat, fractionBits === undefined ? code : stage.or(code, stage.shiftLeft(fractionBits, FRACTION_BITS_SHIFT)));
+  stage.callHost(
+    softFloat,
+    fractionBits === undefined ? code : stage.or(code, stage.shiftLeft(fractionBits, FRACTION_BITS_SHIFT)),
+  );
   raiseExceptions(stage, stage.and(stage.read(engineFields.floatFlags), stage.constant32(FPSR_EXCEPTIONS)));
   const result = stage.read(engineFields.floatResult);
   return operation.result === 64 ? result : stage.truncate32(result);
@@ -140,7 +148,13 @@ function exponentShifted(bits: FloatBits, exponent: number): bigint {
 }
 
 function isFinite(stage: Stage, bits: FloatBits, value: FloatValue): Value<32> {
-  return compareAt(stage, bits, "lt_u", withoutSign(stage, bits, value), constant(stage, bits, exponentShifted(bits, EXPONENT_MAX[bits])));
+  return compareAt(
+    stage,
+    bits,
+    "lt_u",
+    withoutSign(stage, bits, value),
+    constant(stage, bits, exponentShifted(bits, EXPONENT_MAX[bits])),
+  );
 }
 
 /** The exponent field is `low` to `high`. */
@@ -158,7 +172,13 @@ function isFloatZero(stage: Stage, bits: FloatBits, value: FloatValue): Value<32
   return isZeroAt(stage, bits, withoutSign(stage, bits, value));
 }
 
-function floatCompareAt(stage: Stage, bits: FloatBits, op: Parameters<Stage["floatCompare"]>[0], left: FloatValue, right: FloatValue): Value<32> {
+function floatCompareAt(
+  stage: Stage,
+  bits: FloatBits,
+  op: Parameters<Stage["floatCompare"]>[0],
+  left: FloatValue,
+  right: FloatValue,
+): Value<32> {
   return bits === 64
     ? stage.floatCompare(op, left as Value<64>, right as Value<64>)
     : stage.floatCompare(op, left as Value<32>, right as Value<32>);
@@ -193,7 +213,11 @@ function twoSum(stage: Stage, left: FloatValue, right: FloatValue): ExactSum {
   const sum = stage.floatBinary("add", left, right);
   const rightPart = stage.floatBinary("sub", sum, left);
   const leftPart = stage.floatBinary("sub", sum, rightPart);
-  const error = stage.floatBinary("add", stage.floatBinary("sub", left, leftPart), stage.floatBinary("sub", right, rightPart));
+  const error = stage.floatBinary(
+    "add",
+    stage.floatBinary("sub", left, leftPart),
+    stage.floatBinary("sub", right, rightPart),
+  );
   return { sum, error };
 }
 
@@ -201,8 +225,18 @@ function negated(stage: Stage, bits: FloatBits, value: FloatValue): FloatValue {
   return stage.xor(value, constant(stage, bits, 1n << BigInt(bits - 1)));
 }
 
-function isExact(stage: Stage, bits: FloatBits, operation: Arithmetic, left: FloatValue, right: FloatValue, result: FloatValue): Value<32> {
-  const zeroOperand = stage.and(isFloatZero(stage, bits, result), stage.or(isFloatZero(stage, bits, left), isFloatZero(stage, bits, right)));
+function isExact(
+  stage: Stage,
+  bits: FloatBits,
+  operation: Arithmetic,
+  left: FloatValue,
+  right: FloatValue,
+  result: FloatValue,
+): Value<32> {
+  const zeroOperand = stage.and(
+    isFloatZero(stage, bits, result),
+    stage.or(isFloatZero(stage, bits, left), isFloatZero(stage, bits, right)),
+  );
   switch (operation) {
     case "add":
     case "subtract": {
@@ -215,7 +249,10 @@ function isExact(stage: Stage, bits: FloatBits, operation: Arithmetic, left: Flo
     }
     case "divide": {
       const undone = floatCompareAt(stage, bits, "eq", stage.floatBinary("mul", result, right), left);
-      const quotient = stage.and(isSafelyNormal(stage, bits, result), stage.and(productIsExact(stage, bits, result, right), undone));
+      const quotient = stage.and(
+        isSafelyNormal(stage, bits, result),
+        stage.and(productIsExact(stage, bits, result, right), undone),
+      );
       return stage.or(quotient, zeroOperand);
     }
     default:
@@ -227,11 +264,18 @@ function isExact(stage: Stage, bits: FloatBits, operation: Arithmetic, left: Flo
 
 export type Arithmetic = "add" | "subtract" | "multiply" | "divide";
 
-const hostOperation: Readonly<Record<Arithmetic, FloatBinaryOp>> = { add: "add", subtract: "sub", multiply: "mul", divide: "div" };
+const hostOperation: Readonly<Record<Arithmetic, FloatBinaryOp>> = {
+  add: "add",
+  subtract: "sub",
+  multiply: "mul",
+  divide: "div",
+};
 
 /** What a result must look like for its only exception to be "inexact". A sum that is subnormal or zero is exact. */
 function arithmeticResultHolds(stage: Stage, bits: FloatBits, operation: Arithmetic, result: FloatValue): Value<32> {
-  return operation === "add" || operation === "subtract" ? isFinite(stage, bits, result) : isSafelyNormal(stage, bits, result);
+  return operation === "add" || operation === "subtract"
+    ? isFinite(stage, bits, result)
+    : isSafelyNormal(stage, bits, result);
 }
 
 function binaryOperation(name: string, operation: number, bits: FloatBits): SoftOperation {
@@ -244,15 +288,26 @@ function arithmeticSlowly(operation: Arithmetic, bits: FloatBits): Routine {
     const [left, right] = parameters as readonly [FloatValue, FloatValue];
     const result = stage.floatBinary(hostOperation[operation], left, right);
     const exact = stage.and(plainArithmetic(stage), isExact(stage, bits, operation, left, right, result));
-    const soft = (): FloatValue => callSoftFloat(stage, binaryOperation(operation, FloatOperation[operation], bits), left, right);
+    const soft = (): FloatValue =>
+      callSoftFloat(stage, binaryOperation(operation, FloatOperation[operation], bits), left, right);
     stage.return(stage.choose(exact, () => result, soft) as Value<32> | Value<64>);
   });
 }
 
-export function floatArithmetic(stage: Stage, operation: Arithmetic, bits: FloatBits, left: FloatValue, right: FloatValue): FloatValue {
+export function floatArithmetic(
+  stage: Stage,
+  operation: Arithmetic,
+  bits: FloatBits,
+  left: FloatValue,
+  right: FloatValue,
+): FloatValue {
   const result = stage.floatBinary(hostOperation[operation], left, right);
   const holds = stage.and(hostArithmeticHolds(stage), arithmeticResultHolds(stage, bits, operation, result));
-  return stage.choose(holds, () => result, () => call(stage, arithmeticSlowly(operation, bits), left, right));
+  return stage.choose(
+    holds,
+    () => result,
+    () => call(stage, arithmeticSlowly(operation, bits), left, right),
+  );
 }
 
 /** FMULX. Only infinity by zero, whose product is a NaN, differs from a multiplication. */
@@ -260,11 +315,20 @@ export function floatMultiplyExtended(stage: Stage, bits: FloatBits, left: Float
   const result = stage.floatBinary("mul", left, right);
   const holds = stage.and(hostArithmeticHolds(stage), isSafelyNormal(stage, bits, result));
   const operation = binaryOperation("multiplyExtended", FloatOperation.multiplyExtended, bits);
-  return stage.choose(holds, () => result, () => callSoftFloat(stage, operation, left, right));
+  return stage.choose(
+    holds,
+    () => result,
+    () => callSoftFloat(stage, operation, left, right),
+  );
 }
 
 /** FABD: the difference without its sign, NaNs included. */
-export function floatAbsoluteDifference(stage: Stage, bits: FloatBits, left: FloatValue, right: FloatValue): FloatValue {
+export function floatAbsoluteDifference(
+  stage: Stage,
+  bits: FloatBits,
+  left: FloatValue,
+  right: FloatValue,
+): FloatValue {
   return floatAbsolute(stage, bits, floatArithmetic(stage, "subtract", bits, left, right));
 }
 
@@ -277,34 +341,59 @@ export function floatNegate(stage: Stage, bits: FloatBits, value: FloatValue): F
 }
 
 /** FRECPS, FRSQRTS. */
-export function floatStep(stage: Stage, operation: "reciprocalStep" | "reciprocalRootStep", bits: FloatBits, left: FloatValue, right: FloatValue): FloatValue {
+export function floatStep(
+  stage: Stage,
+  operation: "reciprocalStep" | "reciprocalRootStep",
+  bits: FloatBits,
+  left: FloatValue,
+  right: FloatValue,
+): FloatValue {
   return callSoftFloat(stage, binaryOperation(operation, FloatOperation[operation], bits), left, right);
 }
 
 export type Extremum = "maximum" | "minimum" | "maximumNumber" | "minimumNumber";
 
 /** Exact, so that only NaNs and flushed subnormals are the software's. */
-export function floatExtremum(stage: Stage, operation: Extremum, bits: FloatBits, left: FloatValue, right: FloatValue): FloatValue {
+export function floatExtremum(
+  stage: Stage,
+  operation: Extremum,
+  bits: FloatBits,
+  left: FloatValue,
+  right: FloatValue,
+): FloatValue {
   const host = operation === "maximum" || operation === "maximumNumber" ? "max" : "min";
   const plain = stage.and(keepsSubnormals(stage), stage.isZero(isUnordered(stage, bits, left, right)));
-  const soft = (): FloatValue => callSoftFloat(stage, binaryOperation(operation, FloatOperation[operation], bits), left, right);
+  const soft = (): FloatValue =>
+    callSoftFloat(stage, binaryOperation(operation, FloatOperation[operation], bits), left, right);
   return stage.choose(plain, () => stage.floatBinary(host, left, right), soft);
 }
 
 // Square root and estimates
 
 function unaryOperation(name: string, operation: number, bits: FloatBits, rounding?: number): SoftOperation {
-  const made = { name: `${name}${bits}`, code: floatOperationCode(operation, bits), operands: [bits], result: bits } as const;
+  const made = {
+    name: `${name}${bits}`,
+    code: floatOperationCode(operation, bits),
+    operands: [bits],
+    result: bits,
+  } as const;
   return rounding === undefined ? made : { ...made, name: `${made.name}:${rounding}`, rounding };
 }
 
 export function floatSquareRoot(stage: Stage, bits: FloatBits, value: FloatValue): FloatValue {
   const root = stage.floatUnary("sqrt", value);
-  const squares = stage.and(productIsExact(stage, bits, root, root), floatCompareAt(stage, bits, "eq", stage.floatBinary("mul", root, root), value));
+  const squares = stage.and(
+    productIsExact(stage, bits, root, root),
+    floatCompareAt(stage, bits, "eq", stage.floatBinary("mul", root, root), value),
+  );
   const exact = stage.or(isFloatZero(stage, bits, value), stage.and(isSafelyNormal(stage, bits, value), squares));
   const holds = stage.or(hostArithmeticHolds(stage), stage.and(plainArithmetic(stage), exact));
   const operation = unaryOperation("squareRoot", FloatOperation.squareRoot, bits);
-  return stage.choose(stage.and(holds, isFinite(stage, bits, root)), () => root, () => callSoftFloat(stage, operation, value));
+  return stage.choose(
+    stage.and(holds, isFinite(stage, bits, root)),
+    () => root,
+    () => callSoftFloat(stage, operation, value),
+  );
 }
 
 export type Estimate = "reciprocalEstimate" | "reciprocalRootEstimate" | "reciprocalExponent";
@@ -314,21 +403,45 @@ export function floatEstimate(stage: Stage, operation: Estimate, bits: FloatBits
 }
 
 /** URECPE, URSQRTE: of integers. */
-export function unsignedEstimate(stage: Stage, operation: "unsignedReciprocalEstimate" | "unsignedReciprocalRootEstimate", value: FloatValue): FloatValue {
+export function unsignedEstimate(
+  stage: Stage,
+  operation: "unsignedReciprocalEstimate" | "unsignedReciprocalRootEstimate",
+  value: FloatValue,
+): FloatValue {
   return callSoftFloat(stage, unaryOperation(operation, FloatOperation[operation], 32), value);
 }
 
 // Fused multiply-add
 
 /** `addend + left * right`, rounded once. */
-export function floatMultiplyAdd(stage: Stage, bits: FloatBits, left: FloatValue, right: FloatValue, addend: FloatValue): FloatValue {
+export function floatMultiplyAdd(
+  stage: Stage,
+  bits: FloatBits,
+  left: FloatValue,
+  right: FloatValue,
+  addend: FloatValue,
+): FloatValue {
   const routine = routineOf(`float:multiplyAdd${bits}`, [bits, bits, bits], bits, (inner, parameters) => {
     const [a, b, c] = parameters as readonly [FloatValue, FloatValue, FloatValue];
-    const fused = bits === 64 ? fusedDouble(inner, a as Value<64>, b as Value<64>, c as Value<64>) : fusedSingle(inner, a as Value<32>, b as Value<32>, c as Value<32>);
+    const fused =
+      bits === 64
+        ? fusedDouble(inner, a as Value<64>, b as Value<64>, c as Value<64>)
+        : fusedSingle(inner, a as Value<32>, b as Value<32>, c as Value<32>);
     const reported = inner.or(hostArithmeticHolds(inner), fused.exact);
     const holds = inner.and(plainArithmetic(inner), inner.and(fused.holds, reported));
-    const soft: SoftOperation = { name: `multiplyAdd${bits}`, code: floatOperationCode(FloatOperation.multiplyAdd, bits), operands: [bits, bits, bits], result: bits };
-    inner.return(inner.choose<FloatBits>(holds, () => fused.result, () => callSoftFloat(inner, soft, a, b, c)) as Value<32> | Value<64>);
+    const soft: SoftOperation = {
+      name: `multiplyAdd${bits}`,
+      code: floatOperationCode(FloatOperation.multiplyAdd, bits),
+      operands: [bits, bits, bits],
+      result: bits,
+    };
+    inner.return(
+      inner.choose<FloatBits>(
+        holds,
+        () => fused.result,
+        () => callSoftFloat(inner, soft, a, b, c),
+      ) as Value<32> | Value<64>,
+    );
   });
   return call(stage, routine, left, right, addend);
 }
@@ -378,7 +491,10 @@ function fusedDouble(stage: Stage, left: Value<64>, right: Value<64>, addend: Va
   const tail = roundedToOdd(stage, rest);
   const fused = stage.floatBinary("add", high.sum as Value<64>, tail);
   const lost = stage.floatBinary("sub", tail, stage.floatBinary("sub", fused, high.sum as Value<64>));
-  const factors = stage.and(exponentWithin(stage, 64, left, ...FACTOR_EXPONENTS), exponentWithin(stage, 64, right, ...FACTOR_EXPONENTS));
+  const factors = stage.and(
+    exponentWithin(stage, 64, left, ...FACTOR_EXPONENTS),
+    exponentWithin(stage, 64, right, ...FACTOR_EXPONENTS),
+  );
   const addendHolds = stage.or(exponentWithin(stage, 64, addend, ...ADDEND_EXPONENTS), isFloatZero(stage, 64, addend));
   const zeroFactor = stage.or(isFloatZero(stage, 64, left), isFloatZero(stage, 64, right));
   const plain = stage.floatBinary("add", product.sum as Value<64>, addend);
@@ -409,10 +525,20 @@ function twoProduct(stage: Stage, left: Value<64>, right: Value<64>): ExactSum {
 // Comparison
 
 /** NZCV of FCMP (`signalling` false) and FCMPE, as a number of four bits. */
-export function floatCompareFlags(stage: Stage, bits: FloatBits, left: FloatValue, right: FloatValue, signalling: boolean): Value<32> {
+export function floatCompareFlags(
+  stage: Stage,
+  bits: FloatBits,
+  left: FloatValue,
+  right: FloatValue,
+  signalling: boolean,
+): Value<32> {
   const plain = stage.and(keepsSubnormals(stage), stage.isZero(isUnordered(stage, bits, left, right)));
   const host = (): Value<32> => {
-    const equalOrGreater = stage.select(floatCompareAt(stage, bits, "eq", left, right), stage.constant32(0b0110), stage.constant32(0b0010));
+    const equalOrGreater = stage.select(
+      floatCompareAt(stage, bits, "eq", left, right),
+      stage.constant32(0b0110),
+      stage.constant32(0b0010),
+    );
     return stage.select(floatCompareAt(stage, bits, "lt", left, right), stage.constant32(0b1000), equalOrGreater);
   };
   const soft = (): Value<32> => {
@@ -423,7 +549,13 @@ export function floatCompareFlags(stage: Stage, bits: FloatBits, left: FloatValu
   return stage.choose(plain, host, soft);
 }
 
-function softRelation(stage: Stage, bits: FloatBits, left: FloatValue, right: FloatValue, signalling: boolean): Value<32> {
+function softRelation(
+  stage: Stage,
+  bits: FloatBits,
+  left: FloatValue,
+  right: FloatValue,
+  signalling: boolean,
+): Value<32> {
   const name = signalling ? "compareSignalling" : "compareQuiet";
   const operation: SoftOperation = { ...binaryOperation(name, FloatOperation[name], bits), result: 32 };
   return callSoftFloat(stage, operation, left, right) as Value<32>;
@@ -432,7 +564,13 @@ function softRelation(stage: Stage, bits: FloatBits, left: FloatValue, right: Fl
 export type FloatCondition = "eq" | "ge" | "gt";
 
 /** FCMEQ, FCMGE, FCMGT: all ones or all zeros. Only the test for equality takes a quiet NaN calmly. */
-export function floatCompareMask(stage: Stage, condition: FloatCondition, bits: FloatBits, left: FloatValue, right: FloatValue): FloatValue {
+export function floatCompareMask(
+  stage: Stage,
+  condition: FloatCondition,
+  bits: FloatBits,
+  left: FloatValue,
+  right: FloatValue,
+): FloatValue {
   const plain = stage.and(keepsSubnormals(stage), stage.isZero(isUnordered(stage, bits, left, right)));
   const soft = (): Value<32> => {
     // Truth of the condition by `FloatRelation`: less, equal, greater, unordered, from the lowest bit.
@@ -449,7 +587,11 @@ export function floatCompareMask(stage: Stage, condition: FloatCondition, bits: 
 /** FCVT from single to double. */
 function floatWiden(stage: Stage, value: Value<32>): FloatValue {
   const plain = stage.and(keepsSubnormals(stage), stage.floatCompare("eq", value, value));
-  return stage.choose<FloatBits>(plain, () => stage.floatPromote(value), () => convertSoftly(stage, 32, 64, value));
+  return stage.choose<FloatBits>(
+    plain,
+    () => stage.floatPromote(value),
+    () => convertSoftly(stage, 32, 64, value),
+  );
 }
 
 /** FCVT from double to single; `toOdd`: FCVTXN. */
@@ -468,7 +610,13 @@ export function floatNarrow(stage: Stage, value: Value<64>, toOdd = false): Floa
 /** Bit number of FPSR.IXC. */
 const INEXACT_BIT = 4;
 
-function convertSoftly(stage: Stage, from: 16 | 32 | 64, to: 16 | 32 | 64, value: FloatValue, rounding?: number): FloatValue {
+function convertSoftly(
+  stage: Stage,
+  from: 16 | 32 | 64,
+  to: 16 | 32 | 64,
+  value: FloatValue,
+  rounding?: number,
+): FloatValue {
   const plain: SoftOperation = {
     name: `convert${from}to${to}`,
     code: floatOperationCode(FloatOperation.convert, from, { target: to }),
@@ -487,9 +635,16 @@ export function floatConvert(stage: Stage, from: 16 | 32 | 64, to: 16 | 32 | 64,
 }
 
 /** How an instruction rounds to an integer: by its own rule, or as FPCR says. */
-export type IntegralRounding = "nearestEven" | "towardPositive" | "towardNegative" | "towardZero" | "nearestAway" | "current";
+export type IntegralRounding =
+  "nearestEven" | "towardPositive" | "towardNegative" | "towardZero" | "nearestAway" | "current";
 
-const hostRounding = { nearestEven: "nearest", current: "nearest", towardPositive: "ceil", towardNegative: "floor", towardZero: "trunc" } as const;
+const hostRounding = {
+  nearestEven: "nearest",
+  current: "nearest",
+  towardPositive: "ceil",
+  towardNegative: "floor",
+  towardZero: "trunc",
+} as const;
 
 /** Rounded by the host; right for numbers. `current` is right only while FPCR says nearest. */
 function integralOnHost(stage: Stage, bits: FloatBits, rounding: IntegralRounding, value: FloatValue): FloatValue {
@@ -501,7 +656,11 @@ function integralOnHost(stage: Stage, bits: FloatBits, rounding: IntegralRoundin
     stage.and(value, constant(stage, bits, 1n << BigInt(bits - 1))),
     constant(stage, bits, BigInt(BIAS[bits]) << BigInt(FRACTION_BITS[bits])),
   );
-  return stage.select(floatCompareAt(stage, bits, "ge", lost, half), stage.floatBinary("add", truncated, signedOne), truncated);
+  return stage.select(
+    floatCompareAt(stage, bits, "ge", lost, half),
+    stage.floatBinary("add", truncated, signedOne),
+    truncated,
+  );
 }
 
 function roundingNumber(rounding: IntegralRounding): number | undefined {
@@ -509,7 +668,13 @@ function roundingNumber(rounding: IntegralRounding): number | undefined {
 }
 
 /** FRINT*; `exact` (FRINTX) reports a change as inexact. */
-export function floatRoundToIntegral(stage: Stage, bits: FloatBits, rounding: IntegralRounding, exact: boolean, value: FloatValue): FloatValue {
+export function floatRoundToIntegral(
+  stage: Stage,
+  bits: FloatBits,
+  rounding: IntegralRounding,
+  exact: boolean,
+  value: FloatValue,
+): FloatValue {
   const mode = rounding === "current" ? plainArithmetic(stage) : keepsSubnormals(stage);
   const host = (): FloatValue => {
     const result = integralOnHost(stage, bits, rounding, value);
@@ -518,7 +683,9 @@ export function floatRoundToIntegral(stage: Stage, bits: FloatBits, rounding: In
   };
   const name = exact ? "roundToIntegralExact" : "roundToIntegral";
   const operation = unaryOperation(name, FloatOperation[name], bits, roundingNumber(rounding));
-  return stage.choose(stage.and(mode, floatCompareAt(stage, bits, "eq", value, value)), host, () => callSoftFloat(stage, operation, value));
+  return stage.choose(stage.and(mode, floatCompareAt(stage, bits, "eq", value, value)), host, () =>
+    callSoftFloat(stage, operation, value),
+  );
 }
 
 /** The bit pattern of a power of two. */
@@ -527,10 +694,23 @@ function powerOfTwo(bits: FloatBits, exponent: number): bigint {
 }
 
 /** `value * 2 ** scale`; exact unless it leaves the range of the format. */
-function scaledByPower(stage: Stage, bits: FloatBits, value: FloatValue, scale: Value<32>, direction: 1 | -1): FloatValue {
-  const exponent = stage.add(stage.constant32(BIAS[bits]), direction === 1 ? scale : stage.sub(stage.constant32(0), scale));
+function scaledByPower(
+  stage: Stage,
+  bits: FloatBits,
+  value: FloatValue,
+  scale: Value<32>,
+  direction: 1 | -1,
+): FloatValue {
+  const exponent = stage.add(
+    stage.constant32(BIAS[bits]),
+    direction === 1 ? scale : stage.sub(stage.constant32(0), scale),
+  );
   const field = bits === 64 ? stage.zeroExtend64(exponent) : exponent;
-  return stage.floatBinary("mul", value, stage.binary<FloatBits>("shl", field, constant(stage, bits, FRACTION_BITS[bits])));
+  return stage.floatBinary(
+    "mul",
+    value,
+    stage.binary<FloatBits>("shl", field, constant(stage, bits, FRACTION_BITS[bits])),
+  );
 }
 
 export interface FixedPoint {
@@ -540,7 +720,12 @@ export interface FixedPoint {
   readonly fractionBits?: Value<32>;
 }
 
-function fixedOperation(direction: "toFixed" | "fromFixed", bits: FloatBits, fixed: FixedPoint, rounding: number | undefined): SoftOperation {
+function fixedOperation(
+  direction: "toFixed" | "fromFixed",
+  bits: FloatBits,
+  fixed: FixedPoint,
+  rounding: number | undefined,
+): SoftOperation {
   const integer = { bits: fixed.bits, signed: fixed.signed };
   const plain: SoftOperation = {
     name: `${direction}${bits}:${fixed.signed ? "s" : "u"}${fixed.bits}`,
@@ -555,25 +740,41 @@ function fixedOperation(direction: "toFixed" | "fromFixed", bits: FloatBits, fix
 function callSoftFixed(stage: Stage, operation: SoftOperation, fixed: FixedPoint, value: FloatValue): FloatValue {
   if (fixed.fractionBits === undefined) return callSoftFloat(stage, operation, value);
   const parameters = [...operation.operands, 32 as const];
-  const routine = routineOf(`soft:${operation.name}:scaled`, parameters, operation.result, (inner, [operand, scale]) => {
-    inner.return(softly(inner, operation, [operand as FloatValue], scale as Value<32>) as Value<32> | Value<64>);
-  });
+  const routine = routineOf(
+    `soft:${operation.name}:scaled`,
+    parameters,
+    operation.result,
+    (inner, [operand, scale]) => {
+      inner.return(softly(inner, operation, [operand as FloatValue], scale as Value<32>) as Value<32> | Value<64>);
+    },
+  );
   return call(stage, routine, value, fixed.fractionBits);
 }
 
 /** FCVT{N,P,M,Z,A}{S,U}: to an integer or fixed-point number, saturating. */
-export function floatToFixed(stage: Stage, bits: FloatBits, rounding: Exclude<IntegralRounding, "current">, fixed: FixedPoint, value: FloatValue): FloatValue {
+export function floatToFixed(
+  stage: Stage,
+  bits: FloatBits,
+  rounding: Exclude<IntegralRounding, "current">,
+  fixed: FixedPoint,
+  value: FloatValue,
+): FloatValue {
   const scaled = fixed.fractionBits === undefined ? value : scaledByPower(stage, bits, value, fixed.fractionBits, 1);
   const integral = integralOnHost(stage, bits, rounding, scaled);
   const limit = constant(stage, bits, powerOfTwo(bits, fixed.signed ? fixed.bits - 1 : fixed.bits));
   const lowest = constant(stage, bits, fixed.signed ? powerOfTwo(bits, fixed.bits - 1) | (1n << BigInt(bits - 1)) : 0n);
-  const fits = stage.and(floatCompareAt(stage, bits, "lt", integral, limit), floatCompareAt(stage, bits, "ge", integral, lowest));
+  const fits = stage.and(
+    floatCompareAt(stage, bits, "lt", integral, limit),
+    floatCompareAt(stage, bits, "ge", integral, lowest),
+  );
   const host = (): FloatValue => {
     raiseExceptions(stage, stage.shiftLeft(floatCompareAt(stage, bits, "ne", integral, scaled), INEXACT_BIT));
     return stage.floatToInteger<FloatBits>(fixed.bits, fixed.signed, integral as Value<32> | Value<64>);
   };
   const operation = fixedOperation("toFixed", bits, fixed, Rounding[rounding]);
-  return stage.choose(stage.and(keepsSubnormals(stage), fits), host, () => callSoftFixed(stage, operation, fixed, value));
+  return stage.choose(stage.and(keepsSubnormals(stage), fits), host, () =>
+    callSoftFixed(stage, operation, fixed, value),
+  );
 }
 
 /** SCVTF, UCVTF: from an integer or fixed-point number. */
@@ -585,7 +786,9 @@ export function floatFromFixed(stage: Stage, bits: FloatBits, fixed: FixedPoint,
     return fixed.fractionBits === undefined ? converted : scaledByPower(stage, bits, converted, fixed.fractionBits, -1);
   };
   if (bits === 64 && fixed.bits === 32) return host();
-  return stage.choose(plainArithmetic(stage), host, () => callSoftFixed(stage, fixedOperation("fromFixed", bits, fixed, undefined), fixed, value));
+  return stage.choose(plainArithmetic(stage), host, () =>
+    callSoftFixed(stage, fixedOperation("fromFixed", bits, fixed, undefined), fixed, value),
+  );
 }
 
 /** Truth: the integer has more significant bits than the format; undefined when it never has. */

@@ -5,14 +5,30 @@
 import { defineInstruction, type Instruction, type Stage, type Value } from "@hvjournal/engine";
 import { vector } from "./operands.js";
 import type { Vector } from "./vector-lanes.js";
-import { type LaneBits, laneBits, readScalar, readVector, writeScalar, writeVector } from "./vector-registers.js";
-import { scalarName, vectorName } from "./vector-text.js";
+import {
+  elementShift,
+  elementWord,
+  type LaneBits,
+  laneBits,
+  readScalar,
+  readVector,
+  writeScalar,
+  writeVector,
+} from "./vector-registers.js";
+import { elementName, scalarName, vectorName } from "./vector-text.js";
 
 /** Elements in, elements out. `destination` is what the register held before, for instructions that accumulate. */
 export type UnaryLanes = (stage: Stage, bits: LaneBits, operand: Vector, destination: Vector) => Vector;
 export type BinaryLanes = (stage: Stage, bits: LaneBits, left: Vector, right: Vector, destination: Vector) => Vector;
 /** Like `BinaryLanes` for instructions that see the length of the vector: pairwise ones. */
-export type SizedBinaryLanes = (stage: Stage, bits: LaneBits, q: number, left: Vector, right: Vector, destination: Vector) => Vector;
+export type SizedBinaryLanes = (
+  stage: Stage,
+  bits: LaneBits,
+  q: number,
+  left: Vector,
+  right: Vector,
+  destination: Vector,
+) => Vector;
 
 export const ALL_SIZES: readonly number[] = [0, 1, 2, 3];
 export const UP_TO_WORDS: readonly number[] = [0, 1, 2];
@@ -46,7 +62,8 @@ export function threeSameSized(encoding: EncodingClass, operation: SizedBinaryLa
     formFields: ["Q", "size"],
     where: (fields) => validVector(sizes, fields),
     operands: { rd: vector("Rd"), rn: vector("Rn"), rm: vector("Rm") },
-    text: ({ Q, size, Rm, Rn, Rd }) => `${name} ${vectorName(Rd, size, Q)}, ${vectorName(Rn, size, Q)}, ${vectorName(Rm, size, Q)}`,
+    text: ({ Q, size, Rm, Rn, Rd }) =>
+      `${name} ${vectorName(Rd, size, Q)}, ${vectorName(Rn, size, Q)}, ${vectorName(Rm, size, Q)}`,
     execute({ Q, size }, { rd, rn, rm }, stage) {
       const read = (register: Value<32>): Vector => readVector(stage, Q, register);
       writeVector(stage, Q, rd, operation(stage, laneBits(size), Q, read(rn), read(rm), read(rd)));
@@ -55,7 +72,9 @@ export function threeSameSized(encoding: EncodingClass, operation: SizedBinaryLa
 }
 
 export function threeSame(encoding: EncodingClass, operation: BinaryLanes): Instruction {
-  return threeSameSized(encoding, (stage, bits, _q, left, right, destination) => operation(stage, bits, left, right, destination));
+  return threeSameSized(encoding, (stage, bits, _q, left, right, destination) =>
+    operation(stage, bits, left, right, destination),
+  );
 }
 
 export function threeSameScalar(encoding: EncodingClass, operation: BinaryLanes): Instruction {
@@ -81,7 +100,11 @@ export interface TwoRegisterText {
   readonly suffix?: string;
 }
 
-export function twoRegister(encoding: EncodingClass, operation: UnaryLanes, { suffix = "" }: TwoRegisterText = {}): Instruction {
+export function twoRegister(
+  encoding: EncodingClass,
+  operation: UnaryLanes,
+  { suffix = "" }: TwoRegisterText = {},
+): Instruction {
   const { name, u, opcode, sizes } = encoding;
   return defineInstruction({
     mnemonic: heading(encoding, suffix === "" ? "vector" : "zero, vector"),
@@ -97,7 +120,11 @@ export function twoRegister(encoding: EncodingClass, operation: UnaryLanes, { su
   });
 }
 
-export function twoRegisterScalar(encoding: EncodingClass, operation: UnaryLanes, { suffix = "" }: TwoRegisterText = {}): Instruction {
+export function twoRegisterScalar(
+  encoding: EncodingClass,
+  operation: UnaryLanes,
+  { suffix = "" }: TwoRegisterText = {},
+): Instruction {
   const { name, u, opcode, sizes } = encoding;
   return defineInstruction({
     mnemonic: heading(encoding, suffix === "" ? "scalar" : "zero, scalar"),
@@ -154,3 +181,17 @@ export const indexedDoubleword: IndexedElement = {
   register: (fields) => field(fields, "Rm"),
   index: (fields) => field(fields, "H"),
 };
+
+/** Where the element lies: see `readPlacedElement`. */
+export function indexedOperands(element: IndexedElement) {
+  type Names = Readonly<Record<string, number>>;
+  return {
+    word: { u16: (fields: Names) => elementWord(element.register(fields), element.bits, element.index(fields)) },
+    shift: { u16: (fields: Names) => elementShift(element.bits, element.index(fields)) },
+  };
+}
+
+/** "v3.s[1]". */
+export function indexedText(element: IndexedElement, fields: Readonly<Record<string, number>>): string {
+  return elementName(element.register(fields), element.size, element.index(fields));
+}

@@ -73,7 +73,13 @@ export function andNot(stage: Stage, left: Vector, right: Vector): Vector {
 }
 
 /** Shifts each element by a count below its width. */
-export function shift(stage: Stage, bits: LaneBits, op: "shl" | "shr_s" | "shr_u", value: Vector, count: Value<32> | number): Vector {
+export function shift(
+  stage: Stage,
+  bits: LaneBits,
+  op: "shl" | "shr_s" | "shr_u",
+  value: Vector,
+  count: Value<32> | number,
+): Vector {
   const amount = typeof count === "number" ? stage.constant32(count) : count;
   return stage.vector(`${shapeOf(bits)}.${op}`, value, amount);
 }
@@ -90,7 +96,13 @@ export function shiftRight(stage: Stage, bits: LaneBits, signed: boolean, value:
 }
 
 /** The same, rounded to nearest, half upwards. */
-export function shiftRightRounded(stage: Stage, bits: LaneBits, signed: boolean, value: Vector, countLess: Value<32>): Vector {
+export function shiftRightRounded(
+  stage: Stage,
+  bits: LaneBits,
+  signed: boolean,
+  value: Vector,
+  countLess: Value<32>,
+): Vector {
   const op = signed ? "shr_s" : "shr_u";
   const partly = shift(stage, bits, op, value, countLess);
   const carry = and(stage, partly, constantLanes(stage, bits, 1n));
@@ -99,7 +111,14 @@ export function shiftRightRounded(stage: Stage, bits: LaneBits, signed: boolean,
 
 export type Comparison = "eq" | "gt" | "ge";
 
-export function compareLanes(stage: Stage, bits: LaneBits, comparison: Comparison, signed: boolean, left: Vector, right: Vector): Vector {
+export function compareLanes(
+  stage: Stage,
+  bits: LaneBits,
+  comparison: Comparison,
+  signed: boolean,
+  left: Vector,
+  right: Vector,
+): Vector {
   if (comparison === "eq") return lanes(stage, bits, "eq", left, right);
   if (signed) return lanes(stage, bits, `${comparison}_s`, left, right);
   if (bits !== 64) return lanes(stage, bits, `${comparison}_u`, left, right);
@@ -111,9 +130,18 @@ export function compareLanes(stage: Stage, bits: LaneBits, comparison: Compariso
 // Halving, saturating, differences
 
 /** `(left + right) >> 1` without losing the carry; `rounded` adds one before the shift. */
-export function halvingAdd(stage: Stage, bits: LaneBits, signed: boolean, rounded: boolean, left: Vector, right: Vector): Vector {
+export function halvingAdd(
+  stage: Stage,
+  bits: LaneBits,
+  signed: boolean,
+  rounded: boolean,
+  left: Vector,
+  right: Vector,
+): Vector {
   const half = shift(stage, bits, signed ? "shr_s" : "shr_u", xor(stage, left, right), 1);
-  return rounded ? lanes(stage, bits, "sub", or(stage, left, right), half) : lanes(stage, bits, "add", and(stage, left, right), half);
+  return rounded
+    ? lanes(stage, bits, "sub", or(stage, left, right), half)
+    : lanes(stage, bits, "add", and(stage, left, right), half);
 }
 
 /** `(left - right) >> 1` without losing the borrow. */
@@ -152,7 +180,12 @@ export function saturatingSubtract(stage: Stage, bits: LaneBits, signed: boolean
 }
 
 /** SUQADD: unsigned `addend` to a signed accumulator. */
-export function saturatingAddUnsignedToSigned(stage: Stage, bits: LaneBits, accumulator: Vector, addend: Vector): Vector {
+export function saturatingAddUnsignedToSigned(
+  stage: Stage,
+  bits: LaneBits,
+  accumulator: Vector,
+  addend: Vector,
+): Vector {
   const sum = lanes(stage, bits, "add", accumulator, addend);
   const overflowed = compareLanes(stage, bits, "gt", true, accumulator, sum);
   reportSaturation(stage, overflowed);
@@ -160,7 +193,12 @@ export function saturatingAddUnsignedToSigned(stage: Stage, bits: LaneBits, accu
 }
 
 /** USQADD: signed `addend` to an unsigned accumulator. */
-export function saturatingAddSignedToUnsigned(stage: Stage, bits: LaneBits, accumulator: Vector, addend: Vector): Vector {
+export function saturatingAddSignedToUnsigned(
+  stage: Stage,
+  bits: LaneBits,
+  accumulator: Vector,
+  addend: Vector,
+): Vector {
   const sum = lanes(stage, bits, "add", accumulator, addend);
   const negative = signMask(stage, bits, addend);
   const over = andNot(stage, compareLanes(stage, bits, "gt", false, accumulator, sum), negative);
@@ -184,9 +222,21 @@ export function saturatingNegate(stage: Stage, bits: LaneBits, value: Vector): V
   return withoutLowest(stage, bits, value, lanes(stage, bits, "neg", value));
 }
 
-export function absoluteDifference(stage: Stage, bits: NarrowBits, signed: boolean, left: Vector, right: Vector): Vector {
+export function absoluteDifference(
+  stage: Stage,
+  bits: NarrowBits,
+  signed: boolean,
+  left: Vector,
+  right: Vector,
+): Vector {
   const suffix = signed ? "s" : "u";
-  return lanes(stage, bits, "sub", lanes(stage, bits, `max_${suffix}`, left, right), lanes(stage, bits, `min_${suffix}`, left, right));
+  return lanes(
+    stage,
+    bits,
+    "sub",
+    lanes(stage, bits, `max_${suffix}`, left, right),
+    lanes(stage, bits, `min_${suffix}`, left, right),
+  );
 }
 
 // Shifts that saturate
@@ -194,7 +244,13 @@ export function absoluteDifference(stage: Stage, bits: NarrowBits, signed: boole
 export type SaturatingShift = "signed" | "unsigned" | "signedToUnsigned";
 
 /** Shifts left by `count` (0 to width - 1); what does not fit saturates: SQSHL, UQSHL, SQSHLU (immediate). */
-export function saturatingShiftLeft(stage: Stage, bits: LaneBits, kind: SaturatingShift, value: Vector, count: Value<32>): Vector {
+export function saturatingShiftLeft(
+  stage: Stage,
+  bits: LaneBits,
+  kind: SaturatingShift,
+  value: Vector,
+  count: Value<32>,
+): Vector {
   const shifted = shift(stage, bits, "shl", value, count);
   const back = shift(stage, bits, kind === "signed" ? "shr_s" : "shr_u", shifted, count);
   const kept = compareLanes(stage, bits, "eq", true, back, value);
@@ -220,7 +276,14 @@ export function extend(stage: Stage, bits: NarrowBits, half: "low" | "high", sig
 }
 
 /** Products, twice as wide, of the lower or upper half of the elements. */
-export function multiplyLong(stage: Stage, bits: NarrowBits, half: "low" | "high", signed: boolean, left: Vector, right: Vector): Vector {
+export function multiplyLong(
+  stage: Stage,
+  bits: NarrowBits,
+  half: "low" | "high",
+  signed: boolean,
+  left: Vector,
+  right: Vector,
+): Vector {
   return stage.vector(`${shapeOf(doubled(bits))}.extmul_${half}_${shapeOf(bits)}_${signed ? "s" : "u"}`, left, right);
 }
 
@@ -252,7 +315,10 @@ export function narrowed(stage: Stage, bits: NarrowBits, part: 0 | 1, wide: Vect
 export function saturatingNarrow(stage: Stage, bits: NarrowBits, kind: SaturatingShift, wide: Vector): Value<64> {
   const width = doubled(bits);
   const mask = constantLanes(stage, width, largest(bits, false));
-  const cut = kind === "signed" ? shift(stage, width, "shr_s", shift(stage, width, "shl", wide, bits), bits) : and(stage, wide, mask);
+  const cut =
+    kind === "signed"
+      ? shift(stage, width, "shr_s", shift(stage, width, "shl", wide, bits), bits)
+      : and(stage, wide, mask);
   const fits = compareLanes(stage, width, "eq", true, cut, wide);
   reportSaturation(stage, not(stage, fits));
   const limits = {
@@ -264,7 +330,13 @@ export function saturatingNarrow(stage: Stage, bits: NarrowBits, kind: Saturatin
 }
 
 /** Twice the product of signed numbers, saturated, twice as wide: SQDMULL. */
-export function saturatingDoublingMultiplyLong(stage: Stage, bits: 16 | 32, half: "low" | "high", left: Vector, right: Vector): Vector {
+export function saturatingDoublingMultiplyLong(
+  stage: Stage,
+  bits: 16 | 32,
+  half: "low" | "high",
+  left: Vector,
+  right: Vector,
+): Vector {
   const width = doubled(bits);
   const twice = shift(stage, width, "shl", multiplyLong(stage, bits, half, true, left, right), 1);
   // Only the lowest number by itself is too much, and it alone gives this.
@@ -274,7 +346,13 @@ export function saturatingDoublingMultiplyLong(stage: Stage, bits: 16 | 32, half
 }
 
 /** The high half of twice the product of signed numbers, saturated: SQDMULH, SQRDMULH. */
-export function saturatingDoublingMultiplyHigh(stage: Stage, bits: 16 | 32, rounded: boolean, left: Vector, right: Vector): Vector {
+export function saturatingDoublingMultiplyHigh(
+  stage: Stage,
+  bits: 16 | 32,
+  rounded: boolean,
+  left: Vector,
+  right: Vector,
+): Vector {
   const width = doubled(bits);
   const part = (half: "low" | "high"): Vector => {
     const product = multiplyLong(stage, bits, half, true, left, right);
@@ -283,7 +361,11 @@ export function saturatingDoublingMultiplyHigh(stage: Stage, bits: 16 | 32, roun
   };
   const result = everySecond(stage, bits, 1, 1, part("low"), part("high"));
   const lowest = signBits(stage, bits);
-  const over = and(stage, compareLanes(stage, bits, "eq", true, left, lowest), compareLanes(stage, bits, "eq", true, right, lowest));
+  const over = and(
+    stage,
+    compareLanes(stage, bits, "eq", true, left, lowest),
+    compareLanes(stage, bits, "eq", true, right, lowest),
+  );
   reportSaturation(stage, over);
   return bitselect(stage, over, constantLanes(stage, bits, largest(bits, true)), result);
 }
@@ -301,7 +383,13 @@ export function multiply(stage: Stage, bits: NarrowBits, left: Vector, right: Ve
 export function polynomialMultiply(stage: Stage, bits: 8 | 16, left: Vector, right: Vector): Vector {
   let product = constantLanes(stage, 64, 0n);
   for (let position = 0; position < 8; position++) {
-    const set = lanes(stage, bits, "ne", and(stage, left, constantLanes(stage, bits, 1n << BigInt(position))), constantLanes(stage, 64, 0n));
+    const set = lanes(
+      stage,
+      bits,
+      "ne",
+      and(stage, left, constantLanes(stage, bits, 1n << BigInt(position))),
+      constantLanes(stage, 64, 0n),
+    );
     product = xor(stage, product, and(stage, set, shift(stage, bits, "shl", right, position)));
   }
   return product;
@@ -333,7 +421,10 @@ export function countLeadingSigns(stage: Stage, bits: NarrowBits, value: Vector)
 export function reverseBits(stage: Stage, value: Vector): Vector {
   const reversedNibbles = [0x0, 0x8, 0x4, 0xc, 0x2, 0xa, 0x6, 0xe, 0x1, 0x9, 0x5, 0xd, 0x3, 0xb, 0x7, 0xf];
   const table = (left: number): Vector => {
-    const half = (from: number): bigint => reversedNibbles.slice(from, from + 8).reduce((all, nibble, index) => all | (BigInt(nibble << left) << BigInt(8 * index)), 0n);
+    const half = (from: number): bigint =>
+      reversedNibbles
+        .slice(from, from + 8)
+        .reduce((all, nibble, index) => all | (BigInt(nibble << left) << BigInt(8 * index)), 0n);
     return stage.constant128(half(0), half(8));
   };
   const low = stage.vector("i8x16.swizzle", table(4), and(stage, value, constantLanes(stage, 8, 0x0fn)));
@@ -365,10 +456,20 @@ export function addLongPairwise(stage: Stage, bits: NarrowBits, signed: boolean,
 }
 
 /** Folds all elements of a vector of 64 or 128 bits into the first. */
-export function reduceLanes(stage: Stage, bits: LaneBits, q: number, value: Vector, operation: (left: Vector, right: Vector) => Vector): Vector {
+export function reduceLanes(
+  stage: Stage,
+  bits: LaneBits,
+  q: number,
+  value: Vector,
+  operation: (left: Vector, right: Vector) => Vector,
+): Vector {
   let folded = value;
   for (let bytes = 4 << q; bytes >= bits / 8; bytes /= 2) {
-    const other = stage.shuffle(folded, folded, Array.from({ length: 16 }, (_unused, byte) => (byte + bytes) & 15));
+    const other = stage.shuffle(
+      folded,
+      folded,
+      Array.from({ length: 16 }, (_unused, byte) => (byte + bytes) & 15),
+    );
     folded = operation(folded, other);
   }
   return folded;

@@ -76,11 +76,23 @@ export function firstLane(stage: Stage, bits: LaneBits, value: Value<128>): Valu
   return lane(stage, bits, 0, value);
 }
 
-export function lane(stage: Stage, bits: LaneBits, index: number, value: Value<128>, signed = false): Value<32> | Value<64> {
+export function lane(
+  stage: Stage,
+  bits: LaneBits,
+  index: number,
+  value: Value<128>,
+  signed = false,
+): Value<32> | Value<64> {
   return bits === 64 ? stage.extractLane("i64x2", index, value) : stage.extractLane(shapes[bits], index, value, signed);
 }
 
-export function withLane(stage: Stage, bits: LaneBits, index: number, vector: Value<128>, value: Value<32> | Value<64>): Value<128> {
+export function withLane(
+  stage: Stage,
+  bits: LaneBits,
+  index: number,
+  vector: Value<128>,
+  value: Value<32> | Value<64>,
+): Value<128> {
   return bits === 64
     ? stage.replaceLane("i64x2", index, vector, value as Value<64>)
     : stage.replaceLane(shapes[bits], index, vector, value as Value<32>);
@@ -92,7 +104,12 @@ export function writeScalar(stage: Stage, bits: LaneBits, address: Value<32>, va
 }
 
 /** Writes an element, zero-extended, as a scalar register; the rest of the register becomes zero. */
-export function writeElementAlone(stage: Stage, bits: LaneBits, address: Value<32>, value: Value<32> | Value<64>): void {
+export function writeElementAlone(
+  stage: Stage,
+  bits: LaneBits,
+  address: Value<32>,
+  value: Value<32> | Value<64>,
+): void {
   writeLow64(stage, address, bits === 64 ? (value as Value<64>) : stage.zeroExtend64(value as Value<32>));
 }
 
@@ -135,14 +152,25 @@ export function elementShift(bits: number, index: number): number {
 }
 
 /** Reads an element through `elementWord` and `elementShift`, zero-extended. */
-export function readPlacedElement(stage: Stage, bits: LaneBits, word: Value<32>, shift: Value<32>): Value<32> | Value<64> {
+export function readPlacedElement(
+  stage: Stage,
+  bits: LaneBits,
+  word: Value<32>,
+  shift: Value<32>,
+): Value<32> | Value<64> {
   if (bits === 64) return stage.readAt(64, word);
   if (bits === 32) return stage.readAt(32, word);
   return stage.zeroExtendFrom(bits, stage.binary("shr_u", stage.readAt(32, word), shift));
 }
 
 /** Replaces an element through `elementWord` and `elementShift`; the rest of the register stays. */
-export function writePlacedElement(stage: Stage, bits: LaneBits, word: Value<32>, shift: Value<32>, value: Value<32> | Value<64>): void {
+export function writePlacedElement(
+  stage: Stage,
+  bits: LaneBits,
+  word: Value<32>,
+  shift: Value<32>,
+  value: Value<32> | Value<64>,
+): void {
   if (bits >= 32) {
     stage.writeAt(word, value);
     return;

@@ -18,6 +18,12 @@ import type { HostFunction, Routine } from "../stage/stage.js";
 import type { FunctionBuilder } from "../wasm/function-builder.js";
 import { ValueType } from "../wasm/opcodes.js";
 
+/**
+ * Blocks that are kept, each a module of its own. The host reserves code space for every module that lives; when
+ * this many do, all are dropped.
+ */
+const BLOCKS_MAX = 2048;
+
 /** Instructions of one block, at most. */
 const BLOCK_INSTRUCTIONS_MAX = 32;
 
@@ -46,6 +52,7 @@ export class BlockTier {
   /** Blocks by decoded page and address. */
   readonly #blocks = new Map<number, Map<bigint, CompiledBlock>>();
   readonly #pagesOf = new Map<number, Set<number>>();
+  #count = 0;
   readonly #interruptPending: () => number;
   readonly #takeInterrupt: () => void;
   readonly #fetchPage: () => number;
@@ -107,6 +114,7 @@ export class BlockTier {
   clear(): void {
     this.#blocks.clear();
     this.#pagesOf.clear();
+    this.#count = 0;
   }
 
   #leave(left: number, code: number): number {
@@ -119,14 +127,15 @@ export class BlockTier {
     if ((pc & BigInt(this.#options.cpu.granule - 1)) !== 0n) return undefined;
     const base = this.#fetchPage();
     if (base === 0) return "fault";
-    const blocks = this.#blocks.get(base) ?? new Map<bigint, CompiledBlock>();
-    const known = blocks.get(pc);
+    const known = this.#blocks.get(base)?.get(pc);
     if (known !== undefined) return known;
     const page = this.#options.decoded.pageOf(base);
     const instructions = this.#read(pc, page);
+    if (this.#count >= BLOCKS_MAX) this.clear();
     const made = this.#compile(instructions);
-    blocks.set(pc, made);
-    this.#blocks.set(base, blocks);
+    this.#count += 1;
+    const blocks = this.#blocks.get(base) ?? new Map<bigint, CompiledBlock>();
+    this.#blocks.set(base, blocks.set(pc, made));
     const bases = this.#pagesOf.get(page.pageIndex) ?? new Set<number>();
     this.#pagesOf.set(page.pageIndex, bases.add(base));
     return made;

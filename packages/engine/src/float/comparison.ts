@@ -11,7 +11,7 @@ import {
   zeroOf,
 } from "./format.js";
 
-/** What a comparison gives: numbered as x86 COMISS orders ZF, PF and CF is no help to Arm, so by meaning. */
+/** What a comparison gives. */
 export const FloatRelation = { less: 0, equal: 1, greater: 2, unordered: 3 } as const;
 
 /** The order of two data that are no NaNs: negative, 0, positive. */

@@ -38,7 +38,11 @@ const singleOrDouble = ({ type }: { readonly type: number }): boolean => type < 
 
 // One source
 
-function oneSource(name: string, opcode: string, operation: (stage: Stage, bits: FloatBits, value: FloatValue) => FloatValue): Instruction {
+function oneSource(
+  name: string,
+  opcode: string,
+  operation: (stage: Stage, bits: FloatBits, value: FloatValue) => FloatValue,
+): Instruction {
   return defineInstruction({
     mnemonic: `${name.toUpperCase()} (scalar)`,
     reference: "C4.1 Floating-point data-processing (1 source)",
@@ -95,7 +99,11 @@ const oneSourceOperations: readonly Instruction[] = [
 
 // Two sources, three sources
 
-function twoSources(name: string, opcode: string, operation: (stage: Stage, bits: FloatBits, left: FloatValue, right: FloatValue) => FloatValue): Instruction {
+function twoSources(
+  name: string,
+  opcode: string,
+  operation: (stage: Stage, bits: FloatBits, left: FloatValue, right: FloatValue) => FloatValue,
+): Instruction {
   return defineInstruction({
     mnemonic: `${name.toUpperCase()} (scalar)`,
     reference: "C4.1 Floating-point data-processing (2 source)",
@@ -118,7 +126,13 @@ const extremum = (name: string, opcode: string, operation: Extremum): Instructio
   twoSources(name, opcode, (stage, bits, left, right) => floatExtremum(stage, operation, bits, left, right));
 
 /** FMADD and its kin: the product, the addend, or both negated beforehand. */
-function threeSources(name: string, o1: string, o0: string, negateProduct: boolean, negateAddend: boolean): Instruction {
+function threeSources(
+  name: string,
+  o1: string,
+  o0: string,
+  negateProduct: boolean,
+  negateAddend: boolean,
+): Instruction {
   return defineInstruction({
     mnemonic: name.toUpperCase(),
     reference: "C4.1 Floating-point data-processing (3 source)",
@@ -126,10 +140,15 @@ function threeSources(name: string, o1: string, o0: string, negateProduct: boole
     formFields: ["type"],
     where: singleOrDouble,
     operands: { rd: vector("Rd"), rn: vector("Rn"), rm: vector("Rm"), ra: vector("Ra") },
-    text: ({ type, Rm, Ra, Rn, Rd }) => `${name} ${floatName(type, Rd)}, ${floatName(type, Rn)}, ${floatName(type, Rm)}, ${floatName(type, Ra)}`,
+    text: ({ type, Rm, Ra, Rn, Rd }) =>
+      `${name} ${floatName(type, Rd)}, ${floatName(type, Rn)}, ${floatName(type, Rm)}, ${floatName(type, Ra)}`,
     execute({ type }, { rd, rn, rm, ra }, stage) {
       const bits = floatBitsOf(type);
-      const [left, right, addend] = [readFloat(stage, bits, rn), readFloat(stage, bits, rm), readFloat(stage, bits, ra)];
+      const [left, right, addend] = [
+        readFloat(stage, bits, rn),
+        readFloat(stage, bits, rm),
+        readFloat(stage, bits, ra),
+      ];
       const factor = negateProduct ? floatNegate(stage, bits, left) : left;
       const sum = negateAddend ? floatNegate(stage, bits, addend) : addend;
       writeFloat(stage, bits, rd, floatMultiplyAdd(stage, bits, factor, right, sum));
@@ -146,7 +165,9 @@ const arithmeticOperations: readonly Instruction[] = [
   extremum("fmin", "0101", "minimum"),
   extremum("fmaxnm", "0110", "maximumNumber"),
   extremum("fminnm", "0111", "minimumNumber"),
-  twoSources("fnmul", "1000", (stage, bits, left, right) => floatNegate(stage, bits, floatArithmetic(stage, "multiply", bits, left, right))),
+  twoSources("fnmul", "1000", (stage, bits, left, right) =>
+    floatNegate(stage, bits, floatArithmetic(stage, "multiply", bits, left, right)),
+  ),
   threeSources("fmadd", "0", "0", false, false),
   threeSources("fmsub", "0", "1", true, false),
   threeSources("fnmadd", "1", "0", true, true),
@@ -183,11 +204,16 @@ function conditionalCompare(name: "fccmp" | "fccmpe"): Instruction {
     formFields: ["type", "cond"],
     where: singleOrDouble,
     operands: { rn: vector("Rn"), rm: vector("Rm"), nzcv: { u16: (fields) => fields.nzcv } },
-    text: ({ type, Rm, cond, Rn, nzcv }) => `${name} ${floatName(type, Rn)}, ${floatName(type, Rm)}, #0x${nzcv.toString(16)}, ${conditionName(cond)}`,
+    text: ({ type, Rm, cond, Rn, nzcv }) =>
+      `${name} ${floatName(type, Rn)}, ${floatName(type, Rm)}, #0x${nzcv.toString(16)}, ${conditionName(cond)}`,
     execute({ type, cond }, { rn, rm, nzcv }, stage) {
       const bits = floatBitsOf(type);
-      const compared = (): Value<32> => floatCompareFlags(stage, bits, readFloat(stage, bits, rn), readFloat(stage, bits, rm), signalling);
-      setFlagsNzcv(stage, stage.choose(conditionHolds(stage, cond), compared, () => nzcv));
+      const compared = (): Value<32> =>
+        floatCompareFlags(stage, bits, readFloat(stage, bits, rn), readFloat(stage, bits, rm), signalling);
+      setFlagsNzcv(
+        stage,
+        stage.choose(conditionHolds(stage, cond), compared, () => nzcv),
+      );
     },
   });
 }
@@ -199,10 +225,16 @@ const conditionalSelect = defineInstruction({
   formFields: ["type", "cond"],
   where: singleOrDouble,
   operands: { rd: vector("Rd"), rn: vector("Rn"), rm: vector("Rm") },
-  text: ({ type, Rm, cond, Rn, Rd }) => `fcsel ${floatName(type, Rd)}, ${floatName(type, Rn)}, ${floatName(type, Rm)}, ${conditionName(cond)}`,
+  text: ({ type, Rm, cond, Rn, Rd }) =>
+    `fcsel ${floatName(type, Rd)}, ${floatName(type, Rn)}, ${floatName(type, Rm)}, ${conditionName(cond)}`,
   execute({ type, cond }, { rd, rn, rm }, stage) {
     const bits = floatBitsOf(type);
-    writeFloat(stage, bits, rd, stage.select(conditionHolds(stage, cond), readFloat(stage, bits, rn), readFloat(stage, bits, rm)));
+    writeFloat(
+      stage,
+      bits,
+      rd,
+      stage.select(conditionHolds(stage, cond), readFloat(stage, bits, rn), readFloat(stage, bits, rm)),
+    );
   },
 });
 
@@ -212,7 +244,10 @@ const moveImmediate = defineInstruction({
   pattern: "00011110 type:2 1 imm8:8 100 00000 Rd:5",
   formFields: [],
   where: singleOrDouble,
-  operands: { rd: vector("Rd"), immediate: { i64: ({ type, imm8 }) => BigInt.asIntN(64, expandFloatImmediate(imm8, type === 1 ? 64 : 32)) } },
+  operands: {
+    rd: vector("Rd"),
+    immediate: { i64: ({ type, imm8 }) => BigInt.asIntN(64, expandFloatImmediate(imm8, type === 1 ? 64 : 32)) },
+  },
   text: ({ type, imm8, Rd }) => `fmov ${floatName(type, Rd)}, ${floatImmediateText(floatImmediateValue(imm8))}`,
   execute(_form, { rd, immediate }, stage) {
     stage.writeAt(rd, immediate);
@@ -284,7 +319,13 @@ function writeInteger(stage: Stage, bits: 32 | 64, register: Value<32>, value: F
   stage.writeAt(register, bits === 64 ? (value as Value<64>) : stage.zeroExtend64(value as Value<32>));
 }
 
-function toInteger(name: string, rmode: string, opcode: string, signed: boolean, rounding: Exclude<IntegralRounding, "current">): Instruction {
+function toInteger(
+  name: string,
+  rmode: string,
+  opcode: string,
+  signed: boolean,
+  rounding: Exclude<IntegralRounding, "current">,
+): Instruction {
   return defineInstruction({
     mnemonic: `${name.toUpperCase()} (scalar, integer)`,
     reference: "C4.1 Conversion between floating-point and integer",
@@ -296,7 +337,12 @@ function toInteger(name: string, rmode: string, opcode: string, signed: boolean,
     execute({ sf, type }, { rd, rn }, stage) {
       const bits = floatBitsOf(type);
       const width = widthOf(sf);
-      writeInteger(stage, width, rd, floatToFixed(stage, bits, rounding, { bits: width, signed }, readFloat(stage, bits, rn)));
+      writeInteger(
+        stage,
+        width,
+        rd,
+        floatToFixed(stage, bits, rounding, { bits: width, signed }, readFloat(stage, bits, rn)),
+      );
     },
   });
 }
@@ -322,7 +368,8 @@ type FixedFields = IntegerFields & Readonly<Record<"scale", number>>;
 
 /** Bits behind the point: 64 - scale; at most the width of the general register. */
 const fractionBits = { u16: ({ scale }: Readonly<Record<"scale", number>>): number => 64 - scale };
-const validScale = ({ sf, type, scale }: Pick<FixedFields, "sf" | "type" | "scale">): boolean => type < 2 && (sf === 1 || scale >= 32);
+const validScale = ({ sf, type, scale }: Pick<FixedFields, "sf" | "type" | "scale">): boolean =>
+  type < 2 && (sf === 1 || scale >= 32);
 
 function toFixedPoint(name: string, opcode: string, signed: boolean): Instruction {
   return defineInstruction({
@@ -354,7 +401,12 @@ function fromFixedPoint(name: string, opcode: string, signed: boolean): Instruct
     execute({ sf, type }, { rd, rn, fraction }, stage) {
       const bits = floatBitsOf(type);
       const width = widthOf(sf);
-      writeFloat(stage, bits, rd, floatFromFixed(stage, bits, { bits: width, signed, fractionBits: fraction }, stage.readAt(width, rn)));
+      writeFloat(
+        stage,
+        bits,
+        rd,
+        floatFromFixed(stage, bits, { bits: width, signed, fractionBits: fraction }, stage.readAt(width, rn)),
+      );
     },
   });
 }
@@ -392,4 +444,3 @@ export const floatingPoint: readonly Instruction[] = [
   conditionalSelect,
   moveImmediate,
 ];
-

@@ -24,9 +24,17 @@ const toNearest: Narrowing = (stage, { wide, narrow }, value) => floatConvert(st
 const toOdd: Narrowing = (stage, _formats, value) => floatNarrow(stage, value as Value<64>, true);
 
 /** Every element of a whole vector, narrowed, side by side in 64 bits. */
-function narrowedElements(stage: Stage, name: string, formats: Formats, operation: Narrowing, source: Value<32>): Value<64> {
+function narrowedElements(
+  stage: Stage,
+  name: string,
+  formats: Formats,
+  operation: Narrowing,
+  source: Value<32>,
+): Value<64> {
   const { wide, narrow } = formats;
-  const convert = elementRoutine(`${name}${wide}`, [wide], 32, (inner, value) => operation(inner, formats, value as FloatValue));
+  const convert = elementRoutine(`${name}${wide}`, [wide], 32, (inner, value) =>
+    operation(inner, formats, value as FloatValue),
+  );
   let result = stage.constant128(0n, 0n);
   for (let index = 0; index < 128 / wide; index++) {
     const element = convert(stage, stage.readAt(wide, source, (index * wide) / 8));
@@ -35,7 +43,12 @@ function narrowedElements(stage: Stage, name: string, formats: Formats, operatio
   return stage.extractLane("i64x2", 0, result);
 }
 
-function narrowing(name: string, u: 0 | 1, where: (fields: { readonly sz: number }) => boolean, operation: Narrowing): Instruction {
+function narrowing(
+  name: string,
+  u: 0 | 1,
+  where: (fields: { readonly sz: number }) => boolean,
+  operation: Narrowing,
+): Instruction {
   return defineInstruction({
     mnemonic: `${name.toUpperCase()}, ${name.toUpperCase()}2`,
     reference: "C4.1 Advanced SIMD two-register miscellaneous",
@@ -43,7 +56,8 @@ function narrowing(name: string, u: 0 | 1, where: (fields: { readonly sz: number
     formFields: ["Q", "sz"],
     where,
     operands: { rd: vector("Rd"), rn: vector("Rn") },
-    text: ({ Q, sz, Rn, Rd }) => `${name}${Q === 1 ? "2" : ""} ${vectorName(Rd, sz + 1, Q)}, ${vectorName(Rn, sz + 2, 1)}`,
+    text: ({ Q, sz, Rn, Rd }) =>
+      `${name}${Q === 1 ? "2" : ""} ${vectorName(Rd, sz + 1, Q)}, ${vectorName(Rn, sz + 2, 1)}`,
     execute({ Q, sz }, { rd, rn }, stage) {
       writeHalf(stage, Q, rd, narrowedElements(stage, name, formatsOf(sz), operation, rn));
     },
@@ -59,7 +73,9 @@ const lengthening = defineInstruction({
   text: ({ Q, sz, Rn, Rd }) => `fcvtl${Q === 1 ? "2" : ""} ${vectorName(Rd, sz + 2, 1)}, ${vectorName(Rn, sz + 1, Q)}`,
   execute({ Q, sz }, { rd, rn }, stage) {
     const { wide, narrow } = formatsOf(sz);
-    const convert = elementRoutine(`fcvtl${wide}`, [32], wide, (inner, value) => floatConvert(inner, narrow, wide, value as FloatValue));
+    const convert = elementRoutine(`fcvtl${wide}`, [32], wide, (inner, value) =>
+      floatConvert(inner, narrow, wide, value as FloatValue),
+    );
     let result = stage.constant128(0n, 0n);
     for (let index = 0; index < 128 / wide; index++) {
       const element = readElement(stage, narrow, rn, 8 * Q + (index * narrow) / 8);

@@ -27,11 +27,15 @@ import {
 import { constant } from "../general-registers.js";
 import { vector } from "../operands.js";
 import { type ElementOperation, forEachElement, vectorArithmetic } from "../vector-float-operations.js";
-import { indexedDoubleword, type IndexedElement, indexedWord } from "../vector-families.js";
+import {
+  indexedDoubleword,
+  type IndexedElement,
+  indexedOperands,
+  indexedText,
+  indexedWord,
+} from "../vector-families.js";
 import { everySecond, type Vector } from "../vector-lanes.js";
 import {
-  elementShift,
-  elementWord,
   floatBitsOf,
   readFloat,
   readPlacedElement,
@@ -40,11 +44,24 @@ import {
   writeFloat,
   writeVector,
 } from "../vector-registers.js";
-import { elementName, scalarName, vectorName } from "../vector-text.js";
+import { scalarName, vectorName } from "../vector-text.js";
 
-type Binary = (stage: Stage, bits: FloatBits, left: FloatValue, right: FloatValue, destination: FloatValue) => FloatValue;
+type Binary = (
+  stage: Stage,
+  bits: FloatBits,
+  left: FloatValue,
+  right: FloatValue,
+  destination: FloatValue,
+) => FloatValue;
 type Unary = (stage: Stage, bits: FloatBits, value: FloatValue) => FloatValue;
-type VectorBinary = (stage: Stage, bits: FloatBits, q: number, left: Vector, right: Vector, destination: Vector) => Vector;
+type VectorBinary = (
+  stage: Stage,
+  bits: FloatBits,
+  q: number,
+  left: Vector,
+  right: Vector,
+  destination: Vector,
+) => Vector;
 
 interface FloatEncoding {
   readonly name: string;
@@ -60,7 +77,8 @@ const validVector = ({ Q, sz }: { readonly Q: number; readonly sz: number }): bo
 function elementwise(name: string, operation: Binary): VectorBinary {
   const onElements: ElementOperation = (stage, bits, left, right, destination) =>
     operation(stage, bits, left as FloatValue, right as FloatValue, destination as FloatValue);
-  return (stage, bits, q, left, right, destination) => forEachElement(stage, name, bits, q, onElements, left, right, destination);
+  return (stage, bits, q, left, right, destination) =>
+    forEachElement(stage, name, bits, q, onElements, left, right, destination);
 }
 
 function threeSame({ name, u, a, opcode }: FloatEncoding, operation: VectorBinary): Instruction {
@@ -71,9 +89,22 @@ function threeSame({ name, u, a, opcode }: FloatEncoding, operation: VectorBinar
     formFields: ["Q", "sz"],
     where: validVector,
     operands: { rd: vector("Rd"), rn: vector("Rn"), rm: vector("Rm") },
-    text: ({ Q, sz, Rm, Rn, Rd }) => `${name} ${vectorName(Rd, sz + 2, Q)}, ${vectorName(Rn, sz + 2, Q)}, ${vectorName(Rm, sz + 2, Q)}`,
+    text: ({ Q, sz, Rm, Rn, Rd }) =>
+      `${name} ${vectorName(Rd, sz + 2, Q)}, ${vectorName(Rn, sz + 2, Q)}, ${vectorName(Rm, sz + 2, Q)}`,
     execute({ Q, sz }, { rd, rn, rm }, stage) {
-      writeVector(stage, Q, rd, operation(stage, floatBitsOf(sz), Q, readVector(stage, Q, rn), readVector(stage, Q, rm), readVector(stage, Q, rd)));
+      writeVector(
+        stage,
+        Q,
+        rd,
+        operation(
+          stage,
+          floatBitsOf(sz),
+          Q,
+          readVector(stage, Q, rn),
+          readVector(stage, Q, rm),
+          readVector(stage, Q, rd),
+        ),
+      );
     },
   });
 }
@@ -85,10 +116,15 @@ function threeSameScalar({ name, u, a, opcode }: FloatEncoding, operation: Binar
     pattern: `01 ${String(u)} 11110 ${String(a)} sz:1 1 Rm:5 ${opcode} 1 Rn:5 Rd:5`,
     formFields: ["sz"],
     operands: { rd: vector("Rd"), rn: vector("Rn"), rm: vector("Rm") },
-    text: ({ sz, Rm, Rn, Rd }) => `${name} ${scalarName(sz + 2, Rd)}, ${scalarName(sz + 2, Rn)}, ${scalarName(sz + 2, Rm)}`,
+    text: ({ sz, Rm, Rn, Rd }) =>
+      `${name} ${scalarName(sz + 2, Rd)}, ${scalarName(sz + 2, Rn)}, ${scalarName(sz + 2, Rm)}`,
     execute({ sz }, { rd, rn, rm }, stage) {
       const bits = floatBitsOf(sz);
-      const [left, right, destination] = [readFloat(stage, bits, rn), readFloat(stage, bits, rm), readFloat(stage, bits, rd)];
+      const [left, right, destination] = [
+        readFloat(stage, bits, rn),
+        readFloat(stage, bits, rm),
+        readFloat(stage, bits, rd),
+      ];
       writeFloat(stage, bits, rd, operation(stage, bits, left, right, destination));
     },
   });
@@ -99,18 +135,29 @@ function both(encoding: FloatEncoding, operation: Binary): Instruction[] {
 }
 
 const arithmetic = (name: string, u: 0 | 1, a: 0 | 1, opcode: string, operation: Arithmetic): Instruction =>
-  threeSame({ name, u, a, opcode }, (stage, bits, q, left, right) => vectorArithmetic(stage, operation, bits, q, left, right));
+  threeSame({ name, u, a, opcode }, (stage, bits, q, left, right) =>
+    vectorArithmetic(stage, operation, bits, q, left, right),
+  );
 
-const extremum = (operation: Extremum): Binary => (stage, bits, left, right) => floatExtremum(stage, operation, bits, left, right);
+const extremum =
+  (operation: Extremum): Binary =>
+  (stage, bits, left, right) =>
+    floatExtremum(stage, operation, bits, left, right);
 const add: Binary = (stage, bits, left, right) => floatArithmetic(stage, "add", bits, left, right);
 const multiplyAdd: Binary = (stage, bits, left, right, sum) => floatMultiplyAdd(stage, bits, left, right, sum);
-const multiplySubtract: Binary = (stage, bits, left, right, sum) => floatMultiplyAdd(stage, bits, floatNegate(stage, bits, left), right, sum);
+const multiplySubtract: Binary = (stage, bits, left, right, sum) =>
+  floatMultiplyAdd(stage, bits, floatNegate(stage, bits, left), right, sum);
 const multiply: Binary = (stage, bits, left, right) => floatArithmetic(stage, "multiply", bits, left, right);
 const multiplyExtended: Binary = (stage, bits, left, right) => floatMultiplyExtended(stage, bits, left, right);
 
-const compare = (condition: FloatCondition): Binary => (stage, bits, left, right) => floatCompareMask(stage, condition, bits, left, right);
-const compareMagnitudes = (condition: FloatCondition): Binary => (stage, bits, left, right) =>
-  floatCompareMask(stage, condition, bits, floatAbsolute(stage, bits, left), floatAbsolute(stage, bits, right));
+const compare =
+  (condition: FloatCondition): Binary =>
+  (stage, bits, left, right) =>
+    floatCompareMask(stage, condition, bits, left, right);
+const compareMagnitudes =
+  (condition: FloatCondition): Binary =>
+  (stage, bits, left, right) =>
+    floatCompareMask(stage, condition, bits, floatAbsolute(stage, bits, left), floatAbsolute(stage, bits, right));
 
 /** Combines neighbours of two vectors behind each other. */
 function pairwise(encoding: FloatEncoding, operation: Binary): Instruction {
@@ -149,15 +196,15 @@ function acrossLanes(name: string, a: 0 | 1, opcode: string, operation: Extremum
     text: ({ Rn, Rd }) => `${name} s${Rd}, v${Rn}.4s`,
     execute(_form, { rd, rn }, stage) {
       const element = (index: number): FloatValue => stage.readAt(32, rn, 4 * index);
-      const combine = (left: FloatValue, right: FloatValue): FloatValue => floatExtremum(stage, operation, 32, left, right);
+      const combine = (left: FloatValue, right: FloatValue): FloatValue =>
+        floatExtremum(stage, operation, 32, left, right);
       writeFloat(stage, 32, rd, combine(combine(element(0), element(1)), combine(element(2), element(3))));
     },
   });
 }
 
-const extremumPairs = (name: string, a: 0 | 1, opcode: string, operation: Extremum): Instruction[] => [
-  pairwise({ name, u: 1, a, opcode }, extremum(operation)),
-];
+const extremumPairs = (name: string, a: 0 | 1, opcode: string, operation: Extremum): Instruction =>
+  pairwise({ name, u: 1, a, opcode }, extremum(operation));
 
 const threeSameOperations: readonly Instruction[] = [
   arithmetic("fadd", 0, 0, "11010", "add"),
@@ -170,20 +217,26 @@ const threeSameOperations: readonly Instruction[] = [
   threeSame({ name: "fmin", u: 0, a: 1, opcode: "11110" }, elementwise("fmin", extremum("minimum"))),
   threeSame({ name: "fmaxnm", u: 0, a: 0, opcode: "11000" }, elementwise("fmaxnm", extremum("maximumNumber"))),
   threeSame({ name: "fminnm", u: 0, a: 1, opcode: "11000" }, elementwise("fminnm", extremum("minimumNumber"))),
-  ...both({ name: "fabd", u: 1, a: 1, opcode: "11010" }, (stage, bits, left, right) => floatAbsoluteDifference(stage, bits, left, right)),
+  ...both({ name: "fabd", u: 1, a: 1, opcode: "11010" }, (stage, bits, left, right) =>
+    floatAbsoluteDifference(stage, bits, left, right),
+  ),
   ...both({ name: "fmulx", u: 0, a: 0, opcode: "11011" }, multiplyExtended),
   ...both({ name: "fcmeq", u: 0, a: 0, opcode: "11100" }, compare("eq")),
   ...both({ name: "fcmge", u: 1, a: 0, opcode: "11100" }, compare("ge")),
   ...both({ name: "fcmgt", u: 1, a: 1, opcode: "11100" }, compare("gt")),
   ...both({ name: "facge", u: 1, a: 0, opcode: "11101" }, compareMagnitudes("ge")),
   ...both({ name: "facgt", u: 1, a: 1, opcode: "11101" }, compareMagnitudes("gt")),
-  ...both({ name: "frecps", u: 0, a: 0, opcode: "11111" }, (stage, bits, left, right) => floatStep(stage, "reciprocalStep", bits, left, right)),
-  ...both({ name: "frsqrts", u: 0, a: 1, opcode: "11111" }, (stage, bits, left, right) => floatStep(stage, "reciprocalRootStep", bits, left, right)),
+  ...both({ name: "frecps", u: 0, a: 0, opcode: "11111" }, (stage, bits, left, right) =>
+    floatStep(stage, "reciprocalStep", bits, left, right),
+  ),
+  ...both({ name: "frsqrts", u: 0, a: 1, opcode: "11111" }, (stage, bits, left, right) =>
+    floatStep(stage, "reciprocalRootStep", bits, left, right),
+  ),
   pairwise({ name: "faddp", u: 1, a: 0, opcode: "11010" }, add),
-  ...extremumPairs("fmaxp", 0, "11110", "maximum"),
-  ...extremumPairs("fminp", 1, "11110", "minimum"),
-  ...extremumPairs("fmaxnmp", 0, "11000", "maximumNumber"),
-  ...extremumPairs("fminnmp", 1, "11000", "minimumNumber"),
+  extremumPairs("fmaxp", 0, "11110", "maximum"),
+  extremumPairs("fminp", 1, "11110", "minimum"),
+  extremumPairs("fmaxnmp", 0, "11000", "maximumNumber"),
+  extremumPairs("fminnmp", 1, "11000", "minimumNumber"),
   pairwiseScalar({ name: "faddp", a: 0, opcode: "01101" }, add),
   pairwiseScalar({ name: "fmaxp", a: 0, opcode: "01111" }, extremum("maximum")),
   pairwiseScalar({ name: "fminp", a: 1, opcode: "01111" }, extremum("minimum")),
@@ -208,7 +261,12 @@ function twoRegister({ name, u, a, opcode }: FloatEncoding, operation: Unary, su
     operands: { rd: vector("Rd"), rn: vector("Rn") },
     text: ({ Q, sz, Rn, Rd }) => `${name} ${vectorName(Rd, sz + 2, Q)}, ${vectorName(Rn, sz + 2, Q)}${suffix}`,
     execute({ Q, sz }, { rd, rn }, stage) {
-      writeVector(stage, Q, rd, forEachElement(stage, `${name}${suffix}`, floatBitsOf(sz), Q, onElements, readVector(stage, Q, rn)));
+      writeVector(
+        stage,
+        Q,
+        rd,
+        forEachElement(stage, `${name}${suffix}`, floatBitsOf(sz), Q, onElements, readVector(stage, Q, rn)),
+      );
     },
   });
 }
@@ -233,28 +291,59 @@ function unaryBoth(encoding: FloatEncoding, operation: Unary, suffix = ""): Inst
 }
 
 /** A comparison with zero; `reversed` puts zero first (FCMLT, FCMLE). */
-function compareWithZero(name: string, u: 0 | 1, opcode: string, condition: FloatCondition, reversed = false): Instruction[] {
+function compareWithZero(
+  name: string,
+  u: 0 | 1,
+  opcode: string,
+  condition: FloatCondition,
+  reversed = false,
+): Instruction[] {
   const operation: Unary = (stage, bits, value) => {
     const zero = constant(stage, bits, 0);
-    return reversed ? floatCompareMask(stage, condition, bits, zero, value) : floatCompareMask(stage, condition, bits, value, zero);
+    return reversed
+      ? floatCompareMask(stage, condition, bits, zero, value)
+      : floatCompareMask(stage, condition, bits, value, zero);
   };
   return unaryBoth({ name, u, a: 1, opcode }, operation, ", #0.0");
 }
 
-const integral = (name: string, u: 0 | 1, a: 0 | 1, opcode: string, rounding: IntegralRounding, exact = false): Instruction =>
-  twoRegister({ name, u, a, opcode }, (stage, bits, value) => floatRoundToIntegral(stage, bits, rounding, exact, value));
+const integral = (
+  name: string,
+  u: 0 | 1,
+  a: 0 | 1,
+  opcode: string,
+  rounding: IntegralRounding,
+  exact = false,
+): Instruction =>
+  twoRegister({ name, u, a, opcode }, (stage, bits, value) =>
+    floatRoundToIntegral(stage, bits, rounding, exact, value),
+  );
 
 /** FCVT{N,M,P,Z,A}{S,U}: to integers as wide as the floats. */
-function toIntegers(letter: string, a: 0 | 1, opcode: string, rounding: Exclude<IntegralRounding, "current">): Instruction[] {
-  const operation = (signed: boolean): Unary => (stage, bits, value) => floatToFixed(stage, bits, rounding, { bits, signed }, value);
+function toIntegers(
+  letter: string,
+  a: 0 | 1,
+  opcode: string,
+  rounding: Exclude<IntegralRounding, "current">,
+): Instruction[] {
+  const operation =
+    (signed: boolean): Unary =>
+    (stage, bits, value) =>
+      floatToFixed(stage, bits, rounding, { bits, signed }, value);
   return [
     ...unaryBoth({ name: `fcvt${letter}s`, u: 0, a, opcode }, operation(true)),
     ...unaryBoth({ name: `fcvt${letter}u`, u: 1, a, opcode }, operation(false)),
   ];
 }
 
-const fromIntegers = (signed: boolean): Unary => (stage, bits, value) => floatFromFixed(stage, bits, { bits, signed }, value);
-const estimate = (operation: Estimate): Unary => (stage, bits, value) => floatEstimate(stage, operation, bits, value);
+const fromIntegers =
+  (signed: boolean): Unary =>
+  (stage, bits, value) =>
+    floatFromFixed(stage, bits, { bits, signed }, value);
+const estimate =
+  (operation: Estimate): Unary =>
+  (stage, bits, value) =>
+    floatEstimate(stage, operation, bits, value);
 
 /** URECPE, URSQRTE: words only. */
 function integerEstimate(name: string, u: 0 | 1, operation: Parameters<typeof unsignedEstimate>[1]): Instruction {
@@ -266,7 +355,8 @@ function integerEstimate(name: string, u: 0 | 1, operation: Parameters<typeof un
     operands: { rd: vector("Rd"), rn: vector("Rn") },
     text: ({ Q, Rn, Rd }) => `${name} ${vectorName(Rd, 2, Q)}, ${vectorName(Rn, 2, Q)}`,
     execute({ Q }, { rd, rn }, stage) {
-      const onElements: ElementOperation = (inner, _bits, value) => unsignedEstimate(inner, operation, value as FloatValue);
+      const onElements: ElementOperation = (inner, _bits, value) =>
+        unsignedEstimate(inner, operation, value as FloatValue);
       writeVector(stage, Q, rd, forEachElement(stage, name, 32, Q, onElements, readVector(stage, Q, rn)));
     },
   });
@@ -315,10 +405,22 @@ const fixedSizes: readonly FixedSize[] = [
   { bits: 64, size: 3, pattern: "1 amount:6" },
 ];
 
-type FixedOperation = (stage: Stage, bits: FloatBits, signed: boolean, value: FloatValue, fractionBits: FloatValue) => FloatValue;
+type FixedOperation = (
+  stage: Stage,
+  bits: FloatBits,
+  signed: boolean,
+  value: FloatValue,
+  fractionBits: FloatValue,
+) => FloatValue;
 
 const toFixed: FixedOperation = (stage, bits, signed, value, fractionBits) =>
-  floatToFixed(stage, bits, "towardZero", { bits, signed, fractionBits: narrowCount(stage, bits, fractionBits) }, value);
+  floatToFixed(
+    stage,
+    bits,
+    "towardZero",
+    { bits, signed, fractionBits: narrowCount(stage, bits, fractionBits) },
+    value,
+  );
 const fromFixed: FixedOperation = (stage, bits, signed, value, fractionBits) =>
   floatFromFixed(stage, bits, { bits, signed, fractionBits: narrowCount(stage, bits, fractionBits) }, value);
 
@@ -327,7 +429,13 @@ function narrowCount(stage: Stage, bits: FloatBits, count: FloatValue): Value<32
   return bits === 64 ? stage.truncate32(count as Value<64>) : (count as Value<32>);
 }
 
-function fixedPoint(name: string, u: 0 | 1, opcode: string, { bits, size, pattern }: FixedSize, operation: FixedOperation): Instruction[] {
+function fixedPoint(
+  name: string,
+  u: 0 | 1,
+  opcode: string,
+  { bits, size, pattern }: FixedSize,
+  operation: FixedOperation,
+): Instruction[] {
   const fraction = { u16: ({ amount }: { readonly amount: number }): number => bits - amount };
   return [
     defineInstruction({
@@ -337,11 +445,18 @@ function fixedPoint(name: string, u: 0 | 1, opcode: string, { bits, size, patter
       formFields: ["Q"],
       where: ({ Q }) => size === 2 || Q === 1,
       operands: { rd: vector("Rd"), rn: vector("Rn"), fraction },
-      text: ({ Q, amount, Rn, Rd }) => `${name} ${vectorName(Rd, size, Q)}, ${vectorName(Rn, size, Q)}, #${bits - amount}`,
+      text: ({ Q, amount, Rn, Rd }) =>
+        `${name} ${vectorName(Rd, size, Q)}, ${vectorName(Rn, size, Q)}, #${bits - amount}`,
       execute({ Q }, { rd, rn, fraction: count }, stage) {
-        const onElements: ElementOperation = (inner, width, value, places) => operation(inner, width, u === 0, value as FloatValue, places as FloatValue);
+        const onElements: ElementOperation = (inner, width, value, places) =>
+          operation(inner, width, u === 0, value as FloatValue, places as FloatValue);
         const counts = splatElement(stage, bits, bits === 64 ? stage.zeroExtend64(count) : count);
-        writeVector(stage, Q, rd, forEachElement(stage, `${name}:fixed`, bits, Q, onElements, readVector(stage, Q, rn), counts));
+        writeVector(
+          stage,
+          Q,
+          rd,
+          forEachElement(stage, `${name}:fixed`, bits, Q, onElements, readVector(stage, Q, rn), counts),
+        );
       },
     }),
     defineInstruction({
@@ -368,16 +483,15 @@ const fixedPointConversions: readonly Instruction[] = fixedSizes.flatMap((size) 
 
 // By one element
 
-function indexedOperands(element: IndexedElement) {
-  return {
-    word: { u16: (fields: Readonly<Record<string, number>>) => elementWord(element.register(fields), element.bits, element.index(fields)) },
-    shift: { u16: (fields: Readonly<Record<string, number>>) => elementShift(element.bits, element.index(fields)) },
-  };
-}
-
-function byElement(name: string, u: 0 | 1, opcode: string, element: IndexedElement & { readonly bits: FloatBits }, whole: VectorBinary, single: Binary): Instruction[] {
+function byElement(
+  name: string,
+  u: 0 | 1,
+  opcode: string,
+  element: IndexedElement & { readonly bits: FloatBits },
+  whole: VectorBinary,
+  single: Binary,
+): Instruction[] {
   const { bits, size, upper, lower } = element;
-  const indexText = (fields: Readonly<Record<string, number>>): string => elementName(element.register(fields), size, element.index(fields));
   return [
     defineInstruction({
       mnemonic: `${name.toUpperCase()} (by element, ${bits}-bit, vector)`,
@@ -386,7 +500,8 @@ function byElement(name: string, u: 0 | 1, opcode: string, element: IndexedEleme
       formFields: ["Q"],
       where: ({ Q }) => size === 2 || Q === 1,
       operands: { rd: vector("Rd"), rn: vector("Rn"), ...indexedOperands(element) },
-      text: (fields) => `${name} ${vectorName(fields.Rd, size, fields.Q)}, ${vectorName(fields.Rn, size, fields.Q)}, ${indexText(fields)}`,
+      text: (fields) =>
+        `${name} ${vectorName(fields.Rd, size, fields.Q)}, ${vectorName(fields.Rn, size, fields.Q)}, ${indexedText(element, fields)}`,
       execute({ Q }, { rd, rn, word, shift }, stage) {
         const right = splatElement(stage, bits, readPlacedElement(stage, bits, word, shift));
         writeVector(stage, Q, rd, whole(stage, bits, Q, readVector(stage, Q, rn), right, readVector(stage, Q, rd)));
@@ -398,7 +513,8 @@ function byElement(name: string, u: 0 | 1, opcode: string, element: IndexedEleme
       pattern: `01 ${String(u)} 11111 ${upper} ${opcode} ${lower} 0 Rn:5 Rd:5` as `Rn:5 Rd:5`,
       formFields: [],
       operands: { rd: vector("Rd"), rn: vector("Rn"), ...indexedOperands(element) },
-      text: (fields) => `${name} ${scalarName(size, fields.Rd)}, ${scalarName(size, fields.Rn)}, ${indexText(fields)}`,
+      text: (fields) =>
+        `${name} ${scalarName(size, fields.Rd)}, ${scalarName(size, fields.Rn)}, ${indexedText(element, fields)}`,
       execute(_form, { rd, rn, word, shift }, stage) {
         const right = readPlacedElement(stage, bits, word, shift);
         writeFloat(stage, bits, rd, single(stage, bits, readFloat(stage, bits, rn), right, readFloat(stage, bits, rd)));
@@ -409,7 +525,8 @@ function byElement(name: string, u: 0 | 1, opcode: string, element: IndexedEleme
 
 const floatElements = [indexedWord, indexedDoubleword] as readonly (IndexedElement & { readonly bits: FloatBits })[];
 
-const vectorMultiply: VectorBinary = (stage, bits, q, left, right) => vectorArithmetic(stage, "multiply", bits, q, left, right);
+const vectorMultiply: VectorBinary = (stage, bits, q, left, right) =>
+  vectorArithmetic(stage, "multiply", bits, q, left, right);
 
 const indexed: readonly Instruction[] = floatElements.flatMap((element) => [
   ...byElement("fmla", 0, "0001", element, elementwise("fmla", multiplyAdd), multiplyAdd),
@@ -418,5 +535,9 @@ const indexed: readonly Instruction[] = floatElements.flatMap((element) => [
   ...byElement("fmulx", 1, "1001", element, elementwise("fmulx", multiplyExtended), multiplyExtended),
 ]);
 
-export const simdFloatingPoint: readonly Instruction[] = [...threeSameOperations, ...miscellaneous, ...fixedPointConversions, ...indexed];
-
+export const simdFloatingPoint: readonly Instruction[] = [
+  ...threeSameOperations,
+  ...miscellaneous,
+  ...fixedPointConversions,
+  ...indexed,
+];

@@ -64,7 +64,12 @@ function halfOrWord(bits: LaneBits): 16 | 32 {
 }
 
 /** The signed and the unsigned instruction of one opcode: SHADD, UHADD. */
-function bothSigns(suffix: string, opcode: string, sizes: readonly number[], make: (encoding: EncodingClass, signed: boolean) => Instruction[]): Instruction[] {
+function bothSigns(
+  suffix: string,
+  opcode: string,
+  sizes: readonly number[],
+  make: (encoding: EncodingClass, signed: boolean) => Instruction[],
+): Instruction[] {
   return [
     ...make({ name: `s${suffix}`, u: 0, opcode, sizes }, true),
     ...make({ name: `u${suffix}`, u: 1, opcode, sizes }, false),
@@ -87,15 +92,24 @@ function withDoublewordScalar(encoding: EncodingClass, operation: BinaryLanes): 
 }
 
 function comparison(name: string, u: 0 | 1, opcode: string, kind: Comparison, signed: boolean): Instruction[] {
-  return withDoublewordScalar({ name, u, opcode, sizes: ALL_SIZES }, (stage, bits, left, right) => compareLanes(stage, bits, kind, signed, left, right));
+  return withDoublewordScalar({ name, u, opcode, sizes: ALL_SIZES }, (stage, bits, left, right) =>
+    compareLanes(stage, bits, kind, signed, left, right),
+  );
 }
 
-const testBits: BinaryLanes = (stage, bits, left, right) => not(stage, lanes(stage, bits, "eq", and(stage, left, right), constantLanes(stage, 64, 0n)));
+const testBits: BinaryLanes = (stage, bits, left, right) =>
+  not(stage, lanes(stage, bits, "eq", and(stage, left, right), constantLanes(stage, 64, 0n)));
 
 /** Combines neighbours of two vectors behind each other: ADDP, SMAXP ... */
-function pairwise(encoding: EncodingClass, combine: (stage: Stage, bits: LaneBits, left: Vector, right: Vector) => Vector): Instruction {
-  return threeSameSized(encoding, (stage, bits, q, left, right) =>
-    combine(stage, bits, everySecond(stage, bits, q, 0, left, right), everySecond(stage, bits, q, 1, left, right)),
+function pairwise(encoding: EncodingClass, combine: BinaryLanes): Instruction {
+  return threeSameSized(encoding, (stage, bits, q, left, right, destination) =>
+    combine(
+      stage,
+      bits,
+      everySecond(stage, bits, q, 0, left, right),
+      everySecond(stage, bits, q, 1, left, right),
+      destination,
+    ),
   );
 }
 
@@ -116,16 +130,18 @@ const arithmetic: readonly Instruction[] = [
   ...comparison("cmhs", 1, "00111", "ge", false),
   ...comparison("cmeq", 1, "10001", "eq", true),
   ...withDoublewordScalar({ name: "cmtst", u: 0, opcode: "10001", sizes: ALL_SIZES }, testBits),
-  pairwise({ name: "addp", u: 0, opcode: "10111", sizes: ALL_SIZES }, (stage, bits, left, right) => lanes(stage, bits, "add", left, right)),
+  pairwise({ name: "addp", u: 0, opcode: "10111", sizes: ALL_SIZES }, add),
   ...bothSigns("max", "01100", UP_TO_WORDS, (encoding, signed) => [threeSame(encoding, extremum("max", signed))]),
   ...bothSigns("min", "01101", UP_TO_WORDS, (encoding, signed) => [threeSame(encoding, extremum("min", signed))]),
-  ...bothSigns("maxp", "10100", UP_TO_WORDS, (encoding, signed) => [pairwise(encoding, (stage, bits, left, right) => extremum("max", signed)(stage, bits, left, right, left))]),
-  ...bothSigns("minp", "10101", UP_TO_WORDS, (encoding, signed) => [pairwise(encoding, (stage, bits, left, right) => extremum("min", signed)(stage, bits, left, right, left))]),
+  ...bothSigns("maxp", "10100", UP_TO_WORDS, (encoding, signed) => [pairwise(encoding, extremum("max", signed))]),
+  ...bothSigns("minp", "10101", UP_TO_WORDS, (encoding, signed) => [pairwise(encoding, extremum("min", signed))]),
   ...bothSigns("abd", "01110", UP_TO_WORDS, (encoding, signed) => [
     threeSame(encoding, (stage, bits, left, right) => absoluteDifference(stage, narrow(bits), signed, left, right)),
   ]),
   ...bothSigns("aba", "01111", UP_TO_WORDS, (encoding, signed) => [
-    threeSame(encoding, (stage, bits, left, right, sum) => lanes(stage, bits, "add", sum, absoluteDifference(stage, narrow(bits), signed, left, right))),
+    threeSame(encoding, (stage, bits, left, right, sum) =>
+      lanes(stage, bits, "add", sum, absoluteDifference(stage, narrow(bits), signed, left, right)),
+    ),
   ]),
   ...bothSigns("hadd", "00000", UP_TO_WORDS, (encoding, signed) => [
     threeSame(encoding, (stage, bits, left, right) => halvingAdd(stage, bits, signed, false, left, right)),
@@ -143,8 +159,10 @@ const arithmetic: readonly Instruction[] = [
 // Multiplication
 
 const product: BinaryLanes = (stage, bits, left, right) => multiply(stage, narrow(bits), left, right);
-const multiplyAdd: BinaryLanes = (stage, bits, left, right, sum) => lanes(stage, bits, "add", sum, multiply(stage, narrow(bits), left, right));
-const multiplySubtract: BinaryLanes = (stage, bits, left, right, sum) => lanes(stage, bits, "sub", sum, multiply(stage, narrow(bits), left, right));
+const multiplyAdd: BinaryLanes = (stage, bits, left, right, sum) =>
+  lanes(stage, bits, "add", sum, multiply(stage, narrow(bits), left, right));
+const multiplySubtract: BinaryLanes = (stage, bits, left, right, sum) =>
+  lanes(stage, bits, "sub", sum, multiply(stage, narrow(bits), left, right));
 
 export const integerMultiplications = { product, multiplyAdd, multiplySubtract } as const;
 
@@ -162,7 +180,9 @@ const multiplications: readonly Instruction[] = [
   threeSame({ name: "mul", u: 0, opcode: "10011", sizes: UP_TO_WORDS }, product),
   threeSame({ name: "mla", u: 0, opcode: "10010", sizes: UP_TO_WORDS }, multiplyAdd),
   threeSame({ name: "mls", u: 1, opcode: "10010", sizes: UP_TO_WORDS }, multiplySubtract),
-  threeSame({ name: "pmul", u: 1, opcode: "10011", sizes: BYTES_ONLY }, (stage, _bits, left, right) => polynomialMultiply(stage, 8, left, right)),
+  threeSame({ name: "pmul", u: 1, opcode: "10011", sizes: BYTES_ONLY }, (stage, _bits, left, right) =>
+    polynomialMultiply(stage, 8, left, right),
+  ),
   ...doublingHigh("sqdmulh", 0, false),
   ...doublingHigh("sqrdmulh", 1, true),
 ];
@@ -177,9 +197,16 @@ function bitwise(name: string, u: 0 | 1, size: string, operation: BinaryLanes): 
     formFields: ["Q"],
     operands: { rd: vector("Rd"), rn: vector("Rn"), rm: vector("Rm") },
     text: ({ Q, Rm, Rn, Rd }) =>
-      name === "orr" && Rn === Rm ? `mov ${vectorName(Rd, 0, Q)}, ${vectorName(Rn, 0, Q)}` : `${name} ${vectorName(Rd, 0, Q)}, ${vectorName(Rn, 0, Q)}, ${vectorName(Rm, 0, Q)}`,
+      name === "orr" && Rn === Rm
+        ? `mov ${vectorName(Rd, 0, Q)}, ${vectorName(Rn, 0, Q)}`
+        : `${name} ${vectorName(Rd, 0, Q)}, ${vectorName(Rn, 0, Q)}, ${vectorName(Rm, 0, Q)}`,
     execute({ Q }, { rd, rn, rm }, stage) {
-      writeVector(stage, Q, rd, operation(stage, 8, readVector(stage, Q, rn), readVector(stage, Q, rm), readVector(stage, Q, rd)));
+      writeVector(
+        stage,
+        Q,
+        rd,
+        operation(stage, 8, readVector(stage, Q, rn), readVector(stage, Q, rm), readVector(stage, Q, rd)),
+      );
     },
   });
 }
@@ -198,11 +225,16 @@ const bitwiseOperations: readonly Instruction[] = [
 // Two-register miscellaneous
 
 function reversal(name: string, u: 0 | 1, opcode: string, sizes: readonly number[], group: 16 | 32 | 64): Instruction {
-  return twoRegister({ name, u, opcode, sizes }, (stage, bits, operand) => reverseElements(stage, narrow(bits), group, operand));
+  return twoRegister({ name, u, opcode, sizes }, (stage, bits, operand) =>
+    reverseElements(stage, narrow(bits), group, operand),
+  );
 }
 
 function unaryWithDoublewordScalar(encoding: EncodingClass, operation: UnaryLanes, suffix = ""): Instruction[] {
-  return [twoRegister(encoding, operation, { suffix }), twoRegisterScalar({ ...encoding, sizes: DOUBLEWORDS_ONLY }, operation, { suffix })];
+  return [
+    twoRegister(encoding, operation, { suffix }),
+    twoRegisterScalar({ ...encoding, sizes: DOUBLEWORDS_ONLY }, operation, { suffix }),
+  ];
 }
 
 function unaryEverySize(encoding: EncodingClass, operation: UnaryLanes): Instruction[] {
@@ -213,7 +245,9 @@ function unaryEverySize(encoding: EncodingClass, operation: UnaryLanes): Instruc
 function compareWithZero(name: string, u: 0 | 1, opcode: string, kind: Comparison, reversed = false): Instruction[] {
   const operation: UnaryLanes = (stage, bits, operand) => {
     const zero = constantLanes(stage, 64, 0n);
-    return reversed ? compareLanes(stage, bits, kind, true, zero, operand) : compareLanes(stage, bits, kind, true, operand, zero);
+    return reversed
+      ? compareLanes(stage, bits, kind, true, zero, operand)
+      : compareLanes(stage, bits, kind, true, operand, zero);
   };
   return unaryWithDoublewordScalar({ name, u, opcode, sizes: ALL_SIZES }, operation, ", #0");
 }
@@ -222,13 +256,25 @@ const miscellaneous: readonly Instruction[] = [
   reversal("rev64", 0, "00000", UP_TO_WORDS, 64),
   reversal("rev32", 1, "00000", [0, 1], 32),
   reversal("rev16", 0, "00001", BYTES_ONLY, 16),
-  twoRegister({ name: "cls", u: 0, opcode: "00100", sizes: UP_TO_WORDS }, (stage, bits, operand) => countLeadingSigns(stage, narrow(bits), operand)),
-  twoRegister({ name: "clz", u: 1, opcode: "00100", sizes: UP_TO_WORDS }, (stage, bits, operand) => countLeadingZeros(stage, narrow(bits), operand)),
-  twoRegister({ name: "cnt", u: 0, opcode: "00101", sizes: BYTES_ONLY }, (stage, _bits, operand) => stage.vector("i8x16.popcnt", operand)),
-  twoRegister({ name: "mvn", u: 1, opcode: "00101", sizes: BYTES_ONLY }, (stage, _bits, operand) => not(stage, operand)),
+  twoRegister({ name: "cls", u: 0, opcode: "00100", sizes: UP_TO_WORDS }, (stage, bits, operand) =>
+    countLeadingSigns(stage, narrow(bits), operand),
+  ),
+  twoRegister({ name: "clz", u: 1, opcode: "00100", sizes: UP_TO_WORDS }, (stage, bits, operand) =>
+    countLeadingZeros(stage, narrow(bits), operand),
+  ),
+  twoRegister({ name: "cnt", u: 0, opcode: "00101", sizes: BYTES_ONLY }, (stage, _bits, operand) =>
+    stage.vector("i8x16.popcnt", operand),
+  ),
+  twoRegister({ name: "mvn", u: 1, opcode: "00101", sizes: BYTES_ONLY }, (stage, _bits, operand) =>
+    not(stage, operand),
+  ),
   bitReversal(),
-  ...unaryEverySize({ name: "suqadd", u: 0, opcode: "00011", sizes: ALL_SIZES }, (stage, bits, operand, sum) => saturatingAddUnsignedToSigned(stage, bits, sum, operand)),
-  ...unaryEverySize({ name: "usqadd", u: 1, opcode: "00011", sizes: ALL_SIZES }, (stage, bits, operand, sum) => saturatingAddSignedToUnsigned(stage, bits, sum, operand)),
+  ...unaryEverySize({ name: "suqadd", u: 0, opcode: "00011", sizes: ALL_SIZES }, (stage, bits, operand, sum) =>
+    saturatingAddUnsignedToSigned(stage, bits, sum, operand),
+  ),
+  ...unaryEverySize({ name: "usqadd", u: 1, opcode: "00011", sizes: ALL_SIZES }, (stage, bits, operand, sum) =>
+    saturatingAddSignedToUnsigned(stage, bits, sum, operand),
+  ),
   ...unaryEverySize({ name: "sqabs", u: 0, opcode: "00111", sizes: ALL_SIZES }, saturatingAbsolute),
   ...unaryEverySize({ name: "sqneg", u: 1, opcode: "00111", sizes: ALL_SIZES }, saturatingNegate),
   ...compareWithZero("cmgt", 0, "01000", "gt"),
@@ -236,9 +282,13 @@ const miscellaneous: readonly Instruction[] = [
   ...compareWithZero("cmeq", 0, "01001", "eq"),
   ...compareWithZero("cmle", 1, "01001", "ge", true),
   ...compareWithZero("cmlt", 0, "01010", "gt", true),
-  ...unaryWithDoublewordScalar({ name: "abs", u: 0, opcode: "01011", sizes: ALL_SIZES }, (stage, bits, operand) => lanes(stage, bits, "abs", operand)),
-  ...unaryWithDoublewordScalar({ name: "neg", u: 1, opcode: "01011", sizes: ALL_SIZES }, (stage, bits, operand) => lanes(stage, bits, "neg", operand)),
-  ...longPairwise("addlp", "00010", (stage, bits, sums) => (void bits, sums)),
+  ...unaryWithDoublewordScalar({ name: "abs", u: 0, opcode: "01011", sizes: ALL_SIZES }, (stage, bits, operand) =>
+    lanes(stage, bits, "abs", operand),
+  ),
+  ...unaryWithDoublewordScalar({ name: "neg", u: 1, opcode: "01011", sizes: ALL_SIZES }, (stage, bits, operand) =>
+    lanes(stage, bits, "neg", operand),
+  ),
+  ...longPairwise("addlp", "00010", (_stage, _bits, sums) => sums),
   ...longPairwise("adalp", "00110", (stage, bits, sums, destination) => lanes(stage, bits, "add", destination, sums)),
 ];
 
@@ -258,7 +308,11 @@ function bitReversal(): Instruction {
 }
 
 /** SADDLP, SADALP: sums of neighbours; `finish` gets them with their width. */
-function longPairwise(suffix: string, opcode: string, finish: (stage: Stage, bits: LaneBits, sums: Vector, destination: Vector) => Vector): Instruction[] {
+function longPairwise(
+  suffix: string,
+  opcode: string,
+  finish: (stage: Stage, bits: LaneBits, sums: Vector, destination: Vector) => Vector,
+): Instruction[] {
   return bothSigns(suffix, opcode, UP_TO_WORDS, ({ name, u }, signed) => [
     defineInstruction({
       mnemonic: `${name.toUpperCase()} (vector)`,
@@ -278,7 +332,13 @@ function longPairwise(suffix: string, opcode: string, finish: (stage: Stage, bit
 
 // Across all elements
 
-function acrossLanes(name: string, u: 0 | 1, opcode: string, long: boolean, reduce: (stage: Stage, bits: LaneBits, q: number, operand: Vector) => Vector): Instruction {
+function acrossLanes(
+  name: string,
+  u: 0 | 1,
+  opcode: string,
+  long: boolean,
+  reduce: (stage: Stage, bits: LaneBits, q: number, operand: Vector) => Vector,
+): Instruction {
   return defineInstruction({
     mnemonic: name.toUpperCase(),
     reference: "C4.1 Advanced SIMD across lanes",
@@ -288,14 +348,21 @@ function acrossLanes(name: string, u: 0 | 1, opcode: string, long: boolean, redu
     operands: { rd: vector("Rd"), rn: vector("Rn") },
     text: ({ Q, size, Rn, Rd }) => `${name} ${scalarName(long ? size + 1 : size, Rd)}, ${vectorName(Rn, size, Q)}`,
     execute({ Q, size }, { rd, rn }, stage) {
-      writeScalar(stage, laneBits(long ? size + 1 : size), rd, reduce(stage, laneBits(size), Q, readVector(stage, Q, rn)));
+      writeScalar(
+        stage,
+        laneBits(long ? size + 1 : size),
+        rd,
+        reduce(stage, laneBits(size), Q, readVector(stage, Q, rn)),
+      );
     },
   });
 }
 
 function extremumAcross(name: string, u: 0 | 1, opcode: string, op: "max" | "min"): Instruction {
   const combine = extremum(op, u === 0);
-  return acrossLanes(name, u, opcode, false, (stage, bits, q, operand) => reduceLanes(stage, bits, q, operand, (left, right) => combine(stage, bits, left, right, left)));
+  return acrossLanes(name, u, opcode, false, (stage, bits, q, operand) =>
+    reduceLanes(stage, bits, q, operand, (left, right) => combine(stage, bits, left, right, left)),
+  );
 }
 
 function addLongAcross(name: string, u: 0 | 1): Instruction {
@@ -307,7 +374,9 @@ function addLongAcross(name: string, u: 0 | 1): Instruction {
 }
 
 const across: readonly Instruction[] = [
-  acrossLanes("addv", 0, "11011", false, (stage, bits, q, operand) => reduceLanes(stage, bits, q, operand, (left, right) => lanes(stage, bits, "add", left, right))),
+  acrossLanes("addv", 0, "11011", false, (stage, bits, q, operand) =>
+    reduceLanes(stage, bits, q, operand, (left, right) => lanes(stage, bits, "add", left, right)),
+  ),
   extremumAcross("smaxv", 0, "01010", "max"),
   extremumAcross("umaxv", 1, "01010", "max"),
   extremumAcross("sminv", 0, "11010", "min"),
@@ -332,4 +401,10 @@ function addPairScalar(): Instruction {
   });
 }
 
-export const simdInteger: readonly Instruction[] = [...bitwiseOperations, ...arithmetic, ...across, ...miscellaneous, ...multiplications];
+export const simdInteger: readonly Instruction[] = [
+  ...bitwiseOperations,
+  ...arithmetic,
+  ...across,
+  ...miscellaneous,
+  ...multiplications,
+];

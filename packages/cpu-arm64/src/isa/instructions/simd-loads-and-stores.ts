@@ -26,7 +26,13 @@ function writeRegister(stage: Stage, bits: TransferBits, register: Value<32>, va
   else writeLow64(stage, register, value as Value<64>);
 }
 
-function storeRegister(stage: Stage, bits: TransferBits, handle: AccessHandle, offset: number, register: Value<32>): void {
+function storeRegister(
+  stage: Stage,
+  bits: TransferBits,
+  handle: AccessHandle,
+  offset: number,
+  register: Value<32>,
+): void {
   const width = bits === 128 ? 128 : bits === 64 ? 64 : 32;
   stage.store(handle, offset, bits, stage.readAt(width, register));
 }
@@ -144,7 +150,8 @@ const registerOffset = defineInstruction({
   text: registerOffsetText,
   execute(form, { rt, rn, rm }, stage) {
     const { option, S } = form;
-    const narrow = (): Value<64> => (option === 2 ? stage.zeroExtend64(stage.readAt(32, rm)) : stage.signExtend64(stage.readAt(32, rm)));
+    const narrow = (): Value<64> =>
+      option === 2 ? stage.zeroExtend64(stage.readAt(32, rm)) : stage.signExtend64(stage.readAt(32, rm));
     const index = (option & 1) === 1 ? stage.readAt(64, rm) : narrow();
     transferOne(stage, form, rt, stage.add(stage.readAt(64, rn), stage.shiftLeft(index, S === 1 ? scaleOf(form) : 0)));
   },
@@ -169,7 +176,12 @@ const literal = defineInstruction({
 
 type Indexing = "no allocate" | "post-index" | "signed offset" | "pre-index";
 
-const pairModes: Readonly<Record<Indexing, string>> = { "no allocate": "000", "post-index": "001", "signed offset": "010", "pre-index": "011" };
+const pairModes: Readonly<Record<Indexing, string>> = {
+  "no allocate": "000",
+  "post-index": "001",
+  "signed offset": "010",
+  "pre-index": "011",
+};
 
 type PairFields = Readonly<Record<"opc" | "L" | "imm7" | "Rt2" | "Rn" | "Rt", number>>;
 

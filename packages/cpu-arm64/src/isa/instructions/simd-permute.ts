@@ -93,7 +93,8 @@ function moveToGeneral({ bits, size, pattern }: CopySize): Instruction {
     pattern: `0 ${size === 3 ? "1" : "0"} 0 01110000 ${pattern} 0 0111 1 Rn:5 Rd:5` as `index:1 Rn:5 Rd:5`,
     formFields: [],
     operands: { rd: destinationX("Rd"), ...elementOperands(bits, "Rn", "index") },
-    text: ({ index, Rn, Rd }) => `${size >= 2 ? "mov" : "umov"} ${registerName(size === 3 ? 1 : 0, Rd)}, ${elementName(Rn, size, index)}`,
+    text: ({ index, Rn, Rd }) =>
+      `${size >= 2 ? "mov" : "umov"} ${registerName(size === 3 ? 1 : 0, Rd)}, ${elementName(Rn, size, index)}`,
     execute(_form, { rd, word, shift }, stage) {
       const element = readPlacedElement(stage, bits, word, shift);
       stage.writeAt(rd, bits === 64 ? (element as Value<64>) : stage.zeroExtend64(element as Value<32>));
@@ -192,7 +193,8 @@ function expandImmediate(fields: ImmediateFields): bigint {
   if (cmode < 12) return repeated(imm8 << BigInt(8 * ((cmode >> 1) & 1)), 16);
   if (cmode === 12) return repeated((imm8 << 8n) | 0xffn, 32);
   if (cmode === 13) return repeated((imm8 << 16n) | 0xffffn, 32);
-  if (cmode === 15) return op === 1 ? expandFloatImmediate(Number(imm8), 64) : repeated(expandFloatImmediate(Number(imm8), 32), 32);
+  if (cmode === 15)
+    return op === 1 ? expandFloatImmediate(Number(imm8), 64) : repeated(expandFloatImmediate(Number(imm8), 32), 32);
   if (op === 0) return repeated(imm8, 8);
   let mask = 0n;
   for (let byte = 0n; byte < 8n; byte++) if (((imm8 >> byte) & 1n) === 1n) mask |= 0xffn << (8n * byte);
@@ -221,8 +223,10 @@ function shiftedText(fields: ImmediateFields): string {
 
 function moveImmediateText(fields: ImmediateFields & Readonly<Record<"Q" | "Rd", number>>): string {
   const { op, cmode, Q, Rd } = fields;
-  if (cmode === 15) return `fmov ${vectorName(Rd, op === 1 ? 3 : 2, Q)}, ${floatImmediateText(floatImmediateValue(imm8Of(fields)))}`;
-  if (cmode === 14 && op === 1) return `movi ${Q === 1 ? vectorName(Rd, 3, 1) : scalarName(3, Rd)}, ${hexImmediate(expandImmediate(fields))}`;
+  if (cmode === 15)
+    return `fmov ${vectorName(Rd, op === 1 ? 3 : 2, Q)}, ${floatImmediateText(floatImmediateValue(imm8Of(fields)))}`;
+  if (cmode === 14 && op === 1)
+    return `movi ${Q === 1 ? vectorName(Rd, 3, 1) : scalarName(3, Rd)}, ${hexImmediate(expandImmediate(fields))}`;
   if (cmode === 14) return `movi ${vectorName(Rd, 0, Q)}, ${hexImmediate(imm8Of(fields))}`;
   const size = cmode >= 8 && cmode < 12 ? 1 : 2;
   return `${op === 1 ? "mvni" : "movi"} ${vectorName(Rd, size, Q)}, ${shiftedText(fields)}`;
@@ -251,7 +255,8 @@ const logicalImmediate = defineInstruction({
   formFields: ["Q", "op"],
   where: isLogical,
   operands: { rd: vector("Rd"), immediate: { i64: immediateOperand } },
-  text: (fields) => `${fields.op === 1 ? "bic" : "orr"} ${vectorName(fields.Rd, fields.cmode >= 8 ? 1 : 2, fields.Q)}, ${shiftedText(fields)}`,
+  text: (fields) =>
+    `${fields.op === 1 ? "bic" : "orr"} ${vectorName(fields.Rd, fields.cmode >= 8 ? 1 : 2, fields.Q)}, ${shiftedText(fields)}`,
   execute({ Q, op }, { rd, immediate }, stage) {
     const combined = (bytes: number): Value<64> =>
       op === 1 ? stage.and(stage.readAt(64, rd, bytes), immediate) : stage.or(stage.readAt(64, rd, bytes), immediate);
@@ -269,7 +274,8 @@ const extract = defineInstruction({
   formFields: ["Q", "imm4"],
   where: ({ Q, imm4 }) => Q === 1 || imm4 < 8,
   operands: { rd: vector("Rd"), rn: vector("Rn"), rm: vector("Rm") },
-  text: ({ Q, imm4, Rm, Rn, Rd }) => `ext ${vectorName(Rd, 0, Q)}, ${vectorName(Rn, 0, Q)}, ${vectorName(Rm, 0, Q)}, #${imm4}`,
+  text: ({ Q, imm4, Rm, Rn, Rd }) =>
+    `ext ${vectorName(Rd, 0, Q)}, ${vectorName(Rn, 0, Q)}, ${vectorName(Rm, 0, Q)}, #${imm4}`,
   execute({ Q, imm4 }, { rd, rn, rm }, stage) {
     const bytes = 8 << Q;
     const indices = Array.from({ length: 16 }, (_unused, byte) => {
@@ -285,7 +291,10 @@ function lookUp(stage: Stage, table: readonly Vector[], indices: Vector): Vector
   return table
     .map((part, position) => {
       // Indices below the part wrap to large ones, and swizzle gives 0 for those.
-      const local = position === 0 ? indices : stage.vector("i8x16.sub", indices, splatElement(stage, 8, stage.constant32(16 * position)));
+      const local =
+        position === 0
+          ? indices
+          : stage.vector("i8x16.sub", indices, splatElement(stage, 8, stage.constant32(16 * position)));
       return stage.vector("i8x16.swizzle", part, local);
     })
     .reduce((found, part) => or(stage, found, part));
@@ -296,7 +305,14 @@ const tableLookup = defineInstruction({
   reference: "C4.1 Advanced SIMD table lookup",
   pattern: "0 Q:1 001110 00 0 Rm:5 0 len:2 op:1 00 Rn:5 Rd:5",
   formFields: ["Q", "len", "op"],
-  operands: { rd: vector("Rd"), rm: vector("Rm"), table0: vector("Rn"), table1: vector("Rn", 1), table2: vector("Rn", 2), table3: vector("Rn", 3) },
+  operands: {
+    rd: vector("Rd"),
+    rm: vector("Rm"),
+    table0: vector("Rn"),
+    table1: vector("Rn", 1),
+    table2: vector("Rn", 2),
+    table3: vector("Rn", 3),
+  },
   text: ({ Q, len, op, Rm, Rn, Rd }) =>
     `${op === 1 ? "tbx" : "tbl"} ${vectorName(Rd, 0, Q)}, ${vectorList(Rn, len + 1, "16b")}, ${vectorName(Rm, 0, Q)}`,
   execute({ Q, len, op }, { rd, rm, table0, table1, table2, table3 }, stage) {
@@ -330,7 +346,8 @@ function permute(name: string, opcode: string, part: 0 | 1): Instruction {
     formFields: ["Q", "size"],
     where: ({ Q, size }) => size !== 3 || Q === 1,
     operands: { rd: vector("Rd"), rn: vector("Rn"), rm: vector("Rm") },
-    text: ({ Q, size, Rm, Rn, Rd }) => `${mnemonic.toLowerCase()} v${Rd}.${arrangement(size, Q)}, ${vectorName(Rn, size, Q)}, ${vectorName(Rm, size, Q)}`,
+    text: ({ Q, size, Rm, Rn, Rd }) =>
+      `${mnemonic.toLowerCase()} v${Rd}.${arrangement(size, Q)}, ${vectorName(Rn, size, Q)}, ${vectorName(Rm, size, Q)}`,
     execute({ Q, size }, { rd, rn, rm }, stage) {
       const bytes = 1 << size;
       const count = (8 << Q) / bytes;

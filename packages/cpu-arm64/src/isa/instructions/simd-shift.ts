@@ -64,7 +64,10 @@ interface ShiftEncoding {
   readonly direction: Direction;
 }
 
-function countOperand(direction: Direction, bits: number): { readonly u16: (fields: { readonly amount: number }) => number } {
+function countOperand(
+  direction: Direction,
+  bits: number,
+): { readonly u16: (fields: { readonly amount: number }) => number } {
   return { u16: ({ amount }) => (direction === "left" ? amount : bits - amount - 1) };
 }
 
@@ -72,7 +75,11 @@ function countText(direction: Direction, bits: number, amount: number): string {
   return `#${direction === "left" ? amount : bits - amount}`;
 }
 
-function shiftVector({ name, u, opcode, direction }: ShiftEncoding, { bits, size, pattern }: ShiftSize, operation: ShiftLanes): Instruction {
+function shiftVector(
+  { name, u, opcode, direction }: ShiftEncoding,
+  { bits, size, pattern }: ShiftSize,
+  operation: ShiftLanes,
+): Instruction {
   return defineInstruction({
     mnemonic: `${name.toUpperCase()} (immediate, ${bits}-bit, vector)`,
     reference: "C4.1 Advanced SIMD shift by immediate",
@@ -80,30 +87,45 @@ function shiftVector({ name, u, opcode, direction }: ShiftEncoding, { bits, size
     formFields: ["Q"],
     where: ({ Q }) => size !== 3 || Q === 1,
     operands: { rd: vector("Rd"), rn: vector("Rn"), count: countOperand(direction, bits) },
-    text: ({ Q, amount, Rn, Rd }) => `${name} ${vectorName(Rd, size, Q)}, ${vectorName(Rn, size, Q)}, ${countText(direction, bits, amount)}`,
+    text: ({ Q, amount, Rn, Rd }) =>
+      `${name} ${vectorName(Rd, size, Q)}, ${vectorName(Rn, size, Q)}, ${countText(direction, bits, amount)}`,
     execute({ Q }, { rd, rn, count }, stage) {
       writeVector(stage, Q, rd, operation(stage, bits, readVector(stage, Q, rn), count, readVector(stage, Q, rd)));
     },
   });
 }
 
-function shiftScalar({ name, u, opcode, direction }: ShiftEncoding, { bits, size, pattern }: ShiftSize, operation: ShiftLanes): Instruction {
+function shiftScalar(
+  { name, u, opcode, direction }: ShiftEncoding,
+  { bits, size, pattern }: ShiftSize,
+  operation: ShiftLanes,
+): Instruction {
   return defineInstruction({
     mnemonic: `${name.toUpperCase()} (immediate, ${bits}-bit, scalar)`,
     reference: "C4.1 Advanced SIMD scalar shift by immediate",
     pattern: `01 ${String(u)} 111110 ${pattern} ${opcode} 1 Rn:5 Rd:5` as `amount:3 Rn:5 Rd:5`,
     formFields: [],
     operands: { rd: vector("Rd"), rn: vector("Rn"), count: countOperand(direction, bits) },
-    text: ({ amount, Rn, Rd }) => `${name} ${scalarName(size, Rd)}, ${scalarName(size, Rn)}, ${countText(direction, bits, amount)}`,
+    text: ({ amount, Rn, Rd }) =>
+      `${name} ${scalarName(size, Rd)}, ${scalarName(size, Rn)}, ${countText(direction, bits, amount)}`,
     execute(_form, { rd, rn, count }, stage) {
-      writeScalar(stage, bits, rd, operation(stage, bits, readScalar(stage, bits, rn), count, readScalar(stage, bits, rd)));
+      writeScalar(
+        stage,
+        bits,
+        rd,
+        operation(stage, bits, readScalar(stage, bits, rn), count, readScalar(stage, bits, rd)),
+      );
     },
   });
 }
 
 /** Vectors of every size, and a scalar of 64 bits. */
 function doublewordScalar(encoding: ShiftEncoding, operation: ShiftLanes): Instruction[] {
-  return shiftSizes.flatMap((size) => (size.size === 3 ? [shiftVector(encoding, size, operation), shiftScalar(encoding, size, operation)] : [shiftVector(encoding, size, operation)]));
+  return shiftSizes.flatMap((size) =>
+    size.size === 3
+      ? [shiftVector(encoding, size, operation), shiftScalar(encoding, size, operation)]
+      : [shiftVector(encoding, size, operation)],
+  );
 }
 
 /** Vectors and scalars of every size. */
@@ -113,10 +135,12 @@ function everySize(encoding: ShiftEncoding, operation: ShiftLanes): Instruction[
 
 /** The signed (s...) and the unsigned (u...) shift to the right of one opcode. */
 function rightShifts(suffix: string, opcode: string, rounded: boolean, accumulating: boolean): Instruction[] {
-  const operationOf = (signed: boolean): ShiftLanes => (stage, bits, value, count, destination) => {
-    const shifted = (rounded ? shiftRightRounded : shiftRight)(stage, bits, signed, value, count);
-    return accumulating ? lanes(stage, bits, "add", destination, shifted) : shifted;
-  };
+  const operationOf =
+    (signed: boolean): ShiftLanes =>
+    (stage, bits, value, count, destination) => {
+      const shifted = (rounded ? shiftRightRounded : shiftRight)(stage, bits, signed, value, count);
+      return accumulating ? lanes(stage, bits, "add", destination, shifted) : shifted;
+    };
   return [
     ...doublewordScalar({ name: `s${suffix}`, u: 0, opcode, direction: "right" }, operationOf(true)),
     ...doublewordScalar({ name: `u${suffix}`, u: 1, opcode, direction: "right" }, operationOf(false)),
@@ -126,13 +150,25 @@ function rightShifts(suffix: string, opcode: string, rounded: boolean, accumulat
 const shiftLeft: ShiftLanes = (stage, bits, value, count) => shift(stage, bits, "shl", value, count);
 
 const shiftLeftAndInsert: ShiftLanes = (stage, bits, value, count, destination) =>
-  bitselect(stage, shift(stage, bits, "shl", allOnes(stage), count), shift(stage, bits, "shl", value, count), destination);
+  bitselect(
+    stage,
+    shift(stage, bits, "shl", allOnes(stage), count),
+    shift(stage, bits, "shl", value, count),
+    destination,
+  );
 
 const shiftRightAndInsert: ShiftLanes = (stage, bits, value, count, destination) =>
-  bitselect(stage, shiftRight(stage, bits, false, allOnes(stage), count), shiftRight(stage, bits, false, value, count), destination);
+  bitselect(
+    stage,
+    shiftRight(stage, bits, false, allOnes(stage), count),
+    shiftRight(stage, bits, false, value, count),
+    destination,
+  );
 
 function saturatingLeft(name: string, u: 0 | 1, opcode: string, kind: SaturatingShift): Instruction[] {
-  return everySize({ name, u, opcode, direction: "left" }, (stage, bits, value, count) => saturatingShiftLeft(stage, bits, kind, value, count));
+  return everySize({ name, u, opcode, direction: "left" }, (stage, bits, value, count) =>
+    saturatingShiftLeft(stage, bits, kind, value, count),
+  );
 }
 
 const immediateShifts: readonly Instruction[] = [
@@ -155,21 +191,30 @@ type NarrowingShift = (stage: Stage, bits: NarrowBits, wide: Vector, count: Valu
 
 type NarrowSize = ShiftSize & { readonly bits: NarrowBits };
 
-function narrowingVector({ name, u, opcode }: Omit<ShiftEncoding, "direction">, { bits, size, pattern }: NarrowSize, operation: NarrowingShift): Instruction {
+function narrowingVector(
+  { name, u, opcode }: Omit<ShiftEncoding, "direction">,
+  { bits, size, pattern }: NarrowSize,
+  operation: NarrowingShift,
+): Instruction {
   return defineInstruction({
     mnemonic: `${name.toUpperCase()}, ${name.toUpperCase()}2 (${bits}-bit)`,
     reference: "C4.1 Advanced SIMD shift by immediate",
     pattern: `0 Q:1 ${String(u)} 011110 ${pattern} ${opcode} 1 Rn:5 Rd:5` as `0 Q:1 amount:3 Rn:5 Rd:5`,
     formFields: ["Q"],
     operands: { rd: vector("Rd"), rn: vector("Rn"), count: countOperand("right", bits) },
-    text: ({ Q, amount, Rn, Rd }) => `${name}${Q === 1 ? "2" : ""} ${vectorName(Rd, size, Q)}, ${vectorName(Rn, size + 1, 1)}, #${bits - amount}`,
+    text: ({ Q, amount, Rn, Rd }) =>
+      `${name}${Q === 1 ? "2" : ""} ${vectorName(Rd, size, Q)}, ${vectorName(Rn, size + 1, 1)}, #${bits - amount}`,
     execute({ Q }, { rd, rn, count }, stage) {
       writeHalf(stage, Q, rd, operation(stage, bits, stage.readAt(128, rn), count));
     },
   });
 }
 
-function narrowingScalar({ name, u, opcode }: Omit<ShiftEncoding, "direction">, { bits, size, pattern }: NarrowSize, operation: NarrowingShift): Instruction {
+function narrowingScalar(
+  { name, u, opcode }: Omit<ShiftEncoding, "direction">,
+  { bits, size, pattern }: NarrowSize,
+  operation: NarrowingShift,
+): Instruction {
   return defineInstruction({
     mnemonic: `${name.toUpperCase()} (${bits}-bit, scalar)`,
     reference: "C4.1 Advanced SIMD scalar shift by immediate",
@@ -184,20 +229,33 @@ function narrowingScalar({ name, u, opcode }: Omit<ShiftEncoding, "direction">, 
   });
 }
 
-function saturatingNarrowing(name: string, u: 0 | 1, opcode: string, rounded: boolean, kind: SaturatingShift): Instruction[] {
+function saturatingNarrowing(
+  name: string,
+  u: 0 | 1,
+  opcode: string,
+  rounded: boolean,
+  kind: SaturatingShift,
+): Instruction[] {
   const operation: NarrowingShift = (stage, bits, wide, count) => {
     const shifted = (rounded ? shiftRightRounded : shiftRight)(stage, doubled(bits), kind !== "unsigned", wide, count);
     return saturatingNarrow(stage, bits, kind, shifted);
   };
-  return shiftSizes.filter(isNarrow).flatMap((size) => [narrowingVector({ name, u, opcode }, size, operation), narrowingScalar({ name, u, opcode }, size, operation)]);
+  return shiftSizes
+    .filter(isNarrow)
+    .flatMap((size) => [
+      narrowingVector({ name, u, opcode }, size, operation),
+      narrowingScalar({ name, u, opcode }, size, operation),
+    ]);
 }
 
 function cuttingNarrowing(name: string, opcode: string, rounded: boolean): Instruction[] {
-  return shiftSizes.filter(isNarrow).map((size) =>
-    narrowingVector({ name, u: 0, opcode }, size, (stage, bits, wide, count) =>
-      narrowed(stage, bits, 0, (rounded ? shiftRightRounded : shiftRight)(stage, doubled(bits), false, wide, count)),
-    ),
-  );
+  return shiftSizes
+    .filter(isNarrow)
+    .map((size) =>
+      narrowingVector({ name, u: 0, opcode }, size, (stage, bits, wide, count) =>
+        narrowed(stage, bits, 0, (rounded ? shiftRightRounded : shiftRight)(stage, doubled(bits), false, wide, count)),
+      ),
+    );
 }
 
 /** SSHLL, USHLL; a shift by nothing is SXTL, UXTL. */
@@ -265,10 +323,17 @@ function elementShiftOf(bits: LaneBits, kind: RegisterShift): ElementShift {
   return made;
 }
 
-function elementLeft(stage: Stage, bits: LaneBits, { signed, saturating }: RegisterShift, value: Value<64>, count: Value<64>): Value<64> {
+function elementLeft(
+  stage: Stage,
+  bits: LaneBits,
+  { signed, saturating }: RegisterShift,
+  value: Value<64>,
+  count: Value<64>,
+): Value<64> {
   const inside = stage.compare("lt_u", count, stage.constant64(bits));
   const shifted = stage.binary("shl", value, count);
-  const extended = bits === 64 ? shifted : signed ? stage.signExtendFrom(bits, shifted) : stage.zeroExtendFrom(bits, shifted);
+  const extended =
+    bits === 64 ? shifted : signed ? stage.signExtendFrom(bits, shifted) : stage.zeroExtendFrom(bits, shifted);
   if (!saturating) return stage.select(inside, shifted, stage.constant64(0));
   const back = stage.binary(signed ? "shr_s" : "shr_u", extended, count);
   const fits = stage.or(stage.isZero(value), stage.and(inside, stage.compare("eq", back, value)));
@@ -295,11 +360,19 @@ function shiftByRegister(kind: RegisterShift): BinaryLanes {
   return (stage, bits, values, counts) => {
     const routine = elementShiftOf(bits, kind);
     const extended = (element: Value<32> | Value<64>): Value<64> =>
-      bits === 64 ? (element as Value<64>) : kind.signed ? stage.signExtend64(element as Value<32>) : stage.zeroExtend64(element as Value<32>);
+      bits === 64
+        ? (element as Value<64>)
+        : kind.signed
+          ? stage.signExtend64(element as Value<32>)
+          : stage.zeroExtend64(element as Value<32>);
     let result = values;
     for (let index = 0; index < 128 / bits; index++) {
       const count = stage.extractLane("i8x16", (index * bits) / 8, counts, true);
-      const shifted = stage.call(routine, extended(lane(stage, bits, index, values, kind.signed)), stage.signExtend64(count));
+      const shifted = stage.call(
+        routine,
+        extended(lane(stage, bits, index, values, kind.signed)),
+        stage.signExtend64(count),
+      );
       result = withLane(stage, bits, index, result, bits === 64 ? shifted : stage.truncate32(shifted));
     }
     return result;
@@ -323,4 +396,3 @@ export const simdShift: readonly Instruction[] = [
   ...registerShifts("rshl", "01010", { rounded: true, saturating: false }),
   ...registerShifts("qrshl", "01011", { rounded: true, saturating: true }),
 ];
-

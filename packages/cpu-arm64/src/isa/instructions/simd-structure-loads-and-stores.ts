@@ -45,9 +45,19 @@ function indexRegister(indexing: Indexing): { readonly u16: (fields: Readonly<Re
   return { u16: (fields) => (indexing === "register post-index" ? sourceX("Rm").u16({ Rm: fields["Rm"] ?? 31 }) : 0) };
 }
 
-function writeBack(stage: Stage, indexing: Indexing, rn: Value<32>, base: Value<64>, rm: Value<32>, bytes: number): void {
+function writeBack(
+  stage: Stage,
+  indexing: Indexing,
+  rn: Value<32>,
+  base: Value<64>,
+  rm: Value<32>,
+  bytes: number,
+): void {
   if (indexing === "no offset") return;
-  stage.writeAt(rn, stage.add(base, indexing === "immediate post-index" ? stage.constant64(bytes) : stage.readAt(64, rm)));
+  stage.writeAt(
+    rn,
+    stage.add(base, indexing === "immediate post-index" ? stage.constant64(bytes) : stage.readAt(64, rm)),
+  );
 }
 
 interface Multiple {
@@ -73,13 +83,17 @@ function multipleOf(opcode: number): Multiple {
 }
 
 function loadPiece(stage: Stage, q: number, handle: AccessHandle, index: number): Vector {
-  return q === 1 ? stage.load(128, handle, 16 * index, 128) : stage.splat("i64x2", stage.load(64, handle, 8 * index, 64));
+  return q === 1
+    ? stage.load(128, handle, 16 * index, 128)
+    : stage.splat("i64x2", stage.load(64, handle, 8 * index, 64));
 }
 
 /** The vectors of structures of two or four elements, from pieces in the order of memory: halves are parted until each holds one. */
 function deinterleave(stage: Stage, bits: LaneBits, q: number, pieces: readonly Vector[]): readonly Vector[] {
   const pairs = (from: 0 | 1, list: readonly Vector[]): Vector[] =>
-    list.flatMap((piece, index) => (index % 2 === 0 ? [everySecond(stage, bits, q, from, piece, list[index + 1] ?? piece)] : []));
+    list.flatMap((piece, index) =>
+      index % 2 === 0 ? [everySecond(stage, bits, q, from, piece, list[index + 1] ?? piece)] : [],
+    );
   const even = pairs(0, pieces);
   const odd = pairs(1, pieces);
   if (pieces.length === 2) return [...even, ...odd];
@@ -87,7 +101,13 @@ function deinterleave(stage: Stage, bits: LaneBits, q: number, pieces: readonly 
 }
 
 /** Elements of two vectors in turn: the first and the second vector of the result. */
-function interleavePair(stage: Stage, bits: LaneBits, q: number, left: Vector, right: Vector): readonly [Vector, Vector] {
+function interleavePair(
+  stage: Stage,
+  bits: LaneBits,
+  q: number,
+  left: Vector,
+  right: Vector,
+): readonly [Vector, Vector] {
   const bytes = bits / 8;
   const half = (4 << q) / bytes;
   const indices = (part: number): number[] =>
@@ -117,7 +137,13 @@ function loadTriples(stage: Stage, bits: LaneBits, q: number, handle: AccessHand
   return [0, 1, 2].map((register) => {
     let value = stage.constant128(0n, 0n);
     for (let index = 0; index < laneCount(bits, q); index++) {
-      value = withLane(stage, bits, index, value, loadElement(stage, bits, handle, ((3 * index + register) * bits) / 8));
+      value = withLane(
+        stage,
+        bits,
+        index,
+        value,
+        loadElement(stage, bits, handle, ((3 * index + register) * bits) / 8),
+      );
     }
     return value;
   });
@@ -131,14 +157,25 @@ function storeTriples(stage: Stage, bits: LaneBits, q: number, handle: AccessHan
   });
 }
 
-function loadMultiple(stage: Stage, form: { readonly Q: number; readonly size: number }, multiple: Multiple, handle: AccessHandle): readonly Vector[] {
+function loadMultiple(
+  stage: Stage,
+  form: { readonly Q: number; readonly size: number },
+  multiple: Multiple,
+  handle: AccessHandle,
+): readonly Vector[] {
   const bits = laneBits(form.size);
   if (multiple.elements === 3) return loadTriples(stage, bits, form.Q, handle);
   const pieces = Array.from({ length: multiple.vectors }, (_unused, index) => loadPiece(stage, form.Q, handle, index));
   return multiple.elements === 1 ? pieces : deinterleave(stage, bits, form.Q, pieces);
 }
 
-function storeMultiple(stage: Stage, form: { readonly Q: number; readonly size: number }, multiple: Multiple, handle: AccessHandle, vectors: readonly Vector[]): void {
+function storeMultiple(
+  stage: Stage,
+  form: { readonly Q: number; readonly size: number },
+  multiple: Multiple,
+  handle: AccessHandle,
+  vectors: readonly Vector[],
+): void {
   const bits = laneBits(form.size);
   if (multiple.elements === 3) return storeTriples(stage, bits, form.Q, handle, vectors);
   const pieces = multiple.elements === 1 ? vectors : interleave(stage, bits, form.Q, vectors);
@@ -158,7 +195,11 @@ function multipleStructures(indexing: Indexing): Instruction {
     where: (fields) => {
       const multiple = multiples.get(fields.opcode);
       // There is no 1D arrangement of structures.
-      return multiple !== undefined && where(indexing, fields) && (fields.size !== 3 || fields.Q === 1 || multiple.elements === 1);
+      return (
+        multiple !== undefined &&
+        where(indexing, fields) &&
+        (fields.size !== 3 || fields.Q === 1 || multiple.elements === 1)
+      );
     },
     operands: {
       rn: xOrSp("Rn"),
@@ -185,7 +226,13 @@ function multipleStructures(indexing: Indexing): Instruction {
           writeVector(stage, form.Q, registers[index] ?? vt0, value);
         });
       } else {
-        storeMultiple(stage, form, multiple, handle, registers.map((register) => readVector(stage, form.Q, register)));
+        storeMultiple(
+          stage,
+          form,
+          multiple,
+          handle,
+          registers.map((register) => readVector(stage, form.Q, register)),
+        );
       }
       writeBack(stage, indexing, rn, base, rm, bytes);
     },
@@ -203,8 +250,16 @@ interface SingleElement {
 const bit = (fields: Readonly<Record<string, number>>, name: string): number => fields[name] ?? 0;
 
 const singleElements: readonly SingleElement[] = [
-  { bits: 8, pattern: "00 o:1 S:1 low:2", index: (fields) => (bit(fields, "Q") << 3) | (bit(fields, "S") << 2) | bit(fields, "low") },
-  { bits: 16, pattern: "01 o:1 S:1 low:1 0", index: (fields) => (bit(fields, "Q") << 2) | (bit(fields, "S") << 1) | bit(fields, "low") },
+  {
+    bits: 8,
+    pattern: "00 o:1 S:1 low:2",
+    index: (fields) => (bit(fields, "Q") << 3) | (bit(fields, "S") << 2) | bit(fields, "low"),
+  },
+  {
+    bits: 16,
+    pattern: "01 o:1 S:1 low:1 0",
+    index: (fields) => (bit(fields, "Q") << 2) | (bit(fields, "S") << 1) | bit(fields, "low"),
+  },
   { bits: 32, pattern: "10 o:1 S:1 00", index: (fields) => (bit(fields, "Q") << 1) | bit(fields, "S") },
   { bits: 64, pattern: "10 o:1 0 01", index: (fields) => bit(fields, "Q") },
 ];
@@ -287,7 +342,9 @@ function replicate(indexing: Indexing): Instruction {
       const bytes = (registers.length * bits) / 8;
       const base = stage.readAt(64, rn);
       const handle = stage.access(base, bytes, "read");
-      const loaded = registers.map((_unused, position) => splatElement(stage, bits, loadElement(stage, bits, handle, (position * bits) / 8)));
+      const loaded = registers.map((_unused, position) =>
+        splatElement(stage, bits, loadElement(stage, bits, handle, (position * bits) / 8)),
+      );
       loaded.forEach((value, position) => {
         writeVector(stage, Q, registers[position] ?? vt0, value);
       });

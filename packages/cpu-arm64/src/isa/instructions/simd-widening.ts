@@ -6,6 +6,8 @@ import {
   HALFWORDS_AND_WORDS,
   indexedHalfword,
   type IndexedElement,
+  indexedOperands,
+  indexedText,
   indexedWord,
   UP_TO_WORDS,
 } from "../vector-families.js";
@@ -28,8 +30,6 @@ import {
   type Vector,
 } from "../vector-lanes.js";
 import {
-  elementShift,
-  elementWord,
   laneBits,
   readPlacedElement,
   readScalar,
@@ -40,7 +40,7 @@ import {
   writeScalar,
   writeVector,
 } from "../vector-registers.js";
-import { elementName, scalarName, vectorName } from "../vector-text.js";
+import { scalarName, vectorName } from "../vector-text.js";
 import { doublingMultiplyHigh, integerMultiplications } from "./simd-integer.js";
 
 function narrowBits(size: number): NarrowBits {
@@ -50,7 +50,14 @@ function narrowBits(size: number): NarrowBits {
 }
 
 /** Narrow elements (the half that the form takes) to wide ones; `destination` is wide. */
-type LongLanes = (stage: Stage, bits: NarrowBits, half: "low" | "high", left: Vector, right: Vector, destination: Vector) => Vector;
+type LongLanes = (
+  stage: Stage,
+  bits: NarrowBits,
+  half: "low" | "high",
+  left: Vector,
+  right: Vector,
+  destination: Vector,
+) => Vector;
 
 interface LongEncoding {
   readonly name: string;
@@ -72,7 +79,8 @@ function long({ name, u, opcode, sizes }: LongEncoding, operation: LongLanes): I
     formFields: ["Q", "size"],
     where: ({ size }) => sizes.includes(size),
     operands: { rd: vector("Rd"), rn: vector("Rn"), rm: vector("Rm") },
-    text: ({ Q, size, Rm, Rn, Rd }) => `${secondPart(name, Q)} ${vectorName(Rd, size + 1, 1)}, ${vectorName(Rn, size, Q)}, ${vectorName(Rm, size, Q)}`,
+    text: ({ Q, size, Rm, Rn, Rd }) =>
+      `${secondPart(name, Q)} ${vectorName(Rd, size + 1, 1)}, ${vectorName(Rn, size, Q)}, ${vectorName(Rm, size, Q)}`,
     execute({ Q, size }, { rd, rn, rm }, stage) {
       const [left, right, destination] = [stage.readAt(128, rn), stage.readAt(128, rm), stage.readAt(128, rd)];
       stage.writeAt(rd, operation(stage, narrowBits(size), halfOf(Q), left, right, destination));
@@ -89,10 +97,20 @@ function wide({ name, u, opcode, sizes }: LongEncoding, op: "add" | "sub"): Inst
     formFields: ["Q", "size"],
     where: ({ size }) => sizes.includes(size),
     operands: { rd: vector("Rd"), rn: vector("Rn"), rm: vector("Rm") },
-    text: ({ Q, size, Rm, Rn, Rd }) => `${secondPart(name, Q)} ${vectorName(Rd, size + 1, 1)}, ${vectorName(Rn, size + 1, 1)}, ${vectorName(Rm, size, Q)}`,
+    text: ({ Q, size, Rm, Rn, Rd }) =>
+      `${secondPart(name, Q)} ${vectorName(Rd, size + 1, 1)}, ${vectorName(Rn, size + 1, 1)}, ${vectorName(Rm, size, Q)}`,
     execute({ Q, size }, { rd, rn, rm }, stage) {
       const bits = narrowBits(size);
-      stage.writeAt(rd, lanes(stage, doubled(bits), op, stage.readAt(128, rn), extend(stage, bits, halfOf(Q), u === 0, stage.readAt(128, rm))));
+      stage.writeAt(
+        rd,
+        lanes(
+          stage,
+          doubled(bits),
+          op,
+          stage.readAt(128, rn),
+          extend(stage, bits, halfOf(Q), u === 0, stage.readAt(128, rm)),
+        ),
+      );
     },
   });
 }
@@ -106,42 +124,75 @@ function highNarrow(name: string, u: 0 | 1, opcode: string, op: "add" | "sub"): 
     formFields: ["Q", "size"],
     where: ({ size }) => size !== 3,
     operands: { rd: vector("Rd"), rn: vector("Rn"), rm: vector("Rm") },
-    text: ({ Q, size, Rm, Rn, Rd }) => `${secondPart(name, Q)} ${vectorName(Rd, size, Q)}, ${vectorName(Rn, size + 1, 1)}, ${vectorName(Rm, size + 1, 1)}`,
+    text: ({ Q, size, Rm, Rn, Rd }) =>
+      `${secondPart(name, Q)} ${vectorName(Rd, size, Q)}, ${vectorName(Rn, size + 1, 1)}, ${vectorName(Rm, size + 1, 1)}`,
     execute({ Q, size }, { rd, rn, rm }, stage) {
       const bits = narrowBits(size);
       const result = lanes(stage, doubled(bits), op, stage.readAt(128, rn), stage.readAt(128, rm));
       const half = constantLanes(stage, doubled(bits), 1n << BigInt(bits - 1));
       // u: rounded.
-      writeHalf(stage, Q, rd, narrowed(stage, bits, 1, u === 1 ? lanes(stage, doubled(bits), "add", result, half) : result));
+      writeHalf(
+        stage,
+        Q,
+        rd,
+        narrowed(stage, bits, 1, u === 1 ? lanes(stage, doubled(bits), "add", result, half) : result),
+      );
     },
   });
 }
 
-const extendedSum = (op: "add" | "sub", signed: boolean): LongLanes => (stage, bits, half, left, right) =>
-  lanes(stage, doubled(bits), op, extend(stage, bits, half, signed, left), extend(stage, bits, half, signed, right));
+const extendedSum =
+  (op: "add" | "sub", signed: boolean): LongLanes =>
+  (stage, bits, half, left, right) =>
+    lanes(stage, doubled(bits), op, extend(stage, bits, half, signed, left), extend(stage, bits, half, signed, right));
 
-const longDifference = (signed: boolean): LongLanes => (stage, bits, half, left, right) =>
-  lanes(stage, doubled(bits), "abs", lanes(stage, doubled(bits), "sub", extend(stage, bits, half, signed, left), extend(stage, bits, half, signed, right)));
+const longDifference =
+  (signed: boolean): LongLanes =>
+  (stage, bits, half, left, right) =>
+    lanes(
+      stage,
+      doubled(bits),
+      "abs",
+      lanes(
+        stage,
+        doubled(bits),
+        "sub",
+        extend(stage, bits, half, signed, left),
+        extend(stage, bits, half, signed, right),
+      ),
+    );
 
-const longProduct = (signed: boolean): LongLanes => (stage, bits, half, left, right) => multiplyLong(stage, bits, half, signed, left, right);
+const longProduct =
+  (signed: boolean): LongLanes =>
+  (stage, bits, half, left, right) =>
+    multiplyLong(stage, bits, half, signed, left, right);
 
-const accumulated = (op: "add" | "sub", term: LongLanes): LongLanes => (stage, bits, half, left, right, destination) =>
-  lanes(stage, doubled(bits), op, destination, term(stage, bits, half, left, right, destination));
+const accumulated =
+  (op: "add" | "sub", term: LongLanes): LongLanes =>
+  (stage, bits, half, left, right, destination) =>
+    lanes(stage, doubled(bits), op, destination, term(stage, bits, half, left, right, destination));
 
 function halfOrWord(bits: NarrowBits): 16 | 32 {
   if (bits === 8) throw new RangeError("the instruction has no elements of 8 bits");
   return bits;
 }
 
-const doublingProduct: LongLanes = (stage, bits, half, left, right) => saturatingDoublingMultiplyLong(stage, halfOrWord(bits), half, left, right);
+const doublingProduct: LongLanes = (stage, bits, half, left, right) =>
+  saturatingDoublingMultiplyLong(stage, halfOrWord(bits), half, left, right);
 
-const doublingAccumulated = (operation: typeof saturatingAdd): LongLanes => (stage, bits, half, left, right, destination) =>
-  operation(stage, doubled(bits), true, destination, doublingProduct(stage, bits, half, left, right, destination));
+const doublingAccumulated =
+  (operation: typeof saturatingAdd): LongLanes =>
+  (stage, bits, half, left, right, destination) =>
+    operation(stage, doubled(bits), true, destination, doublingProduct(stage, bits, half, left, right, destination));
 
 const polynomialProduct: LongLanes = (stage, _bits, half, left, right) =>
   polynomialMultiply(stage, 16, extend(stage, 8, half, false, left), extend(stage, 8, half, false, right));
 
-function bothSigns(suffix: string, opcode: string, make: (encoding: LongEncoding, signed: boolean) => Instruction): Instruction[] {
+function bothSigns(
+  suffix: string,
+  opcode: string,
+  make: (encoding: LongEncoding, signed: boolean) => Instruction,
+): Instruction[] {
   return [
     make({ name: `s${suffix}`, u: 0, opcode, sizes: UP_TO_WORDS }, true),
     make({ name: `u${suffix}`, u: 1, opcode, sizes: UP_TO_WORDS }, false),
@@ -178,30 +229,25 @@ function longScalar({ name, opcode }: Pick<LongEncoding, "name" | "opcode">, ope
     formFields: ["size"],
     where: ({ size }) => HALFWORDS_AND_WORDS.includes(size),
     operands: { rd: vector("Rd"), rn: vector("Rn"), rm: vector("Rm") },
-    text: ({ size, Rm, Rn, Rd }) => `${name} ${scalarName(size + 1, Rd)}, ${scalarName(size, Rn)}, ${scalarName(size, Rm)}`,
+    text: ({ size, Rm, Rn, Rd }) =>
+      `${name} ${scalarName(size + 1, Rd)}, ${scalarName(size, Rn)}, ${scalarName(size, Rm)}`,
     execute({ size }, { rd, rn, rm }, stage) {
       const bits = narrowBits(size);
       const destination = readScalar(stage, doubled(bits), rd);
-      writeScalar(stage, doubled(bits), rd, operation(stage, bits, "low", readScalar(stage, bits, rn), readScalar(stage, bits, rm), destination));
+      writeScalar(
+        stage,
+        doubled(bits),
+        rd,
+        operation(stage, bits, "low", readScalar(stage, bits, rn), readScalar(stage, bits, rm), destination),
+      );
     },
   });
 }
 
 // By one element
 
-function indexedOperands(element: IndexedElement) {
-  return {
-    word: { u16: (fields: Readonly<Record<string, number>>) => elementWord(element.register(fields), element.bits, element.index(fields)) },
-    shift: { u16: (fields: Readonly<Record<string, number>>) => elementShift(element.bits, element.index(fields)) },
-  };
-}
-
 function readIndexed(stage: Stage, element: IndexedElement, word: Value<32>, shiftCount: Value<32>): Vector {
   return splatElement(stage, element.bits, readPlacedElement(stage, element.bits, word, shiftCount));
-}
-
-function indexedText(element: IndexedElement, fields: Readonly<Record<string, number>>): string {
-  return elementName(element.register(fields), element.size, element.index(fields));
 }
 
 type NarrowElement = IndexedElement & { readonly bits: 16 | 32 };
@@ -216,10 +262,16 @@ function byElement(name: string, u: 0 | 1, opcode: string, operation: BinaryLane
       pattern: `0 Q:1 ${String(u)} 01111 ${element.upper} ${opcode} ${element.lower} 0 Rn:5 Rd:5` as `0 Q:1 Rn:5 Rd:5`,
       formFields: ["Q"],
       operands: { rd: vector("Rd"), rn: vector("Rn"), ...indexedOperands(element) },
-      text: (fields) => `${name} ${vectorName(fields.Rd, element.size, fields.Q)}, ${vectorName(fields.Rn, element.size, fields.Q)}, ${indexedText(element, fields)}`,
+      text: (fields) =>
+        `${name} ${vectorName(fields.Rd, element.size, fields.Q)}, ${vectorName(fields.Rn, element.size, fields.Q)}, ${indexedText(element, fields)}`,
       execute({ Q }, { rd, rn, word, shift: place }, stage) {
         const right = readIndexed(stage, element, word, place);
-        writeVector(stage, Q, rd, operation(stage, element.bits, readVector(stage, Q, rn), right, readVector(stage, Q, rd)));
+        writeVector(
+          stage,
+          Q,
+          rd,
+          operation(stage, element.bits, readVector(stage, Q, rn), right, readVector(stage, Q, rd)),
+        );
       },
     }),
   );
@@ -233,10 +285,22 @@ function byElementScalar(name: string, u: 0 | 1, opcode: string, operation: Bina
       pattern: `01 ${String(u)} 11111 ${element.upper} ${opcode} ${element.lower} 0 Rn:5 Rd:5` as `Rn:5 Rd:5`,
       formFields: [],
       operands: { rd: vector("Rd"), rn: vector("Rn"), ...indexedOperands(element) },
-      text: (fields) => `${name} ${scalarName(element.size, fields.Rd)}, ${scalarName(element.size, fields.Rn)}, ${indexedText(element, fields)}`,
+      text: (fields) =>
+        `${name} ${scalarName(element.size, fields.Rd)}, ${scalarName(element.size, fields.Rn)}, ${indexedText(element, fields)}`,
       execute(_form, { rd, rn, word, shift: place }, stage) {
         const right = readIndexed(stage, element, word, place);
-        writeScalar(stage, element.bits, rd, operation(stage, element.bits, readScalar(stage, element.bits, rn), right, readScalar(stage, element.bits, rd)));
+        writeScalar(
+          stage,
+          element.bits,
+          rd,
+          operation(
+            stage,
+            element.bits,
+            readScalar(stage, element.bits, rn),
+            right,
+            readScalar(stage, element.bits, rd),
+          ),
+        );
       },
     }),
   );
@@ -254,7 +318,10 @@ function longByElement(name: string, u: 0 | 1, opcode: string, operation: LongLa
         `${secondPart(name, fields.Q)} ${vectorName(fields.Rd, element.size + 1, 1)}, ${vectorName(fields.Rn, element.size, fields.Q)}, ${indexedText(element, fields)}`,
       execute({ Q }, { rd, rn, word, shift: place }, stage) {
         const right = readIndexed(stage, element, word, place);
-        stage.writeAt(rd, operation(stage, element.bits, halfOf(Q), stage.readAt(128, rn), right, stage.readAt(128, rd)));
+        stage.writeAt(
+          rd,
+          operation(stage, element.bits, halfOf(Q), stage.readAt(128, rn), right, stage.readAt(128, rd)),
+        );
       },
     }),
   );
@@ -268,11 +335,24 @@ function longByElementScalar(name: string, opcode: string, operation: LongLanes)
       pattern: `01 0 11111 ${element.upper} ${opcode} ${element.lower} 0 Rn:5 Rd:5` as `Rn:5 Rd:5`,
       formFields: [],
       operands: { rd: vector("Rd"), rn: vector("Rn"), ...indexedOperands(element) },
-      text: (fields) => `${name} ${scalarName(element.size + 1, fields.Rd)}, ${scalarName(element.size, fields.Rn)}, ${indexedText(element, fields)}`,
+      text: (fields) =>
+        `${name} ${scalarName(element.size + 1, fields.Rd)}, ${scalarName(element.size, fields.Rn)}, ${indexedText(element, fields)}`,
       execute(_form, { rd, rn, word, shift: place }, stage) {
         const right = readIndexed(stage, element, word, place);
         const width = doubled(element.bits);
-        writeScalar(stage, width, rd, operation(stage, element.bits, "low", readScalar(stage, element.bits, rn), right, readScalar(stage, width, rd)));
+        writeScalar(
+          stage,
+          width,
+          rd,
+          operation(
+            stage,
+            element.bits,
+            "low",
+            readScalar(stage, element.bits, rn),
+            right,
+            readScalar(stage, width, rd),
+          ),
+        );
       },
     }),
   );
@@ -348,10 +428,14 @@ const shiftLeftLong = defineInstruction({
   formFields: ["Q", "size"],
   where: ({ size }) => size !== 3,
   operands: { rd: vector("Rd"), rn: vector("Rn") },
-  text: ({ Q, size, Rn, Rd }) => `${secondPart("shll", Q)} ${vectorName(Rd, size + 1, 1)}, ${vectorName(Rn, size, Q)}, #${8 << size}`,
+  text: ({ Q, size, Rn, Rd }) =>
+    `${secondPart("shll", Q)} ${vectorName(Rd, size + 1, 1)}, ${vectorName(Rn, size, Q)}, #${8 << size}`,
   execute({ Q, size }, { rd, rn }, stage) {
     const bits = narrowBits(size);
-    stage.writeAt(rd, shift(stage, doubled(bits), "shl", extend(stage, bits, halfOf(Q), false, stage.readAt(128, rn)), bits));
+    stage.writeAt(
+      rd,
+      shift(stage, doubled(bits), "shl", extend(stage, bits, halfOf(Q), false, stage.readAt(128, rn)), bits),
+    );
   },
 });
 

@@ -1,0 +1,146 @@
+/** `--until` and `--fail-on` of a VM that runs: moments that lie ahead, known only when they come. */
+import {
+  CONSOLE_PORT,
+  ConsoleMatcher,
+  Evaluator,
+  exitNumberByName,
+  ExitWord,
+  frameU64,
+  HYPERCALL_REASONS,
+  KvmExit,
+  type Machine,
+  MachineEnvironment,
+  type ParsedExpression,
+  type Position,
+  type Recorder,
+  type SymbolTable,
+} from "@hvjournal/core";
+import { UsageError } from "../cli-error.js";
+import { parseStopCondition } from "./stop-condition.js";
+
+/** Something at which the run stops. */
+export interface SessionGoal {
+  readonly name: "until" | "fail-on";
+  /** As the user wrote it. */
+  readonly text: string;
+  readonly icount?: number;
+  readonly guestTimeNs?: number;
+  /** This many units behind the answer to an exit. */
+  readonly behindExit?: { readonly number: number; readonly units: number };
+  /** Asked at each exit, before it is answered. */
+  readonly atExit?: () => boolean;
+  /** Asked whenever output came. */
+  readonly afterOutput?: (port: number, bytes: Uint8Array) => boolean;
+}
+
+export interface GoalTexts {
+  readonly until: string | undefined;
+  readonly failOn: string | undefined;
+}
+
+/** What a goal may ask of the VM. */
+export type WatchedVm = Pick<Recorder, "machine">;
+
+type Moment = Omit<SessionGoal, "name" | "text">;
+
+/** Throws PositionError, ExpressionError, or UsageError for a moment that only a finished recording has. */
+export function liveGoals(texts: GoalTexts, vm: WatchedVm, symbols?: SymbolTable): SessionGoal[] {
+  const goals: SessionGoal[] = [];
+  for (const [name, text] of [["until", texts.until], ["fail-on", texts.failOn]] as const) {
+    if (text === undefined) continue;
+    const condition = parseStopCondition(text);
+    const moment =
+      condition.form === "position"
+        ? positionMoment(condition.position, `--${name} ${text}`, vm.machine)
+        : expressionMoment(condition.expression, vm.machine, symbols);
+    if (moment !== undefined) goals.push({ name, text, ...moment });
+  }
+  return goals;
+}
+
+/** undefined: the end, which comes by itself. */
+function positionMoment(position: Position, option: string, machine: Machine): Moment | undefined {
+  switch (position.at) {
+    case "end":
+      return undefined;
+    case "exit":
+      return position.unitsAfter === undefined
+        ? { atExit: () => machine.exitNumber === position.number }
+        : { behindExit: { number: position.number, units: position.unitsAfter } };
+    case "icount":
+      return { icount: position.icount };
+    case "time":
+      return { guestTimeNs: position.timeNs };
+    case "console":
+      return consoleMoment(position.expression, checkedOccurrence(position.occurrence, option));
+    case "hypercall":
+      return countedExit(checkedOccurrence(position.occurrence, option), hypercallTest(machine, position.function));
+    case "reason":
+      return countedExit(checkedOccurrence(position.occurrence, option), reasonTest(machine, position.reason, option));
+    case "start":
+    case "event":
+    case "snapshot":
+      throw new UsageError(`${option}: a VM that runs is stopped at an exit:, icount:, time:, console: or hypercall:`);
+    default:
+      return position satisfies never;
+  }
+}
+
+function checkedOccurrence(occurrence: number, option: string): number {
+  if (occurrence > 0) return occurrence;
+  throw new UsageError(`${option}: which match is the last is known only at the end; count from #1`);
+}
+
+function consoleMoment(expression: RegExp, occurrence: number): Moment {
+  const matcher = new ConsoleMatcher(expression);
+  let left = occurrence;
+  return {
+    afterOutput(port, bytes) {
+      if (port === CONSOLE_PORT) left -= matcher.pushAll(bytes);
+      return left <= 0;
+    },
+  };
+}
+
+function countedExit(occurrence: number, isMatch: () => boolean): Moment {
+  let left = occurrence;
+  return {
+    atExit() {
+      if (isMatch()) left -= 1;
+      return left <= 0;
+    },
+  };
+}
+
+function hypercallTest(machine: Machine, number: bigint): () => boolean {
+  const isCall = machine.exitModel.reasons.map(({ name }) => HYPERCALL_REASONS.has(name));
+  return () => {
+    const { exit } = machine.kernel;
+    const calls = isCall[exit[ExitWord.reason] ?? 0] === true || exit[ExitWord.kvmExit] === KvmExit.hypercall;
+    return calls && frameU64(exit, ExitWord.arg0Low) === number;
+  };
+}
+
+function reasonTest(machine: Machine, reason: string, option: string): () => boolean {
+  const { reasons } = machine.exitModel;
+  const row = exitNumberByName(reasons, "reason", reason);
+  const kvmExit = exitNumberByName(reasons, "kvm", reason);
+  if (row === undefined && kvmExit === undefined)
+    throw new UsageError(`${option}: this machine's exits are ${reasons.map(({ name }) => name).join(", ")}`);
+  const [word, wanted] = row === undefined ? [ExitWord.kvmExit, kvmExit] : [ExitWord.reason, row];
+  return () => BigInt(machine.kernel.exit[word] ?? 0) === wanted;
+}
+
+function expressionMoment(expression: ParsedExpression, machine: Machine, symbols: SymbolTable | undefined): Moment {
+  // A name that does not exist is an error now, and not when the guest has run for an hour.
+  new Evaluator(expression).evaluate(new MachineEnvironment(machine, symbols));
+  const evaluator = new Evaluator(expression);
+  const environment = new MachineEnvironment(machine, symbols);
+  return {
+    atExit: () => evaluator.holds(environment),
+    afterOutput(port, bytes) {
+      evaluator.noteOutput(port, bytes);
+      return false;
+    },
+  };
+}

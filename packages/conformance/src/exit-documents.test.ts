@@ -1,0 +1,11 @@
+import { describe, expect, it } from "@jest/globals";
+import { exitModelMarkdown } from "@hvjournal/cpu-arm64";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { repositoryRoot } from "./testing/repository.js";
+
+describe("docs/exits-arm64.md", () => {
+  it("is what the exit model's table generates (npm run docs:exits)", () => {
+    expect(readFileSync(join(repositoryRoot, "docs/exits-arm64.md"), "utf8")).toBe(exitModelMarkdown());
+  });
+});
