@@ -1,5 +1,5 @@
 /** Makes WebAssembly of a program. */
-import { BOUNCE_START, engineState } from "../engine-fields.js";
+import { engineFields, engineState } from "../engine-fields.js";
 import {
   AccessInfo,
   FORBIDS_READ,
@@ -9,7 +9,6 @@ import {
   TlbEntry,
   type TlbGeometry,
 } from "../mmu/tlb-layout.js";
-import { engineFields } from "../engine-fields.js";
 import type { AccessItem, Block, EffectItem, EndItem, Program, ValueNode, VariableNode } from "../stage/program.js";
 import { schedule } from "../stage/schedule.js";
 import type { FunctionBuilder, LocalType } from "../wasm/function-builder.js";
@@ -484,5 +483,3 @@ function wasmType(width: number): "i32" | "i64" | "v128" {
 function localType(width: number): LocalType {
   return wasmType(width);
 }
-
-export { BOUNCE_START };

@@ -58,13 +58,6 @@ export function programOfRoutine(routine: Routine): Program {
   return builder.finish();
 }
 
-/** The program of a bare expression or sequence, such as `interruptPending`. */
-export function programOfExpression(name: string, body: (stage: Stage) => Value<32>): Program {
-  const builder = new ProgramBuilder(name, "routine", new Map());
-  builder.return(body(builder));
-  return builder.finish();
-}
-
 class ProgramBuilder implements Stage {
   readonly #name: string;
   readonly #kind: "instruction" | "routine";

@@ -2,7 +2,7 @@
  * What a definition wrote down: values, and effects in order. One program serves
  * every consumer; operands stay open until code is made for an interpreter's record or a block.
  */
-import type { AccessMode, HostFunction, LaneShape, Routine, StateField, Variable, Width } from "./stage.js";
+import type { AccessMode, HostFunction, Routine, Variable, Width } from "./stage.js";
 
 /** A value: computed at its place in the block's order, or where its one use is (`schedule.ts`). */
 export interface ValueNode {
@@ -157,5 +157,3 @@ export interface Program {
   readonly alwaysEnds: boolean;
   readonly variables: readonly VariableNode[];
 }
-
-export type { LaneShape, StateField };

@@ -2,7 +2,7 @@
  * Decides where each value of a program is computed: at its one use, or at its own place
  * into a local. A value that reads state stays in front of the effects that follow it.
  */
-import type { AccessItem, Block, EffectItem, Item, Program, ValueNode } from "./program.js";
+import type { Block, EffectItem, Item, Program, ValueNode } from "./program.js";
 
 const scheduled = new WeakSet<Program>();
 
@@ -105,5 +105,3 @@ export function argumentsOf(item: EffectItem): readonly ValueNode[] {
       return item satisfies never;
   }
 }
-
-export type { AccessItem };
