@@ -11,3 +11,4 @@ export { type Arm64Board, arm64, createArm64, VIRT_BOARD } from "./kvm/architect
 export { type Arm64ControlState, arm64ControlSlice } from "./kvm/control-slice.js";
 export { exitModelMarkdown } from "./kvm/exit-model.js";
 export { functionName } from "./kvm/smccc/function-id.js";
+export { vcpuAffinity } from "./kvm/affinity.js";

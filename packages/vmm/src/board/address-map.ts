@@ -1,10 +1,12 @@
 /** The `virt` board's guest-physical addresses and wired interrupts: those of QEMU's board of this name, so that guests for it run here. */
 
+import { VIRT_BOARD } from "@hvjournal/cpu-arm64";
+
 export const VIRT_ADDRESS_MAP = {
   /** The kernel half's; here for the device tree and for names. */
-  gicDistributor: { base: 0x0800_0000, bytes: 0x1_0000 },
+  gicDistributor: { base: VIRT_BOARD.gic.distributor, bytes: 0x1_0000 },
   /** The kernel half's: two 64 KiB frames for each vCPU. */
-  gicRedistributors: { base: 0x080a_0000, bytes: 0x00f6_0000, bytesPerVcpu: 0x2_0000 },
+  gicRedistributors: { base: VIRT_BOARD.gic.redistributors, bytes: 0x00f6_0000, bytesPerVcpu: 0x2_0000 },
   pl011: { base: 0x0900_0000, bytes: 0x1000, spi: 1 },
   pl031: { base: 0x0901_0000, bytes: 0x1000, spi: 2 },
   /** Slot n has SPI `firstSpi` + n. */

@@ -1,4 +1,5 @@
 /** The `virt` board as a device tree (bindings: Linux, Documentation/devicetree/bindings). */
+import { vcpuAffinity } from "@hvjournal/cpu-arm64";
 import { PERIPHERAL_CLOCK_HERTZ, TIMER_PPI, VIRT_ADDRESS_MAP } from "../board/address-map.js";
 import { cells, node, present, strings, wideCells, type DeviceTreeNode } from "./fdt.js";
 
@@ -27,11 +28,6 @@ function unit(name: string, address: number): string {
 
 function sharedInterrupt(spi: number): Uint8Array {
   return cells(InterruptType.shared, spi, LEVEL_HIGH);
-}
-
-/** KVM's layout of MPIDR_EL1: 16 vCPUs in affinity level 0, the rest in levels 1 and 2 (arch/arm64/kvm/sys_regs.c, reset_mpidr). */
-export function vcpuAffinity(vcpu: number): number {
-  return (vcpu & 0xf) | (((vcpu >> 4) & 0xff) << 8) | (((vcpu >> 12) & 0xff) << 16);
 }
 
 function cpusNode({ vcpuCount, cpuCompatible }: VirtDeviceTreeOptions): DeviceTreeNode {

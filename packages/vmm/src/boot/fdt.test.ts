@@ -1,6 +1,7 @@
 import { describe, expect, it } from "@jest/globals";
 import { spawnSync } from "node:child_process";
-import { vcpuAffinity, virtDeviceTree } from "./device-tree.js";
+import { vcpuAffinity } from "@hvjournal/cpu-arm64";
+import { virtDeviceTree } from "./device-tree.js";
 import {
   DeviceTreeError,
   cells,
