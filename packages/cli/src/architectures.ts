@@ -1,23 +1,73 @@
-/** The CPU architectures of this build. */
+/** The CPU architectures of this build, and how their registers and calls are shown. */
 import type { Architecture } from "@hvjournal/core";
 import { arm64 } from "@hvjournal/cpu-arm64";
 import { CliError } from "./cli-error.js";
 import { ExitStatus } from "./exit-status.js";
 
-const ARCHITECTURES: readonly Architecture[] = [arm64];
+/** What a person expects to see of an architecture. */
+export interface ArchitectureDisplay {
+  /** Where a hypercall's result comes back. */
+  readonly resultRegister: string;
+  /** Those behind the function number, as the exit's frame carries them. */
+  readonly argumentRegisters: readonly string[];
+  /** System registers that are shown without being asked for. */
+  readonly systemRegisters: readonly string[];
+  /** Where an exit shows the next instruction: length of the one before. */
+  readonly instructionBytes: number;
+  /** "EL1h" of the register that holds it. */
+  readonly mode: { readonly register: string; text(value: bigint): string };
+  readonly syndrome: string;
+  /** The register that holds the address of the kernel's vectors, and the symbols that it may be. */
+  readonly vectors: { readonly register: string; readonly symbols: readonly string[] };
+}
+
+/** PSTATE.M of a processor in AArch64 state (Arm ARM C5.2.19, SPSR_EL1.M). */
+const EXCEPTION_LEVELS: ReadonlyMap<bigint, string> = new Map([
+  [0x0n, "EL0t"],
+  [0x4n, "EL1t"],
+  [0x5n, "EL1h"],
+]);
+
+const ARM64_DISPLAY: ArchitectureDisplay = {
+  resultRegister: "x0",
+  argumentRegisters: ["x1", "x2", "x3"],
+  systemRegisters: ["sctlr_el1", "ttbr0_el1", "ttbr1_el1", "vbar_el1"],
+  instructionBytes: 4,
+  mode: {
+    register: "pstate",
+    text: (value) => EXCEPTION_LEVELS.get(value & 0x1fn) ?? `mode 0x${(value & 0x1fn).toString(16)}`,
+  },
+  syndrome: "ESR",
+  vectors: { register: "vbar_el1", symbols: ["vectors", "__bp_harden_el1_vectors"] },
+};
+
+interface Supported {
+  readonly architecture: Architecture;
+  readonly display: ArchitectureDisplay;
+}
+
+const SUPPORTED: readonly Supported[] = [{ architecture: arm64, display: ARM64_DISPLAY }];
 
 /** Other names that users have for one. */
 const ALIASES: Readonly<Record<string, string>> = { aarch64: "arm64", x86_64: "amd64" };
 
-/** Throws CliError with status 125: another build may have it. */
-export function architectureNamed(name: string): Architecture {
+function supported(name: string): Supported {
   const wanted = ALIASES[name] ?? name;
-  const found = ARCHITECTURES.find((architecture) => architecture.name === wanted);
+  const found = SUPPORTED.find(({ architecture }) => architecture.name === wanted);
   if (found === undefined) {
     throw new CliError(
-      `this build has no architecture ${name}: it has ${ARCHITECTURES.map((each) => each.name).join(", ")}`,
+      `this build has no architecture ${name}: it has ${SUPPORTED.map(({ architecture }) => architecture.name).join(", ")}`,
       { code: "no-architecture", status: ExitStatus.untestable },
     );
   }
   return found;
+}
+
+/** Throws CliError with status 125: another build may have it. */
+export function architectureNamed(name: string): Architecture {
+  return supported(name).architecture;
+}
+
+export function displayOf(architecture: Architecture): ArchitectureDisplay {
+  return supported(architecture.name).display;
 }

@@ -4,18 +4,16 @@ import { UsageError } from "./cli-error.js";
 import { joinPositions } from "./command-line.js";
 import type { Arguments, Command, CommandContext } from "./commands/command.js";
 import { COMMANDS } from "./commands/index.js";
-import { ExitStatus, type ExitCode } from "./exit-status.js";
-import { processOutput } from "./output/console-output.js";
+import { type ExitCode, ExitStatus } from "./exit-status.js";
+import { type Output, processOutput } from "./output/console-output.js";
+import { openPager, pagerCommand } from "./output/pager.js";
 import { reportError } from "./report-error.js";
 import { productVersion } from "./version.js";
 
 /** Runs one command line. Never throws. */
 export async function main(argv: readonly string[]): Promise<ExitCode> {
   const { argv: words, command: runCommand } = joinPositions(argv);
-  const output = processOutput({
-    json: words.includes("--json"),
-    quiet: words.includes("-q") || words.includes("--quiet"),
-  });
+  const output = outputFor(words);
   const context: CommandContext = { output, environment: process.env, runCommand };
   let status: ExitCode = ExitStatus.done;
   try {
@@ -23,10 +21,30 @@ export async function main(argv: readonly string[]): Promise<ExitCode> {
       status = code;
     });
     await parser.parseAsync();
+    await output.endPager();
     return status;
   } catch (error) {
+    await output.endPager();
     return reportError(error, output);
   }
+}
+
+/** Read off before yargs, so that its errors come out as they should. */
+function outputFor(words: readonly string[]): Output {
+  const has = (...names: string[]): boolean => words.some((word) => names.includes(word));
+  const asked = /^--color=(.*)$/.exec(words.find((word) => word.startsWith("--color=")) ?? "")?.[1];
+  const color = asked ?? words[words.indexOf("--color") + 1] ?? "auto";
+  const { NO_COLOR: noColor = "" } = process.env;
+  const wantsColor = (stream: { readonly isTTY?: boolean }): boolean =>
+    color === "always" || (color !== "never" && noColor === "" && stream.isTTY === true);
+  const pager = process.stdout.isTTY ? pagerCommand(process.env) : undefined;
+  return processOutput({
+    json: has("--json"),
+    quiet: has("-q", "--quiet"),
+    color: wantsColor(process.stdout),
+    colorErrors: wantsColor(process.stderr),
+    openPager: pager === undefined ? undefined : () => openPager(pager, process.env),
+  });
 }
 
 function commandLine(words: readonly string[], context: CommandContext, done: (status: ExitCode) => void): Argv {
@@ -44,7 +62,8 @@ function commandLine(words: readonly string[], context: CommandContext, done: (s
     .option("json", { type: "boolean", describe: "one JSON object a line" })
     .option("quiet", { type: "boolean", alias: "q", describe: "no notes, no console" })
     .option("color", { type: "string", choices: ["auto", "always", "never"], describe: "colours on a terminal" })
-    .strict()
+    .strictCommands()
+    .strictOptions()
     .demandCommand(1, "which command? see hvjournal --help")
     .exitProcess(false)
     .wrap(Math.min(120, process.stdout.columns ?? 100))

@@ -1,62 +1,55 @@
-/** Turns whatever was thrown into the two lines that a user reads and the status that scripts read. */
-import { JournalDamagedError, JournalError, JournalFormatError } from "@hvjournal/journal";
+/** Turns whatever was thrown into the lines that a user reads and the status that scripts read. */
 import {
   DivergenceError,
+  ExpressionError,
   InputScriptError,
   MachineDescriptionError,
   PositionError,
-  ExpressionError,
+  ReplayError,
+  StateSectionError,
+  UnknownEventError,
 } from "@hvjournal/core";
+import { JournalError, JournalFormatError } from "@hvjournal/journal";
 import { BootError } from "@hvjournal/vmm";
 import { CliError } from "./cli-error.js";
-import { ExitStatus, type ExitCode } from "./exit-status.js";
+import { type ExitCode, ExitStatus } from "./exit-status.js";
 import { jsonLine, type Output } from "./output/console-output.js";
 
 interface Report {
   readonly code: string;
   readonly message: string;
   readonly status: ExitCode;
-  readonly next: string | undefined;
+  readonly next?: string | undefined;
+  readonly position?: string | undefined;
+  readonly details?: readonly string[];
+  readonly fields?: Readonly<Record<string, unknown>>;
 }
 
 /** Prints an error and gives the exit status. A bug says that it is one, with its stack. */
 export function reportError(error: unknown, output: Output): ExitCode {
-  const report = describe(error);
-  if (output.json) {
-    output.line(
-      jsonLine({
-        error: report.code,
-        message: report.message,
-        ...(report.next === undefined ? {} : { next: report.next }),
-      }),
-    );
-    return report.status;
-  }
-  process.stderr.write(`error: ${report.message}\n`);
-  if (report.next !== undefined) process.stderr.write(`next: ${report.next}\n`);
-  return report.status;
+  const { code, message, status, next, position, details = [], fields = {} } = describe(error);
+  if (output.json) output.line(jsonLine({ error: code, message, position, next, ...fields }));
+  else output.error(message, details, next);
+  return status;
 }
 
 function describe(error: unknown): Report {
-  if (error instanceof CliError)
-    return { code: error.code, message: error.message, status: error.status, next: error.next };
+  if (error instanceof CliError) return error;
   if (error instanceof JournalFormatError)
     return { code: error.code, message: error.message, status: ExitStatus.untestable, next: error.next };
-  if (error instanceof JournalDamagedError || error instanceof JournalError)
+  if (error instanceof JournalError)
     return { code: error.code, message: error.message, status: ExitStatus.error, next: error.next };
-  if (error instanceof DivergenceError)
-    return { code: "diverged", message: error.message, status: ExitStatus.no, next: undefined };
-  if (error instanceof MachineDescriptionError)
-    return {
-      code: "machine",
-      message: error.message,
-      status: error.unsupported ? ExitStatus.untestable : ExitStatus.usage,
-      next: undefined,
-    };
+  if (error instanceof DivergenceError) return { code: "diverged", message: error.message, status: ExitStatus.no };
+  if (error instanceof UnknownEventError || error instanceof StateSectionError)
+    return { code: "not-known-here", message: error.message, status: ExitStatus.untestable };
+  if (error instanceof MachineDescriptionError) {
+    const status = error.unsupported ? ExitStatus.untestable : ExitStatus.usage;
+    return { code: "machine", message: error.message, status };
+  }
   if (error instanceof InputScriptError || error instanceof PositionError || error instanceof ExpressionError)
-    return { code: "usage", message: error.message, status: ExitStatus.usage, next: undefined };
-  if (error instanceof BootError)
-    return { code: "boot", message: error.message, status: ExitStatus.error, next: undefined };
+    return { code: "usage", message: error.message, status: ExitStatus.usage };
+  if (error instanceof BootError) return { code: "boot", message: error.message, status: ExitStatus.error };
+  if (error instanceof ReplayError) return { code: "replay", message: error.message, status: ExitStatus.error };
   const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  return { code: "bug", message: `this is a bug in hvjournal: ${stack}`, status: ExitStatus.error, next: undefined };
+  return { code: "bug", message: `this is a bug in hvjournal: ${stack}`, status: ExitStatus.error };
 }

@@ -8,7 +8,10 @@ export const index: Command = {
   usage: "index [recording]",
   summary: "make the tables exits, hypercalls, console for the stock sqlite3",
   options: (yargs) =>
-    recordingOption(yargs.positional("recording", { type: "string" })).option("drop", flagOption("take them out again")),
+    recordingOption(yargs.positional("recording", { type: "string" })).option(
+      "drop",
+      flagOption("take them out again"),
+    ),
   run(args, context) {
     const path = recordingPath(args, context);
     if (flag(args, "drop")) dropIndex(path);

@@ -1,189 +1,201 @@
 /** `hvjournal record`: run a VM and record it. */
-import { existsSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
-import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
 import type { Argv } from "yargs";
 import {
-  formatGuestTime,
-  type GuestStop,
-  HOT_EVENT_KINDS,
-  coreKinds,
+  type Cadence,
+  ControlRefusedError,
+  DEFAULT_CADENCE,
+  type MachineDescription,
   parseGuestTime,
   parseInputScript,
   Recorder,
-  ControlRefusedError,
+  type RecorderOptions,
   type ScriptEntry,
-  machinePayload,
-  DEFAULT_CADENCE,
-  type Cadence,
 } from "@hvjournal/core";
-import { createRecording, FORMAT_VERSION, INDEX_EXITS_MAX, type RecordingWriter } from "@hvjournal/journal";
+import { INDEX_EXITS_MAX, openRecording, recordingSizes, type RecordingWriter } from "@hvjournal/journal";
 import { CliError, UsageError } from "../cli-error.js";
-import { ExitStatus, type ExitCode } from "../exit-status.js";
-import { nodeDigester } from "../host/node-digester.js";
+import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { reason } from "../host/drive-file.js";
+import { nodeDigester } from "../host/node-digester.js";
+import { jsonLine } from "../output/console-output.js";
+import { endText, fileText, LastLine } from "../output/record-report.js";
 import { DEFAULT_RECORDING } from "../recording-path.js";
 import { parseCount } from "../sizes.js";
+import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
+import { openBranch } from "../vm/branch.js";
 import { liveGoals } from "../vm/live-goals.js";
 import { LiveSession, type SessionEnd } from "../vm/live-session.js";
-import { newMachine, type NewMachine } from "../vm/machine-options.js";
+import { newMachine } from "../vm/machine-options.js";
+import { clearOutput, createRecordingFile, type OutputFile, removeRecording } from "../vm/new-recording.js";
 import { attachTerminal } from "../vm/terminal.js";
-import { productVersion } from "../version.js";
-import { type Arguments, type Command, type CommandContext, flag, stringOption } from "./command.js";
+import {
+  type Arguments,
+  type Command,
+  type CommandContext,
+  flag,
+  flagOption,
+  stringOption,
+  textOption,
+} from "./command.js";
+
+/** What a new machine is made of; a recorded one is what it is. */
+const MACHINE_OPTIONS = {
+  arch: textOption("arm64 or amd64; default: what the kernel image says"),
+  machine: { ...textOption("board: virt"), alias: "M" },
+  cpu: textOption("CPU model"),
+  smp: textOption("vCPUs (1)"),
+  memory: { ...textOption("RAM (256M)"), alias: "m" },
+  kernel: textOption("kernel image, as the word KERNEL"),
+  initrd: textOption("initial RAM disk"),
+  append: textOption("kernel command line"),
+  "exit-model": textOption("which guest actions leave guest mode (kvm-arm64)"),
+  cap: textOption("KVM capability to enable: NAME[=ARG,...]; repeatable"),
+  "smccc-filter": textOption("BASE+COUNT=handle|deny|forward; repeatable"),
+  "firmware-reg": textOption("firmware pseudo-register: NAME=VALUE; repeatable"),
+  seed: textOption("entropy for the guest and the vCPU schedule; default random, printed and recorded"),
+  rtc: textOption("base=now|DATE: guest wall clock at start"),
+} as const;
 
 export function machineOptions(yargs: Argv): Argv {
-  const text = { type: "string", requiresArg: true, nargs: 1 } as const;
   return yargs
-    .option("arch", { ...text, describe: "arm64 or amd64; default: what the kernel image says" })
-    .option("machine", { ...text, alias: "M", describe: "board: virt" })
-    .option("cpu", { ...text, describe: "CPU model" })
-    .option("smp", { ...text, describe: "vCPUs (1)" })
-    .option("memory", { ...text, alias: "m", describe: "RAM (256M)" })
-    .option("kernel-option", { ...text, describe: "kernel image" })
-    .option("initrd", { ...text, describe: "initial RAM disk" })
-    .option("append", { ...text, describe: "kernel command line" })
-    .option("drive", { ...text, describe: "file=PATH[,readonly=on][,id=ID]; repeatable; the file is never written" })
-    .option("exit-model", { ...text, describe: "which guest actions leave guest mode (kvm-arm64)" })
-    .option("cap", { ...text, describe: "KVM capability to enable: NAME[=ARG,...]; repeatable" })
-    .option("smccc-filter", { ...text, describe: "BASE+COUNT=handle|deny|forward; repeatable" })
-    .option("firmware-reg", { ...text, describe: "firmware pseudo-register: NAME=VALUE; repeatable" })
-    .option("seed", {
-      ...text,
-      describe: "entropy for the guest and the vCPU schedule; default random, printed and recorded",
-    })
-    .option("rtc", { ...text, describe: "base=now|DATE: guest wall clock at start" });
+    .options(MACHINE_OPTIONS)
+    .option("drive", textOption("file=PATH[,readonly=on][,id=ID]; repeatable; the file is never written"));
 }
 
 export const record: Command = {
-  usage: "record [kernel]",
+  usage: "record [image]",
   summary: "run a VM and record it",
-  options(yargs) {
-    const text = { type: "string", requiresArg: true, nargs: 1 } as const;
-    return machineOptions(
-      yargs.positional("kernel", { type: "string", describe: "kernel image: arm64 Image, ELF, or flat binary" }),
+  options: (yargs) =>
+    symbolOptions(
+      machineOptions(
+        yargs.positional("image", { type: "string", describe: "kernel image: arm64 Image, ELF, or flat binary" }),
+      ),
     )
-      .option("output", { ...text, alias: "o", describe: "recording (vm.hvj; an older one becomes vm.hvj.old)" })
-      .option("force", { type: "boolean", describe: "overwrite the file that -o names" })
-      .option("name", { ...text, describe: "name of the VM (default: the recording's)" })
-      .option("detach", { type: "boolean", describe: "go on in the background" })
-      .option("headless", {
-        type: "boolean",
-        describe: "no terminal: console text to stdout, nothing is read, idle time is skipped",
-      })
-      .option("input", {
-        ...text,
-        describe: 'typed input: lines `at console /RE/ send "text"`, `at time 1.5s send "text"`',
-      })
-      .option("until", { ...text, describe: "POSITION or EXPR: stop there, exit status 0" })
-      .option("fail-on", { ...text, describe: "POSITION or EXPR: stop there, exit status 1" })
-      .option("timeout", { ...text, describe: "guest time: equal on every host" })
-      .option("host-timeout", { ...text, describe: "wall clock" })
-      .option("exit-status", { type: "boolean", describe: "exit with the guest's own status" })
-      .option("snapshot-every", {
-        ...text,
-        describe: "units between full snapshots (1G); 0: only at start, pauses and end",
-      })
-      .option("index", { type: "boolean", default: true, describe: "write tables for the stock sqlite3 at the end" });
-  },
+      .usage("usage: $0 record [KERNEL] [OPTIONS]\n       $0 record --from FILE[@POSITION] [OPTIONS]")
+      .option("from", textOption("go live from a moment of a recording: FILE[@POSITION]"))
+      .option("output", { ...textOption("recording (vm.hvj; an older one becomes vm.hvj.old)"), alias: "o" })
+      .option("force", flagOption("overwrite the file that -o names"))
+      .option("name", textOption("name of the VM (default: the recording's)"))
+      .option("headless", flagOption("no terminal: console text to stdout, nothing is read, idle time is skipped"))
+      .option("input", textOption('typed input: lines `at console /RE/ send "text"`, `at time 1.5s send "text"`'))
+      .option("until", textOption("POSITION or EXPR: stop there, exit status 0"))
+      .option("fail-on", textOption("POSITION or EXPR: stop there, exit status 1"))
+      .option("timeout", textOption("guest time: equal on every host"))
+      .option("host-timeout", textOption("wall clock"))
+      .option("exit-status", flagOption("exit with the guest's own status"))
+      .option("snapshot-every", textOption("units between full snapshots (1G); 0: only at start, pauses and end"))
+      .option("index", { type: "boolean", default: true, describe: "write tables for the stock sqlite3 at the end" }),
   run: runRecord,
 };
 
 async function runRecord(args: Arguments, context: CommandContext): Promise<ExitCode> {
-  const path = outputPath(args);
   const script = inputScript(args);
-  const goalTexts = { until: stringOption(args, "until"), failOn: stringOption(args, "fail-on") };
-  const machine = newMachine(args);
-  const writer = openOutput(path, args, machine);
-  const recorder = createRecorder(machine, writer, args, script, path);
-  announce(machine, path, context);
-  const session = new LiveSession({ recorder, goals: liveGoals(goalTexts, recorder), ...timeouts(args) });
-  const terminal = attachTerminal(session, {
-    headless: flag(args, "headless"),
-    output: context.output,
-    scripted: script.length > 0,
-  });
-  const end = await session.run().finally(() => terminal.detach());
-  return finish(end, { recorder, path, args, context });
+  const limits = timeouts(args);
+  const symbols = symbolsFromFiles(args);
+  const host = { digester: nodeDigester, cadence: cadence(args), script, interactive: !flag(args, "headless") };
+  const file: OutputFile = {
+    path: stringOption(args, "output") ?? DEFAULT_RECORDING,
+    isNamed: stringOption(args, "output") !== undefined,
+    force: flag(args, "force"),
+  };
+  const { recorder, writer, description } = await startRecording(args, file, host);
+  const lastLine = new LastLine();
+  try {
+    const goals = liveGoals(
+      { until: stringOption(args, "until"), failOn: stringOption(args, "fail-on") },
+      recorder,
+      symbols,
+    );
+    announce(description, file.path, context);
+    recorder.onOutput((port, bytes) => lastLine.note(port, bytes));
+    const session = new LiveSession({ recorder, goals, ...limits });
+    const terminal = attachTerminal(session, {
+      headless: flag(args, "headless"),
+      output: context.output,
+      scripted: script.length > 0,
+    });
+    const end = await session.run().finally(() => terminal.detach());
+    return finish(end, { recorder, path: file.path, args, context, lastLine });
+  } catch (error) {
+    // What has been committed stays a prefix of the run; a run that never began leaves nothing.
+    writer.close();
+    if (recorder.machine.icount === 0) removeRecording(file.path);
+    throw error;
+  }
 }
 
-function outputPath(args: Arguments): string {
-  return stringOption(args, "output") ?? DEFAULT_RECORDING;
+interface Started {
+  readonly recorder: Recorder;
+  readonly writer: RecordingWriter;
+  readonly description: MachineDescription;
+}
+
+type HostOptions = Pick<RecorderOptions, "digester" | "cadence" | "script" | "interactive">;
+
+async function startRecording(args: Arguments, file: OutputFile, host: HostOptions): Promise<Started> {
+  const from = stringOption(args, "from");
+  if (from !== undefined) return startBranch(from, args, file, host);
+  const { architecture, description, vmm, commands } = newMachine(args);
+  clearOutput(file);
+  const writer = createRecordingFile(file.path, { architecture, description });
+  const recorder = orRemove(writer, () => Recorder.create({ architecture, writer, vmm, ...host }, commands));
+  return { recorder, writer, description };
+}
+
+async function startBranch(from: string, args: Arguments, file: OutputFile, host: HostOptions): Promise<Started> {
+  const given = ["image", ...Object.keys(MACHINE_OPTIONS)].find((name) => args[name] !== undefined);
+  if (given !== undefined)
+    throw new UsageError(`--from ${from} goes on with the recorded machine: --${given} can't change it`);
+  const branch = await openBranch(from, args);
+  try {
+    const { architecture, description, parent, vmm, snapshot } = branch;
+    clearOutput(file);
+    const writer = createRecordingFile(file.path, { architecture, description, parent });
+    const recorder = orRemove(writer, () => {
+      branch.storeBase(writer);
+      return Recorder.resume({ architecture, writer, vmm, ...host }, snapshot);
+    });
+    return { recorder, writer, description };
+  } finally {
+    branch.close();
+  }
+}
+
+/** A machine that can't be made leaves no file behind. */
+function orRemove(writer: RecordingWriter, create: () => Recorder): Recorder {
+  try {
+    return create();
+  } catch (error) {
+    writer.close();
+    removeRecording(writer.path);
+    if (!(error instanceof ControlRefusedError)) throw error;
+    const { call, errno, reason: why, next } = error.refusal;
+    throw new CliError(`${call}: ${errno}: ${why}`, {
+      code: errno,
+      status: ExitStatus.usage,
+      ...(next === undefined ? {} : { next }),
+    });
+  }
 }
 
 function inputScript(args: Arguments): readonly ScriptEntry[] {
   const path = stringOption(args, "input");
   if (path === undefined) return [];
+  let text: string;
   try {
-    return parseInputScript(readFileSync(path, "utf8"));
+    text = readFileSync(path, "utf8");
   } catch (cause) {
-    if (cause instanceof Error && "code" in cause)
-      throw new CliError(`can't read input ${path}: ${reason(cause)}`, { cause });
-    throw cause;
+    throw new CliError(`can't read input ${path}: ${reason(cause)}`, { code: "no-file", cause });
   }
-}
-
-function openOutput(path: string, args: Arguments, machine: NewMachine): RecordingWriter {
-  const named = stringOption(args, "output") !== undefined;
-  if (existsSync(path)) {
-    if (!named) renameSync(path, `${path}.old`);
-    else if (flag(args, "force")) rmSync(path);
-    else
-      throw new CliError(`can't record to ${path}: the file exists`, {
-        code: "exists",
-        next: `hvjournal record --force -o ${path} ...`,
-      });
-  }
-  const kinds = [...coreKinds(), ...HOT_EVENT_KINDS, ...machine.architecture.control.kinds];
-  return createRecording(
-    path,
-    {
-      id: randomBytes(16).toString("hex"),
-      formatVersion: FORMAT_VERSION,
-      createdBy: `hvjournal ${productVersion()}`,
-      architecture: machine.architecture.name,
-      architectureRevision: machine.architecture.revision,
-      machine: machinePayload(machine.description),
-      quirks: [],
-      parent: undefined,
-    },
-    { kinds },
-  );
-}
-
-function createRecorder(
-  machine: NewMachine,
-  writer: RecordingWriter,
-  args: Arguments,
-  script: readonly ScriptEntry[],
-  path: string,
-): Recorder {
-  const { architecture, vmm, commands } = machine;
-  const interactive = !flag(args, "headless");
-  try {
-    return Recorder.create(
-      { architecture, digester: nodeDigester, writer, vmm, cadence: cadence(args), script, interactive },
-      commands,
-    );
-  } catch (error) {
-    writer.close();
-    rmSync(path, { force: true });
-    if (error instanceof ControlRefusedError) {
-      const { call, errno, reason: why, next } = error.refusal;
-      throw new CliError(`${call}: ${errno}: ${why}`, {
-        code: errno,
-        status: ExitStatus.usage,
-        ...(next === undefined ? {} : { next }),
-      });
-    }
-    throw error;
-  }
+  return parseInputScript(text);
 }
 
 function cadence(args: Arguments): Cadence {
   const text = stringOption(args, "snapshot-every");
   if (text === undefined) return DEFAULT_CADENCE;
   const { digestEvery } = DEFAULT_CADENCE;
-  if (text === "0")
-    return { digestEvery, seekPointEvery: digestEvery * 2 ** 25, fullSnapshotEvery: digestEvery * 2 ** 25 };
+  const never = digestEvery * 2 ** 28;
+  if (text === "0") return { digestEvery, seekPointEvery: never, fullSnapshotEvery: never };
   const every = Math.ceil(parseCount("--snapshot-every", text) / digestEvery) * digestEvery;
   const seekPointEvery = Math.min(every, DEFAULT_CADENCE.seekPointEvery);
   return { digestEvery, seekPointEvery, fullSnapshotEvery: Math.ceil(every / seekPointEvery) * seekPointEvery };
@@ -205,13 +217,13 @@ function timeouts(args: Arguments): { guestTimeoutNs?: number; hostTimeoutMs?: n
   };
 }
 
-function announce({ description }: NewMachine, path: string, { output }: CommandContext): void {
+function announce(description: MachineDescription, path: string, { output }: CommandContext): void {
   const { architecture, board, cpuModel, exitModel, memoryBytes, seed, boardOptions } = description;
   const { rtcBaseNs } = boardOptions;
   const rtc = new Date(Number((typeof rtcBaseNs === "bigint" ? rtcBaseNs : 0n) / 1_000_000n))
     .toISOString()
     .replace(".000Z", "Z");
-  const stop = process.stdin.isTTY === true ? "; C-a x stops" : "";
+  const stop = process.stdin.isTTY ? "; C-a x stops" : "";
   output.note(
     `recording ${path}: ${architecture} ${board}, cpu ${cpuModel}, exits ${exitModel.name}, ${memoryBytes / 2 ** 20}M, seed ${seed}, rtc ${rtc}${stop}`,
   );
@@ -222,60 +234,79 @@ interface Finished {
   readonly path: string;
   readonly args: Arguments;
   readonly context: CommandContext;
+  readonly lastLine: LastLine;
 }
 
-function finish(end: SessionEnd, { recorder, path, args, context }: Finished): ExitCode {
+function finish(end: SessionEnd, { recorder, path, args, context, lastLine }: Finished): ExitCode {
   const { machine } = recorder;
-  const events = recorder.nextSeq;
-  recorder.finish({ index: args["index"] !== false && machine.exitNumber <= INDEX_EXITS_MAX, by: endedBy(end) });
-  const at = `exit:${machine.exitNumber} icount:${machine.icount} time:${formatGuestTime(machine.guestTimeNs)}`;
-  context.output.note(`${endText(end)} at ${at}`);
-  context.output.note(`${path}: ${events} events in ${(statSync(path).size / 2 ** 20).toFixed(1)} MiB`);
+  const { output } = context;
+  const status = exitCodeOf(end, args);
+  if (end.why !== "moved") recorder.finish({ index: wantsIndex(args, machine.exitNumber), by: endedBy(end) });
+  const reader = openRecording(path);
+  try {
+    const { exitNumber, icount, guestTimeNs } = machine;
+    const [events, snapshots] = [reader.end.firstSeq - 1 - (reader.header.parent?.seq ?? 0), reader.snapshots().length];
+    const { events: eventBytes, snapshots: snapshotBytes } = recordingSizes(reader);
+    if (output.json)
+      output.line(
+        jsonLine({
+          recording: path,
+          ended: end,
+          exit: exitNumber,
+          icount,
+          timeNs: guestTimeNs,
+          events,
+          eventBytes,
+          snapshots,
+          snapshotBytes,
+          status,
+        }),
+      );
+    output.note(endText(end, machine, lastLine.text));
+    output.note(fileText({ path, events, eventBytes, snapshots, snapshotBytes }));
+  } finally {
+    reader.close();
+  }
   if (recorder.scriptLeft.length > 0)
-    context.output.note(
-      `${recorder.scriptLeft.length} lines of ${stringOption(args, "input") ?? "the input"} never came up`,
+    output.note(
+      `note: ${recorder.scriptLeft.length} lines of ${stringOption(args, "input") ?? "the input"} never came up`,
     );
-  return exitCodeOf(end, args);
+  if (status === ExitStatus.no)
+    output.note(`next: hvjournal show ${path} exit:${machine.exitNumber} --stack --disas 8`);
+  return status;
+}
+
+function wantsIndex(args: Arguments, exits: number): boolean {
+  return args["index"] !== false && exits <= INDEX_EXITS_MAX;
 }
 
 function endedBy(end: SessionEnd): string {
-  return end.why === "goal" ? `--${end.goal.name} ${end.goal.text}` : end.why;
-}
-
-function endText(end: SessionEnd): string {
   switch (end.why) {
-    case "stopped":
-      return stopText(end.stop);
     case "goal":
-      return `${end.goal.name === "until" ? "reached" : "failed:"} ${end.goal.text}`;
+      return `--${end.goal.name} ${end.goal.text}`;
     case "timeout":
-      return end.of === "guest" ? "ran out of --timeout" : "ran out of --host-timeout";
+      return end.of === "guest" ? "--timeout" : "--host-timeout";
     case "interrupted":
-      return "stopped";
-    case "moved":
-      return "moved";
+      return end.by;
     default:
-      return end satisfies never;
+      return end.why;
   }
 }
 
-export function stopText(stop: GuestStop): string {
-  return stop.what === "stuck" || stop.what === "waiting"
-    ? `guest can't go on: ${stop.by}`
-    : `guest ${stop.what} (${stop.by})`;
-}
+/** A reset ends the run as well as a power-off does. */
+const ENDS_WELL: ReadonlySet<string> = new Set(["powered off", "reset", "suspended"]);
 
 function exitCodeOf(end: SessionEnd, args: Arguments): ExitCode {
   switch (end.why) {
     case "stopped":
       if (flag(args, "exit-status") && end.stop.status !== undefined) return end.stop.status;
-      return end.stop.what === "powered off" || end.stop.what === "reset" ? ExitStatus.done : ExitStatus.no;
+      return ENDS_WELL.has(end.stop.what) ? ExitStatus.done : ExitStatus.no;
     case "goal":
       return end.goal.name === "until" ? ExitStatus.done : ExitStatus.no;
     case "timeout":
       return ExitStatus.timeout;
     case "interrupted":
-      return ExitStatus.done;
+      return end.by.startsWith("SIG") ? ExitStatus.interrupted : ExitStatus.done;
     case "moved":
       return ExitStatus.done;
     default:

@@ -24,7 +24,8 @@ export const sql: Command = {
     const { output } = context;
     if (flag(args, "csv")) output.line(columns.map(csvCell).join(","));
     for (const row of rows) {
-      if (output.json) output.line(jsonLine(Object.fromEntries(columns.map((column, index) => [column, jsonCell(row[index])]))));
+      if (output.json)
+        output.line(jsonLine(Object.fromEntries(columns.map((column, index) => [column, jsonCell(row[index])]))));
       else output.line(row.map(flag(args, "csv") ? csvCell : plainCell).join(flag(args, "csv") ? "," : "|"));
     }
     return Promise.resolve(ExitStatus.done);

@@ -6,8 +6,13 @@ import { CliError } from "../cli-error.js";
 
 const CHUNK_BYTES = 1 << 20;
 
+export interface DriveFile extends BlockBackend {
+  readonly path: string;
+  close(): void;
+}
+
 /** Throws CliError when the file can't be opened or is no whole number of sectors. */
-export function openDriveFile(path: string, id: string, readOnly: boolean): BlockBackend & { close(): void } {
+export function openDriveFile(path: string, id: string, readOnly: boolean): DriveFile {
   let file: number;
   try {
     file = openSync(path, "r");
@@ -23,6 +28,7 @@ export function openDriveFile(path: string, id: string, readOnly: boolean): Bloc
   let fingerprint: string | undefined;
   return {
     id,
+    path,
     bytes: size,
     readOnly,
     read(offset, bytes) {

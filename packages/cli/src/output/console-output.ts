@@ -1,5 +1,6 @@
 /** Where a command writes: data on stdout, everything else on stderr. */
 import { writeSync } from "node:fs";
+import type { Pager } from "./pager.js";
 
 export interface Output {
   /** One line of data. */
@@ -8,45 +9,83 @@ export interface Output {
   bytes(bytes: Uint8Array): void;
   /** A note for people. */
   note(text: string): void;
+  error(message: string, details: readonly string[], next: string | undefined): void;
   /** Replaces the progress line; only on a terminal. */
   progress(text: string): void;
+  /** Lets a pager take what has been written. False: its reader has seen enough. */
+  flush(): Promise<boolean>;
+  /** Sends data through a pager from now on, where stdout is a terminal; to be ended by `endPager`. */
+  startPager(): void;
+  endPager(): Promise<void>;
+  /** Colours text of stdout where they are wanted. */
+  paint(color: Color, text: string): string;
   readonly json: boolean;
   readonly quiet: boolean;
 }
 
+export type Color = "red" | "green" | "cyan" | "bold" | "dim";
+
+const COLOR_CODES: Readonly<Record<Color, number>> = { bold: 1, dim: 2, red: 31, green: 32, cyan: 36 };
+
 export interface OutputOptions {
   readonly json: boolean;
   readonly quiet: boolean;
+  /** On stdout; errors are coloured by what stderr is. */
+  readonly color: boolean;
+  readonly colorErrors: boolean;
+  /** undefined: stdout is no terminal, or nobody wants one. */
+  readonly openPager?: (() => Pager) | undefined;
 }
 
 const STDOUT = 1;
 const STDERR = 2;
 
+export function painted(color: Color, text: string): string {
+  return `\x1b[${COLOR_CODES[color]}m${text}\x1b[0m`;
+}
+
 /** Writes through file descriptors, so that nothing is lost when the process ends. */
 export function processOutput(options: OutputOptions): Output {
   let progressShown = false;
+  let pager: Pager | undefined;
   const clear = (): void => {
     if (progressShown) writeAll(STDERR, "\r\x1b[K");
     progressShown = false;
   };
+  const data = (content: string | Uint8Array): void => {
+    clear();
+    if (pager === undefined) writeAll(STDOUT, content);
+    else pager.write(content);
+  };
   return {
-    ...options,
-    line(text) {
-      clear();
-      writeAll(STDOUT, `${text}\n`);
-    },
-    bytes(bytes) {
-      writeAll(STDOUT, bytes);
-    },
+    json: options.json,
+    quiet: options.quiet,
+    line: (text) => data(`${text}\n`),
+    bytes: data,
     note(text) {
       clear();
       if (!options.quiet) writeAll(STDERR, `${text}\n`);
+    },
+    error(message, details, next) {
+      clear();
+      const label = options.colorErrors ? painted("red", "error:") : "error:";
+      const more = [...details, ...(next === undefined ? [] : [`next: ${next}`])];
+      writeAll(STDERR, [`${label} ${message}`, ...more, ""].join("\n"));
     },
     progress(text) {
       if (options.quiet || !process.stderr.isTTY) return;
       writeAll(STDERR, `\r\x1b[K${text}`);
       progressShown = true;
     },
+    flush: () => pager?.flush() ?? Promise.resolve(true),
+    startPager() {
+      pager ??= options.openPager?.();
+    },
+    async endPager() {
+      await pager?.end();
+      pager = undefined;
+    },
+    paint: (color, text) => (options.color ? painted(color, text) : text),
   };
 }
 

@@ -46,7 +46,10 @@ type Moment = Omit<SessionGoal, "name" | "text">;
 /** Throws PositionError, ExpressionError, or UsageError for a moment that only a finished recording has. */
 export function liveGoals(texts: GoalTexts, vm: WatchedVm, symbols?: SymbolTable): SessionGoal[] {
   const goals: SessionGoal[] = [];
-  for (const [name, text] of [["until", texts.until], ["fail-on", texts.failOn]] as const) {
+  for (const [name, text] of [
+    ["until", texts.until],
+    ["fail-on", texts.failOn],
+  ] as const) {
     if (text === undefined) continue;
     const condition = parseStopCondition(text);
     const moment =

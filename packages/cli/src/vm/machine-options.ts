@@ -16,13 +16,14 @@ import { architectureNamed } from "../architectures.js";
 import { CliError, UsageError } from "../cli-error.js";
 import { type Arguments, listOption, stringOption } from "../commands/command.js";
 import { nodeDigester } from "../host/node-digester.js";
-import { openDriveFile, reason } from "../host/drive-file.js";
+import { type DriveFile, openDriveFile, reason } from "../host/drive-file.js";
 import { parseSize, parseU64 } from "../sizes.js";
 
 const DEFAULT_MEMORY = "256M";
 const DEFAULT_BOARD = "virt";
 const DEFAULT_CPU = "cortex-a57";
 const ARM64_EXIT_MODEL = "kvm-arm64";
+const SEED_BYTES = 4;
 const MACHINE_ARM64_ELF = 183;
 const MACHINE_AMD64_ELF = 62;
 
@@ -41,7 +42,7 @@ export interface NewMachine {
 
 /** Everything that `record` needs before it makes a file. Throws for files that are not there and options that make no sense. */
 export function newMachine(args: Arguments): NewMachine {
-  const kernelPath = stringOption(args, "kernel-option") ?? stringOption(args, "kernel");
+  const kernelPath = kernelOption(args);
   if (kernelPath === undefined) throw new UsageError("record needs a kernel", "hvjournal record --help");
   const kernel = readNamed("kernel", kernelPath);
   const initrdPath = stringOption(args, "initrd");
@@ -53,7 +54,15 @@ export function newMachine(args: Arguments): NewMachine {
   return { architecture, description, vmm: board, commands: controlCommands(args, architecture), drives };
 }
 
-interface BoardFiles {
+/** The kernel may be named by its option, or by a word of its own. Throws UsageError when it is named twice. */
+export function kernelOption(args: Arguments): string | undefined {
+  const [option, word] = [stringOption(args, "kernel"), stringOption(args, "image")];
+  if (option !== undefined && word !== undefined)
+    throw new UsageError(`two kernels are given: ${word} and --kernel ${option}`);
+  return option ?? word;
+}
+
+export interface BoardFiles {
   readonly kernel?: NamedFile | undefined;
   readonly initrd?: NamedFile | undefined;
   readonly drives: readonly BlockBackend[];
@@ -87,7 +96,11 @@ export function readNamed(what: string, path: string): NamedFile {
   }
 }
 
-function describeMachine(args: Arguments, architecture: Architecture, files: BoardFiles): MachineDescription {
+interface MachineFiles extends BoardFiles {
+  readonly drives: readonly DriveFile[];
+}
+
+function describeMachine(args: Arguments, architecture: Architecture, files: MachineFiles): MachineDescription {
   const modelName = stringOption(args, "exit-model") ?? ARM64_EXIT_MODEL;
   const model = architecture.exitModels.find(({ name }) => name === modelName);
   if (model === undefined)
@@ -118,10 +131,10 @@ function parseVcpuCount(text: string): number {
 function seedOption(args: Arguments): bigint {
   const text = stringOption(args, "seed");
   // A short random number can be read out and typed again.
-  return text === undefined ? BigInt(randomBytes(4).readUInt32LE()) : parseU64("--seed", text);
+  return text === undefined ? BigInt(randomBytes(SEED_BYTES).readUInt32LE()) : parseU64("--seed", text);
 }
 
-function boardOptions(args: Arguments, files: BoardFiles): EventPayload {
+function boardOptions(args: Arguments, files: MachineFiles): EventPayload {
   const fingerprint = (file: NamedFile): EventPayload => ({
     name: file.name,
     bytes: file.bytes.length,
@@ -134,6 +147,7 @@ function boardOptions(args: Arguments, files: BoardFiles): EventPayload {
     ...(files.initrd === undefined ? {} : { initrd: fingerprint(files.initrd) }),
     drives: files.drives.map((drive) => ({
       id: drive.id,
+      name: drive.path,
       bytes: drive.bytes,
       readOnly: drive.readOnly,
       sha256: drive.fingerprint(),
@@ -153,7 +167,7 @@ function rtcBase(text: string | undefined): bigint {
   return BigInt(milliseconds) * 1_000_000n;
 }
 
-function openDrives(texts: readonly string[]): BlockBackend[] {
+export function openDrives(texts: readonly string[]): DriveFile[] {
   return texts.map((text, index) => {
     const parts = new Map(
       text.split(",").map((part) => [part.split("=")[0] ?? "", part.slice(part.indexOf("=") + 1)] as const),

@@ -23,6 +23,17 @@ export class Utf8Decoder {
   #missing = 0;
   #least = 0;
 
+  /** What stands between two bytes: all numbers, 0 outside of a sequence. */
+  get state(): readonly number[] {
+    return [this.#code, this.#missing, this.#least];
+  }
+
+  set state([code = 0, missing = 0, least = 0]: readonly number[]) {
+    this.#code = code;
+    this.#missing = missing;
+    this.#least = least;
+  }
+
   /** The text that `byte` completes: empty inside a sequence. */
   push(byte: number): string {
     if (this.#missing > 0) {

@@ -32,6 +32,8 @@ export interface RegisterName {
   readonly bits: 32 | 64 | 128;
   /** "general" is what `show` prints first; "system" only with `--regs`. */
   readonly group: "general" | "vector" | "system";
+  /** Nothing can change it: it is part of what the CPU model promises. */
+  readonly isConstant?: boolean;
 }
 
 /** Why `run` came back. */

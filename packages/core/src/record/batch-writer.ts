@@ -97,6 +97,12 @@ export class BatchWriter implements EventSink {
     this.#batch.begin({ firstSeq: this.#batch.nextSeq, exitNumber: this.#exitNumber, icount: this.#icount });
   }
 
+  /** Commits what there is by `commit`, which also stores it. */
+  commitBy(commit: (batch: EventBatch) => void): void {
+    commit(this.#batch);
+    this.#batch.begin({ firstSeq: this.#batch.nextSeq, exitNumber: this.#exitNumber, icount: this.#icount });
+  }
+
   /** The batch that says so is committed before the snapshot: a crash in between costs a snapshot, not an event. */
   addSnapshot(snapshot: Snapshot, durability: Durability): void {
     this.flush(durability);

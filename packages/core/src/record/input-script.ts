@@ -6,8 +6,11 @@
  *
  * Lines happen in order: one waits until the one before has been sent. Console text before that does not count.
  */
+import { isPlainMap } from "../canonical/canonical-encoding.js";
+import { PayloadError, PayloadFields } from "../canonical/payload-fields.js";
 import { encodeUtf8 } from "../canonical/utf8.js";
-import { ConsoleMatcher } from "../console-matcher.js";
+import { ConsoleMatcher, type MatcherState } from "../console-matcher.js";
+import type { EventPayload } from "../event/event-kind.js";
 import { parseGuestTime } from "../guest-time.js";
 import type { OutsideInput } from "../ports/vmm-half.js";
 
@@ -79,6 +82,45 @@ export function parseInputScript(text: string): ScriptEntry[] {
   return entries;
 }
 
+/** How far a guest has come through a script. */
+export interface ScriptState {
+  /** Those that have not come up. */
+  readonly entries: readonly ScriptEntry[];
+  /** The first of them has matched and is due. */
+  readonly matched: boolean;
+  readonly matcher: MatcherState;
+}
+
+const NO_MATCH: MatcherState = { window: "", sequence: [] };
+
+export function scriptPayload({ entries, matched, matcher }: ScriptState): EventPayload {
+  return {
+    entries: entries.map(({ at, bytes }) =>
+      "timeNs" in at ? { timeNs: at.timeNs, bytes } : { console: at.console.source, flags: at.console.flags, bytes },
+    ),
+    matched,
+    window: matcher.window,
+    sequence: matcher.sequence,
+  };
+}
+
+/** Throws PayloadError, or SyntaxError for an expression that this host does not take. */
+export function parseScriptState(payload: EventPayload): ScriptState {
+  const fields = new PayloadFields("input script", payload);
+  const entries = fields.array("entries").map((item): ScriptEntry => {
+    if (!isPlainMap(item)) throw new PayloadError("input script", "entries", "map", item);
+    const entry = new PayloadFields("input script: entry", item);
+    const bytes = entry.bytes("bytes");
+    if (entry.has("timeNs")) return { at: { timeNs: entry.number("timeNs") }, bytes };
+    return { at: { console: new RegExp(entry.string("console"), entry.string("flags")) }, bytes };
+  });
+  return {
+    entries,
+    matched: fields.boolean("matched"),
+    matcher: { window: fields.string("window"), sequence: fields.array("sequence").map(Number) },
+  };
+}
+
 /** Follows the guest through a script and says what is due. */
 export class InputScript {
   readonly #entries: readonly ScriptEntry[];
@@ -89,6 +131,18 @@ export class InputScript {
   constructor(entries: readonly ScriptEntry[]) {
     this.#entries = entries;
     this.#prepare();
+  }
+
+  /** One that goes on where another stood. */
+  static restore({ entries, matched, matcher }: ScriptState): InputScript {
+    const script = new InputScript(entries);
+    script.#matched = matched;
+    script.#matcher?.restore(matcher);
+    return script;
+  }
+
+  save(): ScriptState {
+    return { entries: this.left, matched: this.#matched, matcher: this.#matcher?.save() ?? NO_MATCH };
   }
 
   #prepare(): void {

@@ -21,7 +21,8 @@ import type { EventPlace, EventSink } from "./event-sink.js";
 import { OutsideInputs } from "./outside-inputs.js";
 
 const ENTROPY_SECTION = "core.vmm-entropy";
-const INPUTS_SECTION = "core.inputs";
+/** Bytes from outside that no device has taken yet, and what anchors those that come. */
+export const INPUTS_SECTION = "core.inputs";
 const SECTION_VERSION = 1;
 
 /** The VMM half acted on the guest when it may not, or in a way that makes no sense. A bug of a board or handler. */

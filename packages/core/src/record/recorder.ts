@@ -11,6 +11,8 @@ import type { Durability, JournalWriter, Snapshot, SnapshotHead } from "../ports
 import type { StateSection } from "../ports/state-section.js";
 import type { GuestStop, OutsideInput } from "../ports/vmm-half.js";
 import { CoreKind } from "../event/core-kinds.js";
+import type { EventBatch } from "../event/event-batch.js";
+import type { EventPayload } from "../event/event-kind.js";
 import { icountAtTime } from "../guest-time.js";
 import { GoalTracker, type Goal } from "../machine/goal.js";
 import { Machine, type CacheOptions } from "../machine/machine.js";
@@ -18,7 +20,7 @@ import { parseMachine } from "../machine/machine-description.js";
 import { snapshotRoot } from "../snapshot/snapshot-root.js";
 import { takeSnapshot } from "../snapshot/take-snapshot.js";
 import { BatchWriter } from "./batch-writer.js";
-import { InputScript, type ScriptEntry } from "./input-script.js";
+import { InputScript, type ScriptEntry, type ScriptState } from "./input-script.js";
 import { LiveVm, type OutputListener, type VmmParts } from "./live-vm.js";
 
 /** In units; each a multiple of the one before. */
@@ -43,6 +45,8 @@ export interface RecorderOptions {
   readonly cadence?: Cadence;
   readonly caches?: CacheOptions;
   readonly script?: readonly ScriptEntry[];
+  /** In the place of `script`: one that has been followed for a while already. */
+  readonly scriptState?: ScriptState;
   /** True: an idle guest makes `step` come back with "waiting". False: idle time is skipped. */
   readonly interactive?: boolean;
 }
@@ -111,7 +115,10 @@ export class Recorder {
     checkCadence(this.#cadence);
     this.#writer = writer;
     this.#interactive = options.interactive ?? false;
-    this.#script = new InputScript(options.script ?? []);
+    this.#script =
+      options.scriptState === undefined
+        ? new InputScript(options.script ?? [])
+        : InputScript.restore(options.scriptState);
     this.#events = new BatchWriter(writer, digester);
     this.machine = machine ?? createMachine(options);
     this.live = new LiveVm(this.machine, options.vmm, this.#events);
@@ -155,17 +162,19 @@ export class Recorder {
 
   /**
    * Goes on with a machine that stands at the end of the journal already, brought there by replaying a tail.
-   * `vmmSections` are the VMM half's at exactly this moment, core's own among them.
+   * `vmmSections` are the VMM half's at exactly this moment, core's own among them. `isPaused`: the journal says that it
+   * stands still.
    */
   static adopt(
     options: RecorderOptions,
     machine: Machine,
     vmmSections: readonly StateSection[],
     nextSnapshot: number,
+    isPaused = machine.exitPending,
   ): Recorder {
     const recorder = new Recorder(options, nextSnapshot, machine);
     recorder.live.restoreVmm(vmmSections);
-    recorder.#paused = machine.exitPending;
+    recorder.#paused = isPaused;
     recorder.#scheduleDigest();
     return recorder;
   }
@@ -397,14 +406,60 @@ export class Recorder {
     return this.snapshot("full");
   }
 
-  /** A bookkeeping or other row at this moment, committed at once (migration). */
+  get cadence(): Cadence {
+    return this.#cadence;
+  }
+
+  get isInteractive(): boolean {
+    return this.#interactive;
+  }
+
+  /** The number that the next snapshot gets. */
+  get nextSnapshot(): number {
+    return this.#nextSnapshot;
+  }
+
+  /** How far the input script has come. */
+  get scriptState(): ScriptState {
+    return this.#script.save();
+  }
+
+  /**
+   * Makes this moment one that another recorder can take over: everything up to here is in the journal, with the digest
+   * of it, which this gives. The next step goes on as if nothing had been.
+   */
+  standStill(): Uint8Array {
+    this.#checkUsable("stand still");
+    if (this.machine.exitPending) this.#notePaused();
+    this.live.settleSkip();
+    const digest = this.machine.digest();
+    this.#recordDigest(digest, "normal");
+    return digest;
+  }
+
+  /** A bookkeeping event at this moment, stored by `commit` together with what that adds (migration). */
   commitRow(
     kind: { readonly name: string; readonly version: number },
-    payload: { readonly [key: string]: string | number | Uint8Array },
+    payload: EventPayload,
+    commit: (batch: EventBatch) => void,
   ): void {
     this.#checkUsable("record");
+    this.#events.flush("normal");
     this.live.row(kind, payload);
+    this.#events.commitBy(commit);
+  }
+
+  /** The VM goes on elsewhere: the recording ends with the event that says so. */
+  seal(options: { readonly index: boolean }): void {
+    this.#checkUsable("seal");
+    // Even where the file can't be closed: nothing runs here any more.
+    this.#finished = true;
     this.#events.flush("full");
+    this.#writer.finish("sealed", options);
+  }
+
+  get isFinished(): boolean {
+    return this.#finished;
   }
 
   /** Commits the open batch: what a crash would lose. */

@@ -1,229 +1,34 @@
-/**
- * Floating point of one element, bit for bit as FPCR asks, with FPSR's exceptions.
- *
- * The host's arithmetic rounds to nearest, flushes nothing and reports nothing. Its result is taken only where
- * FPCR asks for just that, the result is a number whose only possible exception is "inexact", and either
- * FPSR.IXC is set already or the result is exact. FPCR.DN does not matter, because a NaN never comes from the
- * host. All else is the software floats' (`FloatOperation`).
- */
+/** Floating-point arithmetic and comparison of one element: see `float-fast-path.ts` for when the host computes. Arm ARM pseudocode FPAdd, FPMul, FPMulAdd, FPCompare ... */
 import {
-  engineFields,
   type FloatBinaryOp,
-  FloatControl,
-  FloatFlag,
   FloatOperation,
   floatOperationCode,
-  FRACTION_BITS_SHIFT,
-  Rounding,
   type Routine,
-  softFloat,
   type Stage,
   type Value,
 } from "@hvjournal/engine";
-import { compareAt, constant, isZeroAt } from "./general-registers.js";
-import { fpcr, fpsr } from "./state.js";
-
-export type FloatBits = 32 | 64;
-export type FloatValue = Value<FloatBits>;
-
-/** FPCR.{FZ, RMode}: all that changes a result that is a number. */
-const FPCR_FZ = 1 << 24;
-const FPCR_RMODE = 3 << 22;
-/** FPSR's bits of `FloatFlag`: IDC, IXC, UFC, OFC, DZC, IOC. */
-const FPSR_EXCEPTIONS = 0x9f;
-
-const FRACTION_BITS = { 32: 23, 64: 52 } as const;
-const EXPONENT_MAX = { 32: 255, 64: 2047 } as const;
-const BIAS = { 32: 127, 64: 1023 } as const;
-
-const routines = new Map<string, Routine>();
-
-/** The routine of a name; made once, because the engine links routines by identity. */
-function routineOf(name: string, parameters: readonly FloatBits[], result: FloatBits, body: Routine["body"]): Routine {
-  const known = routines.get(name);
-  if (known !== undefined) return known;
-  const made: Routine = { name, parameters, result, body };
-  routines.set(name, made);
-  return made;
-}
-
-function call(stage: Stage, routine: Routine, ...parameters: readonly FloatValue[]): FloatValue {
-  return routine.result === 64
-    ? stage.call(routine as Routine & { readonly result: 64 }, ...parameters)
-    : stage.call(routine as Routine & { readonly result: 32 }, ...parameters);
-}
-
-/** FPCR as a control word of the software floats, with a rounding of the instruction's own if it has one. */
-function floatControl(stage: Stage, rounding: number | undefined): Value<32> {
-  const control = stage.read(fpcr);
-  const moved = (shift: number, mask: number): Value<32> =>
-    stage.and(stage.shiftRight(control, shift), stage.constant32(mask));
-  const options = stage.or(
-    stage.or(moved(22, FloatControl.defaultNaN), moved(20, FloatControl.flushInputs)),
-    stage.or(moved(19, FloatControl.flushOutputs), moved(19, FloatControl.alternativeHalf)),
-  );
-  return stage.or(options, rounding === undefined ? moved(22, 3) : stage.constant32(rounding));
-}
-
-export function raiseExceptions(stage: Stage, flags: Value<32>): void {
-  stage.write(fpsr, stage.or(stage.read(fpsr), flags));
-}
-
-function wide(stage: Stage, value: FloatValue, bits: FloatBits): Value<64> {
-  return bits === 64 ? (value as Value<64>) : stage.zeroExtend64(value as Value<32>);
-}
-
-export interface SoftOperation {
-  /** Unique among all operations that differ in any of the following. */
-  readonly name: string;
-  readonly code: number;
-  /** Widths of the operands, in order a, b, c. */
-  readonly operands: readonly FloatBits[];
-  readonly result: FloatBits;
-  /** A `Rounding`; default: FPCR.RMode. */
-  readonly rounding?: number;
-}
-
-/** Runs an operation in the software floats; `fractionBits` joins the code where it is only known at run time. */
-function softly(
-  stage: Stage,
-  operation: SoftOperation,
-  operands: readonly FloatValue[],
-  fractionBits?: Value<32>,
-): FloatValue {
-  const fields = [engineFields.floatA, engineFields.floatB, engineFields.floatC];
-  operation.operands.forEach((bits, index) => {
-    const field = fields[index];
-    const value = operands[index];
-    if (field !== undefined && value !== undefined) stage.write(field, wide(stage, value, bits));
-  });
-  stage.write(engineFields.floatControl, floatControl(stage, operation.rounding));
-  stage.write(engineFields.floatFlags, stage.constant32(0));
-  const code = stage.constant32(operation.code);
-  stage.callHost(
-    softFloat,
-    fractionBits === undefined ? code : stage.or(code, stage.shiftLeft(fractionBits, FRACTION_BITS_SHIFT)),
-  );
-  raiseExceptions(stage, stage.and(stage.read(engineFields.floatFlags), stage.constant32(FPSR_EXCEPTIONS)));
-  const result = stage.read(engineFields.floatResult);
-  return operation.result === 64 ? result : stage.truncate32(result);
-}
-
-/** The routine that leaves an operation to the software floats. */
-function softRoutine(operation: SoftOperation): Routine {
-  return routineOf(`soft:${operation.name}`, operation.operands, operation.result, (stage, parameters) => {
-    stage.return(softly(stage, operation, parameters));
-  });
-}
-
-export function callSoftFloat(stage: Stage, operation: SoftOperation, ...operands: readonly FloatValue[]): FloatValue {
-  return call(stage, softRoutine(operation), ...operands);
-}
-
-// Conditions of the fast path
-
-/** Round to nearest, nothing flushed. */
-function plainArithmetic(stage: Stage): Value<32> {
-  return stage.isZero(stage.and(stage.read(fpcr), stage.constant32(FPCR_FZ | FPCR_RMODE)));
-}
-
-/** Nothing flushed: enough where the instruction fixes the rounding or does not round. */
-export function keepsSubnormals(stage: Stage): Value<32> {
-  return stage.isZero(stage.and(stage.read(fpcr), stage.constant32(FPCR_FZ)));
-}
-
-/** Plain arithmetic, and "inexact" is reported already. */
-export function hostArithmeticHolds(stage: Stage): Value<32> {
-  const inexact = stage.constant32(FloatFlag.inexact);
-  const missing = stage.xor(stage.and(stage.read(fpsr), inexact), inexact);
-  return stage.isZero(stage.or(stage.and(stage.read(fpcr), stage.constant32(FPCR_FZ | FPCR_RMODE)), missing));
-}
-
-function withoutSign(stage: Stage, bits: FloatBits, value: FloatValue): FloatValue {
-  return stage.binary("shl", value, constant(stage, bits, 1));
-}
-
-function exponentShifted(bits: FloatBits, exponent: number): bigint {
-  return BigInt(exponent) << BigInt(FRACTION_BITS[bits] + 1);
-}
-
-function isFinite(stage: Stage, bits: FloatBits, value: FloatValue): Value<32> {
-  return compareAt(
-    stage,
-    bits,
-    "lt_u",
-    withoutSign(stage, bits, value),
-    constant(stage, bits, exponentShifted(bits, EXPONENT_MAX[bits])),
-  );
-}
-
-/** The exponent field is `low` to `high`. */
-function exponentWithin(stage: Stage, bits: FloatBits, value: FloatValue, low: number, high: number): Value<32> {
-  const above = stage.sub(withoutSign(stage, bits, value), constant(stage, bits, exponentShifted(bits, low)));
-  return compareAt(stage, bits, "lt_u", above, constant(stage, bits, exponentShifted(bits, high - low + 1)));
-}
-
-/** A number that can't have come from below the smallest normal number, where Arm reports underflow before rounding. */
-function isSafelyNormal(stage: Stage, bits: FloatBits, value: FloatValue): Value<32> {
-  return exponentWithin(stage, bits, value, 2, EXPONENT_MAX[bits] - 1);
-}
-
-function isFloatZero(stage: Stage, bits: FloatBits, value: FloatValue): Value<32> {
-  return isZeroAt(stage, bits, withoutSign(stage, bits, value));
-}
-
-function floatCompareAt(
-  stage: Stage,
-  bits: FloatBits,
-  op: Parameters<Stage["floatCompare"]>[0],
-  left: FloatValue,
-  right: FloatValue,
-): Value<32> {
-  return bits === 64
-    ? stage.floatCompare(op, left as Value<64>, right as Value<64>)
-    : stage.floatCompare(op, left as Value<32>, right as Value<32>);
-}
-
-function isUnordered(stage: Stage, bits: FloatBits, left: FloatValue, right: FloatValue): Value<32> {
-  return stage.or(floatCompareAt(stage, bits, "ne", left, left), floatCompareAt(stage, bits, "ne", right, right));
-}
-
-/** Zero bits at the end of the significand (of a number taken as normal). */
-function trailingZeros(stage: Stage, bits: FloatBits, value: FloatValue): Value<32> {
-  const count = stage.unary("ctz", stage.or(value, constant(stage, bits, 1n << BigInt(FRACTION_BITS[bits]))));
-  return bits === 64 ? stage.truncate32(count as Value<64>) : (count as Value<32>);
-}
-
-/** Both significands together are short enough, or one is a power of two: the product is exact if it is normal. */
-function productIsExact(stage: Stage, bits: FloatBits, left: FloatValue, right: FloatValue): Value<32> {
-  const fraction = stage.constant32(FRACTION_BITS[bits]);
-  const zerosLeft = trailingZeros(stage, bits, left);
-  const zerosRight = trailingZeros(stage, bits, right);
-  const short = stage.compare("gt_u", stage.add(zerosLeft, zerosRight), fraction);
-  return stage.or(short, stage.or(stage.compare("eq", zerosLeft, fraction), stage.compare("eq", zerosRight, fraction)));
-}
-
-interface ExactSum {
-  readonly sum: FloatValue;
-  /** `left + right - sum`, exactly (Knuth's TwoSum). */
-  readonly error: FloatValue;
-}
-
-function twoSum(stage: Stage, left: FloatValue, right: FloatValue): ExactSum {
-  const sum = stage.floatBinary("add", left, right);
-  const rightPart = stage.floatBinary("sub", sum, left);
-  const leftPart = stage.floatBinary("sub", sum, rightPart);
-  const error = stage.floatBinary(
-    "add",
-    stage.floatBinary("sub", left, leftPart),
-    stage.floatBinary("sub", right, rightPart),
-  );
-  return { sum, error };
-}
-
-function negated(stage: Stage, bits: FloatBits, value: FloatValue): FloatValue {
-  return stage.xor(value, constant(stage, bits, 1n << BigInt(bits - 1)));
-}
+import {
+  type FloatBits,
+  type FloatValue,
+  routineOf,
+  callFloatRoutine,
+  type SoftOperation,
+  callSoftFloat,
+  plainArithmetic,
+  keepsSubnormals,
+  hostArithmeticHolds,
+  isFiniteFloat,
+  exponentWithin,
+  isSafelyNormal,
+  isFloatZero,
+  floatCompareAt,
+  isUnordered,
+  productIsExact,
+  type ExactSum,
+  twoSum,
+  negated,
+} from "./float-fast-path.js";
+import { constant } from "./general-registers.js";
 
 function isExact(
   stage: Stage,
@@ -241,7 +46,7 @@ function isExact(
     case "add":
     case "subtract": {
       const { error } = twoSum(stage, left, operation === "add" ? right : negated(stage, bits, right));
-      return stage.and(isFinite(stage, bits, result), isFloatZero(stage, bits, error));
+      return stage.and(isFiniteFloat(stage, bits, result), isFloatZero(stage, bits, error));
     }
     case "multiply": {
       const product = stage.and(isSafelyNormal(stage, bits, result), productIsExact(stage, bits, left, right));
@@ -274,7 +79,7 @@ const hostOperation: Readonly<Record<Arithmetic, FloatBinaryOp>> = {
 /** What a result must look like for its only exception to be "inexact". A sum that is subnormal or zero is exact. */
 function arithmeticResultHolds(stage: Stage, bits: FloatBits, operation: Arithmetic, result: FloatValue): Value<32> {
   return operation === "add" || operation === "subtract"
-    ? isFinite(stage, bits, result)
+    ? isFiniteFloat(stage, bits, result)
     : isSafelyNormal(stage, bits, result);
 }
 
@@ -306,7 +111,7 @@ export function floatArithmetic(
   return stage.choose(
     holds,
     () => result,
-    () => call(stage, arithmeticSlowly(operation, bits), left, right),
+    () => callFloatRoutine(stage, arithmeticSlowly(operation, bits), left, right),
   );
 }
 
@@ -370,7 +175,7 @@ export function floatExtremum(
 
 // Square root and estimates
 
-function unaryOperation(name: string, operation: number, bits: FloatBits, rounding?: number): SoftOperation {
+export function unaryOperation(name: string, operation: number, bits: FloatBits, rounding?: number): SoftOperation {
   const made = {
     name: `${name}${bits}`,
     code: floatOperationCode(operation, bits),
@@ -390,7 +195,7 @@ export function floatSquareRoot(stage: Stage, bits: FloatBits, value: FloatValue
   const holds = stage.or(hostArithmeticHolds(stage), stage.and(plainArithmetic(stage), exact));
   const operation = unaryOperation("squareRoot", FloatOperation.squareRoot, bits);
   return stage.choose(
-    stage.and(holds, isFinite(stage, bits, root)),
+    stage.and(holds, isFiniteFloat(stage, bits, root)),
     () => root,
     () => callSoftFloat(stage, operation, value),
   );
@@ -443,7 +248,7 @@ export function floatMultiplyAdd(
       ) as Value<32> | Value<64>,
     );
   });
-  return call(stage, routine, left, right, addend);
+  return callFloatRoutine(stage, routine, left, right, addend);
 }
 
 interface Fused {
@@ -500,7 +305,7 @@ function fusedDouble(stage: Stage, left: Value<64>, right: Value<64>, addend: Va
   const plain = stage.floatBinary("add", product.sum as Value<64>, addend);
   return {
     result: stage.select(zeroFactor, plain, fused),
-    holds: stage.select(zeroFactor, isFinite(stage, 64, plain), stage.and(factors, addendHolds)),
+    holds: stage.select(zeroFactor, isFiniteFloat(stage, 64, plain), stage.and(factors, addendHolds)),
     exact: stage.or(zeroFactor, stage.and(isFloatZero(stage, 64, rest.error), isFloatZero(stage, 64, lost))),
   };
 }
@@ -580,239 +385,4 @@ export function floatCompareMask(
   };
   const holds = stage.choose(plain, () => floatCompareAt(stage, bits, condition, left, right), soft);
   return stage.select(holds, constant(stage, bits, -1), constant(stage, bits, 0));
-}
-
-// Conversions
-
-/** FCVT from single to double. */
-function floatWiden(stage: Stage, value: Value<32>): FloatValue {
-  const plain = stage.and(keepsSubnormals(stage), stage.floatCompare("eq", value, value));
-  return stage.choose<FloatBits>(
-    plain,
-    () => stage.floatPromote(value),
-    () => convertSoftly(stage, 32, 64, value),
-  );
-}
-
-/** FCVT from double to single; `toOdd`: FCVTXN. */
-export function floatNarrow(stage: Stage, value: Value<64>, toOdd = false): FloatValue {
-  if (toOdd) return convertSoftly(stage, 64, 32, value, Rounding.toOdd);
-  const result = stage.floatDemote(value);
-  const changed = stage.floatCompare("ne", stage.floatPromote(result), value);
-  const holds = stage.and(plainArithmetic(stage), stage.or(isSafelyNormal(stage, 32, result), stage.isZero(changed)));
-  const host = (): FloatValue => {
-    raiseExceptions(stage, stage.shiftLeft(changed, INEXACT_BIT));
-    return result;
-  };
-  return stage.choose(holds, host, () => convertSoftly(stage, 64, 32, value));
-}
-
-/** Bit number of FPSR.IXC. */
-const INEXACT_BIT = 4;
-
-function convertSoftly(
-  stage: Stage,
-  from: 16 | 32 | 64,
-  to: 16 | 32 | 64,
-  value: FloatValue,
-  rounding?: number,
-): FloatValue {
-  const plain: SoftOperation = {
-    name: `convert${from}to${to}`,
-    code: floatOperationCode(FloatOperation.convert, from, { target: to }),
-    operands: [from === 64 ? 64 : 32],
-    result: to === 64 ? 64 : 32,
-  };
-  const operation = rounding === undefined ? plain : { ...plain, name: `${plain.name}:${rounding}`, rounding };
-  return callSoftFloat(stage, operation, value);
-}
-
-/** FCVT between formats; a half-precision datum is the low half of a `Value<32>`. */
-export function floatConvert(stage: Stage, from: 16 | 32 | 64, to: 16 | 32 | 64, value: FloatValue): FloatValue {
-  if (from === 32 && to === 64) return floatWiden(stage, value as Value<32>);
-  if (from === 64 && to === 32) return floatNarrow(stage, value as Value<64>);
-  return convertSoftly(stage, from, to, value);
-}
-
-/** How an instruction rounds to an integer: by its own rule, or as FPCR says. */
-export type IntegralRounding =
-  "nearestEven" | "towardPositive" | "towardNegative" | "towardZero" | "nearestAway" | "current";
-
-const hostRounding = {
-  nearestEven: "nearest",
-  current: "nearest",
-  towardPositive: "ceil",
-  towardNegative: "floor",
-  towardZero: "trunc",
-} as const;
-
-/** Rounded by the host; right for numbers. `current` is right only while FPCR says nearest. */
-function integralOnHost(stage: Stage, bits: FloatBits, rounding: IntegralRounding, value: FloatValue): FloatValue {
-  if (rounding !== "nearestAway") return stage.floatUnary(hostRounding[rounding], value);
-  const truncated = stage.floatUnary("trunc", value);
-  const lost = floatAbsolute(stage, bits, stage.floatBinary("sub", value, truncated));
-  const half = constant(stage, bits, BigInt(BIAS[bits] - 1) << BigInt(FRACTION_BITS[bits]));
-  const signedOne = stage.or(
-    stage.and(value, constant(stage, bits, 1n << BigInt(bits - 1))),
-    constant(stage, bits, BigInt(BIAS[bits]) << BigInt(FRACTION_BITS[bits])),
-  );
-  return stage.select(
-    floatCompareAt(stage, bits, "ge", lost, half),
-    stage.floatBinary("add", truncated, signedOne),
-    truncated,
-  );
-}
-
-function roundingNumber(rounding: IntegralRounding): number | undefined {
-  return rounding === "current" ? undefined : Rounding[rounding];
-}
-
-/** FRINT*; `exact` (FRINTX) reports a change as inexact. */
-export function floatRoundToIntegral(
-  stage: Stage,
-  bits: FloatBits,
-  rounding: IntegralRounding,
-  exact: boolean,
-  value: FloatValue,
-): FloatValue {
-  const mode = rounding === "current" ? plainArithmetic(stage) : keepsSubnormals(stage);
-  const host = (): FloatValue => {
-    const result = integralOnHost(stage, bits, rounding, value);
-    if (exact) raiseExceptions(stage, stage.shiftLeft(floatCompareAt(stage, bits, "ne", result, value), INEXACT_BIT));
-    return result;
-  };
-  const name = exact ? "roundToIntegralExact" : "roundToIntegral";
-  const operation = unaryOperation(name, FloatOperation[name], bits, roundingNumber(rounding));
-  return stage.choose(stage.and(mode, floatCompareAt(stage, bits, "eq", value, value)), host, () =>
-    callSoftFloat(stage, operation, value),
-  );
-}
-
-/** The bit pattern of a power of two. */
-function powerOfTwo(bits: FloatBits, exponent: number): bigint {
-  return BigInt(BIAS[bits] + exponent) << BigInt(FRACTION_BITS[bits]);
-}
-
-/** `value * 2 ** scale`; exact unless it leaves the range of the format. */
-function scaledByPower(
-  stage: Stage,
-  bits: FloatBits,
-  value: FloatValue,
-  scale: Value<32>,
-  direction: 1 | -1,
-): FloatValue {
-  const exponent = stage.add(
-    stage.constant32(BIAS[bits]),
-    direction === 1 ? scale : stage.sub(stage.constant32(0), scale),
-  );
-  const field = bits === 64 ? stage.zeroExtend64(exponent) : exponent;
-  return stage.floatBinary(
-    "mul",
-    value,
-    stage.binary<FloatBits>("shl", field, constant(stage, bits, FRACTION_BITS[bits])),
-  );
-}
-
-export interface FixedPoint {
-  readonly bits: 32 | 64;
-  readonly signed: boolean;
-  /** How many of the bits stand behind the point (1 to 64), known at run time; default: none. */
-  readonly fractionBits?: Value<32>;
-}
-
-function fixedOperation(
-  direction: "toFixed" | "fromFixed",
-  bits: FloatBits,
-  fixed: FixedPoint,
-  rounding: number | undefined,
-): SoftOperation {
-  const integer = { bits: fixed.bits, signed: fixed.signed };
-  const plain: SoftOperation = {
-    name: `${direction}${bits}:${fixed.signed ? "s" : "u"}${fixed.bits}`,
-    code: floatOperationCode(FloatOperation[direction], bits, { integer }),
-    operands: [direction === "toFixed" ? bits : fixed.bits],
-    result: direction === "toFixed" ? fixed.bits : bits,
-  };
-  return rounding === undefined ? plain : { ...plain, name: `${plain.name}:${rounding}`, rounding };
-}
-
-/** Like `callSoftFloat`, with a count of fraction bits that is only known at run time. */
-function callSoftFixed(stage: Stage, operation: SoftOperation, fixed: FixedPoint, value: FloatValue): FloatValue {
-  if (fixed.fractionBits === undefined) return callSoftFloat(stage, operation, value);
-  const parameters = [...operation.operands, 32 as const];
-  const routine = routineOf(
-    `soft:${operation.name}:scaled`,
-    parameters,
-    operation.result,
-    (inner, [operand, scale]) => {
-      inner.return(softly(inner, operation, [operand as FloatValue], scale as Value<32>) as Value<32> | Value<64>);
-    },
-  );
-  return call(stage, routine, value, fixed.fractionBits);
-}
-
-/** FCVT{N,P,M,Z,A}{S,U}: to an integer or fixed-point number, saturating. */
-export function floatToFixed(
-  stage: Stage,
-  bits: FloatBits,
-  rounding: Exclude<IntegralRounding, "current">,
-  fixed: FixedPoint,
-  value: FloatValue,
-): FloatValue {
-  const scaled = fixed.fractionBits === undefined ? value : scaledByPower(stage, bits, value, fixed.fractionBits, 1);
-  const integral = integralOnHost(stage, bits, rounding, scaled);
-  const limit = constant(stage, bits, powerOfTwo(bits, fixed.signed ? fixed.bits - 1 : fixed.bits));
-  const lowest = constant(stage, bits, fixed.signed ? powerOfTwo(bits, fixed.bits - 1) | (1n << BigInt(bits - 1)) : 0n);
-  const fits = stage.and(
-    floatCompareAt(stage, bits, "lt", integral, limit),
-    floatCompareAt(stage, bits, "ge", integral, lowest),
-  );
-  const host = (): FloatValue => {
-    raiseExceptions(stage, stage.shiftLeft(floatCompareAt(stage, bits, "ne", integral, scaled), INEXACT_BIT));
-    return stage.floatToInteger<FloatBits>(fixed.bits, fixed.signed, integral as Value<32> | Value<64>);
-  };
-  const operation = fixedOperation("toFixed", bits, fixed, Rounding[rounding]);
-  return stage.choose(stage.and(keepsSubnormals(stage), fits), host, () =>
-    callSoftFixed(stage, operation, fixed, value),
-  );
-}
-
-/** SCVTF, UCVTF: from an integer or fixed-point number. */
-export function floatFromFixed(stage: Stage, bits: FloatBits, fixed: FixedPoint, value: FloatValue): FloatValue {
-  const host = (): FloatValue => {
-    const inexact = needsRounding(stage, bits, fixed, value);
-    if (inexact !== undefined) raiseExceptions(stage, stage.shiftLeft(inexact, INEXACT_BIT));
-    const converted = stage.floatFromInteger<FloatBits>(bits, fixed.signed, value as Value<32> | Value<64>);
-    return fixed.fractionBits === undefined ? converted : scaledByPower(stage, bits, converted, fixed.fractionBits, -1);
-  };
-  if (bits === 64 && fixed.bits === 32) return host();
-  return stage.choose(plainArithmetic(stage), host, () =>
-    callSoftFixed(stage, fixedOperation("fromFixed", bits, fixed, undefined), fixed, value),
-  );
-}
-
-/** Truth: the integer has more significant bits than the format; undefined when it never has. */
-function needsRounding(stage: Stage, bits: FloatBits, fixed: FixedPoint, value: FloatValue): Value<32> | undefined {
-  const precision = FRACTION_BITS[bits] + 1;
-  if (fixed.bits <= precision) return undefined;
-  const sign = stage.binary("shr_s", value, constant(stage, fixed.bits, fixed.bits - 1));
-  const magnitude = fixed.signed ? stage.sub(stage.xor(value, sign), sign) : value;
-  // Leading and trailing zeros; of 0 they are more than all bits.
-  const zeros = stage.add(stage.unary("clz", magnitude), stage.unary("ctz", magnitude));
-  return compareAt(stage, fixed.bits, "lt_u", zeros, constant(stage, fixed.bits, fixed.bits - precision));
-}
-
-// Elements of vectors
-
-/** An operation on elements as a routine: vector instructions call it once for every element. */
-export function elementRoutine(
-  name: string,
-  parameters: readonly FloatBits[],
-  result: FloatBits,
-  operation: (stage: Stage, ...elements: readonly FloatValue[]) => FloatValue,
-): (stage: Stage, ...elements: readonly FloatValue[]) => FloatValue {
-  const routine = routineOf(`element:${name}`, parameters, result, (stage, elements) => {
-    stage.return(operation(stage, ...elements) as Value<32> | Value<64>);
-  });
-  return (stage, ...elements) => call(stage, routine, ...elements);
 }

@@ -1,13 +1,7 @@
 /** Floating point on the elements of vectors: each element by itself (`float-operations.ts`), or all at once where the host's result holds for all. */
 import { type Stage, type Value } from "@hvjournal/engine";
-import {
-  type Arithmetic,
-  elementRoutine,
-  floatArithmetic,
-  type FloatBits,
-  type FloatValue,
-  hostArithmeticHolds,
-} from "./float-operations.js";
+import { elementRoutine, type FloatBits, type FloatValue, hostArithmeticHolds } from "./float-fast-path.js";
+import { type Arithmetic, floatArithmetic } from "./float-operations.js";
 import { and, constantLanes, lanes, type Vector } from "./vector-lanes.js";
 import { laneCount, mapLanes } from "./vector-registers.js";
 

@@ -1,6 +1,6 @@
 /** How definitions read and write the SIMD and FP registers: whole vectors, halves, elements. Arm ARM: pseudocode V[], Vpart[], Elem[]. */
 import type { LaneShape, Stage, Value } from "@hvjournal/engine";
-import type { FloatBits, FloatValue } from "./float-operations.js";
+import { type FloatBits, type FloatValue } from "./float-fast-path.js";
 import { v } from "./state.js";
 
 /** Bits of an element. */

@@ -121,7 +121,7 @@ function systemRegisterOf(register: SystemRegister): NamedRegister[] {
         },
       ];
     case "constant":
-      return register.read === undefined ? [] : [{ ...common, read: () => home.value }];
+      return register.read === undefined ? [] : [{ ...common, isConstant: true, read: () => home.value }];
     case "service":
       return register.read === undefined
         ? []
@@ -160,7 +160,12 @@ const byName: ReadonlyMap<string, NamedRegister> = new Map([
   ),
 ]);
 
-export const registerNames: readonly RegisterName[] = registers.map(({ name, bits, group }) => ({ name, bits, group }));
+export const registerNames: readonly RegisterName[] = registers.map(({ name, bits, group, isConstant = false }) => ({
+  name,
+  bits,
+  group,
+  isConstant,
+}));
 
 function named(name: string): NamedRegister {
   const register = byName.get(name);

@@ -1,5 +1,5 @@
 /** Addition, multiplication, division, square root, fused multiply-add. IEEE 754-2019 5.4.1; Arm ARM pseudocode FPAdd, FPMul, FPMulX, FPDiv, FPSqrt, FPMulAdd. */
-import { type FloatEnvironment, FloatFlag, Rounding } from "./environment.js";
+import { FloatControl, type FloatEnvironment, FloatFlag, Rounding } from "./environment.js";
 import {
   bitLength,
   type FloatFormat,
@@ -165,7 +165,10 @@ function integerSquareRoot(value: bigint): bigint {
   }
 }
 
-/** `addend + a * b`, rounded once. NaN precedence: addend, a, b. Quiet NaN added to infinity by zero: invalid. */
+/**
+ * `addend + a * b`, rounded once. NaN precedence: addend, a, b, and infinity by zero is invalid even beside a quiet
+ * NaN as addend (Arm); or a, b, addend, and that NaN wins (x86).
+ */
 export function floatMultiplyAdd(
   format: FloatFormat,
   a: bigint,
@@ -176,9 +179,10 @@ export function floatMultiplyAdd(
   const third = unpack(format, addend, environment);
   const left = unpack(format, a, environment);
   const right = unpack(format, b, environment);
-  const nan = propagatedNaN(format, [third, left, right], environment);
-  if (isInfinityByZero(left, right) && (nan === undefined || third.kind === "quietNaN"))
-    return invalidOf(format, environment);
+  const firstNaNWins = environment.has(FloatControl.firstNaNWins);
+  const nan = propagatedNaN(format, firstNaNWins ? [left, right, third] : [third, left, right], environment);
+  const invalidBesideNaN = third.kind === "quietNaN" && !firstNaNWins;
+  if (isInfinityByZero(left, right) && (nan === undefined || invalidBesideNaN)) return invalidOf(format, environment);
   if (nan !== undefined) return nan;
   const sign = left.sign === right.sign ? 0 : 1;
   const infinite = left.kind === "infinity" || right.kind === "infinity";

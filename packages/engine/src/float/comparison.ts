@@ -45,6 +45,7 @@ export function floatCompare(
   if (isNaN(left) || isNaN(right)) {
     if (signalling || left.kind === "signallingNaN" || right.kind === "signallingNaN")
       environment.raise(FloatFlag.invalidOperation);
+    environment.forgetDenormalOperand();
     return BigInt(FloatRelation.unordered);
   }
   const sense = order(left, right);

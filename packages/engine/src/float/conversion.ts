@@ -88,6 +88,7 @@ export function floatToFixed(
   environment: FloatEnvironment,
 ): bigint {
   const operand = unpack(format, a, environment);
+  environment.forgetDenormalOperand();
   const smallest = signed ? -(1n << BigInt(bits - 1)) : 0n;
   const largest = signed ? (1n << BigInt(bits - 1)) - 1n : (1n << BigInt(bits)) - 1n;
   const invalid = (saturated: bigint): bigint => {

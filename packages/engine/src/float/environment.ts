@@ -45,7 +45,10 @@ export const FloatFlag = {
   inexact: 1 << 4,
   /** A subnormal operand was taken as zero (Arm: IDC). */
   inputFlushed: 1 << 7,
-  /** A subnormal operand was taken as it is (x86: DE). Not a flag of FPSR. */
+  /**
+   * A subnormal operand was taken as it is (x86: DE), in an operation without NaN operands that is neither
+   * invalid nor a division by zero. Not a flag of FPSR.
+   */
   denormalOperand: 1 << 8,
 } as const;
 
@@ -67,7 +70,13 @@ export class FloatEnvironment {
     return (this.control & option) !== 0;
   }
 
+  /** What comes before the look at the values of operands leaves no word about them: Intel SDM volume 1, 4.9.2. */
   raise(flags: number): void {
     this.flags |= flags;
+    if ((flags & (FloatFlag.invalidOperation | FloatFlag.divideByZero)) !== 0) this.forgetDenormalOperand();
+  }
+
+  forgetDenormalOperand(): void {
+    this.flags &= ~FloatFlag.denormalOperand;
   }
 }

@@ -120,6 +120,7 @@ export function propagatedNaN(
   const first = operands.find(isNaN);
   const winner = environment.has(FloatControl.firstNaNWins) ? first : (signalling ?? first);
   if (winner === undefined) return undefined;
+  environment.forgetDenormalOperand();
   if (environment.has(FloatControl.defaultNaN)) return defaultNaNOf(format, environment);
   return winner.bits | (1n << BigInt(format.fractionBits - 1));
 }

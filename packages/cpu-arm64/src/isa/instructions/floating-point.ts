@@ -2,24 +2,25 @@
 import { defineInstruction, type Instruction, type Stage, type Value } from "@hvjournal/engine";
 import { conditionName, registerName } from "../assembly-text.js";
 import { conditionHolds, setFlagsNzcv } from "../flags.js";
+import { type FloatBits, type FloatValue } from "../float-fast-path.js";
 import {
   type Arithmetic,
   type Extremum,
   floatAbsolute,
   floatArithmetic,
-  type FloatBits,
   floatCompareFlags,
-  floatConvert,
   floatExtremum,
-  floatFromFixed,
   floatMultiplyAdd,
   floatNegate,
-  floatRoundToIntegral,
   floatSquareRoot,
-  floatToFixed,
-  type FloatValue,
-  type IntegralRounding,
 } from "../float-operations.js";
+import {
+  floatConvert,
+  floatFromFixed,
+  floatRoundToIntegral,
+  floatToFixed,
+  type IntegralRounding,
+} from "../float-conversions.js";
 import { constant, widthOf } from "../general-registers.js";
 import { destinationX, sourceX, vector } from "../operands.js";
 import { floatBitsOf, readElement, readFloat, writeElementAlone, writeFloat } from "../vector-registers.js";

@@ -1,6 +1,7 @@
 /** Advanced SIMD conversions between float formats: FCVTN, FCVTL, FCVTXN. Arm ARM C4.1 "Advanced SIMD two-register miscellaneous". */
 import { defineInstruction, type Instruction, type Stage, type Value } from "@hvjournal/engine";
-import { elementRoutine, floatConvert, floatNarrow, type FloatValue } from "../float-operations.js";
+import { elementRoutine, type FloatValue } from "../float-fast-path.js";
+import { floatConvert, floatNarrow } from "../float-conversions.js";
 import { vector } from "../operands.js";
 import { readElement, withLane, writeElementAlone, writeHalf } from "../vector-registers.js";
 import { scalarName, vectorName } from "../vector-text.js";

@@ -1,5 +1,6 @@
 /** Advanced SIMD floating point, vector and scalar. Arm ARM C3.5, C4.1 "Data Processing -- Scalar Floating-Point and Advanced SIMD". */
 import { defineInstruction, type Instruction, type Stage, type Value } from "@hvjournal/engine";
+import { type FloatBits, type FloatValue } from "../float-fast-path.js";
 import {
   type Arithmetic,
   type Estimate,
@@ -7,23 +8,18 @@ import {
   floatAbsolute,
   floatAbsoluteDifference,
   floatArithmetic,
-  type FloatBits,
   floatCompareMask,
   type FloatCondition,
   floatEstimate,
   floatExtremum,
-  floatFromFixed,
   floatMultiplyAdd,
   floatMultiplyExtended,
   floatNegate,
-  floatRoundToIntegral,
   floatSquareRoot,
   floatStep,
-  floatToFixed,
-  type FloatValue,
-  type IntegralRounding,
   unsignedEstimate,
 } from "../float-operations.js";
+import { floatFromFixed, floatRoundToIntegral, floatToFixed, type IntegralRounding } from "../float-conversions.js";
 import { constant } from "../general-registers.js";
 import { vector } from "../operands.js";
 import { type ElementOperation, forEachElement, vectorArithmetic } from "../vector-float-operations.js";

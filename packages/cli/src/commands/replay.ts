@@ -1,0 +1,76 @@
+/** `hvjournal replay`: run a recording again, stop anywhere. */
+import { CONSOLE_PORT, type Goal, type Replayer, seek } from "@hvjournal/core";
+import { type ExitCode, ExitStatus } from "../exit-status.js";
+import { jsonLine, type Output } from "../output/console-output.js";
+import { Progress } from "../output/progress.js";
+import { Standing } from "../output/standing.js";
+import { recordingOption, recordingPath } from "../recording-path.js";
+import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
+import { nameByGuest } from "../symbols/guest-symbols.js";
+import {
+  checkReached,
+  createReplayer,
+  findPlace,
+  type OpenRecording,
+  positionMissing,
+  withRecording,
+} from "../vm/open-recording.js";
+import { replayGoal } from "../vm/replay-goal.js";
+import {
+  type Arguments,
+  type Command,
+  type CommandContext,
+  flag,
+  flagOption,
+  stringOption,
+  textOption,
+} from "./command.js";
+
+export const replay: Command = {
+  usage: "replay [recording]",
+  summary: "run a recording again, stop anywhere",
+  options: (yargs) =>
+    symbolOptions(recordingOption(yargs.positional("recording", { type: "string" })))
+      .option("from", textOption("POSITION to start at, by way of the nearest snapshot (start)"))
+      .option("until", textOption("POSITION or EXPR to stop at (end)"))
+      .option("console", flagOption("print what the guest writes to its console")),
+  run: (args, context) => {
+    const path = recordingPath(args, context);
+    return withRecording(path, context, symbolsFromFiles(args), (recording) => runReplay(recording, args, context));
+  },
+};
+
+function runReplay(recording: OpenRecording, args: Arguments, { output }: CommandContext): ExitCode {
+  const replayer = createReplayer(recording);
+  const from = stringOption(args, "from");
+  if (from !== undefined) {
+    const place = findPlace(from, recording.reader);
+    checkReached(seek(replayer, place.goal), place, recording);
+  }
+  const { goal, text, isEnd } = replayGoal(stringOption(args, "until") ?? "end", replayer, recording.symbols);
+  if (flag(args, "console") && !output.quiet) showConsole(replayer, output);
+  const result = replayer.advance({ ...goal, ...watched(replayer, recording, output) });
+  if (result === "end" && !isEnd) throw positionMissing(recording.path, recording.reader, text);
+  nameByGuest(recording.symbols, replayer.machine);
+  const standing = new Standing(recording);
+  if (output.json) output.line(jsonLine(standing.json(replayer)));
+  else if (!output.quiet) for (const line of standing.lines(replayer)) output.line(line);
+  return ExitStatus.done;
+}
+
+function showConsole(replayer: Replayer, output: Output): void {
+  replayer.outputListeners.add((port, bytes) => {
+    if (port === CONSOLE_PORT) output.bytes(bytes);
+  });
+}
+
+/** Shows progress on the way; never stops anything. */
+export function watched(replayer: Replayer, { path, reader }: OpenRecording, output: Output): Pick<Goal, "requested"> {
+  const progress = new Progress(output, `replaying ${path}:`, reader.end.icount);
+  return {
+    requested() {
+      progress.at(replayer.machine.icount);
+      return false;
+    },
+  };
+}

@@ -1,0 +1,89 @@
+/** What `record` prints when a run has ended. */
+import { CONSOLE_PORT, formatGuestTime, type GuestStop, type Machine } from "@hvjournal/core";
+import type { SessionEnd } from "../vm/live-session.js";
+
+const KIBIBYTE = 2 ** 10;
+const MEBIBYTE = 2 ** 20;
+const LINE_FEED = 10;
+const CARRIAGE_RETURN = 13;
+/** A line without an end is cut here. */
+const LINE_BYTES_MAX = 4096;
+const PANIC = /Kernel panic/;
+
+/** Keeps the console's last line that is not empty. */
+export class LastLine {
+  #open: number[] = [];
+  #whole = "";
+
+  note(port: number, bytes: Uint8Array): void {
+    if (port !== CONSOLE_PORT) return;
+    for (const byte of bytes) {
+      if (byte === LINE_FEED) this.#close();
+      else if (byte !== CARRIAGE_RETURN && this.#open.length < LINE_BYTES_MAX) this.#open.push(byte);
+    }
+  }
+
+  #close(): void {
+    if (this.#open.length > 0) this.#whole = Buffer.from(this.#open).toString();
+    this.#open = [];
+  }
+
+  get text(): string {
+    return this.#open.length > 0 ? Buffer.from(this.#open).toString() : this.#whole;
+  }
+}
+
+/** "exit:30939 icount:919503074 time:1.912s" */
+export function momentText({ exitNumber, icount, guestTimeNs }: Machine): string {
+  return `exit:${exitNumber} icount:${icount} time:${formatGuestTime(guestTimeNs)}`;
+}
+
+export function stopText(stop: GuestStop): string {
+  return stop.what === "stuck" || stop.what === "waiting"
+    ? `guest can't go on (${stop.by})`
+    : `guest ${stop.what} (${stop.by})`;
+}
+
+/** One line: why the run ended, and where. */
+export function endText(end: SessionEnd, machine: Machine, lastLine: string): string {
+  switch (end.why) {
+    case "stopped":
+      return `${stopText(end.stop)} at ${momentText(machine)}`;
+    case "goal":
+      return end.goal.name === "until"
+        ? `reached ${end.goal.text} at ${momentText(machine)}`
+        : failureText(end.goal.text, machine, lastLine);
+    case "timeout":
+      return `ran out of ${end.of === "guest" ? "--timeout" : "--host-timeout"} at ${momentText(machine)}`;
+    case "interrupted":
+      return `stopped (${end.by}) at ${momentText(machine)}`;
+    case "moved":
+      return `moved at ${momentText(machine)}`;
+    default:
+      return end satisfies never;
+  }
+}
+
+/** What made it fail is on the console more often than not. */
+function failureText(goal: string, machine: Machine, lastLine: string): string {
+  const at = `exit:${machine.exitNumber} time:${formatGuestTime(machine.guestTimeNs)}`;
+  if (PANIC.test(lastLine)) return `guest panicked at ${at}: ${lastLine}`;
+  return `guest failed at ${at}: ${goal.startsWith("console:") ? lastLine : goal}`;
+}
+
+export interface FileSummary {
+  readonly path: string;
+  readonly events: number;
+  readonly eventBytes: number;
+  readonly snapshots: number;
+  readonly snapshotBytes: number;
+}
+
+/** "boot.hvj: 41310 events in 0.7 MiB, 31 snapshots in 40.2 MiB" */
+export function fileText({ path, events, eventBytes, snapshots, snapshotBytes }: FileSummary): string {
+  return `${path}: ${events} events in ${sizeText(eventBytes)}, ${snapshots} snapshots in ${sizeText(snapshotBytes)}`;
+}
+
+function sizeText(bytes: number): string {
+  return bytes < MEBIBYTE / 10 ? `${(bytes / KIBIBYTE).toFixed(1)} KiB` : `${(bytes / MEBIBYTE).toFixed(1)} MiB`;
+}

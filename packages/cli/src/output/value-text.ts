@@ -1,0 +1,48 @@
+/** Values as people read them. */
+
+const SMALL = 10n;
+const PRINTABLE = { first: 0x20, last: 0x7e } as const;
+const ESCAPES: Readonly<Record<number, string>> = { 0x0a: "\\n", 0x0d: "\\r", 0x09: "\\t", 0x5c: "\\\\", 0x27: "\\'" };
+
+export function hex(value: bigint | number): string {
+  return `0x${value.toString(16)}`;
+}
+
+/** As a C programmer writes a result: "0", "-1", "0x51a7". */
+export function resultText(value: bigint): string {
+  const signed = BigInt.asIntN(64, value);
+  return signed > -SMALL && signed < SMALL ? signed.toString() : hex(value);
+}
+
+/** Low and high word of a 64-bit quantity. */
+export function u64({ low, high }: { readonly low: number; readonly high: number }): bigint {
+  return (BigInt(high) << 32n) | BigInt(low);
+}
+
+/** Bytes between single quotes: printable ASCII as it is, the rest escaped. */
+export function quotedBytes(bytes: Uint8Array): string {
+  const text = Array.from(bytes, (byte) => {
+    const escape = ESCAPES[byte];
+    if (escape !== undefined) return escape;
+    if (byte >= PRINTABLE.first && byte <= PRINTABLE.last) return String.fromCharCode(byte);
+    return `\\x${byte.toString(16).padStart(2, "0")}`;
+  });
+  return `'${text.join("")}'`;
+}
+
+/** Plain data on one line: {base 0x1, action forward}. */
+export function plainText(value: unknown): string {
+  if (typeof value === "bigint") return hex(value);
+  if (value instanceof Uint8Array) return Buffer.from(value).toString("hex");
+  if (Array.isArray(value)) return `[${value.map(plainText).join(", ")}]`;
+  if (typeof value === "object" && value !== null)
+    return `{${Object.entries(value)
+      .map(([name, item]) => `${name} ${plainText(item)}`)
+      .join(", ")}}`;
+  return String(value);
+}
+
+/** "1.9 s", "12 ms": time of the host. */
+export function hostTimeText(milliseconds: number): string {
+  return milliseconds < 100 ? `${milliseconds.toFixed(0)} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
+}

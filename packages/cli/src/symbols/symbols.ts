@@ -1,0 +1,102 @@
+/** Names of guest addresses, from files and from the guest itself. */
+import type { GuestSymbol, SymbolTable } from "@hvjournal/core";
+
+/** A symbol without a size ends at the next one, or this far on. */
+const REACH_MAX = 1n << 20n;
+const ADDRESS_DIGITS = 16;
+
+/** Immutable; symbols sorted by address. */
+export class SymbolList implements SymbolTable {
+  readonly #sorted: readonly GuestSymbol[];
+  readonly #byName: ReadonlyMap<string, GuestSymbol>;
+
+  constructor(symbols: readonly GuestSymbol[]) {
+    this.#sorted = symbols.toSorted((a, b) => (a.address < b.address ? -1 : Number(a.address > b.address)));
+    this.#byName = new Map(symbols.map((symbol) => [symbol.name, symbol]));
+  }
+
+  get size(): number {
+    return this.#sorted.length;
+  }
+
+  all(): readonly GuestSymbol[] {
+    return this.#sorted;
+  }
+
+  find(name: string): GuestSymbol | undefined {
+    return this.#byName.get(name);
+  }
+
+  at(address: bigint): GuestSymbol | undefined {
+    let low = 0;
+    let high = this.#sorted.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.#sorted[middle]?.address ?? 0n) <= address) low = middle + 1;
+      else high = middle;
+    }
+    const symbol = this.#sorted[low - 1];
+    if (symbol === undefined) return undefined;
+    const bytes = symbol.bytes === 0 ? REACH_MAX : BigInt(symbol.bytes);
+    // A label inside a function has no size of its own: the next symbol ends it anyway.
+    return address - symbol.address < bytes ? symbol : undefined;
+  }
+
+  /** The same names elsewhere: a kernel that was loaded at another address than it was linked for. */
+  movedBy(offset: bigint): SymbolList {
+    if (offset === 0n) return this;
+    return new SymbolList(
+      this.#sorted.map((symbol) => ({ ...symbol, address: BigInt.asUintN(64, symbol.address + offset) })),
+    );
+  }
+}
+
+/** What output and expressions name addresses by. */
+export class Symbols implements SymbolTable {
+  #list: SymbolList;
+
+  constructor(list: SymbolList = new SymbolList([])) {
+    this.#list = list;
+  }
+
+  get list(): SymbolList {
+    return this.#list;
+  }
+
+  /** Names come to be known when the guest can be looked into. */
+  use(list: SymbolList): void {
+    this.#list = list;
+  }
+
+  find(name: string): GuestSymbol | undefined {
+    return this.#list.find(name);
+  }
+
+  at(address: bigint): GuestSymbol | undefined {
+    return this.#list.at(address);
+  }
+
+  /** "vendor_call+0x20"; undefined for an address without a name. */
+  name(address: bigint): string | undefined {
+    const symbol = this.at(address);
+    if (symbol === undefined) return undefined;
+    const offset = address - symbol.address;
+    return offset === 0n ? symbol.name : `${symbol.name}+0x${offset.toString(16)}`;
+  }
+
+  /** "ffff800008a41c30 vendor_call+0x20", or the address alone. */
+  addressText(address: bigint): string {
+    const name = this.name(address);
+    return name === undefined ? hexAddress(address) : `${hexAddress(address)} ${name}`;
+  }
+
+  /** The name, or the address where there is none. */
+  nameOrAddress(address: bigint): string {
+    return this.name(address) ?? hexAddress(address);
+  }
+}
+
+/** 16 digits without a prefix, as kernels print addresses. */
+export function hexAddress(address: bigint): string {
+  return address.toString(16).padStart(ADDRESS_DIGITS, "0");
+}

@@ -1,0 +1,171 @@
+/** `record --from FILE[@POSITION]`: a VM that goes on from a moment of a recording, in a recording of its own. */
+import {
+  type Architecture,
+  formatPosition,
+  type Goal,
+  type Machine,
+  type MachineDescription,
+  machinePosition,
+  parseFileAtPosition,
+  parseMachine,
+  type RecordingParent,
+  Replayer,
+  resolvePosition,
+  sameBytes,
+  seek,
+  type Snapshot,
+  Verifier,
+  type VmmParts,
+} from "@hvjournal/core";
+import { openRecording, type RecordingReader, type RecordingWriter } from "@hvjournal/journal";
+import { architectureNamed } from "../architectures.js";
+import { CliError } from "../cli-error.js";
+import type { Arguments } from "../commands/command.js";
+import { ExitStatus } from "../exit-status.js";
+import { nodeDigester } from "../host/node-digester.js";
+import { positionMissing } from "./open-recording.js";
+import { recordedBoard } from "./recorded-machine.js";
+
+const PAGE_HASH_BYTES = 16;
+
+/** Where the new recording begins. */
+export interface Branch {
+  readonly architecture: Architecture;
+  readonly description: MachineDescription;
+  readonly parent: RecordingParent;
+  /** Full; its pages are still in the parent. */
+  readonly snapshot: Snapshot;
+  /** To run on with. */
+  readonly vmm: VmmParts;
+  /** Stores the snapshot and its pages as the base of the new recording. */
+  storeBase(writer: RecordingWriter): void;
+  close(): void;
+}
+
+/** Throws CliError, PositionError, DivergenceError when the recording does not run as it did, and what the journal throws. */
+export async function openBranch(text: string, args: Arguments): Promise<Branch> {
+  const { file, position = { at: "end" } } = parseFileAtPosition(text);
+  const reader = openRecording(file);
+  try {
+    const architecture = architectureNamed(reader.header.architecture);
+    const description = parseMachine(reader.header.machine);
+    const replayer = new Replayer({ architecture, digester: nodeDigester, reader });
+    const result = seek(replayer, resolvePosition(position, reader));
+    if (result === "end" && position.at !== "end") throw positionMissing(file, reader, formatPosition(position));
+    const place: Place = { reader, file, architecture, machine: replayer.machine, seq: replayer.nextSeq - 1 };
+    const { snapshot, content } = await fullSnapshot(place, () => recordedBoard(description, { args, boots: false }));
+    return {
+      architecture,
+      description,
+      parent: parentAt(place),
+      snapshot,
+      vmm: recordedBoard(description, { args, boots: false }),
+      storeBase(writer) {
+        storePages(snapshot, content, writer);
+        writer.addSnapshot(snapshot, "full");
+      },
+      close: () => reader.close(),
+    };
+  } catch (error) {
+    reader.close();
+    throw error;
+  }
+}
+
+interface Place {
+  readonly reader: RecordingReader;
+  readonly file: string;
+  readonly architecture: Architecture;
+  /** Stands at the moment, guest half only. */
+  readonly machine: Machine;
+  /** The last event that has taken effect there. */
+  readonly seq: number;
+}
+
+type PageContent = (hash: string) => Uint8Array;
+
+interface FullSnapshot {
+  readonly snapshot: Snapshot;
+  readonly content: PageContent;
+}
+
+/** The recording's own where it has one of this moment; else the VMM half runs again from the last one before. */
+async function fullSnapshot(place: Place, board: () => VmmParts): Promise<FullSnapshot> {
+  const { reader, machine, seq } = place;
+  const heads = reader.snapshots().filter((head) => head.kind === "full" && head.seq <= seq);
+  const nearest = heads.at(-1);
+  if (nearest === undefined)
+    throw new CliError(`${place.file} has no full snapshot up to event:${seq}`, { code: "no-snapshot" });
+  const snapshot = reader.loadSnapshot(nearest.number);
+  const content: PageContent = (hash) => reader.loadPage(hash);
+  if (sameBytes(snapshot.digest, machine.digest())) return { snapshot, content };
+  return rerun(place, snapshot, board());
+}
+
+async function rerun(place: Place, from: Snapshot, vmm: VmmParts): Promise<FullSnapshot> {
+  const { reader, architecture, machine, seq } = place;
+  const verifier = new Verifier({ architecture, digester: nodeDigester, reader, vmm, from });
+  await verifier.step(Infinity, goalOf(machine, from));
+  const guestSections = verifier.machine.saveSections();
+  const digest = verifier.machine.digest(guestSections);
+  if (!sameBytes(digest, machine.digest()))
+    throw new CliError(
+      `can't go live at ${formatPosition(machinePosition(machine))}: the VMM half was in the middle of an answer`,
+      {
+        code: "not-a-boundary",
+        status: ExitStatus.no,
+        next: `hvjournal record --from ${place.file}@exit:${machine.exitNumber}`,
+      },
+    );
+  const written = new Map<string, Uint8Array>();
+  const store = {
+    hasPage: (hash: string) => written.has(hash),
+    storePage: (hash: string, bytes: Uint8Array) => void written.set(hash, bytes),
+  };
+  const snapshot: Snapshot = {
+    number: from.number + 1,
+    kind: "full",
+    seq,
+    exitNumber: machine.exitNumber,
+    icount: machine.icount,
+    guestTimeNs: machine.guestTimeNs,
+    digest,
+    guestSections,
+    vmmSections: verifier.live.saveVmm(),
+    control: verifier.machine.plainControl(),
+    pageHashes: verifier.machine.pages.advance(nodeDigester, store),
+  };
+  return { snapshot, content: (hash) => written.get(hash) ?? reader.loadPage(hash) };
+}
+
+/** The moment at which a machine stands, as a goal behind a snapshot. */
+function goalOf(machine: Machine, from: Snapshot): Goal {
+  const { exitNumber, icount, answeredIcount } = machine;
+  if (machine.exitPending) return { exitNumber };
+  if (machine.skippedIcount === icount) return { guestTimeNs: machine.guestTimeNs };
+  return from.exitNumber < exitNumber ? { exitNumber, unitsAfter: icount - answeredIcount } : { icount };
+}
+
+function parentAt({ reader, file, machine, seq }: Place): RecordingParent {
+  const { exitNumber, icount } = machine;
+  return { id: reader.header.id, path: file, chain: chainBehind(reader, seq), seq, exitNumber, icount, why: "branch" };
+}
+
+/** The first link of the chain that covers event `seq`. */
+function chainBehind(reader: RecordingReader, seq: number): string {
+  for (let last = seq; last < reader.end.firstSeq; last++) {
+    const chain = reader.chainAt(last);
+    if (chain !== undefined) return chain;
+  }
+  return reader.end.chain;
+}
+
+function storePages(snapshot: Snapshot, content: PageContent, writer: RecordingWriter): void {
+  const { pageHashes } = snapshot;
+  for (let at = 0; at < pageHashes.length; at += PAGE_HASH_BYTES) {
+    const bytes = pageHashes.subarray(at, at + PAGE_HASH_BYTES);
+    if (bytes.every((byte) => byte === 0)) continue;
+    const hash = Buffer.from(bytes).toString("hex");
+    if (!writer.hasPage(hash)) writer.storePage(hash, content(hash));
+  }
+}

@@ -1,0 +1,145 @@
+/** The VMM half of a recorded machine, put together again: to go live from a recording, to verify it, to name devices. */
+import { existsSync } from "node:fs";
+import {
+  type BlockBackend,
+  isPlainMap,
+  type MachineDescription,
+  PayloadFields,
+  type PlainValue,
+  toHex,
+  type VmmParts,
+} from "@hvjournal/core";
+import { CliError, UsageError } from "../cli-error.js";
+import { type Arguments, listOption, stringOption } from "../commands/command.js";
+import { ExitStatus } from "../exit-status.js";
+import { openDriveFile } from "../host/drive-file.js";
+import { nodeDigester } from "../host/node-digester.js";
+import { boardFor, kernelOption, type NamedFile, readNamed } from "./machine-options.js";
+
+/** A file that the machine was made from. */
+interface RecordedFile {
+  readonly name: string;
+  /** Hex. */
+  readonly sha256: string;
+}
+
+function recordedFile(what: string, value: PlainValue | undefined): RecordedFile | undefined {
+  if (!isPlainMap(value)) return undefined;
+  const fields = new PayloadFields(what, value);
+  return { name: fields.string("name"), sha256: toHex(fields.bytes("sha256")) };
+}
+
+interface RecordedDrive extends RecordedFile {
+  readonly id: string;
+  readonly bytes: number;
+  readonly readOnly: boolean;
+}
+
+function recordedDrives(description: MachineDescription): RecordedDrive[] {
+  const { drives } = description.boardOptions;
+  return (Array.isArray(drives) ? drives : []).map((each: PlainValue) => {
+    const fields = new PayloadFields("drive", isPlainMap(each) ? each : {});
+    return {
+      id: fields.string("id"),
+      name: fields.string("name"),
+      bytes: fields.number("bytes"),
+      readOnly: fields.boolean("readOnly"),
+      sha256: fields.string("sha256"),
+    };
+  });
+}
+
+/** The board with its devices, to ask which one lies where. Nothing can run on it. */
+export function boardToAsk(description: MachineDescription): VmmParts {
+  const drives = recordedDrives(description).map(({ id, bytes, readOnly, sha256 }): BlockBackend => ({
+    id,
+    bytes,
+    readOnly,
+    read() {
+      throw new RangeError(`drive ${id} is only here to be named`);
+    },
+    fingerprint: () => sha256,
+  }));
+  return boardFor(description, { drives });
+}
+
+export interface FileChoice {
+  readonly args: Arguments;
+  /** Whether the machine boots, and so needs kernel and initrd. */
+  readonly boots: boolean;
+}
+
+/** The board as it was recorded, with the files that it needs. Throws CliError for one that is gone or is another. */
+export function recordedBoard(description: MachineDescription, { args, boots }: FileChoice): VmmParts {
+  const { kernel, initrd } = description.boardOptions;
+  const drives = openRecordedDrives(recordedDrives(description), listOption(args, "drive"));
+  if (!boots) return boardFor(description, { drives });
+  return boardFor(description, {
+    drives,
+    kernel: sameFile("kernel", recordedFile("kernel", kernel), kernelOption(args)),
+    initrd: sameFile("initrd", recordedFile("initrd", initrd), stringOption(args, "initrd")),
+  });
+}
+
+function sameFile(
+  what: "kernel" | "initrd",
+  recorded: RecordedFile | undefined,
+  given: string | undefined,
+): NamedFile | undefined {
+  if (recorded === undefined) {
+    if (given !== undefined) throw changed(`${what} ${given}: the recorded machine had none`);
+    return undefined;
+  }
+  const path = given ?? recorded.name;
+  if (!existsSync(path))
+    throw new CliError(`can't read the ${what} that was recorded, ${path}: no such file`, {
+      code: "no-file",
+      next: `hvjournal verify --${what} PATH ...`,
+    });
+  const { bytes } = readNamed(what, path);
+  const sha256 = toHex(nodeDigester.sha256(bytes));
+  if (sha256 !== recorded.sha256)
+    throw changed(`${what} ${path} is not the one that was recorded: sha256 ${sha256}, recorded ${recorded.sha256}`);
+  // The name is part of what the loader says, not of what the guest sees.
+  return { name: path, bytes };
+}
+
+/** To run a recording with something changed is not what this build can do; another one may. */
+export function changed(what: string): CliError {
+  return new CliError(`${what}; this build runs a recorded machine only as it was`, {
+    code: "machine-changed",
+    status: ExitStatus.untestable,
+  });
+}
+
+/** `--drive ID=PATH`, or as `record` takes it with the drive's id. */
+function drivePaths(texts: readonly string[]): Map<string, string> {
+  return new Map(
+    texts.map((text) => {
+      const parts = new Map(
+        text.split(",").map((part) => [part.split("=")[0] ?? "", part.slice(part.indexOf("=") + 1)] as const),
+      );
+      const [file, id] = [parts.get("file"), parts.get("id")];
+      if (file !== undefined && id !== undefined) return [id, file];
+      const [only] = parts;
+      if (file !== undefined || only === undefined || parts.size !== 1)
+        throw new UsageError(`--drive ${text}: expected ID=PATH`);
+      return [only[0], only[1]];
+    }),
+  );
+}
+
+function openRecordedDrives(recorded: readonly RecordedDrive[], texts: readonly string[]): BlockBackend[] {
+  const paths = drivePaths(texts);
+  const unknown = [...paths.keys()].find((id) => !recorded.some((drive) => drive.id === id));
+  if (unknown !== undefined) throw changed(`drive ${unknown}: the recorded machine had no such drive`);
+  return recorded.map(({ id, name, readOnly, sha256 }) => {
+    const drive = openDriveFile(paths.get(id) ?? name, id, readOnly);
+    const found = drive.fingerprint();
+    if (found !== sha256)
+      throw changed(
+        `drive ${id}: ${drive.path} is not the image that was recorded: sha256 ${found}, recorded ${sha256}`,
+      );
+    return drive;
+  });
+}

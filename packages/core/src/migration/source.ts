@@ -1,0 +1,367 @@
+/** The source's side of a move: handshake, snapshot and tail while the VM runs, hand-over. */
+import { EventBatch } from "../event/event-batch.js";
+import { CoreKind } from "../event/core-kinds.js";
+import { PayloadFields } from "../canonical/payload-fields.js";
+import { hashAt, isAllZero, PAGE_HASH_BYTES, toHex } from "../memory/page-hash.js";
+import type { Digester } from "../ports/digester.js";
+import { PAGE_BYTES } from "../ports/guest-memory.js";
+import type { Snapshot } from "../ports/journal-store.js";
+import { batchPayload } from "./batch-message.js";
+import { compareContracts, type ContractComparison } from "./contract.js";
+import { MigrationFailedError, MigrationInDoubtError, MigrationRefusedError, reasonOf } from "./migration-error.js";
+import type { MovingVm, StandingVm } from "./moving-vm.js";
+import { ownershipRow, OwnershipState, standingOf } from "./ownership.js";
+import { Pacing, type PacingOptions } from "./pacing.js";
+import {
+  ChannelClosedError,
+  type Accept,
+  type DriveOffer,
+  type HandOver,
+  messagePayload,
+  type MessageOf,
+  type MigrationChannel,
+  type MigrationClock,
+  type MigrationMessage,
+  ProtocolError,
+  readMessage,
+} from "./protocol.js";
+import { vmmDigest } from "./vmm-digest.js";
+
+const PAGES_PER_MESSAGE = 64;
+
+export interface SourceOptions {
+  readonly vm: MovingVm;
+  readonly channel: MigrationChannel;
+  readonly clock: MigrationClock;
+  readonly digester: Digester;
+  /** Where the source's recording lies, for people. */
+  readonly path: string;
+  readonly drives: readonly DriveOffer[];
+  readonly pacing: PacingOptions;
+  readonly onProgress?: (progress: SourceProgress) => void;
+}
+
+export type SourceProgress =
+  | { readonly step: "contract"; readonly comparison: ContractComparison }
+  | { readonly step: "snapshot"; readonly base: BaseReport }
+  | { readonly step: "tail"; readonly behindMs: number; readonly duty: number }
+  | { readonly step: "hand-over" };
+
+export interface BaseReport {
+  readonly exitNumber: number;
+  readonly icount: number;
+  readonly pages: number;
+  readonly bytes: number;
+  readonly pausedMs: number;
+}
+
+export interface TailReport {
+  readonly fromExit: number;
+  readonly toExit: number;
+  readonly bytes: number;
+  /** One for each round. */
+  readonly behindMs: readonly number[];
+  /** Least share of the host's time that the guest had, and for how long it had less than all. */
+  readonly leastDuty: number;
+  readonly slowedMs: number;
+}
+
+export interface MigrationReport {
+  readonly destination: Pick<Accept, "recording" | "path" | "name" | "processId">;
+  readonly contract: ContractComparison;
+  readonly base: BaseReport;
+  readonly tail: TailReport;
+  readonly handOver: {
+    readonly by: "replay" | "snapshot";
+    readonly exitNumber: number;
+    readonly icount: number;
+    readonly digest: Uint8Array;
+    readonly epoch: number;
+    readonly stoodStillMs: number;
+  };
+}
+
+/** One move. Throws MigrationRefusedError, MigrationFailedError, MigrationInDoubtError. */
+export class MigrationSource {
+  readonly #options: SourceOptions;
+  readonly #pacing: Pacing;
+  readonly #startedAt: number;
+  /** Names of pages that the destination has. */
+  readonly #sentPages = new Set<string>();
+  readonly #behindMs: number[] = [];
+  #nextSeq = 0;
+  #slowedSince: number | undefined;
+  #slowedMs = 0;
+  /** The epoch of the move, once it has taken place. */
+  #movedIn: number | undefined;
+
+  constructor(options: SourceOptions) {
+    this.#options = options;
+    this.#pacing = new Pacing(options.pacing);
+    this.#startedAt = options.clock.nowMs();
+  }
+
+  /** Asks the destination what it would say. Nothing is touched. */
+  async explain(): Promise<{ readonly contract: ContractComparison; readonly reasons: readonly string[] }> {
+    try {
+      await this.#sayHello(true);
+      const answer = await this.#receive();
+      if (answer.kind !== "accept" && answer.kind !== "refuse") throw this.#unexpected(answer, "accept");
+      const contract = compareContracts(this.#options.vm.contract(), answer.contract);
+      return { contract, reasons: answer.kind === "refuse" ? answer.reasons : [] };
+    } catch (error) {
+      throw this.#failure(error);
+    } finally {
+      this.#options.channel.close();
+    }
+  }
+
+  async run(): Promise<MigrationReport> {
+    const { vm, channel } = this.#options;
+    try {
+      return await this.#move();
+    } catch (error) {
+      if (this.#movedIn !== undefined) throw new MigrationInDoubtError("source", this.#movedIn, reasonOf(error), error);
+      if (!(error instanceof MigrationRefusedError) && !(error instanceof ChannelClosedError))
+        await channel.send(messagePayload({ kind: "abort", reason: reasonOf(error) })).catch(() => undefined);
+      throw this.#failure(error);
+    } finally {
+      vm.slowTo(1);
+      channel.close();
+    }
+  }
+
+  #failure(error: unknown): Error {
+    if (error instanceof MigrationRefusedError || error instanceof MigrationFailedError) return error;
+    return new MigrationFailedError(reasonOf(error), error);
+  }
+
+  async #send(message: MigrationMessage): Promise<void> {
+    await this.#options.channel.send(messagePayload(message));
+  }
+
+  async #receive(): Promise<MigrationMessage> {
+    const message = readMessage(await this.#options.channel.receive());
+    if (message.kind === "abort") throw new MigrationFailedError(`the destination gave up: ${message.reason}`);
+    return message;
+  }
+
+  async #expect<Kind extends MigrationMessage["kind"]>(kind: Kind): Promise<MessageOf<Kind>> {
+    const message = await this.#receive();
+    if (message.kind !== kind) throw this.#unexpected(message, kind);
+    return message as MessageOf<Kind>;
+  }
+
+  #unexpected(message: MigrationMessage, wanted: string): ProtocolError {
+    return new ProtocolError(`the destination said ${message.kind} where ${wanted} was due`);
+  }
+
+  get #epoch(): number {
+    const { journal } = this.#options.vm;
+    const standing = standingOf(journal.header, journal.ownership());
+    if (standing.is !== "owner")
+      throw new MigrationRefusedError([`the source does not own the VM: its recording says ${standing.is}`]);
+    return standing.epoch + 1;
+  }
+
+  async #sayHello(isExplaining: boolean): Promise<void> {
+    const { vm, path, drives } = this.#options;
+    const { header } = vm.journal;
+    await this.#send({
+      kind: "hello",
+      header,
+      path,
+      formatVersion: header.formatVersion,
+      epoch: this.#epoch,
+      contract: vm.contract(),
+      control: vm.control(),
+      drives,
+      isExplaining,
+    });
+  }
+
+  async #move(): Promise<MigrationReport> {
+    const { vm } = this.#options;
+    await this.#sayHello(false);
+    const answer = await this.#receive();
+    if (answer.kind !== "accept" && answer.kind !== "refuse") throw this.#unexpected(answer, "accept");
+    const contract = compareContracts(vm.contract(), answer.contract);
+    if (answer.kind === "refuse") throw new MigrationRefusedError(answer.reasons, contract);
+    this.#report({ step: "contract", comparison: contract });
+    const { snapshot, report: base } = await this.#sendBase();
+    this.#report({ step: "snapshot", base });
+    const bytesBefore = this.#options.channel.bytesSent;
+    const by = await this.#sendTail(snapshot);
+    this.#report({ step: "hand-over" });
+    const { recording, path, name, processId } = answer;
+    const handOver = await this.#handOver(answer, by);
+    const tail: TailReport = {
+      fromExit: base.exitNumber,
+      toExit: handOver.exitNumber,
+      bytes: this.#options.channel.bytesSent - bytesBefore,
+      behindMs: this.#behindMs,
+      leastDuty: this.#pacing.duty,
+      slowedMs: this.#slowedMs,
+    };
+    return { destination: { recording, path, name, processId }, contract, base, tail, handOver };
+  }
+
+  #report(progress: SourceProgress): void {
+    this.#options.onProgress?.(progress);
+  }
+
+  async #sendBase(): Promise<{ readonly snapshot: Snapshot; readonly report: BaseReport }> {
+    const { vm, channel } = this.#options;
+    const { snapshot, pausedMs } = await vm.takeBase(this.#pacing.pagesMax);
+    await vm.flush();
+    const chain = vm.journal.chainAt(snapshot.seq);
+    if (chain === undefined)
+      throw new MigrationFailedError(`no batch of the recording ends at snapshot ${snapshot.number}`);
+    const before = channel.bytesSent;
+    await this.#send({ kind: "base", snapshot, chain });
+    const { hashes } = await this.#expect("need");
+    for (let index = 0; index * PAGE_HASH_BYTES < snapshot.pageHashes.length; index++)
+      this.#sentPages.add(toHex(hashAt(snapshot.pageHashes, index)));
+    await this.#sendPages(hashes);
+    this.#nextSeq = snapshot.seq + 1;
+    const { exitNumber, icount } = snapshot;
+    const pages = hashes.length / PAGE_HASH_BYTES;
+    return { snapshot, report: { exitNumber, icount, pages, bytes: channel.bytesSent - before, pausedMs } };
+  }
+
+  /** Pages by their hashes, 16 bytes each. */
+  async #sendPages(hashes: Uint8Array): Promise<void> {
+    const { journal } = this.#options.vm;
+    const count = hashes.length / PAGE_HASH_BYTES;
+    for (let first = 0; first < count; first += PAGES_PER_MESSAGE) {
+      const piece = hashes.slice(first * PAGE_HASH_BYTES, (first + PAGES_PER_MESSAGE) * PAGE_HASH_BYTES);
+      const contents = new Uint8Array((piece.length / PAGE_HASH_BYTES) * PAGE_BYTES);
+      for (let index = 0; index * PAGE_HASH_BYTES < piece.length; index++)
+        contents.set(journal.loadPage(toHex(hashAt(piece, index))), index * PAGE_BYTES);
+      await this.#send({ kind: "pages", hashes: piece, contents });
+    }
+  }
+
+  /** Rounds, until the VM may be stopped. */
+  async #sendTail(base: Snapshot): Promise<"replay" | "snapshot"> {
+    const { vm, clock } = this.#options;
+    for (let round = 1; ; round++) {
+      const startedAt = clock.nowMs();
+      await vm.flush();
+      await this.#sendEvents();
+      await this.#send({ kind: "sync", round });
+      const answer = await this.#expect("replayed");
+      if (answer.round !== round) throw new ProtocolError(`the destination replayed round ${answer.round} of ${round}`);
+      const now = clock.nowMs();
+      const behindMs = now - startedAt;
+      this.#behindMs.push(behindMs);
+      this.#report({ step: "tail", behindMs, duty: this.#pacing.duty });
+      const decision = this.#pacing.decide({
+        behindMs,
+        changedPages: vm.changedPages(base),
+        elapsedMs: now - this.#startedAt,
+      });
+      if (decision.act === "hand over") return decision.by;
+      if (decision.duty < 1) this.#slowedSince ??= now;
+      vm.slowTo(decision.duty);
+    }
+  }
+
+  /** What the journal has and the destination has not. */
+  async #sendEvents(): Promise<void> {
+    const { journal } = this.#options.vm;
+    const batch = new EventBatch();
+    while (this.#nextSeq < journal.end.firstSeq) {
+      let isFound = false;
+      journal.readBatches(this.#nextSeq, batch, () => {
+        isFound = true;
+        return false;
+      });
+      if (!isFound || batch.firstSeq !== this.#nextSeq)
+        throw new MigrationFailedError(`no batch of the recording begins at event:${this.#nextSeq}`);
+      await this.#sendPagesOf(batch);
+      await this.#send({ kind: "events", batch: batchPayload(batch) });
+      this.#nextSeq = batch.nextSeq;
+    }
+  }
+
+  /** Writes of devices that stand in the page store by their hashes. */
+  async #sendPagesOf(batch: EventBatch): Promise<void> {
+    for (const { kind, payload } of batch.rows) {
+      if (kind !== CoreKind.guestMemoryWritten.name || payload["pages"] === undefined) continue;
+      await this.#sendMissing(new PayloadFields(kind, payload).bytes("pages"));
+    }
+  }
+
+  /** Of these pages those that the destination does not have. */
+  async #sendMissing(hashes: Uint8Array): Promise<void> {
+    const missing: Uint8Array[] = [];
+    for (let index = 0; index * PAGE_HASH_BYTES < hashes.length; index++) {
+      const hash = hashAt(hashes, index);
+      if (isAllZero(hash) || this.#sentPages.has(toHex(hash))) continue;
+      this.#sentPages.add(toHex(hash));
+      missing.push(hash);
+    }
+    const joined = new Uint8Array(missing.length * PAGE_HASH_BYTES);
+    missing.forEach((hash, index) => joined.set(hash, index * PAGE_HASH_BYTES));
+    await this.#sendPages(joined);
+  }
+
+  #handOver(accepted: Accept, by: "replay" | "snapshot"): Promise<MigrationReport["handOver"]> {
+    const { clock, vm } = this.#options;
+    return vm.standStill(async (still) => {
+      const startedAt = clock.nowMs();
+      if (this.#slowedSince !== undefined) this.#slowedMs += startedAt - this.#slowedSince;
+      const handOver = await this.#sendHandOver(still, by);
+      const { epoch } = await this.#expect("prepared");
+      if (epoch !== handOver.epoch)
+        throw new ProtocolError(`the destination prepared epoch ${epoch}, not ${handOver.epoch}`);
+      this.#commitMoved(still, accepted, handOver);
+      let stoodStillMs = 0;
+      try {
+        await this.#send({ kind: "moved", epoch });
+        await this.#expect("taken");
+        stoodStillMs = clock.nowMs() - startedAt;
+      } finally {
+        // Confirmed or not: it never runs here again.
+        still.seal();
+      }
+      const { exitNumber, icount, digest } = handOver;
+      return { by, exitNumber, icount, digest, epoch, stoodStillMs };
+    });
+  }
+
+  async #sendHandOver(still: StandingVm, by: "replay" | "snapshot"): Promise<HandOver> {
+    const { vm, digester } = this.#options;
+    still.flush();
+    // The destination replays these while the digest is computed here.
+    await this.#sendEvents();
+    const digest = still.digest();
+    const snapshot = by === "snapshot" ? still.snapshot() : undefined;
+    await this.#sendEvents();
+    if (snapshot !== undefined) await this.#sendMissing(snapshot.pageHashes);
+    const state = still.state();
+    const { firstSeq, chain } = vm.journal.end;
+    const handOver: HandOver = {
+      ...state,
+      kind: "handOver",
+      epoch: this.#epoch,
+      seq: firstSeq - 1,
+      chain,
+      digest,
+      vmmDigest: vmmDigest(state.vmmSections, digester),
+      snapshot,
+    };
+    await this.#send(handOver);
+    return handOver;
+  }
+
+  /** The move takes place here, or not at all. */
+  #commitMoved(still: StandingVm, { recording, path, name }: Accept, { epoch, seq, digest }: HandOver): void {
+    const { journal } = this.#options.vm;
+    const { id } = journal.header;
+    const row = ownershipRow(id, { epoch, owner: recording, state: OwnershipState.moved }, { path, name, seq, digest });
+    still.commitRow(CoreKind.ownershipMoved, { epoch, to: recording }, (batch) => journal.appendOwnership(row, batch));
+    this.#movedIn = epoch;
+  }
+}
