@@ -46,7 +46,7 @@ function byHand(isTrue: (read: (address: number) => number) => boolean): string 
 }
 
 describe("bisect --when", () => {
-  it("finds the very instruction that first makes a word of memory what it should not be", () => {
+  it("finds the very instruction that first makes a word of memory a value that the guest never meant", () => {
     const result = when(`*(u32 *)${hex(COUNTER_ADDRESS)} == 555`);
     expect(result.first && formatPosition(result.first.position)).toBe(byHand((read) => read(COUNTER_ADDRESS) === 555));
     expect(result).toMatchObject({
