@@ -6,7 +6,7 @@
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 const root = join(import.meta.dirname, "..");
 const stampPath = join(root, "node_modules", ".hvjournal-setup");
@@ -17,9 +17,16 @@ function fail(message) {
   process.exit(1);
 }
 
+/** Node's own headers, where they are installed beside it, so that compiling an addon need not download them. */
+function environment() {
+  const prefix = join(dirname(process.execPath), "..");
+  const hasHeaders = existsSync(join(prefix, "include", "node", "node_version.h"));
+  return hasHeaders ? { npm_config_nodedir: prefix, ...process.env } : process.env;
+}
+
 /** Runs a command with its output on stderr, so that stdout stays the caller's. */
 function run(what, command, args) {
-  const { status, error } = spawnSync(command, args, { cwd: root, stdio: ["ignore", 2, 2] });
+  const { status, error } = spawnSync(command, args, { cwd: root, stdio: ["ignore", 2, 2], env: environment() });
   if (error) fail(`can't ${what}: ${command}: ${error.message}`);
   if (status !== 0) fail(`can't ${what}: ${command} ${args.join(" ")} ended with status ${status}`);
 }
