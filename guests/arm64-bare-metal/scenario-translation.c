@@ -5,14 +5,16 @@
  */
 #include "machine.h"
 
-static uint64_t page_a[512] __attribute__((aligned(4096)));
-static uint64_t page_b[512] __attribute__((aligned(4096)));
+/* Volatile: they are written through the window too. */
+static volatile uint64_t page_a[512] __attribute__((aligned(4096)));
+static volatile uint64_t page_b[512] __attribute__((aligned(4096)));
 static volatile uint64_t *const window = (volatile uint64_t *)PLAYGROUND_BASE;
-static uint64_t access_faults, permission_faults, translation_faults;
+/* Counted by an exception in the middle of an access: the compiler must read them behind it. */
+static volatile uint64_t access_faults, permission_faults, translation_faults;
 
 enum { FSC_TRANSLATION = 0x04, FSC_ACCESS_FLAG = 0x08, FSC_PERMISSION = 0x0c };
 
-static uint64_t entry_for(const void *page) { return physical_address(page) | PTE_KERNEL_DATA; }
+static uint64_t entry_for(const volatile void *page) { return physical_address((const void *)page) | PTE_KERNEL_DATA; }
 
 static void set_entry(uint64_t *table, uint64_t entry) {
   *(volatile uint64_t *)table = entry;

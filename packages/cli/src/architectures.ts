@@ -17,6 +17,10 @@ export interface ArchitectureDisplay {
   /** "EL1h" of the register that holds it. */
   readonly mode: { readonly register: string; text(value: bigint): string };
   readonly syndrome: string;
+  /** The exit by which a vCPU waits: idle time is spent in it. */
+  readonly idleReason: string;
+  /** Accesses to registers that trap, by their exit. */
+  readonly registerReason: string;
   /** The register that holds the address of the kernel's vectors, and the symbols that it may be. */
   readonly vectors: { readonly register: string; readonly symbols: readonly string[] };
 }
@@ -38,6 +42,8 @@ const ARM64_DISPLAY: ArchitectureDisplay = {
     text: (value) => EXCEPTION_LEVELS.get(value & 0x1fn) ?? `mode 0x${(value & 0x1fn).toString(16)}`,
   },
   syndrome: "ESR",
+  idleReason: "WFx",
+  registerReason: "SYS64",
   vectors: { register: "vbar_el1", symbols: ["vectors", "__bp_harden_el1_vectors"] },
 };
 

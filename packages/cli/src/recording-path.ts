@@ -14,6 +14,11 @@ export function recordingOption(yargs: Argv): Argv {
   });
 }
 
+/** For a command whose positional `words` are read by `recordingWords`, or by itself. */
+export function wordsOption(yargs: Argv): Argv {
+  return recordingOption(yargs.positional("words", { type: "string", array: true }));
+}
+
 /** The recording of a command whose positional word `recording` names it. */
 export function recordingPath(args: Arguments, context: CommandContext): string {
   return stringOption(args, "recording") ?? defaultRecording(args, context);

@@ -4,7 +4,12 @@ import {
   ExpressionError,
   InputScriptError,
   MachineDescriptionError,
+  MigrationFailedError,
+  MigrationInDoubtError,
+  MigrationRefusedError,
+  OwnershipError,
   PositionError,
+  RecorderError,
   ReplayError,
   StateSectionError,
   UnknownEventError,
@@ -33,10 +38,28 @@ export function reportError(error: unknown, output: Output): ExitCode {
   return status;
 }
 
+/** For those who pass an error on. */
+export function asCliError(error: unknown): CliError {
+  if (error instanceof CliError) return error;
+  const { message, next, position, ...rest } = describe(error);
+  return new CliError(message, {
+    ...rest,
+    ...(next === undefined ? {} : { next }),
+    ...(position === undefined ? {} : { position }),
+    cause: error,
+  });
+}
+
 function describe(error: unknown): Report {
   if (error instanceof CliError) return error;
   if (error instanceof JournalFormatError)
-    return { code: error.code, message: error.message, status: ExitStatus.untestable, next: error.next };
+    // A file that is no recording at all is none for any build.
+    return {
+      code: error.code,
+      message: error.message,
+      status: error.formatVersion === undefined ? ExitStatus.error : ExitStatus.untestable,
+      next: error.next,
+    };
   if (error instanceof JournalError)
     return { code: error.code, message: error.message, status: ExitStatus.error, next: error.next };
   if (error instanceof DivergenceError) return { code: "diverged", message: error.message, status: ExitStatus.no };
@@ -50,6 +73,14 @@ function describe(error: unknown): Report {
     return { code: "usage", message: error.message, status: ExitStatus.usage };
   if (error instanceof BootError) return { code: "boot", message: error.message, status: ExitStatus.error };
   if (error instanceof ReplayError) return { code: "replay", message: error.message, status: ExitStatus.error };
+  if (error instanceof MigrationRefusedError)
+    return { code: "migration-refused", message: error.message, status: ExitStatus.no };
+  if (error instanceof MigrationFailedError)
+    return { code: "migration-failed", message: error.message, status: ExitStatus.error };
+  if (error instanceof MigrationInDoubtError)
+    return { code: "migration-in-doubt", message: error.message, status: ExitStatus.error };
+  if (error instanceof OwnershipError || error instanceof RecorderError)
+    return { code: "not-possible", message: error.message, status: ExitStatus.no };
   const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
   return { code: "bug", message: `this is a bug in hvjournal: ${stack}`, status: ExitStatus.error };
 }

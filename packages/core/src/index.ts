@@ -68,3 +68,4 @@ export * from "./migration/ownership.js";
 export * from "./migration/pacing.js";
 export * from "./migration/protocol.js";
 export * from "./migration/source.js";
+export * from "./record/go-on.js";

@@ -1,4 +1,5 @@
 /** What an architecture gives the engine: its state, its instructions, and the routines the engine calls. */
+import type { VariableLength } from "./decode/variable-length.js";
 import type { Instruction } from "./stage/instruction.js";
 import type { Routine, Stage, Value } from "./stage/stage.js";
 import type { StateField, StateLayout } from "./stage/state-layout.js";
@@ -21,6 +22,8 @@ export interface EngineFields {
   readonly faultCode: StateField<32>;
   /** An `AccessKind`. */
   readonly faultKind: StateField<32>;
+  /** `AccessOptions.faultDetail` of the access that failed; an access without one leaves it as it was. */
+  readonly faultDetail: StateField<32>;
   /** Guest-physical address of the translated byte. */
   readonly translatedPhysical: StateField<64>;
   /** `Rights` for the whole page at the privilege asked for. */
@@ -36,6 +39,8 @@ export interface EngineFields {
   readonly floatResult: StateField<64>;
   readonly floatControl: StateField<32>;
   readonly floatFlags: StateField<32>;
+  /** In the 80-bit format: sign and exponent of a, b and the result, in bits 15 to 0, 31 to 16, 47 to 32. */
+  readonly floatHigh: StateField<64>;
 }
 
 export interface CpuDefinition {
@@ -47,6 +52,8 @@ export interface CpuDefinition {
   readonly granule: 1 | 4;
   /** All contexts that have decodings of their own give the definitions that hold there, in order of precedence. Equal arrays share decoders. */
   instructionsFor(context: number): readonly Instruction[];
+  /** With a granule of 1: how instructions are decoded. Without it they are words of 32 bits that match `Instruction.pattern`. */
+  readonly variableLength?: VariableLength;
   /** Key of the decode cache: all that decoding depends on beside the bytes. An architecture keeps it up to date. */
   readonly contextWord: StateField<32>;
   /** 0 user, 1 privileged: which TLB set and which rights hold. Written only by `setPrivilege`. */
@@ -70,10 +77,18 @@ export interface CpuDefinition {
   readonly undefinedInstruction: Routine & { readonly result: undefined };
   /** Truth: an interrupt would be taken before the next instruction. */
   readonly interruptPending: (stage: Stage) => Value<32>;
-  /** Takes it: like the routine of a `raise`, with pc the address to return to. */
-  readonly takeInterrupt: Routine & { readonly result: undefined };
+  /**
+   * Takes it: like the routine of a `raise`, with pc the address to return to. Or, where that needs guest memory (x86:
+   * IDT and stack), an instruction without encoding and operands: it ends in a jump with `contextChanged`, and its
+   * `pc()` is state's. Then it delivers exceptions too: the routine of a `raise` only notes one in state, so that
+   * `interruptPending` holds and nothing else has changed; it counts no unit, its delivery does. What the instruction
+   * raises itself is noted in the same way and delivered next.
+   */
+  readonly takeInterrupt: (Routine & { readonly result: undefined }) | Instruction;
   /** (entry): may a walk have used this page-table entry? (A not-present entry is never cached.) */
   readonly entryMayBeLive: Routine & { readonly result: 32 };
+  /** Whether definitions ask for accesses that are `AccessOptions.privileged`. */
+  readonly accessesAsPrivileged?: true;
   /** The context whose definitions a profile of hot variants names. Default 0. */
   readonly profileContext?: number;
   /** A device or debugger has written RAM: exclusive monitors and the like are cleared. */
@@ -87,4 +102,10 @@ export interface EngineOperations {
   setPrivilege(stage: Stage, privilege: Value<32>): void;
   /** After a write to one of `translationFields`: picks the TLB sets of the new regime. */
   translationChanged(stage: Stage): void;
+  /**
+   * In `translate`, once an access is granted: or-s `bits` into the low word of the page-table entry at a
+   * guest-physical address (x86: A and D). Drops nothing: it is for bits that no translation in use depends on.
+   * Nothing happens while an observer translates, and a watch of the entry does not see it.
+   */
+  setEntryBits(stage: Stage, physical: Value<64>, bits: Value<32>): void;
 }

@@ -17,6 +17,7 @@ export const engineFields: EngineFields = {
   faultAddress: layout.cacheField("faultAddress", 64),
   faultCode: layout.cacheField("faultCode", 32),
   faultKind: layout.cacheField("faultKind", 32),
+  faultDetail: layout.cacheField("faultDetail", 32),
   translatedPhysical: layout.cacheField("translatedPhysical", 64),
   translatedRights: layout.cacheField("translatedRights", 32),
   tlbUser: layout.cacheField("tlbUser", 32),
@@ -28,6 +29,7 @@ export const engineFields: EngineFields = {
   floatResult: layout.cacheField("floatResult", 64),
   floatControl: layout.cacheField("floatControl", 32),
   floatFlags: layout.cacheField("floatFlags", 32),
+  floatHigh: layout.cacheField("floatHigh", 64),
 };
 
 /**
@@ -63,8 +65,14 @@ export const BOUNCE_START: number = engineState.bounce.offset;
 /** Picks TLB sets for the translation registers; gives nothing. Implemented by `Engine`. */
 export const selectTlbSets: HostFunction = { name: "selectTlbSets", parameterCount: 0 };
 
+/** (physical address, low and high word; bits): see `EngineOperations.setEntryBits`. Implemented by `Engine`. */
+export const setEntryBits: HostFunction = { name: "setEntryBits", parameterCount: 3 };
+
 /** See `EngineFields.float*`; the operation's code is the parameter. */
 export const softFloat: HostFunction = { name: "softFloat", parameterCount: 1 };
+
+/** The same in the 80-bit format of the x87: an `ExtendedOperation`. */
+export const extendedFloat: HostFunction = { name: "extendedFloat", parameterCount: 1 };
 
 /** The engine's operations for an architecture that keeps its privilege (0 user, 1 privileged) in `privilege`. */
 export function operationsFor(privilege: StateField<32>): EngineOperations {
@@ -79,6 +87,10 @@ export function operationsFor(privilege: StateField<32>): EngineOperations {
     },
     translationChanged(stage: Stage) {
       stage.callHost(selectTlbSets);
+    },
+    setEntryBits(stage: Stage, physical: Value<64>, bits: Value<32>) {
+      const high = stage.truncate32(stage.shiftRight(physical, 32));
+      stage.callHost(setEntryBits, stage.truncate32(physical), high, bits);
     },
   };
 }

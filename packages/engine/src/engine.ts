@@ -6,8 +6,17 @@ import { type RecordGeometry, recordGeometry } from "./decode/record.js";
 import { type Variant, VariantTable } from "./decode/variant-table.js";
 import { preparePageTablePage } from "./emit/page-table-access.js";
 import { Linker } from "./emit/linker.js";
+import { extendedFloatHost } from "./float/extended-float-host.js";
 import { softFloatHost } from "./float/soft-float-host.js";
-import { BOUNCE_START, engineFields, engineState, selectTlbSets, softFloat } from "./engine-fields.js";
+import {
+  BOUNCE_START,
+  engineFields,
+  engineState,
+  extendedFloat,
+  selectTlbSets,
+  setEntryBits,
+  softFloat,
+} from "./engine-fields.js";
 import { decodeRecord, type EngineRoutines, engineRoutines, finishWrites } from "./interpreter/engine-routines.js";
 import { compileMainLoop } from "./interpreter/main-loop.js";
 import { compileHandlers, type HandlerContext } from "./interpreter/out-of-line.js";
@@ -64,6 +73,8 @@ export class Engine {
   readonly #vcpus: Uint8Array[];
   readonly #translate: (virtual: bigint, kind: number, privilege: number) => number;
   #current = 0;
+  /** A translation is asked for from outside: it sets no bits of entries. */
+  #observing = false;
   #drops = 0;
   /** Budget that the last `run` did not use. */
   unitsLeft = 0;
@@ -116,6 +127,7 @@ export class Engine {
         variants: this.#variants,
         ensureLoaded: (pageIndex) => this.memory.ensureLoaded(pageIndex),
         needHandler: (variant) => this.#needHandler(variant),
+        fetchFollowingPage: () => this.#fetchFollowingPage(),
       },
       undefinedInstructionOf(cpu),
     );
@@ -265,7 +277,12 @@ export class Engine {
 
   /** Translates without a TLB and without marking anything: 0 and `translatedPhysical`, or a fault code. */
   translate(virtual: bigint, kind: number, privilege: number): number {
-    return this.#translate(BigInt.asIntN(64, virtual), kind, privilege);
+    this.#observing = true;
+    try {
+      return this.#translate(BigInt.asIntN(64, virtual), kind, privilege);
+    } finally {
+      this.#observing = false;
+    }
   }
 
   get translatedPhysical(): number {
@@ -281,6 +298,18 @@ export class Engine {
     return variant.instruction.mnemonic === UNDEFINED_MNEMONIC
       ? undefined
       : { instruction: variant.instruction, fields };
+  }
+
+  /** The same for an architecture of variable length; `length` is of the instruction. Undefined too when it needs more bytes. */
+  decodeBytes(
+    bytes: Uint8Array,
+    context: number,
+  ):
+    | { readonly instruction: Instruction; readonly fields: Readonly<Record<string, number>>; readonly length: number }
+    | undefined {
+    const decoded = this.#decoded.lookUpBytes(bytes, context);
+    if (decoded === undefined || decoded.variant.instruction.mnemonic === UNDEFINED_MNEMONIC) return undefined;
+    return { instruction: decoded.variant.instruction, fields: decoded.fields, length: decoded.bytes };
   }
 
   /** Encodings without definition that were decoded, with counts of decodings. */
@@ -387,11 +416,13 @@ export class Engine {
     add(specialAccess, (info = 0) => this.#special.access(info));
     add(finishWrites, () => this.#special.finish());
     add(fetchPage, () => this.#fetchPage());
-    add(decodeRecord, (record = 0) => {
-      this.#decoded.decode(record);
+    add(decodeRecord, (record = 0) => this.#decoded.decode(record));
+    add(setEntryBits, (low = 0, high = 0, bits = 0) => {
+      if (!this.#observing) this.memory.setEntryBits((high >>> 0) * 2 ** 32 + (low >>> 0) - this.map.ramBase, bits);
       return 0;
     });
     add(softFloat, softFloatHost(this.#buffer, engineFields));
+    add(extendedFloat, extendedFloatHost(this.#buffer, engineFields));
     return hosts;
   }
 
@@ -421,6 +452,25 @@ export class Engine {
       );
     this.#tlb.fillFetch(pc & ~0xfffn, context, page.base);
     return page.base;
+  }
+
+  /** The page of RAM behind the one that runs, for an instruction that reaches into it; undefined after writing the fault. */
+  #fetchFollowingPage(): number | undefined {
+    const page = BigInt.asUintN(64, this.readField(engineState.codePage) + 4096n);
+    const code = this.#translate(
+      BigInt.asIntN(64, page),
+      AccessKind.execute,
+      this.readWord(this.#cpu.privilege.offset),
+    );
+    const offset = this.translatedPhysical - this.map.ramBase;
+    const absent = code === 0 && !(offset >= 0 && offset < this.map.ramBytes);
+    if (code !== 0 || absent) {
+      this.#fetchFault(page, absent ? EngineFault.noMemory : code);
+      return undefined;
+    }
+    const pageIndex = Math.floor(offset / 4096);
+    this.memory.ensureLoaded(pageIndex);
+    return pageIndex;
   }
 
   #fetchFault(pc: bigint, code: number): number {

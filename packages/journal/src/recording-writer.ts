@@ -36,7 +36,7 @@ import { type OwnershipRow, OwnershipWriter } from "./store/ownership-table.js";
 import { type PageCoding, PageWriter } from "./store/page-tables.js";
 import { initialProgress, type Progress, progressEnd, ProgressWriter, toggleRoot } from "./store/progress-table.js";
 import { RecordingTables } from "./store/recording-tables.js";
-import { createTables, FORMAT_VERSION } from "./store/schema.js";
+import { createTables, DATABASE_PAGE_BYTES, FORMAT_VERSION } from "./store/schema.js";
 import { SnapshotWriter } from "./store/snapshot-tables.js";
 
 export interface WriterOptions {
@@ -76,7 +76,7 @@ export class RecordingWriter implements JournalWriter {
     this.#reader = new RecordingReader(tables);
     this.#options = options;
     if (options.fileBytesMax !== undefined)
-      database.pragma(`max_page_count = ${Math.floor(options.fileBytesMax / 4096)}`);
+      database.pragma(`max_page_count = ${Math.floor(options.fileBytesMax / DATABASE_PAGE_BYTES)}`);
     this.#progressWriter = new ProgressWriter(database);
     this.#batchWriter = new BatchWriter(database);
     this.#pageWriter = new PageWriter(database, pages, options.pages ?? "raw");

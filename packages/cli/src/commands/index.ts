@@ -1,16 +1,28 @@
 /** Every command, in the order in which the help lists them. */
 import type { Command } from "./command.js";
+import { bisect } from "./bisect.js";
 import { completionOf } from "./completion.js";
+import { diff } from "./diff.js";
 import { fsck } from "./fsck.js";
 import { index } from "./index-tables.js";
 import { info } from "./info.js";
+import { log } from "./log.js";
 import { record } from "./record.js";
 import { replay } from "./replay.js";
+import { show } from "./show.js";
 import { sql } from "./sql.js";
+import { stat } from "./stat.js";
+import { verify } from "./verify.js";
 
 export const COMMANDS: readonly Command[] = [
   record,
   replay,
+  verify,
+  bisect,
+  diff,
+  log,
+  show,
+  stat,
   info,
   fsck,
   sql,

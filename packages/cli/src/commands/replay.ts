@@ -45,12 +45,18 @@ function runReplay(recording: OpenRecording, args: Arguments, { output }: Comman
   const from = stringOption(args, "from");
   if (from !== undefined) {
     const place = findPlace(from, recording.reader);
-    checkReached(seek(replayer, place.goal), place, recording);
+    checkReached(seek(replayer, place.goal), place, replayer, recording.path);
   }
-  const { goal, text, isEnd } = replayGoal(stringOption(args, "until") ?? "end", replayer, recording.symbols);
+  const { goal, text, position } = replayGoal(
+    stringOption(args, "until") ?? "end",
+    replayer,
+    recording.reader,
+    recording.symbols,
+  );
   if (flag(args, "console") && !output.quiet) showConsole(replayer, output);
   const result = replayer.advance({ ...goal, ...watched(replayer, recording, output) });
-  if (result === "end" && !isEnd) throw positionMissing(recording.path, recording.reader, text);
+  if (position !== undefined) checkReached(result, { position, goal }, replayer, recording.path);
+  else if (result === "end") throw positionMissing(recording.path, recording.reader, `'${text}'`);
   nameByGuest(recording.symbols, replayer.machine);
   const standing = new Standing(recording);
   if (output.json) output.line(jsonLine(standing.json(replayer)));

@@ -3,13 +3,13 @@ import { query } from "@hvjournal/journal";
 import { UsageError } from "../cli-error.js";
 import { ExitStatus } from "../exit-status.js";
 import { jsonLine } from "../output/console-output.js";
-import { defaultRecording, recordingOption } from "../recording-path.js";
+import { defaultRecording, wordsOption } from "../recording-path.js";
 import { type Command, flag, flagOption, listOption } from "./command.js";
 
 export const sql: Command = {
   usage: "sql [words..]",
   summary: "query a recording: sql [RECORDING] QUERY",
-  options: (yargs) => recordingOption(yargs).option("csv", flagOption("comma-separated values")),
+  options: (yargs) => wordsOption(yargs).option("csv", flagOption("comma-separated values")),
   run(args, context) {
     const words = listOption(args, "words");
     const text = words.at(-1);

@@ -87,11 +87,16 @@ export class ExitText {
   /** `action` with what else a line of `log` has room for: a call's arguments, a written character. */
   longAction(frame: ExitFrame): string {
     const action = this.action(frame);
-    if (this.isHypercall(frame))
-      return `${this.isForwarded(frame) ? "HYPERCALL " : ""}${action}${this.#arguments(frame)}`;
+    const kvmExit = frame[ExitWord.kvmExit] ?? 0;
+    const isMmio = kvmExit === KvmExit.mmio;
+    if (this.isForwarded(frame) && !isMmio) {
+      const call = kvmExit === KvmExit.hypercall ? this.#arguments(frame) : "";
+      return `${KVM_EXIT_NAMES.get(kvmExit) ?? kvmExit} ${action}${call}`;
+    }
+    if (this.isHypercall(frame)) return `${action}${this.#arguments(frame)}`;
     const info = frame[ExitWord.info] ?? 0;
     const byte = frame[ExitWord.arg1Low] ?? 0;
-    const isText = frame[ExitWord.kvmExit] === KvmExit.mmio && (info & INFO_WRITE) !== 0 && byte >= 0x20 && byte < 0x7f;
+    const isText = isMmio && (info & INFO_WRITE) !== 0 && byte >= 0x20 && byte < 0x7f;
     return isText ? `${action} ${quotedBytes(Uint8Array.of(byte))}` : action;
   }
 

@@ -30,14 +30,25 @@ export function quotedBytes(bytes: Uint8Array): string {
   return `'${text.join("")}'`;
 }
 
-/** Plain data on one line: {base 0x1, action forward}. */
-export function plainText(value: unknown): string {
-  if (typeof value === "bigint") return hex(value);
+/** Fields that hold addresses or identifiers, which people know by their hexadecimal digits. */
+const HEX_FIELDS: ReadonlySet<string> = new Set([
+  "base",
+  "count",
+  "gpa",
+  "id",
+  "function",
+  "memoryBase",
+  "memoryBytes",
+]);
+
+/** Plain data on one line: {base 0x1, action forward}. `field`: the name that it has. */
+export function plainText(value: unknown, field = ""): string {
+  if (typeof value === "bigint" || (typeof value === "number" && HEX_FIELDS.has(field))) return hex(value);
   if (value instanceof Uint8Array) return Buffer.from(value).toString("hex");
-  if (Array.isArray(value)) return `[${value.map(plainText).join(", ")}]`;
+  if (Array.isArray(value)) return `[${value.map((item) => plainText(item)).join(", ")}]`;
   if (typeof value === "object" && value !== null)
     return `{${Object.entries(value)
-      .map(([name, item]) => `${name} ${plainText(item)}`)
+      .map(([name, item]) => `${name} ${plainText(item, name)}`)
       .join(", ")}}`;
   return String(value);
 }

@@ -1,6 +1,7 @@
 /** Names from the guest itself, and where its kernel was loaded. */
 import type { Machine } from "@hvjournal/core";
 import { displayOf } from "../architectures.js";
+import { createReplayer, type OpenRecording } from "../vm/open-recording.js";
 import type { Symbols } from "./symbols.js";
 
 /** A kernel is moved as a whole, by a multiple of this at least (CONFIG_RANDOMIZE_BASE of arm64: 64 KiB). */
@@ -18,4 +19,14 @@ export function nameByGuest(symbols: Symbols, machine: Machine): void {
   });
   const offset = offsets.find((each) => each % MOVE_ALIGNMENT === 0n);
   if (offset !== undefined) symbols.use(symbols.list.movedBy(offset));
+}
+
+/** As `nameByGuest`, by the guest at the recording's last snapshot: for commands that replay nothing. */
+export function nameByLastSnapshot(recording: OpenRecording): void {
+  const { reader, symbols } = recording;
+  const last = reader.snapshots().at(-1);
+  if (last === undefined || symbols.list.size === 0) return;
+  const replayer = createReplayer(recording);
+  replayer.restore(reader.loadSnapshot(last.number));
+  nameByGuest(symbols, replayer.machine);
 }

@@ -10,7 +10,6 @@ import {
   parseMachine,
   type RecordingParent,
   Replayer,
-  resolvePosition,
   sameBytes,
   seek,
   type Snapshot,
@@ -23,7 +22,7 @@ import { CliError } from "../cli-error.js";
 import type { Arguments } from "../commands/command.js";
 import { ExitStatus } from "../exit-status.js";
 import { nodeDigester } from "../host/node-digester.js";
-import { positionMissing } from "./open-recording.js";
+import { checkReached, findPlace } from "./open-recording.js";
 import { recordedBoard } from "./recorded-machine.js";
 
 const PAGE_HASH_BYTES = 16;
@@ -50,14 +49,14 @@ export async function openBranch(text: string, args: Arguments): Promise<Branch>
     const architecture = architectureNamed(reader.header.architecture);
     const description = parseMachine(reader.header.machine);
     const replayer = new Replayer({ architecture, digester: nodeDigester, reader });
-    const result = seek(replayer, resolvePosition(position, reader));
-    if (result === "end" && position.at !== "end") throw positionMissing(file, reader, formatPosition(position));
-    const place: Place = { reader, file, architecture, machine: replayer.machine, seq: replayer.nextSeq - 1 };
-    const { snapshot, content } = await fullSnapshot(place, () => recordedBoard(description, { args, boots: false }));
+    const place = findPlace(formatPosition(position), reader);
+    checkReached(seek(replayer, place.goal), place, replayer, file);
+    const moment: Moment = { reader, file, architecture, machine: replayer.machine, seq: replayer.nextSeq - 1 };
+    const { snapshot, content } = await fullSnapshot(moment, () => recordedBoard(description, { args, boots: false }));
     return {
       architecture,
       description,
-      parent: parentAt(place),
+      parent: parentAt(moment),
       snapshot,
       vmm: recordedBoard(description, { args, boots: false }),
       storeBase(writer) {
@@ -72,7 +71,7 @@ export async function openBranch(text: string, args: Arguments): Promise<Branch>
   }
 }
 
-interface Place {
+interface Moment {
   readonly reader: RecordingReader;
   readonly file: string;
   readonly architecture: Architecture;
@@ -90,20 +89,20 @@ interface FullSnapshot {
 }
 
 /** The recording's own where it has one of this moment; else the VMM half runs again from the last one before. */
-async function fullSnapshot(place: Place, board: () => VmmParts): Promise<FullSnapshot> {
-  const { reader, machine, seq } = place;
+async function fullSnapshot(moment: Moment, board: () => VmmParts): Promise<FullSnapshot> {
+  const { reader, machine, seq } = moment;
   const heads = reader.snapshots().filter((head) => head.kind === "full" && head.seq <= seq);
   const nearest = heads.at(-1);
   if (nearest === undefined)
-    throw new CliError(`${place.file} has no full snapshot up to event:${seq}`, { code: "no-snapshot" });
+    throw new CliError(`${moment.file} has no full snapshot up to event:${seq}`, { code: "no-snapshot" });
   const snapshot = reader.loadSnapshot(nearest.number);
   const content: PageContent = (hash) => reader.loadPage(hash);
   if (sameBytes(snapshot.digest, machine.digest())) return { snapshot, content };
-  return rerun(place, snapshot, board());
+  return rerun(moment, snapshot, board());
 }
 
-async function rerun(place: Place, from: Snapshot, vmm: VmmParts): Promise<FullSnapshot> {
-  const { reader, architecture, machine, seq } = place;
+async function rerun(moment: Moment, from: Snapshot, vmm: VmmParts): Promise<FullSnapshot> {
+  const { reader, architecture, machine, seq } = moment;
   const verifier = new Verifier({ architecture, digester: nodeDigester, reader, vmm, from });
   await verifier.step(Infinity, goalOf(machine, from));
   const guestSections = verifier.machine.saveSections();
@@ -114,7 +113,7 @@ async function rerun(place: Place, from: Snapshot, vmm: VmmParts): Promise<FullS
       {
         code: "not-a-boundary",
         status: ExitStatus.no,
-        next: `hvjournal record --from ${place.file}@exit:${machine.exitNumber}`,
+        next: `hvjournal record --from ${moment.file}@exit:${machine.exitNumber}`,
       },
     );
   const written = new Map<string, Uint8Array>();
@@ -146,7 +145,7 @@ function goalOf(machine: Machine, from: Snapshot): Goal {
   return from.exitNumber < exitNumber ? { exitNumber, unitsAfter: icount - answeredIcount } : { icount };
 }
 
-function parentAt({ reader, file, machine, seq }: Place): RecordingParent {
+function parentAt({ reader, file, machine, seq }: Moment): RecordingParent {
   const { exitNumber, icount } = machine;
   return { id: reader.header.id, path: file, chain: chainBehind(reader, seq), seq, exitNumber, icount, why: "branch" };
 }

@@ -20,7 +20,7 @@ import { parseStopCondition } from "./stop-condition.js";
 
 /** Something at which the run stops. */
 export interface SessionGoal {
-  readonly name: "until" | "fail-on";
+  readonly name: "until" | "fail-on" | "pause";
   /** As the user wrote it. */
   readonly text: string;
   readonly icount?: number;
@@ -41,7 +41,7 @@ export interface GoalTexts {
 /** What a goal may ask of the VM. */
 export type WatchedVm = Pick<Recorder, "machine">;
 
-type Moment = Omit<SessionGoal, "name" | "text">;
+export type Moment = Omit<SessionGoal, "name" | "text">;
 
 /** Throws PositionError, ExpressionError, or UsageError for a moment that only a finished recording has. */
 export function liveGoals(texts: GoalTexts, vm: WatchedVm, symbols?: SymbolTable): SessionGoal[] {
@@ -61,8 +61,8 @@ export function liveGoals(texts: GoalTexts, vm: WatchedVm, symbols?: SymbolTable
   return goals;
 }
 
-/** undefined: the end, which comes by itself. */
-function positionMoment(position: Position, option: string, machine: Machine): Moment | undefined {
+/** undefined: the end, which comes by itself. `option`: for the error of a moment that can't be waited for. */
+export function positionMoment(position: Position, option: string, machine: Machine): Moment | undefined {
   switch (position.at) {
     case "end":
       return undefined;

@@ -12,7 +12,8 @@ export type SessionEnd =
   /** `by`: "SIGINT", or what the operator did. */
   | { readonly why: "interrupted"; readonly by: string }
   | { readonly why: "timeout"; readonly of: "guest" | "host" }
-  | { readonly why: "moved" };
+  /** `to` undefined: where it went is in doubt. */
+  | { readonly why: "moved"; readonly to?: { readonly name: string; readonly processId: number } };
 
 export interface SessionOptions {
   readonly recorder: Recorder;
@@ -21,8 +22,24 @@ export interface SessionOptions {
   readonly hostTimeoutMs?: number;
 }
 
-/** What can be asked of a session from outside, at its next look at the host. */
-export type SessionRequest = () => void | Promise<void>;
+/** What is asked of a session from outside, at its next look at the host. */
+interface SessionRequest {
+  readonly run: () => Promise<void>;
+  /** The VM has ended first. */
+  readonly cancel: () => void;
+}
+
+/** Something that was asked of a VM which has ended meanwhile. */
+export class SessionEndedError extends Error {
+  override readonly name = "SessionEndedError";
+}
+
+/** A moment at which the VM is to be paused. */
+interface PauseRequest {
+  readonly goal: SessionGoal;
+  readonly reached: () => void;
+  readonly cancel: () => void;
+}
 
 export class LiveSession {
   readonly recorder: Recorder;
@@ -31,6 +48,9 @@ export class LiveSession {
   #end: SessionEnd | undefined;
   #reached: SessionGoal | undefined;
   #paused = false;
+  #duty = 1;
+  #isOver = false;
+  readonly #pauses: PauseRequest[] = [];
   #wakeHost: (() => void) | undefined;
   /** icount of goals that count from an exit's answer, once it has been given. */
   readonly #targets = new Map<SessionGoal, number>();
@@ -39,12 +59,28 @@ export class LiveSession {
     this.recorder = options.recorder;
     this.#options = options;
     options.recorder.onOutput((port, bytes) => {
-      for (const goal of options.goals) if (goal.afterOutput?.(port, bytes) === true) this.#reached ??= goal;
+      for (const goal of this.#goals) if (goal.afterOutput?.(port, bytes) === true) this.#reached ??= goal;
     });
+  }
+
+  get #goals(): readonly SessionGoal[] {
+    return this.#pauses.length === 0
+      ? this.#options.goals
+      : [...this.#options.goals, ...this.#pauses.map(({ goal }) => goal)];
   }
 
   get paused(): boolean {
     return this.#paused;
+  }
+
+  /** The VM has ended, or has gone elsewhere. */
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  /** The guest gets this share of the host's time; it can't tell. */
+  slowTo(duty: number): void {
+    this.#duty = duty;
   }
 
   /** Ends the session at the next boundary. */
@@ -62,10 +98,31 @@ export class LiveSession {
     this.#wakeHost?.();
   }
 
-  /** Carries out a request between two slices. */
-  request(request: SessionRequest): void {
-    this.#requests.push(request);
-    this.#wakeHost?.();
+  /** Carries out a request between two slices. Rejects with SessionEndedError when none comes any more. */
+  request<Result>(act: () => Result | Promise<Result>): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      const cancel = (): void => reject(new SessionEndedError("the VM has ended"));
+      if (this.#isOver) return cancel();
+      this.#requests.push({ run: () => Promise.resolve().then(act).then(resolve, reject), cancel });
+      this.#wakeHost?.();
+    });
+  }
+
+  /** Stands still, and says so in the recording; at a moment that lies ahead, or now. */
+  async pauseAt(goal: SessionGoal | undefined): Promise<void> {
+    if (goal === undefined) return this.request(() => this.#pauseNow());
+    return new Promise((resolve, reject) => {
+      const cancel = (): void => reject(new SessionEndedError(`the VM has ended before ${goal.text}`));
+      if (this.#isOver) return cancel();
+      this.#pauses.push({ goal, reached: resolve, cancel });
+      // A step that is under way does not know of it.
+      this.#wakeHost?.();
+    });
+  }
+
+  #pauseNow(): void {
+    if (!this.#paused) this.recorder.pause();
+    this.#paused = true;
   }
 
   /** Bytes typed on the console. */
@@ -94,18 +151,28 @@ export class LiveSession {
       }
     } finally {
       clearTimeout(timer);
+      this.#isOver = true;
+      for (const { cancel } of [...this.#requests.splice(0), ...this.#pauses.splice(0)]) cancel();
     }
   }
 
   async #serveRequests(): Promise<void> {
-    for (let request = this.#requests.shift(); request !== undefined; request = this.#requests.shift()) await request();
+    for (let request = this.#requests.shift(); request !== undefined; request = this.#requests.shift()) {
+      await request.run();
+      if (this.recorder.isFinished) this.#end = { why: "moved" };
+    }
   }
 
   async #slice(): Promise<SessionEnd | undefined> {
+    const startedAt = performance.now();
     const result = await this.recorder.step({ units: SLICE_UNITS, goal: this.#goal() });
     if (result.why === "stopped") return { why: "stopped", stop: result.stop };
     const reached = this.#reachedGoal(result);
-    if (reached !== undefined) return { why: "goal", goal: reached };
+    if (reached !== undefined && !this.#takePause(reached)) return { why: "goal", goal: reached };
+    if (this.#duty < 1 && result.why === "slice") {
+      const restMs = (performance.now() - startedAt) * (1 / this.#duty - 1);
+      await new Promise((resolve) => setTimeout(resolve, restMs));
+    }
     const { guestTimeoutNs } = this.#options;
     if (guestTimeoutNs !== undefined && this.recorder.machine.guestTimeNs >= guestTimeoutNs)
       return { why: "timeout", of: "guest" };
@@ -113,9 +180,21 @@ export class LiveSession {
     return undefined;
   }
 
+  /** Whether the goal was to pause; then the VM is paused. */
+  #takePause(goal: SessionGoal): boolean {
+    const index = this.#pauses.findIndex((each) => each.goal === goal);
+    const [pause] = index < 0 ? [] : this.#pauses.splice(index, 1);
+    if (pause === undefined) return false;
+    this.#reached = undefined;
+    this.#pauseNow();
+    pause.reached();
+    return true;
+  }
+
   /** The nearest of all goals; which one it was is asked afterwards. */
   #goal(): Goal {
-    const { goals, guestTimeoutNs } = this.#options;
+    const { guestTimeoutNs } = this.#options;
+    const goals = this.#goals;
     const least = (values: readonly (number | undefined)[]): number =>
       Math.min(Infinity, ...values.filter((value) => value !== undefined));
     const icount = least(goals.map((goal) => goal.icount ?? this.#targets.get(goal)));
@@ -133,7 +212,7 @@ export class LiveSession {
   #notesTarget(): boolean {
     const { machine } = this.recorder;
     let isNew = false;
-    for (const goal of this.#options.goals) {
+    for (const goal of this.#goals) {
       if (goal.behindExit?.number !== machine.exitNumber || this.#targets.has(goal)) continue;
       this.#targets.set(goal, machine.answeredIcount + goal.behindExit.units);
       isNew = true;
@@ -151,7 +230,7 @@ export class LiveSession {
     if (this.#reached !== undefined) return this.#reached;
     if (result.why !== "goal") return undefined;
     const { machine } = this.recorder;
-    return this.#options.goals.find(
+    return this.#goals.find(
       (goal) =>
         (goal.guestTimeNs !== undefined && machine.guestTimeNs >= goal.guestTimeNs) ||
         machine.icount >= (goal.icount ?? this.#targets.get(goal) ?? Infinity),

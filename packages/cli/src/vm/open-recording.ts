@@ -6,11 +6,13 @@ import {
   formatPosition,
   type Goal,
   type JournalReader,
+  type Machine,
   type MachineDescription,
   parseMachine,
   parsePosition,
   type Position,
   PositionNotFoundError,
+  type RecordingParent,
   Replayer,
   resolvePosition,
 } from "@hvjournal/core";
@@ -89,13 +91,47 @@ export interface Place {
   readonly goal: Goal;
 }
 
-/** Throws PositionError, or PositionNotFoundError for a moment that the recording does not have. */
-export function findPlace(text: string, reader: JournalReader): Place {
+/** Throws PositionError, PositionNotFoundError, or CliError for a moment that the recording does not have. */
+export function findPlace(text: string, reader: RecordingReader): Place {
   const position = parsePosition(text);
-  return { position, goal: resolvePosition(position, reader) };
+  const goal = resolvePosition(position, reader);
+  const { parent } = reader.header;
+  const isEarlier =
+    parent !== undefined &&
+    ((goal.seq ?? Infinity) < parent.seq ||
+      (goal.exitNumber ?? Infinity) < parent.exitNumber ||
+      (goal.icount ?? Infinity) < parent.icount);
+  if (isEarlier) throw beforeBase(reader.path, parent, position);
+  return { position, goal };
 }
 
-/** Throws CliError when the replay ended before it came to `place`. */
-export function checkReached(result: string, { position }: Place, { path, reader }: OpenRecording): void {
+/** Throws CliError when a replay, which has come to its goal or the end, does not stand at the place. */
+export function checkReached(result: string, { position, goal }: Place, replayer: Replayer, path: string): void {
+  const { reader, machine } = replayer;
   if (result === "end" && position.at !== "end") throw positionMissing(path, reader, formatPosition(position));
+  const { parent } = reader.header;
+  if (parent !== undefined && isBehind(machine, replayer.nextSeq - 1, goal)) throw beforeBase(path, parent, position);
+}
+
+function beforeBase(path: string, parent: RecordingParent, position: Position): CliError {
+  const text = formatPosition(position);
+  return new CliError(
+    `${text} is not in ${path}: it starts at exit:${parent.exitNumber} (event:${parent.seq}), earlier moments are in its parent`,
+    {
+      code: "not-found",
+      status: ExitStatus.no,
+      position: text,
+      next: `hvjournal replay ${parent.path} --until ${text}`,
+    },
+  );
+}
+
+/** Whether a machine that could not go back stands behind a goal. */
+function isBehind(machine: Machine, seq: number, goal: Goal): boolean {
+  const { exitNumber, unitsAfter, icount } = goal;
+  if (goal.seq !== undefined) return seq > goal.seq;
+  if (icount !== undefined) return machine.icount > icount;
+  if (exitNumber === undefined) return false;
+  if (unitsAfter === undefined) return machine.exitNumber > exitNumber || !machine.exitPending;
+  return machine.exitNumber === exitNumber && machine.icount > machine.answeredIcount + unitsAfter;
 }

@@ -6,36 +6,39 @@ import {
   journalCursor,
   MachineEnvironment,
   NO_EVENT,
+  type Position,
   type Replayer,
-  resolvePosition,
   startSeq,
   type SymbolTable,
 } from "@hvjournal/core";
+import type { RecordingReader } from "@hvjournal/journal";
+import { findPlace } from "./open-recording.js";
 import { parseStopCondition } from "./stop-condition.js";
 
 export interface ReplayGoal {
   readonly goal: Goal;
-  /** As in an error: "exit:90000", or the expression. */
+  /** As the user wrote it. */
   readonly text: string;
-  /** The recording's end is what was asked for. */
-  readonly isEnd: boolean;
+  /** undefined: an expression. */
+  readonly position: Position | undefined;
 }
 
-/** Throws PositionError, PositionNotFoundError, ExpressionError. */
-export function replayGoal(text: string, replayer: Replayer, symbols: SymbolTable): ReplayGoal {
+/** Throws PositionError, PositionNotFoundError, CliError, ExpressionError. */
+export function replayGoal(
+  text: string,
+  replayer: Replayer,
+  reader: RecordingReader,
+  symbols: SymbolTable,
+): ReplayGoal {
   const condition = parseStopCondition(text);
-  if (condition.form === "position") {
-    const { position } = condition;
-    return { goal: resolvePosition(position, replayer.reader), text, isEnd: position.at === "end" };
-  }
+  if (condition.form === "position") return { ...findPlace(text, reader), text };
   const evaluator = new Evaluator(condition.expression);
   const environment = new MachineEnvironment(replayer.machine, symbols);
   evaluator.evaluate(environment);
   evaluator.reset();
-  const { reader } = replayer;
   const cursor = journalCursor(reader, startSeq(reader) + 1);
   for (; cursor.kind !== NO_EVENT && cursor.seq < replayer.nextSeq; cursor.next())
     if (cursor.kind === HotKind.outputProduced) evaluator.noteOutput(cursor.outputPort, cursor.outputBytes);
   replayer.outputListeners.add((port, bytes) => evaluator.noteOutput(port, bytes));
-  return { goal: { atExit: () => evaluator.holds(environment) }, text, isEnd: false };
+  return { goal: { atExit: () => evaluator.holds(environment) }, text, position: undefined };
 }

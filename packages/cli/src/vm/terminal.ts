@@ -82,10 +82,12 @@ class Keys {
       case "x":
         return this.#session.stop({ why: "interrupted", by: "C-a x" });
       case "s":
-        return this.#session.request(() => {
-          const { number, exitNumber } = this.#session.recorder.snapshot("full");
-          this.#output.note(`\r\nsnapshot:${number} at exit:${exitNumber}\r`);
-        });
+        return void this.#session
+          .request(() => {
+            const { number, exitNumber } = this.#session.recorder.snapshot("full");
+            this.#output.note(`\r\nsnapshot:${number} at exit:${exitNumber}\r`);
+          })
+          .catch(() => undefined);
       case "p":
         return this.#session.paused ? this.#session.resume() : this.#session.pause();
       default:

@@ -57,6 +57,12 @@ export interface Checkpoint {
   readonly pages: ReadonlyMap<number, Uint8Array>;
 }
 
+/** The base of the board's clock is the host's time at guest time 0, for services that tell it: recorded, so equal in replay. */
+function wallClockOf({ boardOptions }: MachineDescription): { readonly wallClockBaseNs?: bigint } {
+  const { rtcBaseNs } = boardOptions;
+  return typeof rtcBaseNs === "bigint" ? { wallClockBaseNs: rtcBaseNs } : {};
+}
+
 export class Machine {
   readonly architecture: Architecture;
   readonly description: MachineDescription;
@@ -88,6 +94,7 @@ export class Machine {
       memoryBytes: machine.memoryBytes,
       exitModel: this.exitModel,
       entropy: this.#entropy,
+      ...wallClockOf(machine),
       ...options.caches,
     });
     this.pages = new PageBaseline(this.kernel.memory);

@@ -43,15 +43,14 @@ export interface DestinationHost {
   readonly processId: number;
   /** Throws where this build does not have it. */
   architectureNamed(name: string): Architecture;
-  /** Finds the drives' base images; the reasons why it can't. */
-  attachDrives(drives: readonly DriveOffer[]): readonly string[];
   /** A new recording. One that an earlier attempt of this very move has left is replaced. Throws where another file stands. */
   createJournal(header: RecordingHeader): OwnedJournal;
   /** Throws where nothing could be created. */
   checkJournal(source: RecordingHeader): void;
   /** Gives up a recording that never owned anything. */
   discard(journal: OwnedJournal): void;
-  createVmm(machine: MachineDescription): VmmParts;
+  /** The VMM half over the drives' base images. Throws where one is not there or is another. */
+  createVmm(machine: MachineDescription, drives: readonly DriveOffer[]): VmmParts;
 }
 
 export interface DestinationOptions {
@@ -84,6 +83,7 @@ interface PreparedVm {
 export class MigrationDestination {
   readonly #options: DestinationOptions;
   #journal: OwnedJournal | undefined;
+  #vmm: VmmParts | undefined;
   /** The epoch for which this side has committed that it is prepared. */
   #preparedFor: number | undefined;
 
@@ -169,7 +169,7 @@ export class MigrationDestination {
       contract = contractOf({ architecture, machine: description, control: hello.control, kernel, formatVersion });
       for (const { name, source, destination } of compareContracts(hello.contract, contract).differences)
         reasons.push(`${name} is ${source ?? "absent"} at the source and ${destination ?? "absent"} here`);
-      reasons.push(...host.attachDrives(hello.drives));
+      this.#vmm = host.createVmm(description, hello.drives);
       host.checkJournal(hello.header);
     } catch (error) {
       reasons.push(reasonOf(error));
@@ -280,15 +280,16 @@ export class MigrationDestination {
   }
 
   #adopt(journal: OwnedJournal, replayer: Replayer, handOver: HandOver): Recorder {
-    const { digester, host, caches } = this.#options;
+    const { digester, caches } = this.#options;
     const { machine } = replayer;
+    if (this.#vmm === undefined) throw new ProtocolError("nothing was accepted");
     const { session, vmmSections, nextSnapshot } = handOver;
     const recorder = Recorder.adopt(
       {
         architecture: machine.architecture,
         digester,
         writer: journal,
-        vmm: host.createVmm(machine.description),
+        vmm: this.#vmm,
         cadence: session.cadence,
         scriptState: session.script,
         interactive: session.interactive,

@@ -32,6 +32,11 @@ export interface VerifierOptions {
   readonly caches?: CacheOptions;
   /** A full snapshot of the recording to start at; default: the recording's start. */
   readonly from?: Snapshot;
+  /**
+   * Where what goes beyond the end of the recording is written: a recording that broke off in the midst of an answer is
+   * brought to the end of that answer. Without it the end is the end.
+   */
+  readonly beyond?: EventSink;
 }
 
 /** `equal`: the recording's end has come. `reached`: the goal. */
@@ -45,6 +50,7 @@ export class Verifier implements EventSink {
   readonly #architecture: Architecture;
   readonly #kinds: EventKinds;
   readonly #cursor: EventCursor;
+  readonly #beyond: EventSink | undefined;
   /** The recording paused while the pending exit was unanswered, and has not gone on. */
   #held = false;
   #booted = false;
@@ -60,6 +66,7 @@ export class Verifier implements EventSink {
     this.machine = new Machine({ architecture, digester, machine, ...(caches && { caches }) });
     this.live = new LiveVm(this.machine, options.vmm, this);
     this.#cursor = journalCursor(reader, 1);
+    this.#beyond = options.beyond;
     if (from !== undefined) this.#restore(from);
     else if (reader.header.parent === undefined) this.live.create();
     else this.#restore(this.#base());
@@ -112,7 +119,8 @@ export class Verifier implements EventSink {
     const { machine, live } = this;
     const cursor = this.#cursor;
     this.#skipBookkeeping();
-    if (machine.exitPending && !this.#isEnd(cursor)) {
+    const isLeftOpen = this.#beyond !== undefined && !this.#held && live.stop === undefined;
+    if (machine.exitPending && (cursor.kind !== NO_EVENT || isLeftOpen)) {
       if (!this.#held && live.stop === undefined) return this.#answer();
       if (cursor.kind !== HotKind.digested && !this.#isOutsideInput(cursor))
         this.#diverge("the guest stands still", "end");
@@ -125,10 +133,6 @@ export class Verifier implements EventSink {
     else if (cursor.kind === ROW_EVENT && cursor.row.kind === CoreKind.idleEnded.name) this.#endIdle(cursor.row);
     else this.#expectVmmHalf();
     return undefined;
-  }
-
-  #isEnd(cursor: EventCursor): boolean {
-    return cursor.kind === NO_EVENT;
   }
 
   #isOutsideInput(cursor: EventCursor): boolean {
@@ -238,8 +242,13 @@ export class Verifier implements EventSink {
   // The sink: what the live VM does, against what was recorded.
 
   get nextSeq(): number {
+    return this.#past?.nextSeq ?? this.#cursor.seq;
+  }
+
+  /** Where an event goes that the recording no longer holds. */
+  get #past(): EventSink | undefined {
     this.#skipBookkeeping();
-    return this.#cursor.seq;
+    return this.#cursor.kind === NO_EVENT ? this.#beyond : undefined;
   }
 
   #expect(kind: number, icount: number, replayed: string, cause: DivergenceCause): void {
@@ -250,6 +259,7 @@ export class Verifier implements EventSink {
   }
 
   exited(icount: number, frame: ExitFrame): void {
+    if (this.#past !== undefined) return this.#past.exited(icount, frame);
     const text = this.#architecture.describeExit(this.machine.exitModel, frame);
     this.#expect(HotKind.exited, icount, text, "interrupt");
     const recorded = this.#cursor.exit;
@@ -261,6 +271,7 @@ export class Verifier implements EventSink {
   }
 
   handled(icount: number, low: number, high: number): void {
+    if (this.#past !== undefined) return this.#past.handled(icount, low, high);
     const text = describeAnswer(low, high);
     this.#expect(HotKind.exitHandled, icount, text, "guest data");
     const { handled } = this.#cursor;
@@ -269,6 +280,7 @@ export class Verifier implements EventSink {
   }
 
   completed(icount: number, low: number, high: number): void {
+    if (this.#past !== undefined) return this.#past.completed(icount, low, high);
     const text = describeAnswer(low, high);
     this.#expect(HotKind.exitCompleted, icount, text, "vmm half");
     const { completed } = this.#cursor;
@@ -279,6 +291,7 @@ export class Verifier implements EventSink {
   output(icount: number, port: number, bytes: Uint8Array): void {
     const text = `output to port ${port}: ${toHex(bytes)}`;
     for (let at = 0; at < bytes.length;) {
+      if (this.#past !== undefined) return this.#past.output(icount, port, bytes.subarray(at));
       this.#expect(HotKind.outputProduced, icount, text, "vmm half");
       const recorded = this.#cursor.outputBytes;
       const piece = bytes.subarray(at, at + recorded.length);
@@ -289,6 +302,7 @@ export class Verifier implements EventSink {
   }
 
   irqLine(icount: number, line: number, level: number): void {
+    if (this.#past !== undefined) return this.#past.irqLine(icount, line, level);
     const text = `irq line ${line} <- ${level}`;
     this.#expect(HotKind.irqLineSet, icount, text, "vmm half");
     const recorded = this.#cursor.irqLine;
@@ -297,6 +311,7 @@ export class Verifier implements EventSink {
   }
 
   memoryWritten(place: EventPlace, physical: number, bytes: Uint8Array): void {
+    if (this.#past !== undefined) return this.#past.memoryWritten(place, physical, bytes);
     const payload = memoryWrittenPayload(physical, bytes, this.machine.digester, undefined);
     this.row(CoreKind.guestMemoryWritten, place, payload);
   }
@@ -306,6 +321,7 @@ export class Verifier implements EventSink {
     if (kind.name === CoreKind.idleEnded.name && !this.#isNext(kind.name)) {
       if (payload["untilNs"] === this.machine.guestTimeNs) return;
     }
+    if (this.#past !== undefined) return this.#past.row(kind, place, payload);
     this.#expect(ROW_EVENT, place.icount, kind.name, "vmm half");
     const recorded = this.#kinds.upcast(this.#cursor.row);
     const same = recorded.kind === kind.name && recorded.vcpu === place.vcpu && samePlain(recorded.payload, payload);

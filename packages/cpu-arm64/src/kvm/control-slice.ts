@@ -27,6 +27,7 @@ import {
   readFirmwareRegister,
   writtenFirmwareRegister,
 } from "./smccc/firmware-registers.js";
+import { routeCall } from "./smccc/routing.js";
 import {
   checkFilterRequest,
   FILTER_ACTIONS,
@@ -143,6 +144,24 @@ export function isEnabled(state: Arm64ControlState, capability: string): boolean
   return state.capabilities.some((each) => each.name === capability);
 }
 
+/** 1 or 0 for a capability that a VM on arm64 has, undefined for any other. */
+function queryCapability(state: Arm64ControlState, name: string | bigint): bigint | undefined {
+  if (typeof name !== "string") return undefined;
+  if (name !== CAP_ARM_SYSTEM_SUSPEND && !Object.hasOwn(REFUSED_CAPABILITIES, name)) return undefined;
+  return isEnabled(state, name) ? 1n : 0n;
+}
+
+/** What becomes of a call, as the number of a filter's action, whatever decides: filter, default rule, firmware register. */
+function queryCall(state: Arm64ControlState, id: string | bigint): bigint | undefined {
+  if (typeof id !== "bigint" || id < 0n || id > 0xffff_ffffn) return undefined;
+  return BigInt(FILTER_ACTIONS.indexOf(routeCall(state.smcccFilter, state.firmware, Number(id)).action));
+}
+
+function queryRegister(state: Arm64ControlState, name: string | bigint): bigint | undefined {
+  const register = typeof name === "bigint" ? firmwareRegisterOf(name) : firmwareRegisterNamed(name);
+  return register === undefined ? undefined : readFirmwareRegister(state.firmware, register);
+}
+
 function hex(value: bigint): string {
   return `0x${value.toString(16)}`;
 }
@@ -241,6 +260,19 @@ export const arm64ControlSlice: ControlSlice<Arm64ControlState> = {
           throw new RangeError(`${control.kind} is no control event of arm64`);
       }
     }),
+
+  query(state, what, name) {
+    switch (what) {
+      case "cap":
+        return queryCapability(state, name);
+      case "smccc":
+        return queryCall(state, name);
+      case "reg":
+        return queryRegister(state, name);
+      default:
+        return what satisfies never;
+    }
+  },
 
   describe,
 

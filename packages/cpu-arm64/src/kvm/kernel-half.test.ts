@@ -411,26 +411,6 @@ describe("timers and interrupts", () => {
   });
 });
 
-describe("a guest that can't go on", () => {
-  it("is found when it faults in its own vector", () => {
-    const { kernel } = guest([a.udf]);
-    expect(runOn(kernel, { limit: 3_000_000 }).stop).toBe("stuck");
-    expect(kernel.icount).toBe(2 ** 20 + 1);
-    expect(kernel.stuckReason).toBe(
-      `vcpu0 takes the same exception at 0x${(VECTORS + 0x200).toString(16)} for ever: esr_el1 0x2000000`,
-    );
-    expect(kernel.run(3_000_000)).toBe("stuck");
-  });
-
-  it("is found when it branches to itself with interrupts masked, and let be when they are not", () => {
-    const masked = guest([a.nop, a.branch(0)]).kernel;
-    expect(runOn(masked, { limit: 3_000_000 }).stop).toBe("stuck");
-    expect(masked.stuckReason).toContain("branches to itself");
-    const open = guest([a.daifClear(2), a.branch(0)]).kernel;
-    expect(runOn(open, { limit: 3_000_000 }).stop).toBe("limit");
-  });
-});
-
 describe("several vCPUs", () => {
   /** Both add to one counter by exclusives `count` times, then vCPU 1 turns itself off and vCPU 0 waits for it. */
   function counting(count: number) {

@@ -15,7 +15,6 @@ import {
 import { EngineExit } from "@hvjournal/engine";
 import { ExitCode } from "../isa/exit-code.js";
 import { eventRegister } from "../isa/state.js";
-import { esrEl1 } from "../isa/system-registers.js";
 import type { Arm64ControlState } from "./control-slice.js";
 import { dataAbortSyndrome } from "./data-abort-syndrome.js";
 import { type ExitDescription, fillExitFrame, MMIO_WRITE, newExitFrame } from "./exit-frames.js";
@@ -25,6 +24,7 @@ import { backtrace, type DisassembledInstruction, disassemble, instructionAt, tr
 import { readNamedRegister, registerNames, writeNamedRegister } from "./named-registers.js";
 import { restoreSections, type RunState, saveSections } from "./saved-state.js";
 import { finishRegisterExit, refuseUnsimulated, registerExit, serviceValue } from "./system-register-exits.js";
+import { findStuck } from "./stuck.js";
 import { unitsUntil } from "./timers.js";
 import type { Vm } from "./vm.js";
 
@@ -36,8 +36,6 @@ const STUCK_CHECK_UNITS = 2 ** 20;
 const WFX_ISS = 0x1e0_0000;
 const WFX_WFE = 1;
 const IL = 1 << 25;
-/** B #0 */
-const BRANCH_TO_SELF = 0x1400_0000;
 
 export class Arm64KernelHalf implements KernelHalf {
   readonly #vm: Vm;
@@ -185,7 +183,8 @@ export class Arm64KernelHalf implements KernelHalf {
   #enterGuest(limit: number): RunStop | undefined {
     const vm = this.#vm;
     vm.hasRun = true;
-    if (vm.icount % STUCK_CHECK_UNITS === 0 && this.#mayBeStuck()) return this.#stepToSeeIfStuck();
+    if (vm.icount > 0 && vm.icount % STUCK_CHECK_UNITS === 0) vm.stuckReason = findStuck(vm);
+    if (vm.stuckReason !== undefined) return "stuck";
     const budget = this.#budget(limit);
     // What devices and debuggers wrote meanwhile is not the guest's doing.
     vm.engine.memory.watchHit = undefined;
@@ -208,7 +207,7 @@ export class Arm64KernelHalf implements KernelHalf {
       case EngineExit.watch:
         return this.#reportWatch();
       case ExitCode.systemRegister: {
-        const exit = registerExit(vm, engine.exitWord(0), engine.exitOperand(1));
+        const exit = registerExit(vm, engine.exitWord(0), engine.exitWord(2), engine.exitWord(3));
         return exit === undefined ? undefined : this.#leave(exit);
       }
       case ExitCode.hypervisorCall:
@@ -288,29 +287,6 @@ export class Arm64KernelHalf implements KernelHalf {
         vm.engine.writeWord(eventRegister.offset, 1);
       });
     }
-  }
-
-  /** With interrupts masked and no other vCPU on, a vCPU that an instruction leaves as it was stays so for ever. */
-  #mayBeStuck(): boolean {
-    const vm = this.#vm;
-    return vm.states.isMasked && vm.schedule.isAlone(vm.current) && !vm.engine.restartPending;
-  }
-
-  /** An ordinary step, but for the look at what it changed. */
-  #stepToSeeIfStuck(): RunStop | undefined {
-    const vm = this.#vm;
-    const { engine } = vm;
-    const pc = vm.states.pc;
-    const before = engine.vcpuState.slice();
-    const code = engine.run(1);
-    vm.countUnits(1 - engine.unitsLeft);
-    if (code !== EngineExit.budget || !sameBytes(before, engine.vcpuState)) return this.#handleExitCode(code);
-    const place = `at 0x${pc.toString(16)}`;
-    vm.stuckReason =
-      instructionAt(vm.states, pc) === BRANCH_TO_SELF
-        ? `vcpu${vm.current} branches to itself ${place} with interrupts masked`
-        : `vcpu${vm.current} takes the same exception ${place} for ever: esr_el1 0x${engine.readField(esrEl1).toString(16)}`;
-    return "stuck";
   }
 
   // Answering
@@ -469,8 +445,4 @@ export class Arm64KernelHalf implements KernelHalf {
     );
     return new Map(counts);
   }
-}
-
-function sameBytes(left: Uint8Array, right: Uint8Array): boolean {
-  return left.every((byte, index) => byte === right[index]);
 }

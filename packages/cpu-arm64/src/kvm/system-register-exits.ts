@@ -1,5 +1,5 @@
 /** System registers that generated code does not finish: those of the kernel half, and those that trap. */
-import { type ExitFrame, ExitWord, frameU64 } from "@hvjournal/core";
+import { type ExitFrame, ExitWord } from "@hvjournal/core";
 import { EngineExit } from "@hvjournal/engine";
 import { undefinedException } from "../isa/exceptions.js";
 import { ExitCode } from "../isa/exit-code.js";
@@ -9,42 +9,62 @@ import {
   Sctlr,
   sctlrEl1,
   selectorOfSyndrome,
-  systemRegisterAt,
   systemRegisterName,
+  systemRegisters,
 } from "../isa/system-registers.js";
 import type { ExitDescription } from "./exit-frames.js";
 import { EsrClass, HCR_EL2_TVM, Reason, serviceRegisterTraps } from "./exit-model.js";
-import { isInterfaceRegister, readInterfaceRegister, writeInterfaceRegister } from "./gicv3/system-registers.js";
-import { isTimerRegister, readTimerRegister, writeTimerRegister } from "./timers.js";
+import { type InterfaceRegister, interfaceRegisterAt, NOTHING_DEACTIVATED } from "./gicv3/system-registers.js";
+import { RegisterValue } from "./register-value.js";
+import { type TimerRegister, timerRegisterAt } from "./timers.js";
 import type { Vm } from "./vm.js";
 
 const IL = 1 << 25;
 const CACHES_ON: bigint = (1n << BigInt(Sctlr.M)) | (1n << BigInt(Sctlr.C));
 
-/** An access as its ISS describes it. */
-interface RegisterAccess {
-  readonly selector: number;
-  /** Rt; 31 is the zero register. */
-  readonly general: number;
-  readonly isRead: boolean;
+/** An access as its ISS describes it: Rt, where 31 is the zero register, and the direction. */
+function generalOf(iss: number): number {
+  return (iss >> 5) & 31;
 }
 
-function accessOf(iss: number): RegisterAccess {
-  return { selector: selectorOfSyndrome(iss), general: (iss >> 5) & 31, isRead: (iss & 1) === 1 };
+function isRead(iss: number): boolean {
+  return (iss & 1) === 1;
 }
 
-function isService(selector: number): boolean {
-  return systemRegisterAt(selector)?.home.kind === "service";
+/** A register that lives in the kernel half. */
+interface ServiceRegister {
+  /** The access is an exit; else it is made as the hardware makes it. */
+  readonly traps: boolean;
+  readonly timer: TimerRegister | undefined;
+  readonly interface: InterfaceRegister | undefined;
 }
+
+const SERVICE_REGISTERS: ReadonlyMap<number, ServiceRegister> = new Map(
+  systemRegisters
+    .filter(({ home }) => home.kind === "service")
+    .map(({ selector }) => [
+      selector,
+      {
+        traps: serviceRegisterTraps(selector),
+        timer: timerRegisterAt(selector),
+        interface: interfaceRegisterAt(selector),
+      },
+    ]),
+);
+
+/** The value of the access in progress. */
+const accessed = new RegisterValue();
 
 /**
- * Handles `ExitCode.systemRegister`. Gives the exit where the exit model has one; else the access has been made
- * as the hardware makes it, and the guest goes on.
+ * Handles `ExitCode.systemRegister`, whose operands are the ISS and the value to write, in two words. Gives the exit
+ * where the exit model has one; else the access has been made as the hardware makes it, and the guest goes on.
  */
-export function registerExit(vm: Vm, iss: number, value: bigint): ExitDescription | undefined {
-  const access = accessOf(iss);
-  if (isService(access.selector) && !serviceRegisterTraps(access.selector)) {
-    accessService(vm, access, value);
+export function registerExit(vm: Vm, iss: number, valueLow: number, valueHigh: number): ExitDescription | undefined {
+  const selector = selectorOfSyndrome(iss);
+  const service = SERVICE_REGISTERS.get(selector);
+  accessed.set(valueLow, valueHigh);
+  if (service !== undefined && !service.traps) {
+    accessService(vm, service, iss);
     return undefined;
   }
   return {
@@ -52,21 +72,23 @@ export function registerExit(vm: Vm, iss: number, value: bigint): ExitDescriptio
     vcpu: vm.current,
     pc: vm.states.pc,
     syndrome: ((EsrClass.sys64 << 26) | IL | iss) >>> 0,
-    info: access.isRead ? 0 : 1,
-    args: [BigInt(access.selector), access.isRead ? 0n : value],
+    info: isRead(iss) ? 0 : 1,
+    args: [BigInt(selector), isRead(iss) ? 0n : accessed.bigint],
   };
 }
 
 /** Finishes a SYS64 exit; gives the value of a register that was read. */
 export function finishRegisterExit(vm: Vm, frame: ExitFrame): bigint | undefined {
-  const access = accessOf((frame[ExitWord.syndromeLow] ?? 0) & 0x1ff_ffff);
-  if (isService(access.selector)) {
-    accessService(vm, access, frameU64(frame, ExitWord.arg1Low));
+  const iss = (frame[ExitWord.syndromeLow] ?? 0) & 0x1ff_ffff;
+  const service = SERVICE_REGISTERS.get(selectorOfSyndrome(iss));
+  if (service !== undefined) {
+    accessed.set(frame[ExitWord.arg1Low] ?? 0, frame[ExitWord.arg1Low + 1] ?? 0);
+    accessService(vm, service, iss);
   } else {
     passTrap(vm);
     noteMemoryControl(vm);
   }
-  return access.isRead ? vm.states.readX(access.general) : undefined;
+  return isRead(iss) ? vm.states.readX(generalOf(iss)) : undefined;
 }
 
 /** Lets the instruction do what it does without a hypervisor; an undefined exception may come of it. */
@@ -96,36 +118,47 @@ function noteMemoryControl(vm: Vm): void {
     engine.writeField(hcrEl2, engine.readField(hcrEl2) & ~HCR_EL2_TVM);
 }
 
-function accessService(vm: Vm, access: RegisterAccess, value: bigint): void {
-  const done = access.isRead ? readService(vm, access) : writeService(vm, access.selector, value);
-  if (done) vm.retireInstruction();
-  else {
-    vm.engine.callRoutine(undefinedException);
-    vm.countUnits(1);
-  }
+/** Reads into, or writes from, `accessed`. */
+function accessService(vm: Vm, service: ServiceRegister, iss: number): void {
+  if (isRead(iss)) {
+    if (!readService(vm, vm.current, service)) return raiseUndefined(vm);
+    vm.states.writeXWords(generalOf(iss), accessed.low, accessed.high);
+  } else if (!writeService(vm, service)) return raiseUndefined(vm);
+  vm.retireInstruction();
+}
+
+function raiseUndefined(vm: Vm): void {
+  vm.engine.callRoutine(undefinedException);
+  vm.countUnits(1);
+}
+
+/** The value of a register of the kernel half; undefined: there is none to read. Reading ICC_IAR acknowledges an interrupt. */
+export function serviceValue(vm: Vm, vcpu: number, selector: number): bigint | undefined {
+  const service = SERVICE_REGISTERS.get(selector);
+  return service !== undefined && readService(vm, vcpu, service) ? accessed.bigint : undefined;
 }
 
 /** False: there is no such register to read. */
-function readService(vm: Vm, access: RegisterAccess): boolean {
-  const value = serviceValue(vm, vm.current, access.selector);
-  if (value === undefined) return false;
-  vm.states.writeX(access.general, value);
+function readService(vm: Vm, vcpu: number, service: ServiceRegister): boolean {
+  if (service.timer !== undefined) {
+    service.timer.read(vm.timersOf(vcpu), vm.counter, accessed);
+    return true;
+  }
+  if (service.interface?.read === undefined) return false;
+  vm.refreshTimerLines(vcpu);
+  accessed.set(service.interface.read(vm.gic.interrupts, vcpu), 0);
   return true;
 }
 
-/** The value of a register of the kernel half. Reading ICC_IAR acknowledges an interrupt. */
-export function serviceValue(vm: Vm, vcpu: number, selector: number): bigint | undefined {
-  if (isTimerRegister(selector)) return readTimerRegister(vm.timersOf(vcpu), selector, vm.guestTimeNs);
-  if (!isInterfaceRegister(selector)) return undefined;
-  vm.refreshTimerLines(vcpu);
-  const value = readInterfaceRegister(vm.gic.interrupts, vcpu, selector);
-  return value === undefined ? undefined : BigInt(value);
-}
-
 /** False: there is no such register to write. */
-function writeService(vm: Vm, selector: number, value: bigint): boolean {
-  if (isTimerRegister(selector)) return writeTimerRegister(vm.timersOf(vm.current), selector, vm.guestTimeNs, value);
-  const written = writeInterfaceRegister(vm.gic.interrupts, vm.current, selector, value);
-  if (written?.deactivated !== undefined) vm.noteDeactivated(vm.current, written.deactivated);
-  return written !== undefined;
+function writeService(vm: Vm, service: ServiceRegister): boolean {
+  if (service.timer !== undefined) {
+    if (service.timer.write === undefined) return false;
+    service.timer.write(vm.timersOf(vm.current), vm.counter, accessed);
+    return true;
+  }
+  if (service.interface?.write === undefined) return false;
+  const deactivated = service.interface.write(vm.gic.interrupts, vm.current, accessed);
+  if (deactivated !== NOTHING_DEACTIVATED) vm.noteDeactivated(vm.current, deactivated);
+  return true;
 }

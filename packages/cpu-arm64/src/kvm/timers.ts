@@ -4,6 +4,7 @@
  */
 import { GUEST_NANOSECONDS_PER_UNIT } from "@hvjournal/core";
 import { selectorOf } from "../isa/system-registers.js";
+import { RegisterValue } from "./register-value.js";
 
 export const COUNTER_HZ = 62_500_000;
 export const NANOSECONDS_PER_TICK = 16;
@@ -16,7 +17,7 @@ export const PHYSICAL_TIMER_INTID = 30;
 const Control = { enable: 1, mask: 2, status: 4 } as const;
 const U64 = 0xffff_ffff_ffff_ffffn;
 /** Compare values past this many ticks lie beyond any icount (2^53 ns). */
-const TICKS_MAX: bigint = BigInt(Number.MAX_SAFE_INTEGER) / BigInt(NANOSECONDS_PER_TICK);
+const TICKS_MAX: number = Math.floor(Number.MAX_SAFE_INTEGER / NANOSECONDS_PER_TICK);
 
 export type TimerKind = "virtual" | "physical";
 export const TIMER_KINDS: readonly TimerKind[] = ["virtual", "physical"];
@@ -29,40 +30,77 @@ export function counterAt(guestTimeNs: number): number {
 export class Timer {
   /** ENABLE and IMASK of CNTx_CTL_EL0. */
   control = 0;
-  compareValue = 0n;
+  readonly #compare = new RegisterValue();
+  /** The compare value in ticks; Infinity when no counter reaches it. */
+  #compareTicks = 0;
   /**
    * The output's level when it was last looked at while its vCPU ran, or was put back to run. A rise
    * between two looks is the physical interrupt that makes the vCPU exit.
    */
   seenLevel: 0 | 1 = 0;
 
+  get compareValue(): bigint {
+    return this.#compare.bigint;
+  }
+
+  set compareValue(value: bigint) {
+    this.#compare.setBigint(value);
+    this.#noteCompare();
+  }
+
+  #noteCompare(): void {
+    const ticks = this.#compare.number;
+    this.#compareTicks = ticks > TICKS_MAX ? Infinity : ticks;
+  }
+
   level(counter: number): 0 | 1 {
-    return this.control === Control.enable && BigInt(counter) >= this.compareValue ? 1 : 0;
+    return this.control === Control.enable && counter >= this.#compareTicks ? 1 : 0;
+  }
+
+  /** Whether the output is high or will be, if nobody writes the registers. */
+  get canRise(): boolean {
+    return this.control === Control.enable;
   }
 
   readControl(counter: number): number {
-    const met = (this.control & Control.enable) !== 0 && BigInt(counter) >= this.compareValue;
+    const met = (this.control & Control.enable) !== 0 && counter >= this.#compareTicks;
     return this.control | (met ? Control.status : 0);
   }
 
-  writeControl(value: bigint): void {
-    this.control = Number(value) & (Control.enable | Control.mask);
+  writeControl(value: number): void {
+    this.control = value & (Control.enable | Control.mask);
+  }
+
+  readCompare(into: RegisterValue): void {
+    into.set(this.#compare.low, this.#compare.high);
+  }
+
+  writeCompare(value: RegisterValue): void {
+    this.#compare.set(value.low, value.high);
+    this.#noteCompare();
   }
 
   /** CNTx_TVAL_EL0: a signed 32-bit distance from now. */
-  readTimerValue(counter: number): bigint {
-    return BigInt.asUintN(32, this.compareValue - BigInt(counter));
+  readTimerValue(counter: number): number {
+    return (this.#compare.low - (counter >>> 0)) >>> 0;
   }
 
-  writeTimerValue(counter: number, value: bigint): void {
-    this.compareValue = (BigInt(counter) + BigInt.asIntN(32, value)) & U64;
+  /** `value`: 32 bits. */
+  writeTimerValue(counter: number, value: number): void {
+    const ticks = counter + (value | 0);
+    // Before the VM began: a compare value near 2^64.
+    if (ticks < 0) this.compareValue = BigInt(ticks) & U64;
+    else {
+      this.#compare.setNumber(ticks);
+      this.#noteCompare();
+    }
   }
 
   /** Guest time at which the output rises, unless it is high already or never will be. Nanoseconds. */
   deadlineNs(counter: number): number | undefined {
-    if (this.control !== Control.enable || this.compareValue > TICKS_MAX || BigInt(counter) >= this.compareValue)
+    if (this.control !== Control.enable || this.#compareTicks === Infinity || counter >= this.#compareTicks)
       return undefined;
-    return Number(this.compareValue) * NANOSECONDS_PER_TICK;
+    return this.#compareTicks * NANOSECONDS_PER_TICK;
   }
 }
 
@@ -88,55 +126,71 @@ export function unitsUntil(deadlineNs: number, icount: number, skippedNs: number
   return Math.max(0, Math.ceil((deadlineNs - skippedNs) / GUEST_NANOSECONDS_PER_UNIT) - icount);
 }
 
-type TimerRegister = "control" | "compare" | "timer";
+/** CNTFRQ, a counter, or a register of one of the timers. `counter` is what the counters show at the access. */
+export interface TimerRegister {
+  /** Whose register it is; absent: a counter's. */
+  readonly kind?: TimerKind;
+  read(timers: VcpuTimers, counter: number, into: RegisterValue): void;
+  /** Absent: can't be written at EL1 or EL0. */
+  readonly write?: (timers: VcpuTimers, counter: number, value: RegisterValue) => void;
+}
 
-const REGISTERS: ReadonlyMap<number, { readonly kind: TimerKind; readonly register: TimerRegister }> = new Map([
-  [selectorOf(3, 3, 14, 2, 0), { kind: "physical", register: "timer" }],
-  [selectorOf(3, 3, 14, 2, 1), { kind: "physical", register: "control" }],
-  [selectorOf(3, 3, 14, 2, 2), { kind: "physical", register: "compare" }],
-  [selectorOf(3, 3, 14, 3, 0), { kind: "virtual", register: "timer" }],
-  [selectorOf(3, 3, 14, 3, 1), { kind: "virtual", register: "control" }],
-  [selectorOf(3, 3, 14, 3, 2), { kind: "virtual", register: "compare" }],
+const readCounter: TimerRegister = {
+  read(_timers, counter, into) {
+    into.setNumber(counter);
+  },
+};
+
+const readFrequency: TimerRegister = {
+  read(_timers, _counter, into) {
+    into.setNumber(COUNTER_HZ);
+  },
+};
+
+function timerRegisters(kind: TimerKind, crm: number): (readonly [number, TimerRegister])[] {
+  const timerValue: TimerRegister = {
+    kind,
+    read(timers, counter, into) {
+      into.setNumber(timers.of(kind).readTimerValue(counter));
+    },
+    write(timers, counter, value) {
+      timers.of(kind).writeTimerValue(counter, value.low);
+    },
+  };
+  const control: TimerRegister = {
+    kind,
+    read(timers, counter, into) {
+      into.setNumber(timers.of(kind).readControl(counter));
+    },
+    write(timers, _counter, value) {
+      timers.of(kind).writeControl(value.low);
+    },
+  };
+  const compare: TimerRegister = {
+    kind,
+    read(timers, _counter, into) {
+      timers.of(kind).readCompare(into);
+    },
+    write(timers, _counter, value) {
+      timers.of(kind).writeCompare(value);
+    },
+  };
+  return [timerValue, control, compare].map((register, op2) => [selectorOf(3, 3, 14, crm, op2), register]);
+}
+
+const REGISTERS: ReadonlyMap<number, TimerRegister> = new Map([
+  [selectorOf(3, 3, 14, 0, 0), readFrequency],
+  [selectorOf(3, 3, 14, 0, 1), readCounter],
+  [selectorOf(3, 3, 14, 0, 2), readCounter],
+  ...timerRegisters("physical", 2),
+  ...timerRegisters("virtual", 3),
 ]);
 
-const CNTFRQ_EL0: number = selectorOf(3, 3, 14, 0, 0);
-const CNTPCT_EL0: number = selectorOf(3, 3, 14, 0, 1);
-const CNTVCT_EL0: number = selectorOf(3, 3, 14, 0, 2);
-
-export function isTimerRegister(selector: number): boolean {
-  return selector === CNTFRQ_EL0 || selector === CNTPCT_EL0 || selector === CNTVCT_EL0 || REGISTERS.has(selector);
+export function timerRegisterAt(selector: number): TimerRegister | undefined {
+  return REGISTERS.get(selector);
 }
 
 /** KVM without VHE leaves CNTHCTL_EL2.EL1PCEN clear: the physical timer traps, the counters and the virtual timer do not. */
 export function timerRegisterTraps(selector: number): boolean {
   return REGISTERS.get(selector)?.kind === "physical";
-}
-
-/** `isTimerRegister` holds for `selector`. */
-export function readTimerRegister(timers: VcpuTimers, selector: number, guestTimeNs: number): bigint {
-  const counter = counterAt(guestTimeNs);
-  const found = REGISTERS.get(selector);
-  if (found === undefined) return BigInt(selector === CNTFRQ_EL0 ? COUNTER_HZ : counter);
-  const timer = timers.of(found.kind);
-  switch (found.register) {
-    case "control":
-      return BigInt(timer.readControl(counter));
-    case "compare":
-      return timer.compareValue;
-    case "timer":
-      return timer.readTimerValue(counter);
-    default:
-      return found.register satisfies never;
-  }
-}
-
-/** False: the register can't be written at EL1 or EL0. */
-export function writeTimerRegister(timers: VcpuTimers, selector: number, guestTimeNs: number, value: bigint): boolean {
-  const found = REGISTERS.get(selector);
-  if (found === undefined) return false;
-  const timer = timers.of(found.kind);
-  if (found.register === "control") timer.writeControl(value);
-  else if (found.register === "compare") timer.compareValue = value & U64;
-  else timer.writeTimerValue(counterAt(guestTimeNs), value);
-  return true;
 }

@@ -29,6 +29,7 @@ import { HCR_EL2_VALUE, MDCR_EL2_VALUE } from "./exit-model.js";
 
 const U64 = 0xffff_ffff_ffff_ffffn;
 const ZERO_REGISTER = 31;
+const INSTRUCTION_BYTES = 4;
 
 /** PSTATE as SPSR_EL1 has it. */
 const Pstate = { m: 0x1fn, daif: 0x3c0n, il: 1n << 20n, ss: 1n << 21n, nzcv: 0xf000_0000n } as const;
@@ -107,6 +108,21 @@ export class VcpuStates {
 
   writeX(index: number, value: bigint): void {
     if (index !== ZERO_REGISTER) this.engine.writeField(generalRegister(index), value & U64);
+  }
+
+  writeXWords(index: number, low: number, high: number): void {
+    if (index === ZERO_REGISTER) return;
+    const at = x.offset + 8 * index;
+    this.engine.writeWord(at, low);
+    this.engine.writeWord(at + 4, high);
+  }
+
+  /** pc to the next instruction. */
+  stepPc(): void {
+    const low = this.engine.readWord(pc.offset);
+    const next = (low + INSTRUCTION_BYTES) >>> 0;
+    this.engine.writeWord(pc.offset, next);
+    if (next < low) this.engine.writeWord(pc.offset + 4, this.engine.readWord(pc.offset + 4) + 1);
   }
 
   get pc(): bigint {

@@ -2,7 +2,7 @@
 import { type Entropy, type EntropyStream, GUEST_NANOSECONDS_PER_UNIT } from "@hvjournal/core";
 import type { Engine } from "@hvjournal/engine";
 import { finishInstruction } from "../isa/exceptions.js";
-import { pc } from "../isa/state.js";
+import { pc, softwareStep, trapPassed } from "../isa/state.js";
 import { type Arm64ControlState, arm64ControlSlice } from "./control-slice.js";
 import { type GicAddresses, Gicv3 } from "./gicv3/gicv3.js";
 import { Schedule } from "./schedule.js";
@@ -88,7 +88,10 @@ export class Vm {
 
   /** The current vCPU's instruction at pc is over: one unit, and on to the next. */
   retireInstruction(): void {
-    this.engine.callRoutine(finishInstruction);
+    const { engine } = this;
+    // What `finishInstruction` ends beside the instruction is hardly ever there.
+    if (engine.readWord(trapPassed.offset) === 0 && engine.readWord(softwareStep.offset) === 0) this.states.stepPc();
+    else engine.callRoutine(finishInstruction);
     this.countUnits(1);
   }
 
@@ -114,6 +117,13 @@ export class Vm {
   isSignalled(vcpu: number): boolean {
     this.refreshTimerLines(vcpu);
     return this.gic.interrupts.signalled(vcpu) !== undefined;
+  }
+
+  /** Whether an interrupt could ever be signalled to a vCPU by something other than what it does itself. */
+  canBeInterrupted(vcpu: number): boolean {
+    let lines = 0;
+    for (const kind of TIMER_KINDS) if (this.timersOf(vcpu).of(kind).canRise) lines |= 1 << TIMER_INTID[kind];
+    return this.gic.interrupts.canSignal(vcpu, lines);
   }
 
   /** Takes note of the timers' outputs; true: one has risen since the last look. */

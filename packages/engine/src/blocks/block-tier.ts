@@ -10,6 +10,7 @@ import type { ModuleScope } from "../emit/linker.js";
 import type { EmitTarget } from "../emit/target.js";
 import { engineState } from "../engine-fields.js";
 import { ENGINE_HOSTS, finishWrites } from "../interpreter/engine-routines.js";
+import { isDelivery } from "../interpreter/delivery.js";
 import type { HandlerContext } from "../interpreter/out-of-line.js";
 import { EngineExit, HandlerStatus } from "../interpreter/status.js";
 import type { Block, EndItem, Program } from "../stage/program.js";
@@ -54,7 +55,8 @@ export class BlockTier {
   readonly #pagesOf = new Map<number, Set<number>>();
   #count = 0;
   readonly #interruptPending: () => number;
-  readonly #takeInterrupt: () => void;
+  /** Undefined: interrupts and exceptions are delivered by the interpreter. */
+  readonly #takeInterrupt: (() => void) | undefined;
   readonly #fetchPage: () => number;
   readonly #fetchFault: () => void;
 
@@ -63,7 +65,8 @@ export class BlockTier {
     this.#view = new DataView(options.buffer);
     const { linker, routines, cpu } = options;
     this.#interruptPending = linker.routine(routines.interruptPending) as () => number;
-    this.#takeInterrupt = linker.routine(cpu.takeInterrupt) as () => void;
+    const { takeInterrupt } = cpu;
+    this.#takeInterrupt = isDelivery(takeInterrupt) ? undefined : (linker.routine(takeInterrupt) as () => void);
     this.#fetchFault = linker.routine(cpu.fetchFault) as () => void;
     this.#fetchPage = linker.routine(routines.fetchSlow) as () => number;
   }
@@ -74,15 +77,17 @@ export class BlockTier {
     let recheck = true;
     for (;;) {
       if (left === 0) return this.#leave(0, EngineExit.budget);
-      if (recheck && this.#interruptPending() !== 0) {
+      const delivers: boolean = recheck && this.#interruptPending() !== 0;
+      if (delivers && this.#takeInterrupt !== undefined) {
         this.#takeInterrupt();
         left -= 1;
         continue;
       }
-      const block = this.#find();
+      const block: CompiledBlock | "fault" | undefined = delivers ? undefined : this.#find();
       if (block === "fault") {
         this.#fetchFault();
-        left -= 1;
+        // Where a fault is only noted, its delivery is the unit.
+        if (this.#takeInterrupt !== undefined) left -= 1;
         recheck = true;
         continue;
       }
@@ -131,6 +136,7 @@ export class BlockTier {
     if (known !== undefined) return known;
     const page = this.#options.decoded.pageOf(base);
     const instructions = this.#read(pc, page);
+    if (instructions.length === 0) return undefined;
     if (this.#count >= BLOCKS_MAX) this.clear();
     const made = this.#compile(instructions);
     this.#count += 1;
@@ -141,16 +147,17 @@ export class BlockTier {
     return made;
   }
 
-  /** Instructions from `pc` to the first that may jump, within the page. */
+  /** Instructions from `pc` to the first that may jump, within the page: none when the first reaches into the next one. */
   #read(pc: bigint, page: DecodedPage): BlockInstruction[] {
-    const { cpu, decoded } = this.#options;
+    const { decoded } = this.#options;
     const list: BlockInstruction[] = [];
     let offset = Number(pc & 0xfffn);
     while (offset < 4096 && list.length < BLOCK_INSTRUCTIONS_MAX) {
-      const encoding = decoded.encodingAt(page, offset);
-      const { variant, fields } = decoded.lookUp(encoding, page.context);
-      list.push({ variant, fields, pc: (pc & ~0xfffn) | BigInt(offset), bytes: cpu.granule });
-      offset += cpu.granule;
+      const instruction = decoded.instructionAt(page, offset);
+      if (instruction === undefined) break;
+      const { variant, fields, bytes } = instruction;
+      list.push({ variant, fields, pc: (pc & ~0xfffn) | BigInt(offset), bytes });
+      offset += bytes;
       if (mayLeaveBlock(variant.program)) break;
     }
     return list;
@@ -268,7 +275,7 @@ class BlockTarget implements EmitTarget {
       case "raise":
         this.#storePc(() => this.pc());
         this.callRoutine(item.routine);
-        return this.#finish(retired, HandlerStatus.raised);
+        return this.#finishRaised();
       case "exitBefore":
         return this.#exit(item.code, () => this.pc(), this.#unitsFromHere, HandlerStatus.exitBefore);
       case "exitAfter":
@@ -283,7 +290,7 @@ class BlockTarget implements EmitTarget {
       return this.#exit(EngineExit.mmioRead, () => this.pc(), this.#unitsFromHere, HandlerStatus.exitBefore);
     this.#storePc(() => this.pc());
     this.callRoutine(this.#options.routines.raiseMemoryFault);
-    this.#finish(this.#unitsFromHere - 1, HandlerStatus.raised);
+    this.#finishRaised();
   }
 
   leaveForDeviceWrite(): void {
@@ -292,6 +299,12 @@ class BlockTarget implements EmitTarget {
 
   return(): void {
     throw new Error(`${this.#instruction.variant.instruction.mnemonic} returns like a routine`);
+  }
+
+  /** An exception is a unit where it is taken; where it is only noted its delivery is. */
+  #finishRaised(): void {
+    const units = isDelivery(this.#options.cpu.takeInterrupt) ? this.#unitsFromHere : this.#unitsFromHere - 1;
+    this.#finish(units, HandlerStatus.raised);
   }
 
   #exit(exitCode: number, pushPc: () => void, unitsLeft: number, status: number): void {

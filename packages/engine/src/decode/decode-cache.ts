@@ -3,7 +3,9 @@ import type { CpuDefinition } from "../cpu-definition.js";
 import { DECODED_PAGE_COUNT } from "../memory-map.js";
 import type { Instruction } from "../stage/instruction.js";
 import { Decoder } from "./decoder.js";
-import { type RecordGeometry, SpecialVariant, writeOperands } from "./record.js";
+import { fieldMask, packForm } from "./form.js";
+import { LENGTH_OFFSET, type RecordGeometry, SpecialVariant, writeOperands } from "./record.js";
+import type { VariableLength, VariableLengthDecoder } from "./variable-length.js";
 import type { Variant, VariantTable } from "./variant-table.js";
 
 /** A decoded page: where its records lie, and what they are of. */
@@ -12,6 +14,22 @@ export interface DecodedPage {
   readonly pageIndex: number;
   readonly context: number;
 }
+
+/** The instruction at a place of memory. */
+export interface DecodedInstruction {
+  readonly variant: Variant;
+  readonly fields: Readonly<Record<string, number>>;
+  /** How many bytes it has. */
+  readonly bytes: number;
+}
+
+/** What `decode` gives beside the number of a variant. */
+export const DecodeResult = {
+  /** The record is complete; go on with it. */
+  kept: 0,
+  /** The instruction reaches into a page that can't be fetched; `fault*` are written. */
+  fetchFault: -1,
+} as const;
 
 /** Lines of this many bytes are invalidated together. */
 const LINE_BYTES = 64;
@@ -28,6 +46,8 @@ export interface DecodeCacheOptions {
   readonly ensureLoaded: (pageIndex: number) => void;
   /** Makes a handler for a variant that has none. */
   readonly needHandler: (variant: Variant) => void;
+  /** Fetches the page behind the one that runs: its page of RAM, or undefined after writing `fault*`. */
+  readonly fetchFollowingPage: () => number | undefined;
 }
 
 export class DecodeCache {
@@ -39,6 +59,7 @@ export class DecodeCache {
   readonly #byPhysical = new Map<number, DecodedPage[]>();
   readonly #decoders = new Map<readonly Instruction[], Decoder>();
   readonly #decoderOf = new Map<number, Decoder>();
+  readonly #byteDecoders = new Map<readonly Instruction[], VariableLengthDecoder>();
   readonly #undefined: Instruction;
   /** Undefined encodings that were decoded, by encoding. */
   readonly undefinedEncodings = new Map<number, number>();
@@ -75,38 +96,64 @@ export class DecodeCache {
     return page;
   }
 
-  /** The encoding at an offset of a decoded page. */
-  encodingAt(page: DecodedPage, offset: number): number {
-    this.#options.ensureLoaded(page.pageIndex);
-    return this.#view.getUint32(this.#options.ramStart + page.pageIndex * 4096 + offset, true);
+  /** The instruction at an offset of a decoded page; undefined when it can't be told without the page behind. */
+  instructionAt(page: DecodedPage, offset: number): DecodedInstruction | undefined {
+    const { cpu, ensureLoaded, ramStart } = this.#options;
+    ensureLoaded(page.pageIndex);
+    if (cpu.variableLength !== undefined)
+      return this.lookUpBytes(this.#bytesAt(page.pageIndex, offset, cpu.variableLength), page.context);
+    return this.lookUp(this.#view.getUint32(ramStart + page.pageIndex * 4096 + offset, true), page.context);
   }
 
-  /** The host function `decodeRecord`. */
-  decode(record: number): void {
+  /**
+   * The host function `decodeRecord`: a `DecodeResult`, or the number of a variant. Then the record holds all but that
+   * number, which is for this one execution: an instruction that reaches into the next page is decoded each time, because
+   * what stands there depends on how that page is mapped.
+   */
+  decode(record: number): number {
     const page = this.pageOf(record);
-    const encoding = this.encodingAt(page, (record - page.base) >> this.#options.records.shift);
-    const { variant, fields } = this.lookUp(encoding, page.context);
-    writeOperands(this.#view, record, variant.instruction, variant.places, fields);
-    this.#options.needHandler(variant);
-    this.#view.setUint16(record, variant.id, true);
+    const offset = (record - page.base) >> this.#options.records.shift;
+    const decoded = this.instructionAt(page, offset);
+    if (decoded !== undefined) {
+      this.#writeRecord(record, decoded);
+      this.#view.setUint16(record, decoded.variant.id, true);
+      return DecodeResult.kept;
+    }
+    const crossing = this.#decodeAcrossPages(page, offset);
+    if (crossing === undefined) return DecodeResult.fetchFault;
+    this.#writeRecord(record, crossing);
+    return crossing.variant.id;
   }
 
-  /** The variant and fields of an encoding; undefined ones have a variant of their own that raises. */
-  lookUp(
-    encoding: number,
-    context: number,
-  ): { readonly variant: Variant; readonly fields: Readonly<Record<string, number>> } {
+  /** The variant and fields of an encoding of 32 bits; undefined ones have a variant of their own that raises. */
+  lookUp(encoding: number, context: number): DecodedInstruction {
     const decoded = this.#decoder(context).decode(encoding);
-    if (decoded !== undefined) return { variant: this.#options.variants.of(decoded), fields: decoded.fields };
-    this.undefinedEncodings.set(encoding, (this.undefinedEncodings.get(encoding) ?? 0) + 1);
-    const fields = { encoding };
-    return { variant: this.#options.variants.of({ instruction: this.#undefined, fields, form: 0 }), fields };
+    if (decoded === undefined) return this.#undefinedOf(encoding, 4);
+    return { variant: this.#options.variants.of(decoded), fields: decoded.fields, bytes: 4 };
+  }
+
+  /** The same of bytes; undefined when there are too few. An undefined instruction is counted by its first bytes, up to four. */
+  lookUpBytes(bytes: Uint8Array, context: number): DecodedInstruction | undefined {
+    const decoded = this.#byteDecoder(context).decode(bytes);
+    if (decoded === undefined) return undefined;
+    const { instruction, fields, length } = decoded;
+    if (instruction === undefined) {
+      const first = bytes.subarray(0, Math.min(length, 4));
+      return this.#undefinedOf(
+        first.reduceRight((sum, byte) => sum * 256 + byte, 0),
+        length,
+      );
+    }
+    const form = packForm(instruction, (name) => fieldMask(instruction, name), fields);
+    return { variant: this.#options.variants.of({ instruction, fields, form }), fields, bytes: length };
   }
 
   /** Bytes `first` to `last` of a page of RAM are written. Gives whether anything decoded was there. */
   invalidate(pageIndex: number, first: number, last: number): void {
     const { shift, slots, recordBytes } = this.#options.records;
-    const from = (first & ~(LINE_BYTES - 1)) << shift;
+    // An instruction that starts in front of the first line may reach into it.
+    const reach = (this.#options.cpu.variableLength?.lengthMax ?? 1) - 1;
+    const from = Math.max(0, (first & ~(LINE_BYTES - 1)) - reach) << shift;
     const to = Math.min(((last | (LINE_BYTES - 1)) + 1) << shift, slots * recordBytes);
     for (const page of this.#byPhysical.get(pageIndex) ?? []) {
       for (let record = page.base + from; record < page.base + to; record += recordBytes)
@@ -123,6 +170,50 @@ export class DecodeCache {
     this.#pages.clear();
     this.#byIndex.length = 0;
     this.#byPhysical.clear();
+  }
+
+  #writeRecord(record: number, decoded: DecodedInstruction): void {
+    const { variant, fields, bytes } = decoded;
+    writeOperands(this.#view, record, variant.instruction, variant.places, fields);
+    if (this.#options.cpu.variableLength !== undefined) this.#view.setUint16(record + LENGTH_OFFSET, bytes, true);
+    this.#options.needHandler(variant);
+  }
+
+  #undefinedOf(encoding: number, bytes: number): DecodedInstruction {
+    this.undefinedEncodings.set(encoding, (this.undefinedEncodings.get(encoding) ?? 0) + 1);
+    const fields = { encoding };
+    return { variant: this.#options.variants.of({ instruction: this.#undefined, fields, form: 0 }), fields, bytes };
+  }
+
+  #decodeAcrossPages(page: DecodedPage, offset: number): DecodedInstruction | undefined {
+    const { cpu, fetchFollowingPage } = this.#options;
+    const { variableLength } = cpu;
+    if (variableLength === undefined) throw new Error(`${cpu.name}: an instruction of a fixed length crosses a page`);
+    const first = this.#bytesAt(page.pageIndex, offset, variableLength);
+    const following = fetchFollowingPage();
+    if (following === undefined) return undefined;
+    const bytes = new Uint8Array(variableLength.lengthMax);
+    bytes.set(first);
+    bytes.set(this.#bytesAt(following, 0, variableLength).subarray(0, bytes.length - first.length), first.length);
+    const decoded = this.lookUpBytes(bytes, page.context);
+    if (decoded === undefined)
+      throw new Error(`${cpu.name}: the decoder asks for more than ${variableLength.lengthMax} bytes`);
+    return decoded;
+  }
+
+  /** Bytes of a page of RAM from an offset on: those of one instruction at most. */
+  #bytesAt(pageIndex: number, offset: number, { lengthMax }: VariableLength): Uint8Array {
+    const start = this.#options.ramStart + pageIndex * 4096;
+    return this.#bytes.subarray(start + offset, start + Math.min(4096, offset + lengthMax));
+  }
+
+  #byteDecoder(context: number): VariableLengthDecoder {
+    const { cpu } = this.#options;
+    if (cpu.variableLength === undefined) throw new Error(`${cpu.name}: instructions are words of 32 bits`);
+    const list = cpu.instructionsFor(context);
+    const decoder = this.#byteDecoders.get(list) ?? cpu.variableLength.decoderFor(list, context);
+    this.#byteDecoders.set(list, decoder);
+    return decoder;
   }
 
   #decoder(context: number): Decoder {

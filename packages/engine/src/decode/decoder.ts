@@ -1,5 +1,6 @@
 /** Finds the definition of an encoding of 32 bits. */
 import type { Instruction } from "../stage/instruction.js";
+import { packForm } from "./form.js";
 import { type CompiledPattern, compilePattern, extractFields } from "./pattern.js";
 
 export interface Decoded {
@@ -44,22 +45,9 @@ export class Decoder {
       if ((encoding & pattern.mask) >>> 0 !== pattern.value) continue;
       const fields = extractFields(pattern, encoding);
       if (instruction.where !== undefined && !instruction.where(fields)) continue;
-      return { instruction, fields, definition, form: packForm(instruction, pattern, fields) };
+      const maskOf = (name: string): number => pattern.fields.find((field) => field.name === name)?.mask ?? 0;
+      return { instruction, fields, definition, form: packForm(instruction, maskOf, fields) };
     }
     return undefined;
   }
-}
-
-/** Form fields side by side, each as wide as in the pattern. Throws when they need more than 32 bits. */
-export function packForm(
-  instruction: Instruction,
-  pattern: CompiledPattern,
-  fields: Readonly<Record<string, number>>,
-): number {
-  let form = 0;
-  for (const name of instruction.formFields) {
-    const width = pattern.fields.find((field) => field.name === name)?.mask ?? 0;
-    form = form * (width + 1) + (fields[name] ?? 0);
-  }
-  return form;
 }

@@ -15,6 +15,9 @@ import { operandKind } from "../stage/program-builder.js";
 export const SpecialVariant = { decode: 0, pageEnd: 1 } as const;
 export const FIRST_VARIANT = 2;
 
+/** Where the length stands in a record with a granule of one byte. */
+export const LENGTH_OFFSET = 2;
+
 export interface RecordGeometry {
   readonly recordBytes: number;
   /** log2 of record bytes per byte of code: rec - base = offset << shift. */

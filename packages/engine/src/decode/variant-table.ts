@@ -2,8 +2,8 @@
 import { programOf } from "../stage/program-builder.js";
 import type { Instruction } from "../stage/instruction.js";
 import type { Program } from "../stage/program.js";
-import { compilePattern } from "./pattern.js";
-import { type Decoded, packForm } from "./decoder.js";
+import type { Decoded } from "./decoder.js";
+import { fieldMask, packForm } from "./form.js";
 import { FIRST_VARIANT, type OperandPlace, placeOperands } from "./record.js";
 
 export interface Variant {
@@ -30,9 +30,8 @@ export class VariantTable {
 
   /** The variant with these form fields. */
   ofForm(instruction: Instruction, form: Readonly<Record<string, number>>): Variant {
-    return this.#get(instruction, packForm(instruction, compilePattern(instruction.pattern), form), () =>
-      formOf(instruction, form),
-    );
+    const packed = packForm(instruction, (name) => fieldMask(instruction, name), form);
+    return this.#get(instruction, packed, () => formOf(instruction, form));
   }
 
   #get(instruction: Instruction, packed: number, makeForm: () => Record<string, number>): Variant {
@@ -66,10 +65,7 @@ export function* everyForm(
   formsMax = 4096,
 ): Generator<{ readonly instruction: Instruction; readonly form: Record<string, number> }> {
   for (const instruction of instructions) {
-    const pattern = compilePattern(instruction.pattern);
-    const counts = instruction.formFields.map(
-      (name) => (pattern.fields.find((field) => field.name === name)?.mask ?? 0) + 1,
-    );
+    const counts = instruction.formFields.map((name) => fieldMask(instruction, name) + 1);
     const total = counts.reduce((product, count) => product * count, 1);
     if (total > formsMax) continue;
     for (let number = 0; number < total; number++) {

@@ -11,6 +11,7 @@ import {
 } from "../mmu/tlb-layout.js";
 import type { AccessItem, Block, EffectItem, EndItem, Program, ValueNode, VariableNode } from "../stage/program.js";
 import { schedule } from "../stage/schedule.js";
+import type { StateField } from "../stage/state-layout.js";
 import type { FunctionBuilder, LocalType } from "../wasm/function-builder.js";
 import type { EmitTarget } from "./target.js";
 import { loadPageState, preparePageTablePage } from "./page-table-access.js";
@@ -331,7 +332,7 @@ class Emitter {
     code.i32((this.#geometry.entries - 1) * TLB_ENTRY_BYTES);
     code.op("i32.and");
     code.i32(0);
-    code.memory("i32.load", (item.unprivileged ? engineFields.tlbUser : engineFields.tlbCurrent).offset);
+    code.memory("i32.load", tlbOf(item).offset);
     code.op("i32.add");
     code.tee(entry);
     code.memory("i64.load", array + TlbEntry.tag);
@@ -381,6 +382,11 @@ class Emitter {
     code.if();
     this.#target.accessFailed("device");
     code.else();
+    if (item.faultDetail !== undefined) {
+      code.i32(0);
+      this.#push(item.faultDetail);
+      code.memory("i32.store", engineFields.faultDetail.offset);
+    }
     this.#target.accessFailed("fault");
     code.end();
     code.end();
@@ -466,12 +472,19 @@ class Emitter {
   }
 }
 
+/** The TLB set that an access looks into. */
+function tlbOf(item: AccessItem): StateField<32> {
+  if (item.privileged) return engineFields.tlbKernel;
+  return item.unprivileged ? engineFields.tlbUser : engineFields.tlbCurrent;
+}
+
 export function accessInfo(item: AccessItem): number {
   return (
     item.bytes |
     (item.mode === "read" ? 0 : AccessInfo.write) |
     (item.mode === "readWrite" ? AccessInfo.alsoReads : 0) |
     (item.unprivileged ? AccessInfo.unprivileged : 0) |
+    (item.privileged ? AccessInfo.privileged : 0) |
     (item.index << AccessInfo.indexShift)
   );
 }

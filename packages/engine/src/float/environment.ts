@@ -34,7 +34,15 @@ export const FloatControl = {
   defaultNaNNegative: 1 << 9,
   /** An integer that can't be told is the lowest signed one, or all ones (x86); otherwise it saturates and NaN is 0 (Arm). */
   integerIndefinite: 1 << 10,
+  /** 80-bit format only: bits of the significand, a `Precision` (x87: FCW.PC, in these two bits). */
+  precisionShift: 11,
+  /** 80-bit format only: the exception has a handler, which gets the result with its exponent brought into range (x87: FCW.OM, FCW.UM clear). */
+  overflowTrapped: 1 << 13,
+  underflowTrapped: 1 << 14,
 } as const;
+
+/** How many bits of its significand the 80-bit format uses, as x87's FCW.PC. */
+export const Precision = { single: 0, double: 2, extended: 3 } as const;
 
 /** Exceptions as bits, where Arm's FPSR has them. */
 export const FloatFlag = {
@@ -50,6 +58,8 @@ export const FloatFlag = {
    * invalid nor a division by zero. Not a flag of FPSR.
    */
   denormalOperand: 1 << 8,
+  /** 80-bit format only: rounding made the magnitude larger (x87: FSW.C1). */
+  roundedUp: 1 << 9,
 } as const;
 
 /** The control word of one operation, unpacked, and the exceptions that it has raised so far. */

@@ -6,7 +6,7 @@ import type { HostFunction, Routine } from "../stage/stage.js";
 
 /** (): applies bounced writes of the instruction; 1 when device writes are left. */
 export const finishWrites: HostFunction = { name: "finishWrites", parameterCount: 0 };
-/** (record): decodes the instruction of a record. */
+/** (record): decodes the instruction of a record; see `DecodeCache.decode`. */
 export const decodeRecord: HostFunction = { name: "decodeRecord", parameterCount: 1 };
 
 export interface EngineRoutines {

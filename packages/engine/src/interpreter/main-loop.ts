@@ -3,6 +3,7 @@
  * profile stand inline, all others behind one `call_indirect`.
  */
 
+import { DecodeResult } from "../decode/decode-cache.js";
 import type { Variant } from "../decode/variant-table.js";
 import { emitProgram } from "../emit/emitter.js";
 import type { ModuleScope } from "../emit/linker.js";
@@ -10,9 +11,11 @@ import type { EmitTarget, Temporaries } from "../emit/target.js";
 import { engineFields, engineState } from "../engine-fields.js";
 import { TLB_ENTRY_BYTES, TlbEntry } from "../mmu/tlb-layout.js";
 import type { EndItem } from "../stage/program.js";
+import { programOf } from "../stage/program-builder.js";
 import type { HostFunction, Routine } from "../stage/stage.js";
 import type { FunctionBuilder, Label } from "../wasm/function-builder.js";
 import { ValueType } from "../wasm/opcodes.js";
+import { emitDelivery, isDelivery } from "./delivery.js";
 import { decodeRecord, ENGINE_HOSTS, finishWrites } from "./engine-routines.js";
 import { type HandlerContext, pushLength, pushRecordOperand } from "./out-of-line.js";
 import { EngineExit, HandlerStatus } from "./status.js";
@@ -20,22 +23,24 @@ import { EngineExit, HandlerStatus } from "./status.js";
 /** Builds `run(budget) -> exit code`; `inline` must be the first variants of the table, in order. */
 export function compileMainLoop(context: HandlerContext, inline: readonly Variant[]): (budget: number) => number {
   const { cpu, routines } = context;
+  const delivery = isDelivery(cpu.takeInterrupt) ? programOf(cpu.takeInterrupt, {}) : undefined;
   const exports = context.linker.link({
-    programs: inline.map((variant) => variant.program),
+    programs: [...inline.map((variant) => variant.program), ...(delivery === undefined ? [] : [delivery])],
     routines: [
       routines.memorySlow,
       routines.fetchSlow,
       routines.raiseMemoryFault,
       routines.interruptPending,
-      cpu.takeInterrupt,
+      ...(isDelivery(cpu.takeInterrupt) ? [] : [cpu.takeInterrupt]),
       cpu.misalignedPc,
       cpu.fetchFault,
     ],
     hosts: [...ENGINE_HOSTS, decodeRecord],
     usesTable: true,
     build(scope) {
+      const deliver = delivery === undefined ? undefined : emitDelivery(delivery, context, scope);
       const { code } = scope.module.addFunction({ parameters: [ValueType.i32], results: [ValueType.i32] }, "run");
-      new MainLoop(context, inline, code, scope).emit();
+      new MainLoop(context, inline, code, scope, deliver).emit();
     },
   });
   return exports["run"] as (budget: number) => number;
@@ -52,6 +57,8 @@ class MainLoop {
   readonly #inline: readonly Variant[];
   readonly #code: FunctionBuilder;
   readonly #scope: ModuleScope;
+  /** Index of the function that delivers interrupts and exceptions, where they are instructions of their own. */
+  readonly #deliver: number | undefined;
   /** The parameter: units left. */
   readonly #left = 0;
   readonly #record: number;
@@ -60,11 +67,18 @@ class MainLoop {
   readonly #target: number;
   readonly #status: number;
 
-  constructor(context: HandlerContext, inline: readonly Variant[], code: FunctionBuilder, scope: ModuleScope) {
+  constructor(
+    context: HandlerContext,
+    inline: readonly Variant[],
+    code: FunctionBuilder,
+    scope: ModuleScope,
+    deliver: number | undefined,
+  ) {
     this.#context = context;
     this.#inline = inline;
     this.#code = code;
     this.#scope = scope;
+    this.#deliver = deliver;
     this.#record = code.takeLocal("i32");
     this.#base = code.takeLocal("i32");
     this.#codePage = code.takeLocal("i64");
@@ -113,10 +127,26 @@ class MainLoop {
     code.call(this.#scope.routineIndex(routines.interruptPending));
     code.if();
     this.#addToLeft(-1);
-    code.call(this.#scope.routineIndex(cpu.takeInterrupt));
-    code.branch(recheck);
+    if (this.#deliver !== undefined) {
+      code.call(this.#deliver);
+      code.tee(this.#status);
+      this.#afterHandler(recheck, recheck);
+    } else if (!isDelivery(cpu.takeInterrupt)) {
+      code.call(this.#scope.routineIndex(cpu.takeInterrupt));
+      code.branch(recheck);
+    }
     code.end();
     code.end();
+  }
+
+  /** After a routine has raised in place of the instruction whose unit is taken. */
+  raised(): void {
+    if (this.#deliver === undefined) return;
+    // The delivery is the unit, and what the instruction had read of devices is not the delivery's.
+    this.#addToLeft(1);
+    this.#code.i32(0);
+    this.#code.i32(0);
+    this.#code.memory("i32.store", engineState.fragmentCount.offset);
   }
 
   /** From the pc in state to its record, through the fetch array of the TLB. */
@@ -168,6 +198,7 @@ class MainLoop {
     code.if();
     this.#addToLeft(-1);
     code.call(this.#scope.routineIndex(cpu.fetchFault));
+    this.raised();
     code.branch(recheck);
     code.end();
     code.end();
@@ -226,8 +257,41 @@ class MainLoop {
     this.#addToLeft(1);
     code.get(this.#record);
     code.call(this.#scope.hostIndex(decodeRecord));
-    code.drop();
+    if (this.#context.cpu.variableLength === undefined) code.drop();
+    else this.#runUnkept(labels);
     code.branch(labels.next);
+  }
+
+  /** Stack: what `decodeRecord` gave. Runs a record that is not kept, or raises its fetch fault. */
+  #runUnkept(labels: Labels): void {
+    const code = this.#code;
+    const { cpu } = this.#context;
+    code.tee(this.#status);
+    code.if();
+    this.#addToLeft(-1);
+    code.get(this.#status);
+    code.i32(DecodeResult.fetchFault);
+    code.op("i32.eq");
+    code.if();
+    this.#storePc();
+    code.call(this.#scope.routineIndex(cpu.fetchFault));
+    this.raised();
+    code.branch(labels.recheck);
+    code.end();
+    this.#callHandler(() => {
+      code.get(this.#status);
+    });
+    code.op("i32.eqz");
+    code.if();
+    // It ends in another page.
+    this.storePc(() => {
+      this.pushNextPc();
+    });
+    code.branch(labels.lookup);
+    code.end();
+    code.get(this.#status);
+    this.#afterHandler(labels.recheck, labels.lookup);
+    code.end();
   }
 
   #pageEnd(labels: Labels): void {
@@ -243,24 +307,46 @@ class MainLoop {
 
   #callOutOfLine(labels: Labels): void {
     const code = this.#code;
-    code.get(this.#record);
-    code.get(this.#record);
-    code.memory("i32.load16_u", 0);
-    code.callIndirect(this.#scope.module.type({ parameters: [ValueType.i32], results: [ValueType.i32] }));
-    code.tee(this.#status);
+    this.#callHandler(() => {
+      code.get(this.#record);
+      code.memory("i32.load16_u", 0);
+    });
     code.op("i32.eqz");
     code.if();
     this.stepRecord();
     code.branch(labels.next);
     code.end();
     code.get(this.#status);
+    this.#afterHandler(labels.recheck, labels.lookup);
+  }
+
+  /** Calls the handler of a variant with the current record; leaves its status in the local and on the stack. */
+  #callHandler(pushVariant: () => void): void {
+    const code = this.#code;
+    code.get(this.#record);
+    pushVariant();
+    code.callIndirect(this.#scope.module.type({ parameters: [ValueType.i32], results: [ValueType.i32] }));
+    code.tee(this.#status);
+  }
+
+  /** Stack: a status other than `next`, which is in the local too. Goes on, or leaves. */
+  #afterHandler(recheck: Label, lookup: Label): void {
+    const code = this.#code;
     code.i32(HandlerStatus.jumped);
     code.op("i32.eq");
-    code.branchIf(labels.lookup);
+    code.branchIf(lookup);
+    if (this.#deliver !== undefined) {
+      code.get(this.#status);
+      code.i32(HandlerStatus.raised);
+      code.op("i32.eq");
+      code.if();
+      this.raised();
+      code.end();
+    }
     code.get(this.#status);
     code.i32(HandlerStatus.raised);
     code.op("i32.le_u");
-    code.branchIf(labels.recheck);
+    code.branchIf(recheck);
     code.get(this.#status);
     code.i32(HandlerStatus.exitBefore);
     code.op("i32.eq");
@@ -469,6 +555,7 @@ class InlineTarget implements EmitTarget {
           loop.pushPc();
         });
         this.callRoutine(item.routine);
+        loop.raised();
         return this.#branch(this.#labels.recheck);
       case "exitBefore":
         return loop.exitBefore(item.code);
@@ -489,6 +576,7 @@ class InlineTarget implements EmitTarget {
       loop.pushPc();
     });
     this.callRoutine(loop.context.routines.raiseMemoryFault);
+    loop.raised();
     this.#branch(this.#labels.recheck);
   }
 

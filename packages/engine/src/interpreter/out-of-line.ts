@@ -1,6 +1,6 @@
 /** Handlers as functions of their own: `(record) -> HandlerStatus`. */
 import type { CpuDefinition } from "../cpu-definition.js";
-import type { RecordGeometry } from "../decode/record.js";
+import { LENGTH_OFFSET, type RecordGeometry } from "../decode/record.js";
 import type { Variant } from "../decode/variant-table.js";
 import { emitProgram } from "../emit/emitter.js";
 import type { Linker, ModuleScope } from "../emit/linker.js";
@@ -191,5 +191,5 @@ export function pushLength(code: FunctionBuilder, granule: 1 | 4, recordLocal: n
     return;
   }
   code.get(recordLocal);
-  code.memory("i64.load16_u", 2);
+  code.memory("i64.load16_u", LENGTH_OFFSET);
 }

@@ -15,5 +15,12 @@ export const HandlerStatus = {
 } as const;
 
 /** Exit codes of the engine; an architecture's own start at `FIRST_ARCHITECTURE_EXIT`. */
-export const EngineExit = { budget: 0, mmioRead: 1, mmioWrite: 2, watch: 3 } as const;
+export const EngineExit = {
+  budget: 0,
+  mmioRead: 1,
+  mmioWrite: 2,
+  watch: 3,
+  /** The delivery of an interrupt or exception reads where there is no RAM; the vCPU can't go on (KVM_INTERNAL_ERROR_DELIVERY_EV). */
+  deliveryFailed: 4,
+} as const;
 export const FIRST_ARCHITECTURE_EXIT = 16;

@@ -187,6 +187,19 @@ export class GuestRam {
     this.#tablePages.length = 0;
   }
 
+  /**
+   * Or-s bits into a page-table entry on behalf of a walk: no translation depends on them, so none is dropped, and no
+   * watch looks.
+   */
+  setEntryBits(offset: number, bits: number): void {
+    const index = Math.floor(offset / PAGE_BYTES);
+    this.ensureLoaded(index);
+    this.markWritten(index);
+    const first = offset % PAGE_BYTES;
+    if (((this.#states[index] ?? 0) & PageState.code) !== 0) this.#listener.codeWritten(index, first, first + 3);
+    this.#ramWords[offset / 4] = (this.#ramWords[offset / 4] ?? 0) | bits;
+  }
+
   /** Writes through every rule. Gives whether a live page-table entry changed. */
   writeAtOffset(offset: number, bytes: Uint8Array): boolean {
     let changed = false;

@@ -53,7 +53,10 @@ export function memorySlowRoutine(cpu: CpuDefinition, geometry: TlbGeometry): Ro
       );
       stage.if(stage.compare("ne", stage.shiftRight(stage.xor(address, last), 12), stage.constant64(0)), special);
       const unprivileged = stage.and(info, stage.constant32(AccessInfo.unprivileged));
-      const privilege = stage.select(unprivileged, stage.constant32(0), stage.read(cpu.privilege));
+      const own = stage.select(unprivileged, stage.constant32(0), stage.read(cpu.privilege));
+      const privileged = stage.and(info, stage.constant32(AccessInfo.privileged));
+      const asPrivileged = cpu.accessesAsPrivileged === true;
+      const privilege = asPrivileged ? stage.select(privileged, stage.constant32(1), own) : own;
       const code = stage.call(cpu.translate, address, kind, privilege);
       stage.if(code, () => {
         fault(stage, address, code, kind);
@@ -67,7 +70,8 @@ export function memorySlowRoutine(cpu: CpuDefinition, geometry: TlbGeometry): Ro
       );
       const forbidden = stage.select(kind, stage.constant32(FORBIDS_WRITE), stage.constant32(FORBIDS_READ));
       stage.if(stage.and(state, forbidden), special);
-      const set = stage.select(unprivileged, stage.read(engineFields.tlbUser), stage.read(engineFields.tlbCurrent));
+      const ownSet = stage.select(unprivileged, stage.read(engineFields.tlbUser), stage.read(engineFields.tlbCurrent));
+      const set = asPrivileged ? stage.select(privileged, stage.read(engineFields.tlbKernel), ownSet) : ownSet;
       const index = stage.and(
         stage.shiftRight(stage.truncate32(address), 12 - Math.log2(TLB_ENTRY_BYTES)),
         stage.constant32((geometry.entries - 1) * TLB_ENTRY_BYTES),

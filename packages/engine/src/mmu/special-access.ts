@@ -159,7 +159,12 @@ export class SpecialAccesses {
   #translatePieces(address: bigint, info: number): Piece[] | undefined {
     const { cpu, translate } = this.#options;
     const kind = (info & AccessInfo.write) === 0 ? AccessKind.read : AccessKind.write;
-    const privilege = (info & AccessInfo.unprivileged) === 0 ? this.#view.getUint32(cpu.privilege.offset, true) : 0;
+    const privilege =
+      (info & AccessInfo.privileged) !== 0
+        ? 1
+        : (info & AccessInfo.unprivileged) !== 0
+          ? 0
+          : this.#view.getUint32(cpu.privilege.offset, true);
     const total = info & AccessInfo.bytesMask;
     const pieces: Piece[] = [];
     for (let done = 0; done < total;) {

@@ -39,6 +39,7 @@ export const AccessInfo = {
   write: 1 << 16,
   alsoReads: 1 << 17,
   unprivileged: 1 << 18,
+  privileged: 1 << 19,
   indexShift: 20,
 } as const;
 

@@ -34,8 +34,13 @@ export interface Instruction<
   readonly mnemonic: string;
   /** Section of the manual: "C6.2.5". */
   readonly reference: string;
-  /** Bits from the most significant; spaces between tokens; `x` is a bit that does not matter. */
+  /**
+   * Bits from the most significant; spaces between tokens; `x` is a bit that does not matter. Where the architecture
+   * has a decoder of its own (`CpuDefinition.variableLength`), whatever that reads.
+   */
   readonly pattern: Pattern;
+  /** With a decoder of its own: widths of the fields in bits. */
+  readonly fieldBits?: Readonly<Record<string, number>>;
   /** Fields whose every value gets code of its own: plain numbers in `execute`. */
   readonly formFields: readonly FormField[];
   /** An encoding that matches the pattern but not this is not this instruction. Default: always. */

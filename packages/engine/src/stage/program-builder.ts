@@ -324,7 +324,9 @@ class ProgramBuilder implements Stage {
       bytes,
       mode,
       unprivileged: options.unprivileged ?? false,
+      privileged: options.privileged ?? false,
       alignment: options.alignment ?? 1,
+      faultDetail: options.faultDetail === undefined ? undefined : node(options.faultDetail),
       index: this.#accessCount++,
       epoch: this.#epoch,
     };

@@ -141,7 +141,9 @@ export interface AccessItem {
   readonly bytes: number;
   readonly mode: AccessMode;
   readonly unprivileged: boolean;
+  readonly privileged: boolean;
   readonly alignment: number;
+  readonly faultDetail: ValueNode | undefined;
   /** Position among the accesses of the program, from 0. */
   readonly index: number;
   readonly epoch: number;

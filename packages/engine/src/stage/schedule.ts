@@ -82,7 +82,7 @@ export function argumentsOf(item: EffectItem): readonly ValueNode[] {
     case "writeStateAt":
       return [item.address, item.value];
     case "access":
-      return [item.address];
+      return item.faultDetail === undefined ? [item.address] : [item.address, item.faultDetail];
     case "if":
       return [item.condition];
     case "callRoutine":

@@ -48,8 +48,12 @@ export type AccessMode = "read" | "write" | "readWrite";
 export interface AccessOptions {
   /** Translate with the privileges of user mode (LDTR, STTR); default: of the current context. */
   readonly unprivileged?: boolean;
+  /** Translate with the privileges of the system whatever the current ones are (x86: descriptor tables). See `CpuDefinition.accessesAsPrivileged`. */
+  readonly privileged?: boolean;
   /** Raise the architecture's alignment fault when the address is not a multiple of this. */
   readonly alignment?: number;
+  /** What the architecture's fault routine wants to know of the access: it finds it in `EngineFields.faultDetail`. Costs nothing until it fails. */
+  readonly faultDetail?: Value<32>;
 }
 
 /** Integer operations on two values of one width that give a value of that width. Division must be guarded: see `divideUnsigned`. */

@@ -57,7 +57,7 @@ class Printer {
         return line(`u${item.value.width}[${this.#address(item.address, item.offset)}] <- ${this.#value(item.value)}`);
       case "access":
         return line(
-          `${this.#name(item, "m")} = ${item.mode} ${item.bytes} bytes at ${this.#value(item.address)}${item.alignment > 1 ? `, aligned to ${item.alignment}` : ""}${item.unprivileged ? ", unprivileged" : ""}`,
+          `${this.#name(item, "m")} = ${item.mode} ${item.bytes} bytes at ${this.#value(item.address)}${item.alignment > 1 ? `, aligned to ${item.alignment}` : ""}${item.unprivileged ? ", unprivileged" : ""}${item.privileged ? ", privileged" : ""}${item.faultDetail === undefined ? "" : `, detail ${this.#value(item.faultDetail)}`}`,
         );
       case "storeMemory":
         return line(`${this.#name(item.access, "m")}[${item.offset}] <-${item.bits} ${this.#value(item.value)}`);

@@ -1,6 +1,6 @@
 /** The hashes of the store: SHA-256, or its first bytes where only accidents have to be found. */
 import { Buffer } from "node:buffer";
-import { createHash } from "node:crypto";
+import { createHash, hash } from "node:crypto";
 import { ByteSink } from "./byte-coding.js";
 
 export const SHA256_BYTES = 32;
@@ -9,14 +9,14 @@ export const PAGE_HASH_BYTES = 16;
 export const ROW_CHECK_BYTES = 8;
 
 export function sha256(...parts: readonly Uint8Array[]): Uint8Array {
-  const hash = createHash("sha256");
-  for (const part of parts) hash.update(part);
-  return new Uint8Array(hash.digest());
+  const state = createHash("sha256");
+  for (const part of parts) state.update(part);
+  return new Uint8Array(state.digest());
 }
 
 /** The name of a page's content in the store: the first 16 bytes of its SHA-256. */
 export function contentHash(page: Uint8Array): Uint8Array {
-  return sha256(page).subarray(0, PAGE_HASH_BYTES);
+  return hash("sha256", page, "buffer").subarray(0, PAGE_HASH_BYTES);
 }
 
 export type CheckedValue = number | string | Uint8Array | null;

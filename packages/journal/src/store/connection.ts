@@ -337,8 +337,8 @@ export function settleFile(path: string, act: string): boolean {
   }
 }
 
-/** A write-ahead log of this many database pages goes into the main file: 1 MiB. */
-const CHECKPOINT_PAGES = 256;
+/** A write-ahead log of this length goes into the main file. */
+const CHECKPOINT_BYTES = 1024 * 1024;
 const WAL_FILE_BYTES_MAX = 16 * 1024 * 1024;
 
 function openForWriting(path: string, timeout: number): Database.Database {
@@ -356,7 +356,7 @@ function openForWriting(path: string, timeout: number): Database.Database {
 function startWal(database: Database.Database): void {
   database.pragma("journal_mode = WAL");
   database.pragma("synchronous = NORMAL");
-  database.pragma(`wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
+  database.pragma(`wal_autocheckpoint = ${CHECKPOINT_BYTES / DATABASE_PAGE_BYTES}`);
   database.pragma(`journal_size_limit = ${WAL_FILE_BYTES_MAX}`);
 }
 

@@ -5,6 +5,7 @@
  *     changes := count varint,
  *                for each changed page: pages skipped since the one before varint, hash (16 bytes)
  */
+import { Buffer } from "node:buffer";
 import { ByteCodingError, ByteSink, ByteSource } from "../canonical/byte-coding.js";
 import { PAGE_HASH_BYTES } from "../canonical/hash.js";
 
@@ -18,15 +19,26 @@ function differs(left: Uint8Array, right: Uint8Array, offset: number): boolean {
   return false;
 }
 
+/** Most of RAM is as it was: so many hashes are compared at a time. */
+const STRETCH_BYTES = 64 * PAGE_HASH_BYTES;
+
+/** Offsets of the hashes that differ, ascending. */
+function* differences(before: Uint8Array, after: Uint8Array): Generator<number> {
+  const old = Buffer.from(before.buffer, before.byteOffset, before.byteLength);
+  for (let start = 0; start < after.length; start += STRETCH_BYTES) {
+    const end = Math.min(start + STRETCH_BYTES, after.length);
+    if (old.compare(after, start, end, start, end) === 0) continue;
+    for (let offset = start; offset < end; offset += PAGE_HASH_BYTES) if (differs(before, after, offset)) yield offset;
+  }
+}
+
 /** Both have equally many pages. */
 export function encodePageChanges(before: Uint8Array, after: Uint8Array): PageChanges {
   const body = new ByteSink(64 * 1024);
-  const pageCount = after.length / PAGE_HASH_BYTES;
   let count = 0;
   let next = 0;
-  for (let page = 0; page < pageCount; page++) {
-    const offset = page * PAGE_HASH_BYTES;
-    if (!differs(before, after, offset)) continue;
+  for (const offset of differences(before, after)) {
+    const page = offset / PAGE_HASH_BYTES;
     body.varint(page - next);
     body.raw(after.subarray(offset, offset + PAGE_HASH_BYTES));
     next = page + 1;

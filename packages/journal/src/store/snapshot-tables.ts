@@ -240,16 +240,19 @@ export class SnapshotWriter {
     if (fits && before.pageHashes.length === pageHashes.length) {
       const { count, bytes } = encodePageChanges(before.pageHashes, pageHashes);
       if (count * PAGE_HASH_BYTES * 2 <= pageHashes.length) {
-        this.#baseline = { number, pageHashes: pageHashes.slice(), bases: before.bases + 1 };
+        this.#keep(number, pageHashes, before.bases + 1);
         return { base: before.number, changes: bytes };
       }
     }
-    this.#baseline = { number, pageHashes: pageHashes.slice(), bases: 0 };
+    this.#keep(number, pageHashes, 0);
     return { base: null, changes: encodePageChanges(new Uint8Array(pageHashes.length), pageHashes).bytes };
   }
 
-  /** After a rollback: the next snapshot stands for itself. */
-  forget(): void {
-    this.#baseline = undefined;
+  #keep(number: number, pageHashes: Uint8Array, bases: number): void {
+    // One buffer for all: a megabyte for each snapshot would make the garbage collector run.
+    const kept = this.#baseline?.pageHashes;
+    const buffer = kept?.length === pageHashes.length ? kept : new Uint8Array(pageHashes.length);
+    buffer.set(pageHashes);
+    this.#baseline = { number, pageHashes: buffer, bases };
   }
 }

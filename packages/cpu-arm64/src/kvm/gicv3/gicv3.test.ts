@@ -1,7 +1,8 @@
 import { describe, expect, it } from "@jest/globals";
 import { selectorOf } from "../../isa/system-registers.js";
+import { RegisterValue } from "../register-value.js";
 import { Gicv3 } from "./gicv3.js";
-import { readInterfaceRegister, writeInterfaceRegister } from "./system-registers.js";
+import { interfaceRegisterAt } from "./system-registers.js";
 
 const GICD = 0x0800_0000;
 const GICR = 0x080a_0000;
@@ -34,9 +35,13 @@ function gic(vcpuCount = 1) {
     write32: (physical: number, value: number) => {
       it.write(physical, 4, value);
     },
-    icc: (register: number, vcpu = 0) => readInterfaceRegister(interrupts, vcpu, register),
-    setIcc: (register: number, value: number | bigint, vcpu = 0) =>
-      writeInterfaceRegister(interrupts, vcpu, register, BigInt(value)),
+    icc: (register: number, vcpu = 0) => interfaceRegisterAt(register)?.read?.(interrupts, vcpu),
+    /** The INTID that the write deactivated, or -1; undefined: it can't be written. */
+    setIcc: (register: number, written: number | bigint, vcpu = 0) => {
+      const value = new RegisterValue();
+      value.setBigint(BigInt(written));
+      return interfaceRegisterAt(register)?.write?.(interrupts, vcpu, value);
+    },
   };
 }
 
@@ -144,7 +149,7 @@ describe("an interrupt's life", () => {
     expect(g.read32(GICD + 0x204)).toBe(2);
     expect(g.interrupts.signalled(0)).toBeUndefined();
     expect(g.icc(IAR1)).toBe(SPURIOUS);
-    expect(g.setIcc(EOIR1, 33)).toEqual({ deactivated: 33 });
+    expect(g.setIcc(EOIR1, 33)).toBe(33);
     expect(g.icc(RPR)).toBe(0xff);
     expect(g.interrupts.signalled(0)).toBe(1);
     g.interrupts.setSpiLine(1, 0);
@@ -222,10 +227,10 @@ describe("an interrupt's life", () => {
     g.setIcc(CTLR, 2);
     g.interrupts.setSpiLine(1, 1);
     g.icc(IAR1);
-    expect(g.setIcc(EOIR1, 33)).toEqual({});
+    expect(g.setIcc(EOIR1, 33)).toBe(-1);
     expect(g.icc(RPR)).toBe(0xff);
     expect(g.interrupts.signalled(0)).toBeUndefined();
-    expect(g.setIcc(DIR, 33)).toEqual({ deactivated: 33 });
+    expect(g.setIcc(DIR, 33)).toBe(33);
     expect(g.interrupts.signalled(0)).toBe(1);
   });
 

@@ -2,15 +2,18 @@
 import { vcpuOfAffinity } from "../affinity.js";
 import { CpuInterface, type InterruptGroup } from "./cpu-interface.js";
 import { InterruptBank } from "./interrupt-bank.js";
-import { PRIVATE_INTERRUPT_COUNT, SGI_COUNT, SPECIAL_INTID_START, SPI_COUNT, SPURIOUS_INTID } from "./registers.js";
+import {
+  IDLE_PRIORITY,
+  PRIVATE_INTERRUPT_COUNT,
+  SGI_COUNT,
+  SPECIAL_INTID_START,
+  SPI_COUNT,
+  SPURIOUS_INTID,
+} from "./registers.js";
 
 const SGI_MASK: number = (1 << SGI_COUNT) - 1;
 
-export interface PendingInterrupt {
-  readonly intid: number;
-  readonly priority: number;
-  readonly group: InterruptGroup;
-}
+const NONE_PENDING = -1;
 
 export class Interrupts {
   readonly vcpuCount: number;
@@ -21,6 +24,11 @@ export class Interrupts {
   readonly interfaces: readonly CpuInterface[];
   /** GICD_IROUTER: affinity {Aff2, Aff1, Aff0} of each SPI. */
   readonly routes: Uint32Array = new Uint32Array(SPI_COUNT);
+
+  /** What `#findPending` found. */
+  #intid = NONE_PENDING;
+  #priority = 0;
+  #group: InterruptGroup = 0;
 
   constructor(vcpuCount: number) {
     this.vcpuCount = vcpuCount;
@@ -63,60 +71,72 @@ export class Interrupts {
     this.privateBank(vcpu).setLine(intid, level);
   }
 
-  /** Most urgent pending interrupt of an enabled group; of equal priority the lowest INTID. */
-  highestPending(vcpu: number): PendingInterrupt | undefined {
-    if (!this.distributorEnabled) return undefined;
-    let best = this.#mostUrgent(vcpu, this.privateBank(vcpu), 0, undefined);
-    for (const [index, bank] of this.sharedBanks.entries()) best = this.#mostUrgent(vcpu, bank, index + 1, best);
-    return best;
+  /**
+   * Finds the most urgent pending interrupt of an enabled group, of equal priority the lowest INTID, and keeps it in
+   * `#intid`, `#priority`, `#group`: this runs at every entry to guest mode.
+   */
+  #findPending(vcpu: number): void {
+    this.#intid = NONE_PENDING;
+    this.#priority = IDLE_PRIORITY + 1;
+    if (!this.distributorEnabled) return;
+    const cpuInterface = this.interfaceOf(vcpu);
+    this.#compareBank(vcpu, cpuInterface, this.privateBank(vcpu), 0);
+    for (let index = 0; index < this.sharedBanks.length; index++) {
+      const bank = this.sharedBanks[index];
+      if (bank !== undefined) this.#compareBank(vcpu, cpuInterface, bank, index + 1);
+    }
   }
 
-  #mostUrgent(
-    vcpu: number,
-    bank: InterruptBank,
-    index: number,
-    best: PendingInterrupt | undefined,
-  ): PendingInterrupt | undefined {
-    const cpuInterface = this.interfaceOf(vcpu);
-    let found = best;
+  #compareBank(vcpu: number, cpuInterface: CpuInterface, bank: InterruptBank, index: number): void {
     for (let left = bank.deliverable; left !== 0; left = (left & (left - 1)) >>> 0) {
       const bit = 31 - Math.clz32(left & -left);
       const group: InterruptGroup = ((bank.group >>> bit) & 1) === 1 ? 1 : 0;
       if (!cpuInterface.isEnabled(group)) continue;
       if (index > 0 && this.#target(index * 32 + bit) !== vcpu) continue;
       const priority = bank.priority[bit] ?? 0;
-      if (found === undefined || priority < found.priority) found = { intid: index * 32 + bit, priority, group };
+      if (priority >= this.#priority) continue;
+      this.#intid = index * 32 + bit;
+      this.#priority = priority;
+      this.#group = group;
     }
-    return found;
   }
 
   #target(intid: number): number | undefined {
     return vcpuOfAffinity(this.routes[intid - PRIVATE_INTERRUPT_COUNT] ?? 0, this.vcpuCount);
   }
 
+  /**
+   * Whether an interrupt could be signalled to a vCPU while nobody writes a register of the GIC: a shared one, or a
+   * private one with a line in `privateLines`.
+   */
+  canSignal(vcpu: number, privateLines: number): boolean {
+    const cpuInterface = this.interfaceOf(vcpu);
+    if (!this.distributorEnabled || cpuInterface.priorityMask === 0) return false;
+    if (!cpuInterface.isEnabled(0) && !cpuInterface.isEnabled(1)) return false;
+    const own = this.privateBank(vcpu);
+    if (((own.pending | privateLines) & own.enabled & ~own.active) !== 0) return true;
+    return this.sharedBanks.some((bank) => (bank.enabled & ~bank.active) !== 0);
+  }
+
   /** The group of the interrupt that is signalled to a vCPU, if one is: 0 as FIQ, 1 as IRQ. */
   signalled(vcpu: number): InterruptGroup | undefined {
-    const pending = this.highestPending(vcpu);
-    return pending !== undefined && this.interfaceOf(vcpu).admits(pending.group, pending.priority)
-      ? pending.group
-      : undefined;
+    this.#findPending(vcpu);
+    if (this.#intid === NONE_PENDING) return undefined;
+    return this.interfaceOf(vcpu).admits(this.#group, this.#priority) ? this.#group : undefined;
   }
 
   /** ICC_IAR0_EL1, ICC_IAR1_EL1. */
   acknowledge(vcpu: number, group: InterruptGroup): number {
-    const pending = this.highestPending(vcpu);
-    const cpuInterface = this.interfaceOf(vcpu);
-    if (pending === undefined || pending.group !== group || !cpuInterface.admits(group, pending.priority))
-      return SPURIOUS_INTID;
-    this.bank(vcpu, pending.intid >> 5)?.acknowledge(pending.intid & 31);
-    cpuInterface.activate(group, pending.priority);
-    return pending.intid;
+    if (this.signalled(vcpu) !== group) return SPURIOUS_INTID;
+    this.bank(vcpu, this.#intid >> 5)?.acknowledge(this.#intid & 31);
+    this.interfaceOf(vcpu).activate(group, this.#priority);
+    return this.#intid;
   }
 
   /** ICC_HPPIR0_EL1, ICC_HPPIR1_EL1. */
   highestPendingIntid(vcpu: number, group: InterruptGroup): number {
-    const pending = this.highestPending(vcpu);
-    return pending !== undefined && pending.group === group ? pending.intid : SPURIOUS_INTID;
+    this.#findPending(vcpu);
+    return this.#intid !== NONE_PENDING && this.#group === group ? this.#intid : SPURIOUS_INTID;
   }
 
   /** ICC_EOIR0_EL1, ICC_EOIR1_EL1. True when the interrupt has been deactivated. */

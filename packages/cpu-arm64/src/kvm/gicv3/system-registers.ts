@@ -1,52 +1,47 @@
 /** ICC_*_EL1: what reading and writing the CPU interface's system registers does (IHI 0069 12.2). */
-import { vcpuOfAffinity } from "../affinity.js";
 import { selectorOf } from "../../isa/system-registers.js";
+import { vcpuOfAffinity } from "../affinity.js";
+import type { RegisterValue } from "../register-value.js";
 import { ICC_SRE_VALUE } from "./cpu-interface.js";
 import type { Interrupts } from "./interrupts.js";
 import { SPECIAL_INTID_START } from "./registers.js";
 
-/** What a write did that others must know. */
-export interface InterfaceWrite {
-  /** INTID that the write deactivated. */
-  readonly deactivated?: number;
-}
-
-interface InterfaceRegister {
+/** `write` gives the INTID that it has deactivated, or `NOTHING_DEACTIVATED`. */
+export interface InterfaceRegister {
   readonly name: string;
+  /** Absent: can't be read, so the access is undefined. 32 bits. */
   readonly read?: (interrupts: Interrupts, vcpu: number) => number;
-  readonly write?: (interrupts: Interrupts, vcpu: number, value: bigint) => InterfaceWrite;
+  /** Absent: can't be written, so the access is undefined. */
+  readonly write?: (interrupts: Interrupts, vcpu: number, value: RegisterValue) => number;
 }
 
-const NOTHING: InterfaceWrite = {};
-const INTID_MASK = 0xff_ffffn;
+export const NOTHING_DEACTIVATED = -1;
+const INTID_MASK = 0xff_ffff;
 
-function intidOf(value: bigint): number {
-  return Number(value & INTID_MASK);
+function endOfInterrupt(interrupts: Interrupts, vcpu: number, value: RegisterValue): number {
+  const intid = value.low & INTID_MASK;
+  return interrupts.endOfInterrupt(vcpu, intid) ? intid : NOTHING_DEACTIVATED;
 }
 
-function endOfInterrupt(interrupts: Interrupts, vcpu: number, value: bigint): InterfaceWrite {
-  const intid = intidOf(value);
-  return interrupts.endOfInterrupt(vcpu, intid) ? { deactivated: intid } : NOTHING;
-}
-
-function deactivate(interrupts: Interrupts, vcpu: number, value: bigint): InterfaceWrite {
-  const intid = intidOf(value);
-  if (!interrupts.interfaceOf(vcpu).splitsDeactivation || intid >= SPECIAL_INTID_START) return NOTHING;
-  return interrupts.deactivate(vcpu, intid) ? { deactivated: intid } : NOTHING;
+function deactivate(interrupts: Interrupts, vcpu: number, value: RegisterValue): number {
+  const intid = value.low & INTID_MASK;
+  if (!interrupts.interfaceOf(vcpu).splitsDeactivation || intid >= SPECIAL_INTID_START) return NOTHING_DEACTIVATED;
+  return interrupts.deactivate(vcpu, intid) ? intid : NOTHING_DEACTIVATED;
 }
 
 /** ICC_SGI1R_EL1 and its like: Aff3 and the range selector name no vCPU of ours. */
-function sendSgi(interrupts: Interrupts, sender: number, value: bigint, allowGroup1: boolean): void {
-  const intid = Number((value >> 24n) & 0xfn);
-  if (((value >> 40n) & 1n) === 1n) {
+function sendSgi(interrupts: Interrupts, sender: number, value: RegisterValue, allowGroup1: boolean): void {
+  const { low, high } = value;
+  const intid = (low >>> 24) & 0xf;
+  if (((high >>> 8) & 1) === 1) {
     for (let vcpu = 0; vcpu < interrupts.vcpuCount; vcpu++)
       if (vcpu !== sender) interrupts.pendSgi(vcpu, intid, allowGroup1);
     return;
   }
-  if (((value >> 48n) & 0xffn) !== 0n || ((value >> 44n) & 0xfn) !== 0n) return;
-  const cluster = Number(((value >> 32n) & 0xffn) << 16n) | Number(((value >> 16n) & 0xffn) << 8n);
+  if (((high >>> 16) & 0xff) !== 0 || ((high >>> 12) & 0xf) !== 0) return;
+  const cluster = ((high & 0xff) << 16) | (((low >>> 16) & 0xff) << 8);
   for (let bit = 0; bit < 16; bit++) {
-    if (((value >> BigInt(bit)) & 1n) === 0n) continue;
+    if (((low >>> bit) & 1) === 0) continue;
     const vcpu = vcpuOfAffinity(cluster | bit, interrupts.vcpuCount);
     if (vcpu !== undefined) interrupts.pendSgi(vcpu, intid, allowGroup1);
   }
@@ -57,7 +52,7 @@ function sgiRegister(name: string, allowGroup1: boolean): InterfaceRegister {
     name,
     write(interrupts, vcpu, value) {
       sendSgi(interrupts, vcpu, value, allowGroup1);
-      return NOTHING;
+      return NOTHING_DEACTIVATED;
     },
   };
 }
@@ -72,8 +67,8 @@ function fieldRegister(
     name,
     read,
     write(interrupts, vcpu, value) {
-      write(interrupts, vcpu, Number(value & 0xffff_ffffn));
-      return NOTHING;
+      write(interrupts, vcpu, value.low);
+      return NOTHING_DEACTIVATED;
     },
   };
 }
@@ -150,7 +145,7 @@ const ICC_REGISTERS: ReadonlyMap<number, InterfaceRegister> = new Map([
       },
     ),
   ],
-  [selectorOf(3, 0, 12, 12, 5), { name: "icc_sre_el1", read: () => ICC_SRE_VALUE, write: () => NOTHING }],
+  [selectorOf(3, 0, 12, 12, 5), { name: "icc_sre_el1", read: () => ICC_SRE_VALUE, write: () => NOTHING_DEACTIVATED }],
   [
     selectorOf(3, 0, 12, 12, 6),
     fieldRegister(
@@ -182,25 +177,10 @@ const SGI_REGISTERS: ReadonlySet<number> = new Set([
 /** ICC_SRE_EL1 traps while ICC_SRE_EL2.Enable is 0, which is how KVM runs a guest. */
 const ICC_SRE_EL1: number = selectorOf(3, 0, 12, 12, 5);
 
-export function isInterfaceRegister(register: number): boolean {
-  return ICC_REGISTERS.has(register);
+export function interfaceRegisterAt(selector: number): InterfaceRegister | undefined {
+  return ICC_REGISTERS.get(selector);
 }
 
 export function interfaceRegisterTraps(register: number): boolean {
   return SGI_REGISTERS.has(register) || register === ICC_SRE_EL1;
-}
-
-/** undefined: the register can't be read, so the access is undefined. */
-export function readInterfaceRegister(interrupts: Interrupts, vcpu: number, register: number): number | undefined {
-  return ICC_REGISTERS.get(register)?.read?.(interrupts, vcpu);
-}
-
-/** undefined: the register can't be written, so the access is undefined. */
-export function writeInterfaceRegister(
-  interrupts: Interrupts,
-  vcpu: number,
-  register: number,
-  value: bigint,
-): InterfaceWrite | undefined {
-  return ICC_REGISTERS.get(register)?.write?.(interrupts, vcpu, value);
 }

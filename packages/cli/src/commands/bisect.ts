@@ -1,0 +1,248 @@
+/** `hvjournal bisect`: find the moment at which something became so. */
+import { spawnSync } from "node:child_process";
+import {
+  BisectEndError,
+  type BisectCommandResult,
+  bisectCommand,
+  BisectStoppedError,
+  bisectWhen,
+  type BisectWhenResult,
+  type Goal,
+  type ParsedExpression,
+  parseExpression,
+  parsePosition,
+  type Replayer,
+  resolveRange,
+  seek,
+  startSeq,
+  verdictOfStatus,
+  type Verdict,
+} from "@hvjournal/core";
+import { CliError, UsageError } from "../cli-error.js";
+import { type ExitCode, ExitStatus } from "../exit-status.js";
+import { BisectReport, loadAt, type LoadedValue, momentLine, transitionLines } from "../output/bisect-report.js";
+import { jsonLine, type Output } from "../output/console-output.js";
+import { Progress } from "../output/progress.js";
+import { instructionText, positionText, Standing, standingVcpu } from "../output/standing.js";
+import { hostTimeText } from "../output/value-text.js";
+import { defaultRecording, wordsOption } from "../recording-path.js";
+import { nameByGuest, nameByLastSnapshot } from "../symbols/guest-symbols.js";
+import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
+import { hexAddress } from "../symbols/symbols.js";
+import { createReplayer, findPlace, type OpenRecording, positionMissing, withRecording } from "../vm/open-recording.js";
+import {
+  type Arguments,
+  type Command,
+  type CommandContext,
+  flag,
+  flagOption,
+  listOption,
+  stringOption,
+  textOption,
+} from "./command.js";
+
+export const bisect: Command = {
+  usage: "bisect [words..]",
+  summary: "find the moment at which something became so",
+  options: (yargs) =>
+    symbolOptions(wordsOption(yargs))
+      .usage("usage: $0 bisect [RECORDING] --when EXPR\n       $0 bisect [RECORDING] --run COMMAND [ARG ...]")
+      .option("when", textOption("EXPR: the first moment at which it holds, exactly"))
+      .option("run", flagOption("the rest of the line is a command: 0 good, 125 skip, 1 to 127 bad, 128 and more stop"))
+      .option("good", textOption("POSITION at which it is good (start)"))
+      .option("bad", textOption("POSITION at which it is bad (end)"))
+      .option("all", flagOption("with --when: every change, not only the first")),
+  run: (args, context) => {
+    const words = listOption(args, "words");
+    if (words.length > 1)
+      throw new CliError("this build bisects one recording; which of two differences did it, another may tell", {
+        code: "not-in-this-build",
+        status: ExitStatus.untestable,
+        next: `hvjournal diff ${words.join(" ")}`,
+      });
+    const path = words[0] ?? defaultRecording(args, context);
+    const when = stringOption(args, "when");
+    const { runCommand: command } = context;
+    if ((when === undefined) === (command === undefined))
+      throw new UsageError("bisect takes either --when EXPR or --run COMMAND", "hvjournal bisect --help");
+    return withRecording(path, context, symbolsFromFiles(args), (recording) =>
+      when === undefined
+        ? runCommandSearch(recording, command ?? [], args, context)
+        : Promise.resolve(runWhen(recording, parseExpression(when), args, context)),
+    ).catch((error: unknown) => {
+      throw bisectFailure(error);
+    });
+  },
+};
+
+function bisectFailure(error: unknown): unknown {
+  if (error instanceof BisectEndError) return new CliError(error.message, { code: "bisect-end", cause: error });
+  if (error instanceof BisectStoppedError) return new CliError(error.message, { code: "bisect-stopped", cause: error });
+  return error;
+}
+
+function goodGoal(args: Arguments, { reader }: OpenRecording): Goal {
+  const text = stringOption(args, "good");
+  return text === undefined ? { seq: startSeq(reader) } : findPlace(text, reader).goal;
+}
+
+function lastSeq(args: Arguments, { reader }: OpenRecording): number {
+  const text = stringOption(args, "bad");
+  return resolveRange({ from: undefined, to: text === undefined ? undefined : parsePosition(text) }, reader).last;
+}
+
+function runWhen(
+  recording: OpenRecording,
+  expression: ParsedExpression,
+  args: Arguments,
+  { output }: CommandContext,
+): ExitCode {
+  nameByLastSnapshot(recording);
+  const replayer = createReplayer(recording);
+  const { path, reader, symbols } = recording;
+  const progress = new Progress(output, `bisecting ${path}:`, reader.end.icount);
+  const result = bisectWhen({
+    replayer,
+    expression,
+    symbols,
+    good: goodGoal(args, recording),
+    lastSeq: lastSeq(args, recording),
+    all: true,
+    onProgress: (icount) => progress.at(icount),
+  });
+  const { first, scannedExits, isWatched } = result;
+  if (first === undefined) throw positionMissing(path, reader, `'${expression.source}'`);
+  output.note(`scanned exit:1..${scannedExits} (${hostTimeText(progress.elapsedMs)})`);
+  const value = valueChange(recording, replayer, expression, result);
+  goToFirst(replayer, result);
+  const report = new BisectReport(recording);
+  const withAll = flag(args, "all");
+  if (output.json)
+    output.line(jsonLine({ ...result, transitions: withAll ? result.transitions : result.transitions.length, value }));
+  else
+    for (const line of [
+      ...report.lines(result, replayer.machine, value),
+      ...transitionLines(result.transitions, withAll),
+    ])
+      output.line(line);
+  if (!isWatched)
+    output.note(
+      "note: not all that it reads could be watched: a change that came and went between two events may be missing",
+    );
+  return ExitStatus.done;
+}
+
+function goToFirst(replayer: Replayer, { first, writer }: BisectWhenResult): void {
+  if (first !== undefined) seek(replayer, writer?.by === "instruction" ? { icount: first.icount } : { seq: first.seq });
+}
+
+/** What the expression reads, one step before and at the first moment. */
+function valueChange(
+  recording: OpenRecording,
+  replayer: Replayer,
+  expression: ParsedExpression,
+  result: BisectWhenResult,
+): LoadedValue | undefined {
+  const { first, writer } = result;
+  if (first === undefined || writer === undefined || writer.by === "exit") return undefined;
+  seek(replayer, writer.by === "instruction" ? { icount: first.icount - 1 } : { seq: first.seq - 1 });
+  const before = loadAt(expression, replayer.machine, recording);
+  goToFirst(replayer, result);
+  const after = loadAt(expression, replayer.machine, recording);
+  return after === undefined ? undefined : { address: after.address, before: before?.value, after: after.value };
+}
+
+async function runCommandSearch(
+  recording: OpenRecording,
+  command: readonly string[],
+  args: Arguments,
+  { output }: CommandContext,
+): Promise<ExitCode> {
+  if (command.length === 0) throw new UsageError("--run needs a command", "hvjournal bisect --run ./check.sh");
+  const { path } = recording;
+  const replayer = createReplayer(recording);
+  const exitAt = (option: "good" | "bad"): number | undefined => {
+    const text = stringOption(args, option);
+    if (text === undefined) return undefined;
+    seek(replayer, findPlace(text, recording.reader).goal);
+    return replayer.machine.exitNumber;
+  };
+  const test = (): Promise<Verdict> => {
+    const position = positionText(replayer.machine);
+    const verdict = verdictOf(command, path, position);
+    output.note(`${position}  ${verdict}`);
+    return Promise.resolve(verdict);
+  };
+  const goodExit = exitAt("good") ?? recording.reader.header.parent?.exitNumber ?? 0;
+  const badExit = exitAt("bad") ?? recording.reader.end.exitNumber;
+  const result = await bisectCommand({ replayer, goodExit, badExit, test });
+  return reportBoundary(recording, replayer, result, output);
+}
+
+/** Its standard output goes to stderr: stdout is for the answer. */
+function verdictOf(command: readonly string[], path: string, position: string): Verdict {
+  const [name = "", ...words] = command;
+  const { status, signal, error } = spawnSync(name, words, {
+    stdio: ["ignore", 2, 2],
+    env: { ...process.env, HVJ_RECORDING: path, HVJ_POSITION: position },
+  });
+  if (error !== undefined) throw new CliError(`can't run ${name}: ${error.message}`, { code: "run" });
+  if (status === null) throw new CliError(`${name} was ended by ${signal ?? "a signal"}`, { code: "run" });
+  return verdictOfStatus(status);
+}
+
+function reportBoundary(
+  recording: OpenRecording,
+  replayer: Replayer,
+  { exits, units }: BisectCommandResult,
+  output: Output,
+): ExitCode {
+  const probes = exits.probes + (units?.probes ?? 0);
+  const skipped = exits.skipped.length > 0 ? exits.skipped : (units?.skipped ?? []);
+  if (skipped.length > 0) {
+    const bounds =
+      exits.skipped.length > 0
+        ? `exit:${exits.good}..exit:${exits.bad}`
+        : `exit:${exits.good}+${units?.good ?? 0}..exit:${exits.bad}`;
+    if (output.json) output.line(jsonLine({ exits, units, skipped }));
+    else
+      output.line(`first bad is one of ${bounds}: ${skipped.length} in between could not be tested (${probes} tests)`);
+    return ExitStatus.no;
+  }
+  const isExit = units === undefined || isLastUnit(replayer, exits, units.bad);
+  seek(replayer, isExit ? { exitNumber: exits.bad } : behindGood(exits.good, units.bad));
+  nameByGuest(recording.symbols, replayer.machine);
+  const { machine } = replayer;
+  if (output.json) {
+    output.line(jsonLine({ ...new Standing(recording).json(replayer), exits, units }));
+    return ExitStatus.done;
+  }
+  const { exitNumber, icount, guestTimeNs } = machine;
+  const vcpu = standingVcpu(machine);
+  const position = isExit
+    ? ({ at: "exit", number: exitNumber } as const)
+    : ({ at: "exit", number: exits.good, unitsAfter: units.bad } as const);
+  output.line(`first bad: ${momentLine({ position, seq: replayer.nextSeq - 1, exitNumber, icount, guestTimeNs })}`);
+  const pc = machine.kernel.readRegister(vcpu, "pc");
+  output.line(
+    `  ${[hexAddress(pc), recording.symbols.name(pc), instructionText(machine, vcpu, false)].filter((part) => part !== undefined).join("  ")}`,
+  );
+  output.line(`  good one step before (${probes} tests)`);
+  return ExitStatus.done;
+}
+
+function behindGood(good: number, units: number): Goal {
+  return good === 0 ? { icount: units } : { exitNumber: good, unitsAfter: units };
+}
+
+/** The last unit of the stretch is the bad exit itself. */
+function isLastUnit(
+  replayer: Replayer,
+  exits: { readonly good: number; readonly bad: number },
+  units: number,
+): boolean {
+  seek(replayer, { exitNumber: exits.bad });
+  const { icount } = replayer.machine;
+  seek(replayer, behindGood(exits.good, units));
+  return replayer.machine.icount >= icount;
+}

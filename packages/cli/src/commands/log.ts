@@ -1,0 +1,318 @@
+/** `hvjournal log`: events, oldest first, one a line. */
+import {
+  CONSOLE_PORT,
+  type ControlState,
+  controlHistory,
+  controlPatches,
+  Evaluator,
+  type EventCursor,
+  EventKinds,
+  evolveControl,
+  ExitWord,
+  type ExpressionEnvironment,
+  HotKind,
+  isControlKind,
+  JournalEnvironment,
+  journalCursor,
+  MachineEnvironment,
+  NO_EVENT,
+  type ParsedExpression,
+  parseExpression,
+  parseRange,
+  reasonMatcher,
+  type Replayer,
+  resolveRange,
+  ROW_EVENT,
+  seek,
+  type SeqRange,
+} from "@hvjournal/core";
+import { UsageError } from "../cli-error.js";
+import { type ExitCode, ExitStatus } from "../exit-status.js";
+import { nodeDigester } from "../host/node-digester.js";
+import { jsonLine, type Output } from "../output/console-output.js";
+import { patchText } from "../output/control-changes.js";
+import { EventColumns, type EventLine, EventLines, kindOf, shortKind } from "../output/event-lines.js";
+import { ExitText } from "../output/exit-text.js";
+import { wordsOption, recordingWords } from "../recording-path.js";
+import { nameByLastSnapshot } from "../symbols/guest-symbols.js";
+import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
+import { createReplayer, type OpenRecording, withRecording } from "../vm/open-recording.js";
+import {
+  type Arguments,
+  type Command,
+  type CommandContext,
+  countOption,
+  flag,
+  flagOption,
+  stringOption,
+  textOption,
+} from "./command.js";
+
+/** So many lines are aligned with each other before any is printed. */
+const LINES_PER_CHUNK = 1000;
+const WHOLE = { from: undefined, to: undefined };
+
+export const log: Command = {
+  usage: "log [words..]",
+  summary: "events: log [RECORDING] [RANGE]",
+  options: (yargs) =>
+    symbolOptions(wordsOption(yargs))
+      .usage("usage: $0 log [RECORDING] [A..B] [OPTIONS]")
+      .option("control", flagOption("decisions of the VMM: capabilities, filters, firmware registers"))
+      .option("exits", flagOption("exits and their answers"))
+      .option("inputs", flagOption("what came from outside"))
+      .option("hypercalls", flagOption("hypercalls and their answers"))
+      .option("console", flagOption("what the guest wrote to its console"))
+      .option("kind", textOption("kinds of events: Exited,IrqLineSet,..."))
+      .option("reason", textOption("exits by reason: DABT_LOW,HVC64,..."))
+      .option("vcpu", textOption("of one vCPU"))
+      .option("where", textOption("EXPR that holds at the event"))
+      .option("max-count", { ...textOption("at most so many events"), alias: "n" })
+      .option("patch", { ...flagOption("below a control event, what it changed"), alias: "p" })
+      .option("reverse", flagOption("newest first")),
+  run: (args, context) => {
+    const { path, place } = recordingWords(args, context, "range");
+    return withRecording(path, context, symbolsFromFiles(args), (recording) => runLog(recording, place, args, context));
+  },
+};
+
+type Filter = (cursor: EventCursor) => boolean;
+
+async function runLog(
+  recording: OpenRecording,
+  place: string | undefined,
+  args: Arguments,
+  { output }: CommandContext,
+): Promise<ExitCode> {
+  const range = resolveRange(place === undefined ? WHOLE : parseRange(place), recording.reader);
+  const filter = eventFilter(recording, args, range);
+  nameByLastSnapshot(recording);
+  output.startPager();
+  const printer = new Printer(recording, output, flag(args, "patch") ? controlBefore(recording, range) : undefined);
+  const most = countOption(args, "max-count") ?? Infinity;
+  if (flag(args, "reverse")) await printReversed(recording, range, filter, most, printer);
+  else await printForwards(recording, range, filter, most, printer);
+  return ExitStatus.done;
+}
+
+async function printForwards(
+  { reader }: OpenRecording,
+  range: SeqRange,
+  filter: Filter,
+  most: number,
+  printer: Printer,
+): Promise<void> {
+  let count = 0;
+  for (const cursor = journalCursor(reader, range.first); isWithin(cursor, range) && count < most; cursor.next()) {
+    if (!filter(cursor)) {
+      printer.pass(cursor);
+      continue;
+    }
+    count += 1;
+    printer.add(cursor);
+    if (printer.isFull && !(await printer.print())) return;
+  }
+  await printer.print();
+}
+
+/** The newest of a recording are its end: only as many as are wanted are kept. */
+async function printReversed(
+  { reader }: OpenRecording,
+  range: SeqRange,
+  filter: Filter,
+  most: number,
+  printer: Printer,
+): Promise<void> {
+  for (const cursor = journalCursor(reader, range.first); isWithin(cursor, range); cursor.next()) {
+    if (!filter(cursor)) {
+      printer.pass(cursor);
+      continue;
+    }
+    printer.add(cursor);
+    printer.keepLast(most);
+  }
+  printer.reverse();
+  await printer.print();
+}
+
+function isWithin(cursor: EventCursor, { last }: SeqRange): boolean {
+  return cursor.kind !== NO_EVENT && cursor.seq <= last;
+}
+
+interface PrintedLine extends EventLine {
+  readonly changes: readonly string[];
+}
+
+class Printer {
+  readonly #recording: OpenRecording;
+  readonly #output: Output;
+  readonly #lines: EventLines;
+  readonly #columns = new EventColumns();
+  #waiting: PrintedLine[] = [];
+  #control: ControlState | undefined;
+
+  constructor(recording: OpenRecording, output: Output, control: ControlState | undefined) {
+    this.#recording = recording;
+    this.#output = output;
+    this.#lines = new EventLines(recording);
+    this.#control = control;
+  }
+
+  get isFull(): boolean {
+    return this.#waiting.length >= LINES_PER_CHUNK;
+  }
+
+  add(cursor: EventCursor): void {
+    const line = this.#lines.line(cursor);
+    this.#waiting.push({ ...line, changes: this.#changes(cursor) });
+  }
+
+  /** An event that is not printed changes the configuration all the same. */
+  pass(cursor: EventCursor): void {
+    if (cursor.kind === HotKind.exited) this.#lines.line(cursor);
+    else this.#changes(cursor);
+  }
+
+  #changes(cursor: EventCursor): string[] {
+    const { architecture } = this.#recording;
+    const before = this.#control;
+    if (before === undefined || cursor.kind !== ROW_EVENT || !isControlKind(architecture, cursor.row.kind)) return [];
+    this.#control = evolveControl(architecture, before, cursor.row, cursor.seq);
+    return controlPatches(before, this.#control).map(patchText);
+  }
+
+  keepLast(count: number): void {
+    // Twice as many are kept, so that few are moved.
+    if (this.#waiting.length > 2 * count) this.#waiting = this.#waiting.slice(-count);
+  }
+
+  reverse(): void {
+    this.#waiting.reverse();
+  }
+
+  /** False: nobody reads on. */
+  async print(): Promise<boolean> {
+    this.#columns.fit(this.#waiting);
+    for (const line of this.#waiting) {
+      const changes = line.changes.length === 0 ? {} : { changes: line.changes };
+      if (this.#output.json) this.#output.line(jsonLine({ ...line.json, ...changes }));
+      else {
+        this.#output.line(this.#columns.text(line));
+        for (const change of line.changes) this.#output.line(`    ${change}`);
+      }
+    }
+    this.#waiting = [];
+    return this.#output.flush();
+  }
+}
+
+function controlBefore({ architecture, reader }: OpenRecording, range: SeqRange): ControlState {
+  return controlHistory(architecture, reader, range.first - 1).state;
+}
+
+/** All that were asked for must hold; of the groups (--exits, --control ...) any one. */
+function eventFilter(recording: OpenRecording, args: Arguments, range: SeqRange): Filter {
+  const filters = [
+    groupFilter(recording, args),
+    kindFilter(recording, stringOption(args, "kind")),
+    reasonFilter(recording, stringOption(args, "reason")),
+    vcpuFilter(recording, stringOption(args, "vcpu")),
+    whereFilter(recording, stringOption(args, "where"), range),
+  ].filter((filter) => filter !== undefined);
+  return (cursor) => filters.every((filter) => filter(cursor));
+}
+
+function groupFilter(recording: OpenRecording, args: Arguments): Filter | undefined {
+  const { architecture } = recording;
+  const kinds = new EventKinds(architecture.control.kinds);
+  const exits = new ExitText(recording);
+  const groups: Readonly<Record<string, Filter>> = {
+    control: (cursor) => cursor.kind === ROW_EVENT && isControlKind(architecture, cursor.row.kind),
+    exits: (cursor) => isExitOrAnswer(cursor.kind),
+    inputs: (cursor) => cursor.kind === ROW_EVENT && kinds.of(cursor.row).role === "outside input",
+    hypercalls: followingExits((cursor) => exits.isHypercall(cursor.exit)),
+    console: (cursor) => cursor.kind === HotKind.outputProduced && cursor.outputPort === CONSOLE_PORT,
+  };
+  const chosen = Object.entries(groups).filter(([name]) => flag(args, name));
+  return chosen.length === 0 ? undefined : (cursor) => chosen.map(([, filter]) => filter(cursor)).includes(true);
+}
+
+function isExitOrAnswer(kind: number): boolean {
+  return kind === HotKind.exited || kind === HotKind.exitHandled || kind === HotKind.exitCompleted;
+}
+
+/** Exits that match, and their answers: results, and registers that the VMM half set. */
+function followingExits(isMatch: Filter): Filter {
+  let follows = false;
+  return (cursor) => {
+    if (cursor.kind === HotKind.exited) {
+      follows = isMatch(cursor);
+      return follows;
+    }
+    const isAnswer = isExitOrAnswer(cursor.kind) || (cursor.kind === ROW_EVENT && cursor.row.kind === "RegisterSet");
+    return follows && isAnswer;
+  };
+}
+
+function kindFilter({ architecture }: OpenRecording, text: string | undefined): Filter | undefined {
+  if (text === undefined) return undefined;
+  const known = new EventKinds(architecture.control.kinds).all.map(({ name }) => name);
+  const wanted = new Set(
+    text.split(",").map((name) => {
+      const found = known.find((each) => each === name || shortKind(each) === name);
+      if (found === undefined) throw new UsageError(`--kind ${name}: kinds are ${known.join(", ")}`);
+      return found;
+    }),
+  );
+  return (cursor) => wanted.has(kindOf(cursor));
+}
+
+function reasonFilter({ reader }: OpenRecording, text: string | undefined): Filter | undefined {
+  if (text === undefined) return undefined;
+  const matchers = text.split(",").map((reason) => reasonMatcher(reader, reason));
+  return followingExits((cursor) => matchers.some((matches) => matches(cursor)));
+}
+
+function vcpuFilter({ description }: OpenRecording, text: string | undefined): Filter | undefined {
+  if (text === undefined) return undefined;
+  const vcpu = /^\d+$/.test(text) ? Number(text) : NaN;
+  if (!(vcpu < description.vcpuCount)) throw new UsageError(`--vcpu ${text}: the machine has ${description.vcpuCount}`);
+  const ofExit = followingExits((cursor) => cursor.exit[ExitWord.vcpu] === vcpu);
+  return (cursor) => {
+    const isOfExit = ofExit(cursor);
+    return isOfExit || (cursor.kind === ROW_EVENT && cursor.row.vcpu === vcpu);
+  };
+}
+
+/** What asks for registers or memory is answered by a replay that goes along. */
+function whereFilter(recording: OpenRecording, text: string | undefined, range: SeqRange): Filter | undefined {
+  if (text === undefined) return undefined;
+  const expression = parseExpression(text);
+  return expression.needsState ? stateFilter(recording, expression, range) : journalFilter(recording, expression);
+}
+
+function journalFilter({ reader }: OpenRecording, expression: ParsedExpression): Filter {
+  const evaluator = new Evaluator(expression);
+  let environment: ExpressionEnvironment | undefined;
+  return (cursor) => {
+    environment ??= new JournalEnvironment(reader, cursor, nodeDigester);
+    if (cursor.kind === HotKind.outputProduced) evaluator.noteOutput(cursor.outputPort, cursor.outputBytes);
+    return evaluator.holds(environment);
+  };
+}
+
+function stateFilter(recording: OpenRecording, expression: ParsedExpression, range: SeqRange): Filter {
+  const evaluator = new Evaluator(expression);
+  let replayer: Replayer | undefined;
+  const start = (): Replayer => {
+    const created = createReplayer(recording);
+    seek(created, { seq: range.first - 1 });
+    created.outputListeners.add((port, bytes) => evaluator.noteOutput(port, bytes));
+    return created;
+  };
+  return ({ seq }) => {
+    replayer ??= start();
+    replayer.advance({ seq });
+    return evaluator.holds(new MachineEnvironment(replayer.machine, recording.symbols));
+  };
+}

@@ -1,0 +1,129 @@
+/** `hvjournal show`: one moment in full. */
+import {
+  Evaluator,
+  MachineEnvironment,
+  type Machine,
+  parseExpression,
+  readVirtual,
+  type Replayer,
+  seek,
+  toHex,
+} from "@hvjournal/core";
+import { UsageError } from "../cli-error.js";
+import { type ExitCode, ExitStatus } from "../exit-status.js";
+import { jsonLine } from "../output/console-output.js";
+import { configSummary, configLines } from "../output/config-text.js";
+import { dumpLines } from "../output/memory-dump.js";
+import { MomentText } from "../output/moment-text.js";
+import { Standing, standingVcpu } from "../output/standing.js";
+import { wordsOption, recordingWords } from "../recording-path.js";
+import { nameByGuest } from "../symbols/guest-symbols.js";
+import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
+import { checkReached, createReplayer, findPlace, type OpenRecording, withRecording } from "../vm/open-recording.js";
+import {
+  type Arguments,
+  type Command,
+  type CommandContext,
+  countOption,
+  flag,
+  flagOption,
+  stringOption,
+  textOption,
+} from "./command.js";
+
+const MEMORY_BYTES_MAX = 1 << 20;
+
+export const show: Command = {
+  usage: "show [words..]",
+  summary: "one moment in full: show [RECORDING] POSITION",
+  options: (yargs) =>
+    symbolOptions(wordsOption(yargs))
+      .usage("usage: $0 show [RECORDING] POSITION [OPTIONS]")
+      .option("regs", flagOption("system and vector registers too"))
+      .option("stack", flagOption("the chain of callers"))
+      .option("disas", textOption("so many instructions"))
+      .option("mem", textOption("ADDR,LENGTH: memory, by the guest's translation; both may be expressions"))
+      .option("config", flagOption("the whole configuration")),
+  run: (args, context) => {
+    const { path, place } = recordingWords(args, context, "position");
+    if (place === undefined) throw new UsageError("show [RECORDING] POSITION", `hvjournal show ${path} end`);
+    return withRecording(path, context, symbolsFromFiles(args), (recording) =>
+      runShow(recording, place, args, context),
+    );
+  },
+};
+
+function runShow(recording: OpenRecording, text: string, args: Arguments, { output }: CommandContext): ExitCode {
+  const replayer = createReplayer(recording);
+  const place = findPlace(text, recording.reader);
+  checkReached(seek(replayer, place.goal), place, replayer, recording.path);
+  nameByGuest(recording.symbols, replayer.machine);
+  const memory = memoryOption(args, replayer.machine, recording);
+  const disas = countOption(args, "disas");
+  const moment = new MomentText(recording, replayer);
+  if (output.json) {
+    output.line(jsonLine(showJson(recording, replayer, moment, { args, memory, disas })));
+    return ExitStatus.done;
+  }
+  output.startPager();
+  const lines = [
+    ...moment.head(),
+    ...moment.registers(flag(args, "regs")),
+    ...(flag(args, "stack") ? moment.stack() : []),
+    ...(disas === undefined ? [] : moment.code(disas)),
+    ...(memory === undefined ? [] : moment.section("memory", dumpLines(memory.address, memory.bytes))),
+    ...moment.section(
+      "config",
+      flag(args, "config") ? configLines(replayer.machine) : [`${configSummary(replayer.machine)} (--config)`],
+    ),
+  ];
+  for (const line of lines) output.line(line);
+  return ExitStatus.done;
+}
+
+interface ShownMemory {
+  readonly address: bigint;
+  readonly bytes: Uint8Array;
+}
+
+function memoryOption(args: Arguments, machine: Machine, { symbols }: OpenRecording): ShownMemory | undefined {
+  const text = stringOption(args, "mem");
+  if (text === undefined) return undefined;
+  const comma = text.lastIndexOf(",");
+  if (comma < 0) throw new UsageError(`--mem ${text}: expected ADDR,LENGTH`);
+  const environment = new MachineEnvironment(machine, symbols);
+  const value = (source: string): bigint => {
+    const found = new Evaluator(parseExpression(source)).evaluate(environment);
+    if (found === undefined) throw new UsageError(`--mem ${text}: ${source} has no value here`);
+    return found;
+  };
+  const [address, length] = [value(text.slice(0, comma)), value(text.slice(comma + 1))];
+  if (length > BigInt(MEMORY_BYTES_MAX)) throw new UsageError(`--mem ${text}: at most ${MEMORY_BYTES_MAX} bytes`);
+  const bytes = readVirtual(machine, standingVcpu(machine), address, Number(length));
+  if (bytes === undefined) throw new UsageError(`--mem ${text}: not all of it is mapped to RAM here`);
+  return { address, bytes };
+}
+
+interface Shown {
+  readonly args: Arguments;
+  readonly memory: ShownMemory | undefined;
+  readonly disas: number | undefined;
+}
+
+function showJson(
+  recording: OpenRecording,
+  replayer: Replayer,
+  moment: MomentText,
+  { args, memory, disas }: Shown,
+): Record<string, unknown> {
+  const { machine } = replayer;
+  const { compared: _, ...standing } = new Standing(recording).json(replayer);
+  return {
+    ...standing,
+    ...(flag(args, "regs") ? { registers: moment.registerValues() } : {}),
+    ...(flag(args, "stack") ? { stack: moment.callers() } : {}),
+    ...(disas === undefined ? {} : { code: moment.instructions(disas) }),
+    ...(memory === undefined ? {} : { memory: { address: memory.address, bytes: toHex(memory.bytes) } }),
+    ...(flag(args, "config") ? { config: machine.plainControl() } : {}),
+  };
+}

@@ -1,0 +1,169 @@
+/** Where the other end of a move is: `unix:PATH`, `tcp:HOST:PORT`, `exec:COMMAND`, `ssh:HOST[/NAME]`, `-`. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { rmSync } from "node:fs";
+import { createConnection, createServer, type Server, type Socket } from "node:net";
+import { Duplex } from "node:stream";
+import { CliError, UsageError } from "../cli-error.js";
+import { isSocketAlive, listenPrivately } from "../vm/vm-directory.js";
+
+export type MigrationAddress =
+  | { readonly by: "unix"; readonly path: string }
+  | { readonly by: "tcp"; readonly host: string; readonly port: number }
+  | { readonly by: "exec"; readonly command: string }
+  | { readonly by: "ssh"; readonly host: string; readonly name: string | undefined };
+
+/** A VM's whole memory goes over it in clear. */
+const LOOPBACK: ReadonlySet<string> = new Set(["localhost", "127.0.0.1", "::1", "[::1]"]);
+const PORT_MAX = 65535;
+
+/** undefined: it is no address, but a name or a file. Throws UsageError. */
+export function parseAddress(text: string): MigrationAddress | undefined {
+  const [, scheme, rest = ""] = /^(unix|tcp|exec|ssh):(.+)$/.exec(text) ?? [];
+  switch (scheme) {
+    case "unix":
+      return { by: "unix", path: rest };
+    case "tcp":
+      return parseTcp(text, rest);
+    case "exec":
+      return { by: "exec", command: rest };
+    case "ssh": {
+      const [host = "", name] = rest.split("/");
+      return { by: "ssh", host, name };
+    }
+    default:
+      return undefined;
+  }
+}
+
+function parseTcp(text: string, rest: string): MigrationAddress {
+  const colon = rest.lastIndexOf(":");
+  const host = rest.slice(0, Math.max(0, colon));
+  const port = Number(rest.slice(colon + 1));
+  if (host === "" || !Number.isInteger(port) || port < 0 || port > PORT_MAX)
+    throw new UsageError(`${text}: expected tcp:HOST:PORT`);
+  if (!LOOPBACK.has(host))
+    throw new UsageError(
+      `${text}: a VM goes to another host only by ssh: or exec:, which encrypt and authenticate`,
+      `hvjournal migrate SRC ssh:${host}`,
+    );
+  return { by: "tcp", host: host.replace(/^\[|\]$/g, ""), port };
+}
+
+export interface Connection {
+  readonly stream: Duplex;
+  /** Between processes of this host: faster than any compression. */
+  readonly isLocal: boolean;
+}
+
+export function connectAddress(address: MigrationAddress): Promise<Connection> {
+  switch (address.by) {
+    case "unix":
+      return connected(createConnection(address.path), `unix:${address.path}`, true);
+    case "tcp":
+      return connected(
+        createConnection({ host: address.host, port: address.port, noDelay: true }),
+        `tcp:${address.host}:${address.port}`,
+        true,
+      );
+    case "exec":
+      return spawned("sh", ["-c", address.command]);
+    case "ssh":
+      return spawned("ssh", [
+        "-o",
+        "BatchMode=yes",
+        "--",
+        address.host,
+        ["hvjournal receive --listen -", ...(address.name === undefined ? [] : [`--name ${address.name}`])].join(" "),
+      ]);
+    default:
+      return address satisfies never;
+  }
+}
+
+function connected(socket: Socket, name: string, isLocal: boolean): Promise<Connection> {
+  return new Promise((resolve, reject) => {
+    socket.once("connect", () => {
+      socket.removeAllListeners("error");
+      resolve({ stream: socket, isLocal });
+    });
+    socket.once("error", (cause) =>
+      reject(
+        new CliError(`can't connect to ${name}: ${cause.message}`, {
+          code: "connect",
+          next: `hvjournal receive --listen ${name}`,
+          cause,
+        }),
+      ),
+    );
+  });
+}
+
+function spawned(command: string, args: readonly string[]): Promise<Connection> {
+  const child = spawn(command, args, { stdio: ["pipe", "pipe", "inherit"] });
+  return new Promise((resolve, reject) => {
+    child.once("spawn", () => resolve({ stream: streamOf(child), isLocal: false }));
+    child.once("error", (cause) =>
+      reject(new CliError(`can't run ${command}: ${cause.message}`, { code: "connect", cause })),
+    );
+  });
+}
+
+function streamOf({ stdin, stdout }: ChildProcess): Duplex {
+  if (stdin === null || stdout === null) throw new RangeError("a child without pipes");
+  return Duplex.from({ readable: stdout, writable: stdin }) as Duplex;
+}
+
+export interface Listener {
+  /** As `migrate` takes it. */
+  readonly address: string;
+  /** The first that connects; nobody else can afterwards. */
+  accept(): Promise<Connection>;
+  close(): void;
+}
+
+/** Throws UsageError for an address that can't be listened at, CliError where somebody else does. */
+export async function listenAt(text: string): Promise<Listener> {
+  const address = parseAddress(text);
+  if (address?.by === "unix") {
+    if (await isSocketAlive(address.path))
+      throw new CliError(`can't listen at ${text}: somebody does already`, { code: "listen" });
+    const server = createServer();
+    await listening(server, text, () => listenPrivately(server, address.path));
+    return listenerOf(server, `unix:${address.path}`, true, () => rmSync(address.path, { force: true }));
+  }
+  if (address?.by !== "tcp") throw new UsageError(`--listen ${text}: expected unix:PATH, tcp:HOST:PORT or -`);
+  const server = createServer({ noDelay: true });
+  await listening(server, text, () => server.listen(address.port, address.host));
+  const bound = server.address();
+  const port = typeof bound === "object" && bound !== null ? bound.port : address.port;
+  return listenerOf(server, `tcp:${address.host}:${port}`, true, () => undefined);
+}
+
+function listening(server: Server, text: string, listen: () => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("listening", () => resolve());
+    server.once("error", (cause) =>
+      reject(new CliError(`can't listen at ${text}: ${cause.message}`, { code: "listen", cause })),
+    );
+    listen();
+  });
+}
+
+function listenerOf(server: Server, address: string, isLocal: boolean, remove: () => void): Listener {
+  const close = (): void => {
+    server.close();
+    remove();
+  };
+  return {
+    address,
+    close,
+    accept: () =>
+      new Promise((resolve, reject) => {
+        server.once("error", reject);
+        server.once("connection", (stream) => {
+          close();
+          resolve({ stream, isLocal });
+        });
+      }),
+  };
+}

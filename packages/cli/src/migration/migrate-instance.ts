@@ -1,0 +1,79 @@
+/** Moving a VM that runs in this process. */
+import {
+  type EventPayload,
+  MigrationInDoubtError,
+  MigrationSource,
+  type MigrationReport,
+  RecorderVm,
+  type SourceHost,
+  type SourceOptions,
+  type SourceProgress,
+} from "@hvjournal/core";
+import { resolve } from "node:path";
+import { nodeDigester } from "../host/node-digester.js";
+import type { Instance } from "../vm/instance.js";
+import { connectAddress, type MigrationAddress } from "./addresses.js";
+import { driveOffers } from "./drive-offers.js";
+import { FrameChannel } from "./frame-channel.js";
+import { type MigrationOptions, pacingOf } from "./migration-options.js";
+
+/** Opens the way to the destination; after `timeoutMs` it closes by itself. */
+export async function openChannel(address: MigrationAddress, options: MigrationOptions): Promise<FrameChannel> {
+  const { stream, isLocal } = await connectAddress(address);
+  const { bandwidth, timeoutMs } = options;
+  let timer: NodeJS.Timeout | undefined;
+  const channel = new FrameChannel(stream, {
+    deflatesPages: !isLocal,
+    ...(bandwidth === undefined ? {} : { bandwidth }),
+    onClose: () => clearTimeout(timer),
+  });
+  if (timeoutMs !== undefined) timer = setTimeout(() => channel.abort("ran out of --timeout"), timeoutMs);
+  return channel;
+}
+
+function hostOf({ session, terms }: Instance): SourceHost {
+  return {
+    atBoundary: (act) => session.request(act),
+    slowTo: (duty) => session.slowTo(duty),
+    isPaused: () => session.paused,
+    terms: (): EventPayload => ({ ...terms }),
+    nowMs: () => performance.now(),
+  };
+}
+
+function sourceOptions(instance: Instance, channel: FrameChannel, options: MigrationOptions): SourceOptions {
+  const { session, journal, path, drivePaths, index } = instance;
+  return {
+    vm: new RecorderVm(session.recorder, journal, hostOf(instance), { index }),
+    channel,
+    clock: { nowMs: () => performance.now() },
+    digester: nodeDigester,
+    path: resolve(path),
+    drives: driveOffers(session.recorder.machine.description, drivePaths),
+    pacing: pacingOf(options),
+  };
+}
+
+/** Throws MigrationRefusedError and MigrationFailedError (the VM runs on here), MigrationInDoubtError (it does not). */
+export async function migrateInstance(
+  instance: Instance,
+  address: MigrationAddress,
+  options: MigrationOptions,
+  onProgress: (progress: SourceProgress) => void,
+): Promise<MigrationReport> {
+  const channel = await openChannel(address, options);
+  return new MigrationSource({ ...sourceOptions(instance, channel, options), onProgress }).run();
+}
+
+export async function explainInstance(
+  instance: Instance,
+  address: MigrationAddress,
+  options: MigrationOptions,
+): ReturnType<MigrationSource["explain"]> {
+  const channel = await openChannel(address, options);
+  return new MigrationSource(sourceOptions(instance, channel, options)).explain();
+}
+
+export function isInDoubt(error: unknown): boolean {
+  return error instanceof MigrationInDoubtError;
+}

@@ -1,0 +1,176 @@
+/** Differences of two recordings, in the form of diff. */
+import {
+  type ControlDiff,
+  type ControlPatch,
+  describeControl,
+  type ExitDiff,
+  ExitWord,
+  type RecordedExit,
+  type RowEvent,
+  type SeqRange,
+  type StateDiff,
+} from "@hvjournal/core";
+import type { OpenRecording } from "../vm/open-recording.js";
+import type { Output } from "./console-output.js";
+import { patchText } from "./control-changes.js";
+import { shortKind } from "./event-lines.js";
+import { answerText, ExitText } from "./exit-text.js";
+import { hex } from "./value-text.js";
+
+const NAMES_SHOWN = 12;
+/** Exits of one place that are listed on each side. */
+const HUNK_EXITS_SHOWN = 20;
+const TEXT_WIDTH = 60;
+
+export interface ComparedSide {
+  readonly recording: OpenRecording;
+  readonly range: SeqRange;
+}
+
+/** Where the two first do different things. */
+export interface FirstDifference {
+  /** Exits before it, the same on both sides. */
+  readonly equal: number;
+  readonly a: RecordedExit | undefined;
+  readonly b: RecordedExit | undefined;
+  /** The exits are the same; who finished them, or with what, differs. */
+  readonly isAnswerOnly: boolean;
+}
+
+export interface ExitComparison {
+  readonly diff: ExitDiff;
+  readonly first: FirstDifference | undefined;
+  readonly sides: readonly [a: ComparedSide, b: ComparedSide];
+}
+
+/** The first exit that differs by what it is, or by how it was finished. */
+export function firstDifference(diff: ExitDiff, sideA: ComparedSide, sideB: ComparedSide): FirstDifference | undefined {
+  const { a, b, hunks } = diff;
+  const [hunk] = hunks;
+  const [textA, textB] = [new ExitText(sideA.recording), new ExitText(sideB.recording)];
+  const aligned = hunk?.atA ?? Math.min(a.length, b.length);
+  for (let index = 0; index < aligned; index++) {
+    const [exitA, exitB] = [a.at(index), b.at(index)];
+    if (exitA === undefined || exitB === undefined || isFinishedAlike(exitA, exitB, textA, textB)) continue;
+    return { equal: index, a: exitA, b: exitB, isAnswerOnly: true };
+  }
+  if (hunk === undefined) return undefined;
+  return { equal: hunk.atA, a: a.at(hunk.atA), b: b.at(hunk.atB), isAnswerOnly: false };
+}
+
+function isFinishedAlike(a: RecordedExit, b: RecordedExit, textA: ExitText, textB: ExitText): boolean {
+  // The rule's number is the recording's own: two recordings may have the same rule at other events.
+  const isSameHalf =
+    a.frame[ExitWord.finishedBy] === b.frame[ExitWord.finishedBy] &&
+    a.frame[ExitWord.kvmExit] === b.frame[ExitWord.kvmExit];
+  return isSameHalf && answerText(textA.answer(a.seq)) === answerText(textB.answer(b.seq));
+}
+
+/** "control    +SmcccFilterSet 0xc4000000+0x20 forward                          event:9" */
+export function controlLines(
+  { onlyA, onlyB, patches }: ControlDiff,
+  { architecture }: OpenRecording,
+  output: Output,
+): string[] {
+  const text = (sign: string, event: RowEvent): string =>
+    `${sign}${shortKind(event.kind)} ${describeControl(architecture, event)}`.padEnd(TEXT_WIDTH) +
+    `  event:${event.seq}`;
+  const isMachine = ({ kind }: RowEvent): boolean => kind === "VmCreated";
+  const lines = [
+    ...patches.filter(isOfMachine).map((patch) => patchText(patch)),
+    ...onlyA.filter((event) => !isMachine(event)).map((event) => output.paint("red", text("-", event))),
+    ...onlyB.filter((event) => !isMachine(event)).map((event) => output.paint("green", text("+", event))),
+  ];
+  return lines.length === 0
+    ? ["control    equal"]
+    : lines.map((line, index) => `${index === 0 ? "control    " : "           "}${line}`);
+}
+
+/** Both recordings have a machine: what of it differs says more than that it does. */
+function isOfMachine({ path: [slice, part] }: ControlPatch): boolean {
+  return slice === "core" && part === "machine";
+}
+
+export interface ExitLinesOptions {
+  /** Every place, not only the first. */
+  readonly all: boolean;
+  readonly output: Output;
+}
+
+export function exitLines({ diff, first, sides }: ExitComparison, { all, output }: ExitLinesOptions): string[] {
+  if (first === undefined) return [`exits      ${diff.equal} equal`];
+  const texts = sides.map(({ recording }) => new ExitText(recording)) as [ExitText, ExitText];
+  const lines = [`exits      ${first.equal} equal, then`];
+  if (first.isAnswerOnly) lines.push(...answerHunk(first, texts, output));
+  const hunks = all ? diff.hunks : first.isAnswerOnly ? [] : diff.hunks.slice(0, 1);
+  for (const { atA, countA, atB, countB } of hunks) {
+    const [exitsA, exitsB] = [exitsOf(diff.a, atA, countA), exitsOf(diff.b, atB, countB)];
+    const [head] = [...exitsA, ...exitsB];
+    if (head === undefined) continue;
+    lines.push(
+      hunkHead(head, exitsA.length === 0 ? texts[1] : texts[0], output),
+      ...sideLines("-", "red", exitsA, countA, texts[0], output),
+      ...sideLines("+", "green", exitsB, countB, texts[1], output),
+    );
+  }
+  const left = diff.hunks.length - hunks.length;
+  if (left > 0) lines.push(`           ${left} more places with other exits (--exits lists them)`);
+  if (diff.isTruncated) lines.push("           too different to be aligned: the last place holds all the rest");
+  return lines;
+}
+
+function exitsOf(table: ExitDiff["a"], at: number, count: number): RecordedExit[] {
+  const exits = Array.from({ length: Math.min(count, HUNK_EXITS_SHOWN) }, (_, index) => table.at(at + index));
+  return exits.filter((exit) => exit !== undefined);
+}
+
+function hunkHead({ number, icount, frame }: RecordedExit, text: ExitText, output: Output): string {
+  return output.paint(
+    "cyan",
+    `@@ exit:${number} vcpu${frame[ExitWord.vcpu] ?? 0} ${text.title(frame)} icount:${icount} @@`,
+  );
+}
+
+function sideLines(
+  sign: "-" | "+",
+  color: "red" | "green",
+  exits: readonly RecordedExit[],
+  count: number,
+  text: ExitText,
+  output: Output,
+): string[] {
+  const lines = exits.map(({ number, frame }) =>
+    output.paint(color, `${sign}  exit:${number} vcpu${frame[ExitWord.vcpu] ?? 0} ${text.title(frame)}`),
+  );
+  const more = count - exits.length;
+  return more > 0 ? [...lines, output.paint(color, `${sign}  and ${more} more`)] : lines;
+}
+
+/** The same exit, finished in two ways. */
+function answerHunk(
+  { a, b }: FirstDifference,
+  [textA, textB]: readonly [ExitText, ExitText],
+  output: Output,
+): string[] {
+  if (a === undefined || b === undefined) return [];
+  const line = (sign: string, exit: RecordedExit, text: ExitText): string =>
+    `${sign}  handled: ${text.handledBy(exit.frame)}`.padEnd(41) + `  ${answerText(text.answer(exit.seq))}`;
+  return [
+    hunkHead(a, textA, output),
+    output.paint("red", line("-", a, textA)),
+    output.paint("green", line("+", b, textB)),
+  ];
+}
+
+/** "state      x0; page 0x4082b000 (16 bytes)" */
+export function stateLine({ registers, pages }: StateDiff): string {
+  const names = registers.map(({ vcpu, name }) => (vcpu === 0 ? name : `vcpu${vcpu} ${name}`));
+  const places = pages.map(({ physical, bytes }) => `page ${hex(physical)} (${bytes} bytes)`);
+  const parts = [shortened(names), shortened(places)].filter((text) => text !== "");
+  return `state      ${parts.length === 0 ? "equal" : parts.join("; ")}`;
+}
+
+function shortened(texts: readonly string[]): string {
+  const more = texts.length - NAMES_SHOWN;
+  return [...texts.slice(0, NAMES_SHOWN), ...(more > 0 ? [`${more} more`] : [])].join(", ");
+}

@@ -1,0 +1,111 @@
+/** The client's side of a control socket. */
+import type { Socket } from "node:net";
+import { CliError } from "../cli-error.js";
+import { ExitStatus } from "../exit-status.js";
+import {
+  CONTROL_VERSION,
+  errorOfJson,
+  isJsonObject,
+  type JsonObject,
+  jsonText,
+  readJsonLines,
+  type VmStatus,
+} from "./control-protocol.js";
+import { controlSocketPath, type Environment, namesOfSockets, tryConnect } from "./vm-directory.js";
+
+interface OpenRequest {
+  readonly onEvent: (event: JsonObject) => void;
+  readonly resolve: (ok: JsonObject) => void;
+  readonly reject: (error: Error) => void;
+}
+
+export class ControlClient {
+  readonly #socket: Socket;
+  readonly #vm: string;
+  readonly #open = new Map<number, OpenRequest>();
+  #nextId = 1;
+  #failure: Error | undefined;
+
+  constructor(socket: Socket, vm: string) {
+    this.#socket = socket;
+    this.#vm = vm;
+    readJsonLines(
+      socket,
+      (line) => this.#take(line),
+      (reason) => this.#fail(new CliError(`${vm} does not speak as a VM does: ${reason}`, { code: "control" })),
+    );
+    socket.on("error", (cause) =>
+      this.#fail(new CliError(`the connection to ${vm} broke: ${cause.message}`, { code: "control", cause })),
+    );
+    socket.on("close", () => this.#fail(new CliError(`${vm} has ended`, { code: "vm-ended" })));
+  }
+
+  #take(line: JsonObject): void {
+    const { id, event, ok, error } = line;
+    const open = typeof id === "number" ? this.#open.get(id) : undefined;
+    if (open === undefined || typeof id !== "number") return;
+    if (isJsonObject(event)) open.onEvent(event);
+    if (ok === undefined && error === undefined) return;
+    this.#open.delete(id);
+    if (isJsonObject(ok)) open.resolve(ok);
+    else open.reject(errorOfJson(isJsonObject(error) ? error : {}));
+  }
+
+  #fail(error: Error): void {
+    this.#failure ??= error;
+    for (const { reject } of this.#open.values()) reject(error);
+    this.#open.clear();
+    this.#socket.destroy();
+  }
+
+  request(
+    request: string,
+    body: JsonObject = {},
+    onEvent: (event: JsonObject) => void = () => {},
+  ): Promise<JsonObject> {
+    return new Promise((resolve, reject) => {
+      if (this.#failure !== undefined) return reject(this.#failure);
+      const id = this.#nextId++;
+      this.#open.set(id, { onEvent, resolve, reject });
+      this.#socket.write(jsonText({ version: CONTROL_VERSION, id, request, ...body }));
+    });
+  }
+
+  async status(): Promise<VmStatus> {
+    return (await this.request("status")) as VmStatus;
+  }
+
+  close(): void {
+    this.#socket.destroy();
+  }
+}
+
+/** undefined: no such VM runs. */
+export async function findVm(environment: Environment, vm: string): Promise<ControlClient | undefined> {
+  const socket = await tryConnect(controlSocketPath(environment, vm));
+  return socket === undefined ? undefined : new ControlClient(socket, vm);
+}
+
+/** Throws CliError when no such VM runs. */
+export async function connectVm(environment: Environment, vm: string): Promise<ControlClient> {
+  const client = await findVm(environment, vm);
+  if (client !== undefined) return client;
+  throw new CliError(`no VM named ${vm} runs`, { code: "no-vm", status: ExitStatus.error, next: "hvjournal ps" });
+}
+
+/** Of every VM that answers, by name. */
+export async function runningVms(environment: Environment): Promise<VmStatus[]> {
+  const found: VmStatus[] = [];
+  for (const name of namesOfSockets(environment)) {
+    const client = await findVm(environment, name);
+    if (client === undefined) continue;
+    try {
+      found.push(await client.status());
+    } catch {
+      // It ended while it was asked.
+    } finally {
+      client.close();
+    }
+  }
+  return found;
+}

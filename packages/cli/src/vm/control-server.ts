@@ -1,0 +1,229 @@
+/** A running VM's control socket. */
+import { rmSync } from "node:fs";
+import { createServer, type Server, type Socket } from "node:net";
+import { formatPosition, machinePosition, type MigrationReport, parsePosition, type Position } from "@hvjournal/core";
+import { CliError, UsageError } from "../cli-error.js";
+import { ExitStatus } from "../exit-status.js";
+import { parseAddress } from "../migration/addresses.js";
+import { explainInstance, isInDoubt, migrateInstance } from "../migration/migrate-instance.js";
+import { contractJson, optionsOfJson, reportJson } from "../migration/migration-options.js";
+import { asCliError } from "../report-error.js";
+import { carryOutCommand } from "./control-command.js";
+import { CONTROL_VERSION, errorJson, type JsonObject, jsonText, readJsonLines } from "./control-protocol.js";
+import { type Instance, statusOf } from "./instance.js";
+import { positionMoment, type SessionGoal } from "./live-goals.js";
+import { SessionEndedError } from "./live-session.js";
+import { controlSocketPath, type Environment, isSocketAlive, listenPrivately } from "./vm-directory.js";
+
+const CONSOLE_PORT = 0;
+/** For the last words to those who listen. */
+const FAREWELL_MS = 1000;
+
+type Answer = (event: JsonObject) => void;
+
+/** How the VM's presence ends, for those who are attached. */
+export interface Farewell {
+  readonly text: string;
+  readonly next?: string;
+}
+
+export class ControlServer {
+  readonly #server: Server;
+  readonly #path: string;
+  readonly #sockets = new Set<Socket>();
+  readonly #attached = new Map<Socket, number>();
+  #instance: Instance | undefined;
+  #migration: Promise<void> | undefined;
+  /** Where the VM has gone. */
+  moved: MigrationReport | undefined;
+
+  private constructor(path: string) {
+    this.#path = path;
+    this.#server = createServer((socket) => this.#serve(socket));
+  }
+
+  /** Listens under a VM's name. Throws CliError when a VM of that name runs. */
+  static async listen(environment: Environment, name: string): Promise<ControlServer> {
+    const path = controlSocketPath(environment, name);
+    if (await isSocketAlive(path))
+      throw new CliError(`a VM named ${name} runs already`, {
+        code: "name-taken",
+        next: `hvjournal attach ${name}`,
+      });
+    const control = new ControlServer(path);
+    await new Promise<void>((resolve, reject) => {
+      control.#server.once("listening", resolve);
+      control.#server.once("error", reject);
+      listenPrivately(control.#server, path);
+    });
+    return control;
+  }
+
+  /** The VM that the socket stands for; before, requests are refused. */
+  serve(instance: Instance): void {
+    this.#instance = instance;
+    instance.session.recorder.onOutput((port, bytes) => {
+      if (port !== CONSOLE_PORT || this.#attached.size === 0) return;
+      const output = Buffer.from(bytes).toString("base64");
+      for (const [socket, id] of this.#attached) socket.write(jsonText({ id, event: { output } }));
+    });
+  }
+
+  /** Waits for a move that is under way: its session has ended by it. */
+  async settle(): Promise<void> {
+    await this.#migration;
+  }
+
+  async close(farewell: Farewell): Promise<void> {
+    this.#server.close();
+    rmSync(this.#path, { force: true });
+    for (const [socket, id] of this.#attached) socket.write(jsonText({ id, ok: { ...farewell } }));
+    const open = [...this.#sockets];
+    for (const socket of open) socket.end();
+    const closed = Promise.all(open.map((socket) => new Promise((resolve) => socket.once("close", resolve))));
+    const timer = new Promise((resolve) => setTimeout(resolve, FAREWELL_MS).unref());
+    await Promise.race([closed, timer]);
+    for (const socket of open) socket.destroy();
+  }
+
+  #serve(socket: Socket): void {
+    this.#sockets.add(socket);
+    socket.on("error", () => socket.destroy());
+    socket.on("close", () => {
+      this.#sockets.delete(socket);
+      this.#attached.delete(socket);
+    });
+    readJsonLines(
+      socket,
+      (line) => void this.#take(socket, line),
+      () => socket.destroy(),
+    );
+  }
+
+  async #take(socket: Socket, line: JsonObject): Promise<void> {
+    const { id } = line;
+    if (typeof id !== "number") return void socket.destroy();
+    const answer: Answer = (message) => {
+      if (socket.writable) socket.write(jsonText({ id, ...message }));
+    };
+    try {
+      if (line["version"] !== CONTROL_VERSION)
+        throw new CliError(`this VM speaks control protocol ${CONTROL_VERSION}, not ${String(line["version"])}`, {
+          code: "control-version",
+          status: ExitStatus.untestable,
+        });
+      const ok = await this.#answer(line, answer, socket, id);
+      if (ok !== undefined) answer({ ok });
+    } catch (error) {
+      const told = error instanceof SessionEndedError ? new CliError(error.message, { code: "vm-ended" }) : error;
+      answer({ error: errorJson(asCliError(told)) });
+    }
+  }
+
+  /** undefined: the answer comes when the VM ends. */
+  async #answer(line: JsonObject, answer: Answer, socket: Socket, id: number): Promise<JsonObject | undefined> {
+    const instance = this.#instance;
+    if (instance === undefined)
+      throw new CliError("there is no VM here yet: one is being received", { code: "receiving" });
+    const { session } = instance;
+    const { request } = line;
+    switch (request) {
+      case "status":
+        return statusOf(instance);
+      case "pause":
+        await session.pauseAt(pauseGoal(instance, line["at"]));
+        return statusOf(instance);
+      case "resume":
+        await session.request(() => session.resume());
+        return statusOf(instance);
+      case "snapshot": {
+        const { number } = await session.request(() => session.recorder.snapshot("full"));
+        return { ...statusOf(instance), snapshot: number };
+      }
+      case "quit":
+        session.stop({ why: "interrupted", by: "ctl quit" });
+        return {};
+      case "control":
+        return { lines: await carryOutCommand(instance, textOf(line, "word"), textOf(line, "text")) };
+      case "attach":
+        this.#attached.set(socket, id);
+        return undefined;
+      case "input":
+        session.type(Buffer.from(textOf(line, "bytes"), "base64"));
+        return {};
+      case "explain":
+      case "migrate":
+        return this.#move(instance, line, answer);
+      default:
+        throw new CliError(`a VM knows no request ${String(request)}`, { code: "control" });
+    }
+  }
+
+  async #move(instance: Instance, line: JsonObject, answer: Answer): Promise<JsonObject> {
+    const to = textOf(line, "to");
+    const address = parseAddress(to);
+    if (address === undefined) throw new UsageError(`${to}: expected unix:, tcp:, exec: or ssh:`);
+    const options = optionsOfJson(line);
+    if (this.#migration !== undefined)
+      throw new CliError(`${instance.name} is being moved already`, { code: "busy", status: ExitStatus.no });
+    if (line["request"] === "explain") {
+      const { contract, reasons } = await explainInstance(instance, address, options);
+      return { contract: contractJson(contract), reasons: [...reasons] };
+    }
+    const moving = migrateInstance(instance, address, options, (progress) =>
+      answer({
+        event: { progress: progress.step, ...("behindMs" in progress ? { behindMs: progress.behindMs } : {}) },
+      }),
+    );
+    this.#migration = moving.then(
+      (report) => {
+        this.moved = report;
+      },
+      (error: unknown) => {
+        // What failed may be tried again; what is in doubt may not.
+        if (!isInDoubt(error)) this.#migration = undefined;
+      },
+    );
+    return reportJson(await moving);
+  }
+}
+
+function textOf(line: JsonObject, field: string): string {
+  const value = line[field];
+  if (typeof value === "string") return value;
+  throw new CliError(`the request ${String(line["request"])} lacks ${field}`, { code: "control" });
+}
+
+/** undefined: now. Throws UsageError and CliError for a moment that does not lie ahead. */
+function pauseGoal({ name, session }: Instance, at: unknown): SessionGoal | undefined {
+  if (typeof at !== "string") return undefined;
+  const { machine } = session.recorder;
+  const position = parsePosition(at);
+  const moment = positionMoment(position, `--at ${at}`, machine);
+  if (moment === undefined) throw new UsageError(`--at ${at}: the end comes by itself`);
+  if (isBehind(position, machine))
+    throw new CliError(`${name} is at ${formatPosition(machinePosition(machine))} already: ${at} lies behind it`, {
+      code: "passed",
+      status: ExitStatus.no,
+      next: `hvjournal ctl ${name} pause`,
+    });
+  return { name: "pause", text: at, ...moment };
+}
+
+function isBehind(position: Position, machine: Instance["session"]["recorder"]["machine"]): boolean {
+  switch (position.at) {
+    case "exit":
+      return position.unitsAfter === undefined
+        ? position.number <= machine.exitNumber
+        : position.number < machine.exitNumber ||
+            (position.number === machine.exitNumber &&
+              !machine.exitPending &&
+              machine.icount > machine.answeredIcount + position.unitsAfter);
+    case "icount":
+      return position.icount < machine.icount;
+    case "time":
+      return position.timeNs < machine.guestTimeNs;
+    default:
+      return false;
+  }
+}

@@ -1,0 +1,90 @@
+/** Instances in the background: this very command line again, in a process of its own. */
+import { spawn } from "node:child_process";
+import { closeSync, openSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { CliError } from "../cli-error.js";
+import { errorJson, errorOfJson, isJsonObject, type JsonObject } from "./control-protocol.js";
+import { type Environment, instanceLogPath } from "./vm-directory.js";
+
+const ENTRY = fileURLToPath(new URL("../../bin/hvjournal.js", import.meta.url));
+const PRIVATE_FILE = 0o600;
+
+export interface DetachedInstance {
+  readonly processId: number;
+  /** What it said when it was ready. */
+  readonly ready: JsonObject;
+  /** It is on its own from now on. */
+  release(): void;
+  /** Nothing comes of it. */
+  kill(): void;
+}
+
+/**
+ * Starts `hvjournal ARGV` in the background and waits until it says that it is ready. What it says on standard error goes
+ * to the instance's log. Throws CliError with the instance's own error when it fails before that.
+ */
+export function spawnDetached(
+  argv: readonly string[],
+  { environment, name }: { readonly environment: Environment; readonly name: string },
+): Promise<DetachedInstance> {
+  const logPath = instanceLogPath(environment, name);
+  const log = openSync(logPath, "w", PRIVATE_FILE);
+  const child = spawn(process.execPath, [...process.execArgv, ENTRY, ...argv], {
+    detached: true,
+    stdio: ["ignore", "ignore", log, "ipc"],
+    env: { ...environment },
+  });
+  closeSync(log);
+  return new Promise((resolve, reject) => {
+    const fail = (error: CliError): void => {
+      if (child.connected) child.disconnect();
+      child.unref();
+      reject(error);
+    };
+    child.once("error", (cause) =>
+      fail(new CliError(`can't start ${name}: ${cause.message}`, { code: "spawn", cause })),
+    );
+    child.once("exit", (code, signal) =>
+      fail(
+        new CliError(`${name} ended before it was ready (${signal ?? `status ${code ?? 0}`})`, {
+          code: "spawn",
+          next: `cat ${logPath}`,
+        }),
+      ),
+    );
+    child.once("message", (message) => {
+      child.removeAllListeners("exit");
+      if (!isJsonObject(message) || isJsonObject(message["error"]))
+        return fail(errorOfJson(isJsonObject(message) && isJsonObject(message["error"]) ? message["error"] : {}));
+      resolve({
+        processId: child.pid ?? 0,
+        ready: message,
+        release() {
+          if (child.connected) child.disconnect();
+          child.unref();
+        },
+        kill() {
+          child.kill();
+          child.unref();
+        },
+      });
+    });
+  });
+}
+
+/** Whether this process was started by `spawnDetached`, and nobody has been told that it is ready. */
+export function isDetached(): boolean {
+  return process.send !== undefined && process.connected;
+}
+
+export function sayReady(ready: JsonObject): void {
+  process.send?.({ ...ready });
+}
+
+/** The error goes to whoever started this process, in the place of the log. */
+export function sayFailed(error: CliError): Promise<void> {
+  return new Promise((resolve) => {
+    if (process.send === undefined) return resolve();
+    process.send({ error: errorJson(error) }, () => resolve());
+  });
+}

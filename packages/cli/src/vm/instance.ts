@@ -1,0 +1,62 @@
+/** A VM that runs in this process, as its control socket shows it. */
+import { resolve } from "node:path";
+import {
+  formatPosition,
+  isPlainMap,
+  machinePosition,
+  type MachineDescription,
+  type OwnedJournal,
+  type PlainValue,
+  standingOf,
+} from "@hvjournal/core";
+import type { VmStatus } from "./control-protocol.js";
+import type { LiveSession } from "./live-session.js";
+
+export interface Instance {
+  readonly name: string;
+  /** As it was named. */
+  readonly path: string;
+  readonly session: LiveSession;
+  readonly journal: OwnedJournal;
+  /** Where the drives' images are, by id, where that is not what the machine description says. */
+  readonly drivePaths: ReadonlyMap<string, string>;
+  /** Goals and time limits that go along when the VM moves. */
+  readonly terms: InstanceTerms;
+  /** Whether the recording gets derived tables at its end. */
+  readonly index: boolean;
+}
+
+/** What `record` was told about the run's end, in its own words. */
+export interface InstanceTerms {
+  readonly until?: string;
+  readonly failOn?: string;
+  readonly guestTimeoutNs?: number;
+}
+
+export function statusOf({ name, path, session, journal }: Instance): VmStatus {
+  const { machine } = session.recorder;
+  const standing = standingOf(journal.header, journal.ownership());
+  return {
+    name,
+    processId: process.pid,
+    recording: resolve(path),
+    state: session.paused ? "paused" : "running",
+    epoch: "epoch" in standing ? standing.epoch : 0,
+    exit: machine.exitNumber,
+    icount: machine.icount,
+    timeNs: machine.guestTimeNs,
+    at: formatPosition(machinePosition(machine)),
+  };
+}
+
+/** Images by drive id, as the machine description names them, from this process's directory. */
+export function recordedDrivePaths({ boardOptions }: MachineDescription): Map<string, string> {
+  const { drives } = boardOptions;
+  const paths = new Map<string, string>();
+  for (const drive of Array.isArray(drives) ? (drives as readonly PlainValue[]) : []) {
+    if (!isPlainMap(drive)) continue;
+    const { id, name } = drive;
+    if (typeof id === "string" && typeof name === "string") paths.set(id, resolve(name));
+  }
+  return paths;
+}

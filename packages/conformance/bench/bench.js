@@ -1,0 +1,110 @@
+/**
+ * `npm run bench`: measures what SPECIFICATION.md promises.
+ *
+ *     npm run bench -- [boot] [overhead] [replay] [seek] [size] [memory] [startup]     default: all
+ *         --quick          few repetitions: for a first impression, and for CI
+ *         --pairs N        interleaved runs of boot, replay and startup (10); --overhead-pairs N (30); --seeks N (200)
+ *         --seed N         of the exits that are sought
+ *         --json           one object a line
+ *
+ * Times are CPU seconds of whole processes, start included, compared pairwise within this run. Exit status: 0 every
+ * bound is met, 1 one is not, 128 a bench could not be run, 129 wrong usage.
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import { cpus, tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { BENCHES } from "./benches.js";
+import { findingLine } from "./findings.js";
+import { prepareGuest } from "./guest-commands.js";
+
+const USAGE = 129;
+const FAILED = 128;
+const OPTIONS = {
+  quick: { type: "boolean", default: false },
+  pairs: { type: "string" },
+  "overhead-pairs": { type: "string" },
+  seeks: { type: "string" },
+  seed: { type: "string" },
+  json: { type: "boolean", default: false },
+};
+
+function fail(status, message) {
+  process.stderr.write(`error: ${message}\n`);
+  process.exit(status);
+}
+
+function parseCommandLine() {
+  try {
+    return parseArgs({ options: OPTIONS, allowPositionals: true });
+  } catch (error) {
+    return fail(USAGE, error.message);
+  }
+}
+
+const { values, positionals } = parseCommandLine();
+
+function count(option, normally, quickly) {
+  const value = Number(values[option] ?? (values.quick ? quickly : normally));
+  if (!Number.isInteger(value) || value < 1) fail(USAGE, `--${option} ${values[option]}: expected a number from 1`);
+  return value;
+}
+
+function benchNames() {
+  const unknown = positionals.find((name) => !Object.hasOwn(BENCHES, name));
+  if (unknown !== undefined) fail(USAGE, `no bench ${unknown}: there are ${Object.keys(BENCHES).join(", ")}`);
+  return positionals.length === 0 ? Object.keys(BENCHES) : positionals;
+}
+
+/** Progress, on a terminal only. */
+function note(text) {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K  ${text}`);
+}
+
+function clearNote() {
+  if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
+}
+
+function print(bench, finding) {
+  process.stdout.write(values.json ? `${JSON.stringify({ bench, ...finding })}\n` : `${findingLine(finding)}\n`);
+}
+
+/** Gives the exit status. */
+async function run(names, directory, options) {
+  const guest = await prepareGuest(directory);
+  if (!values.json) {
+    const [processor] = cpus();
+    process.stdout.write(
+      `linux ${guest.release}, node ${process.versions.node}, ${cpus().length} x ${processor?.model}\n`,
+    );
+  }
+  let status = 0;
+  for (const name of names) {
+    if (!values.json) process.stdout.write(`${name}\n`);
+    try {
+      const findings = BENCHES[name]({ guest, note, ...options });
+      clearNote();
+      for (const finding of findings) print(name, finding);
+      if (status === 0 && findings.some(({ isMet }) => isMet === false)) status = 1;
+    } catch (error) {
+      clearNote();
+      process.stderr.write(`error: bench ${name}: ${error.message}\n`);
+      status = FAILED;
+    }
+  }
+  return status;
+}
+
+const names = benchNames();
+const options = {
+  pairs: count("pairs", 10, 2),
+  overheadPairs: count("overhead-pairs", 30, 3),
+  seeks: count("seeks", 200, 10),
+  seed: Number(values.seed ?? Date.now() % 2 ** 32),
+};
+const directory = mkdtempSync(join(tmpdir(), "hvjournal-bench-"));
+try {
+  process.exitCode = await run(names, directory, options);
+} finally {
+  rmSync(directory, { recursive: true, force: true });
+}

@@ -1,0 +1,170 @@
+/** One function per bench: what is run, and what comes out. */
+import { openRecording, recordingSizes } from "@hvjournal/journal";
+import { statSync } from "node:fs";
+import { join } from "node:path";
+import { finding } from "./findings.js";
+import {
+  GUEST_RAM_BYTES,
+  hvjournal,
+  QEMU,
+  qemuRecordCommand,
+  recordBareMetalCommand,
+  recordCommand,
+  runGuestCommand,
+} from "./guest-commands.js";
+import { BenchError, hasProgram, measure } from "./measured-process.js";
+import { median, pairedRatio, quantile, randomSource } from "./statistics.js";
+
+const MIB = 2 ** 20;
+
+/**
+ * Runs the commands in turn, `rounds` times; each round begins with another one, so that no command profits from its place.
+ *
+ * @returns {Record<string, ReturnType<typeof measure>[]>} samples by name
+ */
+function interleaved(commands, rounds, note) {
+  const names = Object.keys(commands);
+  const samples = Object.fromEntries(names.map((name) => [name, []]));
+  for (let round = 0; round < rounds; round++) {
+    note(`round ${round + 1} of ${rounds}`);
+    for (let turn = 0; turn < names.length; turn++) {
+      const name = names[(round + turn) % names.length];
+      samples[name].push(measure(commands[name]));
+    }
+  }
+  return samples;
+}
+
+function cpu(samples) {
+  return samples.map(({ cpuSeconds }) => cpuSeconds);
+}
+
+function cpuFinding(name, samples) {
+  const { low, high } = spread(cpu(samples));
+  return finding(name, median(cpu(samples)), "seconds", { low, high });
+}
+
+/** The range of the samples themselves. */
+function spread(values) {
+  return { low: Math.min(...values), high: Math.max(...values) };
+}
+
+function ratioFinding(name, numerators, denominators, bound) {
+  const { ratio, low, high } = pairedRatio(cpu(numerators), cpu(denominators));
+  return finding(name, ratio, "times", { low, high, bound });
+}
+
+/** Records the quiet boot once, for those that read it. */
+function recordOnce({ guest }, name, options) {
+  const path = join(guest.directory, name);
+  measure(recordCommand(guest, path, options));
+  return path;
+}
+
+function boot({ guest, pairs, note }) {
+  if (!hasProgram(QEMU)) throw new BenchError(`boot compares with ${QEMU}, which is not installed`);
+  const path = join(guest.directory, "boot.hvj");
+  const samples = interleaved({ record: recordCommand(guest, path), qemu: qemuRecordCommand(guest) }, pairs, note);
+  return [
+    cpuFinding("hvjournal record, CPU (range)", samples.record),
+    cpuFinding(`${QEMU} rr=record, CPU (range)`, samples.qemu),
+    ratioFinding("record / QEMU's record, CPU", samples.record, samples.qemu, 2),
+  ];
+}
+
+function overhead({ guest, overheadPairs, note }) {
+  const commands = Object.fromEntries(
+    ["unrecorded", "events", "default"].map((mode) => [mode, runGuestCommand(guest, mode)]),
+  );
+  const samples = interleaved(commands, overheadPairs, note);
+  const ends = new Set(Object.values(samples).flatMap((each) => each.map(({ output }) => output)));
+  if (ends.size > 1) throw new BenchError(`the runs to compare did not end at the same place: ${[...ends].join(", ")}`);
+  return [
+    cpuFinding("not recorded, CPU (range)", samples.unrecorded),
+    cpuFinding("recorded without snapshots, CPU (range)", samples.events),
+    cpuFinding("recorded by default, CPU (range)", samples.default),
+    ratioFinding("without snapshots / not recorded, CPU", samples.events, samples.unrecorded, 1.05),
+    ratioFinding("by default / not recorded, CPU", samples.default, samples.unrecorded, 1.2),
+  ];
+}
+
+function replay({ guest, pairs, note }) {
+  const path = recordOnce({ guest }, "replayed.hvj");
+  const commands = {
+    record: recordCommand(guest, join(guest.directory, "again.hvj")),
+    replay: hvjournal("replay", path, "-q"),
+  };
+  const samples = interleaved(commands, pairs, note);
+  return [
+    cpuFinding("hvjournal replay, CPU (range)", samples.replay),
+    ratioFinding("replay / record, CPU", samples.replay, samples.record, 1),
+  ];
+}
+
+function seek({ guest, seeks, seed, note }) {
+  const path = recordOnce({ guest }, "seek.hvj");
+  const reader = openRecording(path);
+  const exits = reader.end.exitNumber;
+  reader.close();
+  const random = randomSource(seed);
+  const wall = [];
+  for (let count = 1; count <= seeks; count++) {
+    const target = 1 + Math.floor(random() * exits);
+    note(`seek ${count} of ${seeks}, exit ${target}`);
+    wall.push(measure(hvjournal("replay", path, "--until", "exit", String(target), "-q")).wallSeconds * 1000);
+  }
+  return [
+    finding(`exits to choose from (seed ${seed})`, exits, "count"),
+    finding("replay --until exit N, wall, median", median(wall), "milliseconds"),
+    finding("replay --until exit N, wall, 95th percentile", quantile(wall, 0.95), "milliseconds", { bound: 500 }),
+    finding("replay --until exit N, wall, slowest", Math.max(...wall), "milliseconds"),
+  ];
+}
+
+function sizesOf(path) {
+  const reader = openRecording(path);
+  try {
+    const { events, snapshots } = recordingSizes(reader);
+    return { events: events / MIB, snapshots: snapshots / MIB, file: statSync(path).size / MIB, end: reader.end };
+  } finally {
+    reader.close();
+  }
+}
+
+/** The bounds are decimal megabytes. */
+function size({ guest, note }) {
+  return ["quiet", "full"].flatMap((log) => {
+    note(`${log} log`);
+    const { events, snapshots, file, end } = sizesOf(recordOnce({ guest }, `size-${log}.hvj`, { log }));
+    const what = `${log} log, ${end.exitNumber} exits`;
+    return [
+      finding(`events (${what})`, events, "MiB", { bound: 1e6 / MIB }),
+      finding(`pages and snapshots (${what})`, snapshots, "MiB"),
+      finding(`whole file (${what})`, file, "MiB", { bound: 200e6 / MIB }),
+    ];
+  });
+}
+
+function memory({ guest, note }) {
+  const bound = (GUEST_RAM_BYTES + 200e6) / MIB;
+  note("record");
+  const path = join(guest.directory, "memory.hvj");
+  const recorded = measure(recordCommand(guest, path));
+  note("replay");
+  const replayed = measure(hvjournal("replay", path, "-q"));
+  const resident = (name, { residentBytesMax }) => finding(name, residentBytesMax / MIB, "MiB", { bound });
+  return [resident("record, resident at most", recorded), resident("replay, resident at most", replayed)];
+}
+
+function startup({ guest, pairs, note }) {
+  const path = join(guest.directory, "startup.hvj");
+  const commands = { version: hvjournal("--version"), bareMetal: recordBareMetalCommand(path) };
+  const samples = interleaved(commands, pairs, note);
+  const wall = (name, each) => finding(name, median(each.map((sample) => sample.wallSeconds * 1000)), "milliseconds");
+  return [
+    wall("hvjournal --version, wall, median", samples.version),
+    wall("record the bare-metal guest to its end, wall, median", samples.bareMetal),
+  ];
+}
+
+export const BENCHES = { boot, overhead, replay, seek, size, memory, startup };

@@ -1,0 +1,109 @@
+/** Invariants 1, 2 and 4: what a guest does follows from its setup, and from nothing that the host does. */
+import { describe, expect, it } from "@jest/globals";
+import type { CacheOptions, Recorder } from "@hvjournal/core";
+import { RandomSource, seedOfRun } from "../arm64/random-source.js";
+import { createGuest, type GuestSetup, type HostSide, recordGuest } from "../testing/guest-recording.js";
+import { eventLines, withRecording } from "../testing/guest-replay.js";
+import { keepOnFailure } from "../testing/keep-recording.js";
+import { mainScenario } from "../testing/main-scenario.js";
+import { recordingDirectory } from "../testing/recording-directory.js";
+
+const seed = seedOfRun();
+const pathOf = recordingDirectory();
+const reference = await recordGuest(mainScenario(), pathOf("reference"));
+const referenceChain = await chainOf(reference.path);
+
+async function chainOf(path: string): Promise<string> {
+  return withRecording(path, (reader) => reader.end.chain);
+}
+
+/** Records again and compares with the reference, event for event and then to the last byte. */
+async function expectEqual(name: string, setup: GuestSetup, host: HostSide = {}): Promise<void> {
+  const again = await recordGuest(setup, pathOf(name), host);
+  await keepOnFailure([reference.path, again.path], async () => {
+    if ((await chainOf(again.path)) === referenceChain) return;
+    const expected = await withRecording(reference.path, eventLines);
+    const lines = await withRecording(again.path, eventLines);
+    const first = expected.findIndex((line, index) => line !== lines[index]);
+    expect(lines[first]).toBe(expected[first]);
+    expect(await chainOf(again.path)).toBe(referenceChain);
+  });
+}
+
+/** Slices of any length, mostly short, and now and then an observer that looks or throws caches away. */
+function restlessHost(random: RandomSource): HostSide {
+  return {
+    slice: () => 1 + random.below(random.pick([3, 300, 3_000, 30_000])),
+    betweenSlices: (recorder) => {
+      if (random.oneIn(10)) recorder.machine.kernel.dropCaches();
+      if (random.oneIn(10)) lookAround(recorder, random);
+    },
+  };
+}
+
+function lookAround({ machine }: Recorder, random: RandomSource): void {
+  const { kernel } = machine;
+  machine.digest();
+  machine.saveSections();
+  const pc = kernel.readRegister(0, "pc");
+  kernel.translate(0, pc);
+  kernel.disassemble(0, pc, 4);
+  kernel.backtrace(0, 8);
+  kernel.memory.read(kernel.memory.base + random.below(kernel.memory.bytes - 64), 64);
+}
+
+describe("a guest with timer, EL0, calls, disk, entropy and typed lines", () => {
+  it("runs to its end and meets what the other tests build on", () => {
+    expect(reference.stop).toEqual({ what: "powered off", by: "PSCI SYSTEM_OFF" });
+    for (const text of ["tick 5", "EL0: sum", "hvc 0xc6000040", "read back", "entropy: ", "echo: second", "echo: quit"])
+      expect(reference.console).toContain(text);
+    expect(reference.console).not.toContain("entropy: none");
+  });
+
+  it("is recorded the same twenty times", async () => {
+    for (let run = 0; run < 20; run++) await expectEqual(`same-${run}`, mainScenario());
+  });
+
+  it.each(Array.from({ length: 6 }, (_, run) => seed + run))(
+    "does not see where the host slices, looks and drops caches (HVJOURNAL_SEED=%d)",
+    async (runSeed) => {
+      await expectEqual(`slices-${runSeed}`, mainScenario(), restlessHost(new RandomSource(runSeed)));
+    },
+  );
+
+  it.each<CacheOptions>([
+    { tlbEntries: 1 },
+    { tlbEntries: 16 },
+    { tlbEntries: 4096 },
+    { tier: "blocks" },
+    { tier: "blocks", tlbEntries: 16 },
+  ])("is the same with %j", async (caches) => {
+    await expectEqual(`caches-${JSON.stringify(caches)}`, mainScenario({ caches }));
+  });
+
+  it("is the same with compiled blocks, a small TLB and a restless host at once", async () => {
+    const setup = mainScenario({ caches: { tier: "blocks", tlbEntries: 16 } });
+    const random = new RandomSource(seed);
+    const host: HostSide = { ...restlessHost(random), slice: () => 1 + random.below(20_000) };
+    await expectEqual(`everything-${seed}`, setup, host);
+  });
+
+  it("is another with another seed, and with another text typed", async () => {
+    for (const [name, changes] of [
+      ["seed", { seed: 43n }],
+      ["script", { script: mainScenario().script?.replace("first", "other") ?? "" }],
+    ] as const) {
+      const { path } = await recordGuest(mainScenario(changes), pathOf(`other-${name}`));
+      expect(await chainOf(path)).not.toBe(referenceChain);
+    }
+  });
+
+  it("is the same when it is stopped at every single unit for a while", async () => {
+    const path = pathOf("single-units");
+    const recorder = createGuest(mainScenario(), path);
+    while (recorder.machine.icount < 3_000) await recorder.step({ units: 1 });
+    while ((await recorder.step({ units: 1e9 })).why !== "stopped");
+    recorder.finish({ index: false });
+    expect(await chainOf(path)).toBe(referenceChain);
+  });
+});

@@ -1,0 +1,74 @@
+/** Going on with a recording that ended or broke off: both halves are brought to its end, and a recorder takes over there. */
+import { CoreKind } from "../event/core-kinds.js";
+import { EventBatch } from "../event/event-batch.js";
+import type { RowEvent } from "../event/event-kind.js";
+import type { JournalReader, Snapshot } from "../ports/journal-store.js";
+import { Verifier } from "../replay/verifier.js";
+import { BatchWriter } from "./batch-writer.js";
+import type { VmmParts } from "./live-vm.js";
+import { Recorder, RecorderError, type RecorderOptions } from "./recorder.js";
+
+/** Units between two looks at what the VMM half promised. */
+const STEP_UNITS = 16_000_000;
+
+/** How a recording ends. */
+export interface RecordingEnding {
+  /** What ended it; `byGuest`: the guest itself did, or can't go on. undefined: the recorder never came to say so. */
+  readonly stop: { readonly what: string; readonly by: string; readonly byGuest: boolean } | undefined;
+  /** The operator had paused the VM. */
+  readonly isPaused: boolean;
+}
+
+/** The `what` of an end that the host chose. */
+const STOPPED_BY_HOST = "stopped";
+
+export function endingOf(reader: JournalReader): RecordingEnding {
+  const full = reader.snapshots().filter(({ kind }) => kind === "full");
+  let paused: RowEvent | undefined;
+  let stopped: RowEvent | undefined;
+  // A pause takes a full snapshot behind it, so the last pause lies behind the last but one.
+  reader.readBatches(full.at(-2)?.seq ?? 1, new EventBatch(), (batch) => {
+    for (const row of batch.rows) {
+      if (row.kind === CoreKind.paused.name) paused = row;
+      if (row.kind === CoreKind.resumed.name) paused = undefined;
+      if (row.kind === CoreKind.stopped.name) stopped = row;
+    }
+    return true;
+  });
+  // A recording that is closed while an exit waits says so by a pause of its own.
+  const isPaused = paused !== undefined && paused.seq + 1 !== stopped?.seq;
+  if (stopped === undefined) return { stop: undefined, isPaused };
+  const what = String(stopped.payload["what"]);
+  const by = String(stopped.payload["by"]);
+  return { stop: { what, by, byGuest: what !== STOPPED_BY_HOST }, isPaused };
+}
+
+export interface GoOnOptions extends Omit<RecorderOptions, "vmm"> {
+  readonly createVmm: () => VmmParts;
+}
+
+/**
+ * A recorder that goes on at the very end of the journal that it writes to, from the last full snapshot by running both
+ * halves again. Throws RecorderError when the guest has ended, DivergenceError when this build does not do what the
+ * recording says.
+ */
+export async function goOn(options: GoOnOptions): Promise<Recorder> {
+  const { architecture, digester, writer, createVmm, caches } = options;
+  const { stop, isPaused } = endingOf(writer);
+  if (stop?.byGuest === true) throw new RecorderError(`can't go on: the guest ${stop.what} (${stop.by})`);
+  const heads = writer.snapshots();
+  const last = heads.findLast(({ kind }) => kind === "full");
+  if (last === undefined) throw new RecorderError("can't go on: the recording has no full snapshot");
+  const beyond = new BatchWriter(writer, digester);
+  const from: Snapshot = writer.loadSnapshot(last.number);
+  const shared = { architecture, digester, ...(caches && { caches }) };
+  const verifier = new Verifier({ ...shared, reader: writer, vmm: createVmm(), from, beyond });
+  while ((await verifier.step(STEP_UNITS)) !== "equal");
+  const { live, machine } = verifier;
+  if (live.stop !== undefined) throw new RecorderError(`can't go on: the guest ${live.stop.what} (${live.stop.by})`);
+  live.settleSkip();
+  beyond.flush("normal");
+  const nextSnapshot = Math.max(...heads.map(({ number }) => number)) + 1;
+  const recorder = { ...options, vmm: createVmm() };
+  return Recorder.adopt(recorder, machine, live.saveVmm(), nextSnapshot, isPaused || machine.exitPending);
+}

@@ -1,0 +1,253 @@
+/** Decoding: prefixes, REX, opcode, ModRM, SIB, displacement, immediate. Intel SDM volume 2, chapter 2. */
+import type { DecodedBytes, Instruction, VariableLength, VariableLengthDecoder } from "@hvjournal/engine";
+import { Context } from "./context.js";
+import { type Encoding, parseEncoding } from "./encoding.js";
+import { NotSimulated } from "./exit-code.js";
+import { type DecodedFields, EMPTY_FIELDS, type FieldName, RepeatPrefix } from "./fields.js";
+import { type Address, readAddress } from "./modrm.js";
+import { notSimulated, overlong } from "./instructions/undecodable.js";
+import { Segment } from "./state.js";
+
+/** Bytes of the longest instruction: a longer one raises #GP(0). */
+export const INSTRUCTION_BYTES_MAX = 15;
+
+/** One-byte opcodes that raise #UD in 64-bit mode. */
+const INVALID_IN_LONG_MODE: ReadonlySet<number> = new Set([
+  0x06, 0x07, 0x0e, 0x16, 0x17, 0x1e, 0x1f, 0x27, 0x2f, 0x37, 0x3f, 0x60, 0x61, 0x82, 0x9a, 0xce, 0xd4, 0xd5, 0xd6, 0xea,
+]);
+/** UD0, UD1, UD2: opcodes of map 1. */
+const ALWAYS_INVALID: ReadonlySet<number> = new Set([0x1ff, 0x1b9, 0x10b]);
+
+type Fields = { -readonly [Name in FieldName]: number };
+
+interface Candidate {
+  readonly instruction: Instruction;
+  readonly encoding: Encoding;
+}
+
+interface Prefixes {
+  operandSize: boolean;
+  addressSize: boolean;
+  lock: boolean;
+  rep: number;
+  segment: number | undefined;
+  rex: number;
+}
+
+const SEGMENT_PREFIXES: Readonly<Record<number, number>> = {
+  0x26: Segment.es,
+  0x2e: Segment.cs,
+  0x36: Segment.ss,
+  0x3e: Segment.ds,
+  0x64: Segment.fs,
+  0x65: Segment.gs,
+};
+
+/** Bytes from the first on; reading behind the last gives 0 and is remembered. */
+export class ByteCursor {
+  readonly #bytes: Uint8Array;
+  position = 0;
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+  }
+
+  get exhausted(): boolean {
+    return this.position > this.#bytes.length;
+  }
+
+  peek(): number {
+    return this.#bytes[this.position] ?? 0;
+  }
+
+  next(): number {
+    const byte = this.peek();
+    this.position += 1;
+    return byte;
+  }
+
+  /** A little-endian number with its sign. */
+  signed(bytes: 0 | 1 | 2 | 4): number {
+    let value = 0;
+    for (let index = 0; index < bytes; index++) value |= this.next() << (8 * index);
+    return bytes === 4 ? value : (value << (32 - 8 * bytes)) >> (32 - 8 * bytes);
+  }
+}
+
+class Decoder implements VariableLengthDecoder {
+  readonly #mode: 0 | 1;
+  readonly #candidates = new Map<number, Candidate[]>();
+
+  constructor(instructions: readonly Instruction[], mode: 0 | 1) {
+    this.#mode = mode;
+    for (const instruction of instructions) {
+      const encoding = parseEncoding(instruction.pattern);
+      for (let register = 0; register < (encoding.registerInOpcode ? 8 : 1); register++)
+        this.#add(encoding.opcode + register, { instruction, encoding });
+    }
+  }
+
+  decode(bytes: Uint8Array): DecodedBytes | undefined {
+    const cursor = new ByteCursor(bytes);
+    const decoded = this.#decode(cursor, bytes);
+    if (!cursor.exhausted) return decoded;
+    if (bytes.length < INSTRUCTION_BYTES_MAX) return undefined;
+    return { instruction: overlong, fields: EMPTY_FIELDS, length: INSTRUCTION_BYTES_MAX };
+  }
+
+  #add(opcode: number, candidate: Candidate): void {
+    const known = this.#candidates.get(opcode) ?? [];
+    if (known.some(({ encoding }) => encoding.hasModrm !== candidate.encoding.hasModrm))
+      throw new RangeError(`${candidate.instruction.mnemonic}: another definition of its opcode disagrees about ModRM`);
+    this.#candidates.set(opcode, [...known, candidate]);
+  }
+
+  #decode(cursor: ByteCursor, bytes: Uint8Array): DecodedBytes {
+    const prefixes = this.#readPrefixes(cursor);
+    const opcode = readOpcode(cursor);
+    const undefinedHere = { instruction: undefined, fields: {}, length: cursor.position };
+    if (ALWAYS_INVALID.has(opcode)) return undefinedHere;
+    const candidates = this.#candidates.get(opcode);
+    if (candidates === undefined) {
+      if (this.#mode === 0 && INVALID_IN_LONG_MODE.has(opcode)) return undefinedHere;
+      return unknown(bytes, cursor);
+    }
+    const addressSize = this.#addressSize(prefixes);
+    const modrm =
+      candidates[0]?.encoding.hasModrm === true
+        ? readAddress(cursor, addressSize, prefixes.rex, this.#mode)
+        : undefined;
+    const found = candidates.find((candidate) => matches(candidate, prefixes, modrm));
+    if (found === undefined) return unknown(bytes, cursor);
+    const { encoding, instruction } = found;
+    const fields = this.#fields(encoding, prefixes, addressSize, opcode, modrm);
+    if (instruction.where !== undefined && !instruction.where(fields as never)) return unknown(bytes, cursor);
+    if (encoding.immediate !== "none")
+      fields.immediate = cursor.signed(encoding.immediate === "byte" ? 1 : fields.size === 1 ? 2 : 4);
+    if (prefixes.lock && !(encoding.lockable && fields.memory === 1))
+      return { instruction: undefined, fields: {}, length: cursor.position };
+    if (this.#mode === 1 && !usesFlatSegment(prefixes))
+      return failing(NotSimulated.segmentation, [fields.segment, 0], cursor.position);
+    return { instruction, fields, length: cursor.position };
+  }
+
+  #readPrefixes(cursor: ByteCursor): Prefixes {
+    const prefixes: Prefixes = {
+      operandSize: false,
+      addressSize: false,
+      lock: false,
+      rep: RepeatPrefix.none,
+      segment: undefined,
+      rex: 0,
+    };
+    while (!cursor.exhausted && readLegacyPrefix(cursor.peek(), prefixes)) cursor.next();
+    // REX counts only in front of the opcode; one that other prefixes follow is ignored.
+    while (this.#mode === 0 && !cursor.exhausted && (cursor.peek() & 0xf0) === 0x40) {
+      prefixes.rex = cursor.next();
+      if (cursor.exhausted || !readLegacyPrefix(cursor.peek(), prefixes)) continue;
+      prefixes.rex = 0;
+      while (!cursor.exhausted && readLegacyPrefix(cursor.peek(), prefixes)) cursor.next();
+    }
+    return prefixes;
+  }
+
+  #addressSize({ addressSize }: Prefixes): 1 | 2 | 3 {
+    if (this.#mode === 0) return addressSize ? 2 : 3;
+    return addressSize ? 1 : 2;
+  }
+
+  #operandSize({ operandSize }: Encoding, prefixes: Prefixes): number {
+    if (operandSize === "byte") return 0;
+    if (this.#mode === 0 && (prefixes.rex & REX_W) !== 0) return 3;
+    if (prefixes.operandSize) return 1;
+    return this.#mode === 0 && operandSize === "default64" ? 3 : 2;
+  }
+
+  #fields(
+    encoding: Encoding,
+    prefixes: Prefixes,
+    addressSize: number,
+    opcode: number,
+    modrm: Address | undefined,
+  ): Fields {
+    const fields: Fields = {
+      ...EMPTY_FIELDS,
+      mode: this.#mode,
+      size: this.#operandSize(encoding, prefixes),
+      addressSize,
+      rep: prefixes.rep,
+      lock: prefixes.lock ? 1 : 0,
+      rex: prefixes.rex === 0 ? 0 : 1,
+      ...modrm,
+    };
+    if (encoding.registerInOpcode) fields.rm = (opcode & 7) | ((prefixes.rex & REX_B) << 3);
+    const { segment } = prefixes;
+    // In 64-bit mode only FS and GS have bases.
+    if (segment !== undefined && (this.#mode === 1 || segment === Segment.fs || segment === Segment.gs))
+      fields.segment = segment;
+    return fields;
+  }
+}
+
+const REX_W = 8;
+const REX_B = 1;
+
+function readLegacyPrefix(byte: number, prefixes: Prefixes): boolean {
+  const segment = SEGMENT_PREFIXES[byte];
+  if (segment !== undefined) prefixes.segment = segment;
+  else if (byte === 0x66) prefixes.operandSize = true;
+  else if (byte === 0x67) prefixes.addressSize = true;
+  else if (byte === 0xf0) prefixes.lock = true;
+  else if (byte === 0xf2) prefixes.rep = RepeatPrefix.repne;
+  else if (byte === 0xf3) prefixes.rep = RepeatPrefix.rep;
+  else return false;
+  return true;
+}
+
+function readOpcode(cursor: ByteCursor): number {
+  const first = cursor.next();
+  if (first !== 0x0f) return first;
+  const second = cursor.next();
+  if (second === 0x38) return 0x200 + cursor.next();
+  if (second === 0x3a) return 0x300 + cursor.next();
+  return 0x100 + second;
+}
+
+function matches({ encoding }: Candidate, prefixes: Prefixes, modrm: Address | undefined): boolean {
+  const { digit, operand, rexW, withoutPrefix } = encoding;
+  if (modrm !== undefined) {
+    if (digit !== undefined && digit !== (modrm.reg & 7)) return false;
+    if (operand !== "any" && (operand === "memory") !== (modrm.memory === 1)) return false;
+  }
+  if (rexW !== undefined && rexW !== ((prefixes.rex & REX_W) === 0 ? 0 : 1)) return false;
+  return !(withoutPrefix && (prefixes.operandSize || prefixes.rep !== RepeatPrefix.none));
+}
+
+/** In compatibility mode FS and GS have bases and limits, and CS can't be written: none of that is simulated. */
+function usesFlatSegment({ segment }: Prefixes): boolean {
+  return segment === undefined || segment === Segment.es || segment === Segment.ss || segment === Segment.ds;
+}
+
+/** Bytes that no definition has, though the architecture may: the vCPU stops and says so. */
+function unknown(bytes: Uint8Array, cursor: ByteCursor): DecodedBytes {
+  const view = new DataView(new ArrayBuffer(8));
+  bytes.subarray(0, Math.min(8, cursor.position)).forEach((byte, index) => view.setUint8(index, byte));
+  return failing(NotSimulated.instruction, [view.getInt32(0, true), view.getInt32(4, true)], cursor.position);
+}
+
+function failing(reason: number, detail: readonly [number, number], length: number): DecodedBytes {
+  const fields: DecodedFields = { ...EMPTY_FIELDS, reason, detailLow: detail[0], detailHigh: detail[1] };
+  return { instruction: notSimulated, fields, length };
+}
+
+/** See `CpuDefinition.variableLength`. */
+export const variableLength: VariableLength = {
+  lengthMax: INSTRUCTION_BYTES_MAX,
+  decoderFor: (instructions, context) => new Decoder(instructions, (context & Context.compatibility) === 0 ? 0 : 1),
+};
+
+/** Whether a definition exists in a mode: 0 for 64-bit, 1 for compatibility. */
+export function existsIn(instruction: Instruction, mode: 0 | 1): boolean {
+  const { modes } = parseEncoding(instruction.pattern);
+  return modes === "both" || (modes === "long") === (mode === 0);
+}

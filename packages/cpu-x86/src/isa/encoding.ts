@@ -1,0 +1,114 @@
+/**
+ * Encodings as the opcode column of the manual prints them (Intel SDM volume 2, 3.1.1.1), as the pattern of a definition:
+ *
+ *     "lock 81 /0 iz"      "w1 0F C7 /1 mem"      "50+r d64"      "compat 17"
+ *
+ * | token | meaning |
+ * |---|---|
+ * | `0F`, `C7` | bytes of the opcode; `+r` behind the last: its low three bits are a register |
+ * | `/r`, `/0` to `/7` | a ModRM byte, with this digit as `reg` |
+ * | `mem`, `reg` | ModRM names memory, or a register |
+ * | `ib`, `iz` | an immediate of 8 bits, of the operand's size but at most 32; sign-extended |
+ * | `byte` | the operand has 8 bits |
+ * | `d64` | in 64-bit mode the operand has 64 bits, or 16 with the prefix 66 |
+ * | `w0`, `w1` | REX.W |
+ * | `np` | without prefixes 66, F2, F3 |
+ * | `lock` | LOCK is allowed where the destination is memory |
+ * | `long`, `compat` | exists in 64-bit mode, or in compatibility mode, only |
+ */
+import { defineInstruction, type Instruction, type OperandSources, type Stage, type Value } from "@hvjournal/engine";
+import { type DecodedFields, FIELD_BITS, type FieldName } from "./fields.js";
+
+export interface Encoding {
+  /** Opcode map (0: one byte, 1: 0F, 2: 0F 38, 3: 0F 3A) times 256 plus the last byte. */
+  readonly opcode: number;
+  readonly registerInOpcode: boolean;
+  readonly hasModrm: boolean;
+  /** ModRM.reg, where the opcode goes on there. */
+  readonly digit: number | undefined;
+  readonly operand: "any" | "memory" | "register";
+  readonly immediate: "none" | "byte" | "operand";
+  readonly operandSize: "byte" | "default" | "default64";
+  readonly rexW: 0 | 1 | undefined;
+  readonly withoutPrefix: boolean;
+  readonly lockable: boolean;
+  readonly modes: "both" | "long" | "compatibility";
+}
+
+type MutableEncoding = { -readonly [Key in keyof Encoding]: Encoding[Key] };
+
+const OPTIONS: Readonly<Record<string, Partial<Encoding>>> = {
+  mem: { operand: "memory" },
+  reg: { operand: "register" },
+  ib: { immediate: "byte" },
+  iz: { immediate: "operand" },
+  byte: { operandSize: "byte" },
+  d64: { operandSize: "default64" },
+  w0: { rexW: 0 },
+  w1: { rexW: 1 },
+  np: { withoutPrefix: true },
+  lock: { lockable: true },
+  long: { modes: "long" },
+  compat: { modes: "compatibility" },
+  "/r": { hasModrm: true },
+};
+
+const MAPS = ["", "0f", "0f38", "0f3a"] as const;
+
+/** Throws RangeError for a pattern that is none. */
+export function parseEncoding(pattern: string): Encoding {
+  const encoding: MutableEncoding = {
+    opcode: -1,
+    registerInOpcode: false,
+    hasModrm: false,
+    digit: undefined,
+    operand: "any",
+    immediate: "none",
+    operandSize: "default",
+    rexW: undefined,
+    withoutPrefix: false,
+    lockable: false,
+    modes: "both",
+  };
+  const bytes: string[] = [];
+  for (const token of pattern.split(" ")) {
+    const option = OPTIONS[token];
+    const digit = /^\/([0-7])$/.exec(token);
+    const byte = /^([0-9A-F]{2})(\+r)?$/.exec(token);
+    if (option !== undefined) Object.assign(encoding, option);
+    else if (digit !== null) Object.assign(encoding, { hasModrm: true, digit: Number(digit[1]) });
+    else if (byte?.[1] !== undefined) {
+      bytes.push(byte[1].toLowerCase());
+      if (byte[2] !== undefined) encoding.registerInOpcode = true;
+    } else throw new RangeError(`encoding "${pattern}": "${token}" is no token`);
+  }
+  const map = (MAPS as readonly string[]).indexOf(bytes.slice(0, -1).join(""));
+  if (bytes.length === 0 || map < 0) throw new RangeError(`encoding "${pattern}": no opcode map has these bytes`);
+  encoding.opcode = map * 256 + Number.parseInt(bytes.at(-1) ?? "", 16);
+  return encoding;
+}
+
+type OperandValue<Source> = Source extends { readonly i64: unknown } ? Value<64> : Value<32>;
+
+export interface EncodedInstruction<FormField extends FieldName, Operands extends OperandSources<FieldName>> {
+  readonly mnemonic: string;
+  readonly reference: string;
+  /** See the head of this file. */
+  readonly pattern: string;
+  readonly where?: (fields: DecodedFields) => boolean;
+  readonly formFields: readonly FormField[];
+  readonly operands: Operands;
+  readonly text: (fields: DecodedFields, pc: bigint) => string;
+  readonly execute: (
+    form: Readonly<Record<FormField, number>>,
+    operands: { readonly [Name in keyof Operands]: OperandValue<Operands[Name]> },
+    stage: Stage,
+  ) => void;
+}
+
+/** A definition whose fields are those of `fields.ts`. */
+export function defineEncoded<const FormField extends FieldName, const Operands extends OperandSources<FieldName>>(
+  definition: EncodedInstruction<FormField, Operands>,
+): Instruction {
+  return defineInstruction({ ...definition, fieldBits: FIELD_BITS } as never);
+}

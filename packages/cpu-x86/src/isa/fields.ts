@@ -1,0 +1,70 @@
+/** What a decoded instruction consists of: prefixes, ModRM, SIB, displacement and immediate as numbers. */
+
+/** Widths in bits: `Instruction.fieldBits` of every definition. */
+export const FIELD_BITS = {
+  /** 0: 64-bit mode, 1: compatibility mode. */
+  mode: 1,
+  /** log2 of the operand's bytes. */
+  size: 2,
+  /** log2 of an address's bytes: 1 to 3. */
+  addressSize: 2,
+  /** 1: ModRM names memory, 0: it names a register (`rm`), or there is none. */
+  memory: 1,
+  /** A `RepeatPrefix`. */
+  rep: 2,
+  lock: 1,
+  /** 1: there is a REX prefix, so that byte registers 4 to 7 are SPL to DIL. */
+  rex: 1,
+  /** ModRM.reg with REX.R. */
+  reg: 4,
+  /** ModRM.rm, or the register in the opcode, with REX.B. */
+  rm: 4,
+  /** Registers of an address, or `NO_REGISTER`. */
+  base: 5,
+  index: 5,
+  /** log2 of the index's factor. */
+  scale: 2,
+  /** Sign and all. */
+  displacement: 32,
+  /** 1: the address counts from the next instruction. */
+  relative: 1,
+  /** The segment register of the address. */
+  segment: 3,
+  /** Sign and all. */
+  immediate: 32,
+  /** Of an instruction that is not simulated: a `NotSimulated`, and its detail in two words. */
+  reason: 8,
+  detailLow: 32,
+  detailHigh: 32,
+} as const;
+
+export type FieldName = keyof typeof FIELD_BITS;
+
+export type DecodedFields = Readonly<Record<FieldName, number>>;
+
+export const NO_REGISTER = 16;
+
+export const RepeatPrefix = { none: 0, repne: 2, rep: 3 } as const;
+
+/** The fields of an instruction without any of these parts, in 64-bit mode. */
+export const EMPTY_FIELDS: DecodedFields = {
+  mode: 0,
+  size: 2,
+  addressSize: 3,
+  memory: 0,
+  rep: RepeatPrefix.none,
+  lock: 0,
+  rex: 0,
+  reg: 0,
+  rm: 0,
+  base: NO_REGISTER,
+  index: NO_REGISTER,
+  scale: 0,
+  displacement: 0,
+  relative: 0,
+  segment: 3,
+  immediate: 0,
+  reason: 0,
+  detailLow: 0,
+  detailHigh: 0,
+};

@@ -1,0 +1,94 @@
+/** The state of one vCPU, and where it lies. */
+import { StateLayout, VCPU_STATE_END, VCPU_STATE_START } from "@hvjournal/engine";
+
+export const layout = new StateLayout(VCPU_STATE_START, VCPU_STATE_END);
+
+/** RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 to R15: by their number in ModRM. */
+export const gpr = layout.array("gpr", 64, 16);
+export const rip = layout.field("rip", 64);
+
+/** Numbers of general registers. */
+export const Register = { rax: 0, rcx: 1, rdx: 2, rbx: 3, rsp: 4, rbp: 5, rsi: 6, rdi: 7 } as const;
+
+/**
+ * RFLAGS. Its system flags and DF are always current; its status flags (CF, PF, AF, ZF, SF, OF) are those of `flags.ts`,
+ * which `materializeFlags` writes here before state is saved or digested.
+ */
+export const rflags = layout.field("rflags", 64);
+
+/**
+ * The status flags in a form that is cheap to write: ZF says that `flagZero` is zero, SF is bit 63 of `flagSign`, PF the
+ * even parity of the low byte of `flagParity`, CF is 0 or 1, OF is bit 63 of `flagOverflow`, AF bit 4 of `flagAdjust`.
+ */
+export const flagZero = layout.cacheField("flagZero", 64);
+export const flagSign = layout.cacheField("flagSign", 64);
+export const flagOverflow = layout.cacheField("flagOverflow", 64);
+export const flagParity = layout.cacheField("flagParity", 32);
+export const flagCarry = layout.cacheField("flagCarry", 32);
+export const flagAdjust = layout.cacheField("flagAdjust", 32);
+
+/** Segment registers by their number in encodings, then LDTR and TR. */
+export const Segment = { es: 0, cs: 1, ss: 2, ds: 3, fs: 4, gs: 5, ldtr: 6, tr: 7 } as const;
+export const segmentSelector = layout.array("segmentSelector", 32, 8);
+export const segmentBase = layout.array("segmentBase", 64, 8);
+/** In bytes, inclusive. */
+export const segmentLimit = layout.array("segmentLimit", 32, 8);
+/** `SegmentAttribute` bits. */
+export const segmentAttributes = layout.array("segmentAttributes", 32, 8);
+
+export const gdtBase = layout.field("gdtBase", 64);
+export const gdtLimit = layout.field("gdtLimit", 32);
+export const idtBase = layout.field("idtBase", 64);
+export const idtLimit = layout.field("idtLimit", 32);
+
+export const cr0 = layout.field("cr0", 64);
+export const cr2 = layout.field("cr2", 64);
+export const cr3 = layout.field("cr3", 64);
+export const cr4 = layout.field("cr4", 64);
+export const efer = layout.field("efer", 64);
+
+/** Current privilege level, 0 to 3. Written only together with `privilege`: see `setPrivilegeLevel`. */
+export const cpl = layout.field("cpl", 32);
+/** 0 at CPL 3, else 1: what page tables know of it. Derived. */
+export const privilege = layout.cacheField("privilege", 32);
+
+/** Interrupts wait for the end of the next instruction: an `InterruptShadow`. */
+export const interruptShadow = layout.field("interruptShadow", 32);
+
+/** As KVM_GET_VCPU_EVENTS numbers them (`interrupt.shadow`). */
+export const InterruptShadow = { none: 0, movSs: 1, sti: 2 } as const;
+
+/** An iteration of a repeated string instruction has retired, and it was not the last one. */
+export const repeating = layout.field("repeating", 32);
+
+/** An exception that has been raised and is not delivered yet; the vector may be an `InternalEvent`. */
+export const exceptionPending = layout.field("exceptionPending", 32);
+export const exceptionVector = layout.field("exceptionVector", 32);
+export const exceptionErrorCode = layout.field("exceptionErrorCode", 32);
+
+/** An external interrupt that the interrupt controller has handed over; taken when IF and the shadow let it. */
+export const interruptPending = layout.field("interruptPending", 32);
+export const interruptVector = layout.field("interruptVector", 32);
+
+/** R0 to R7 of the x87: sign and exponent in bits 79 to 64, significand below. ST(i) is R((TOP + i) mod 8). */
+export const fpr = layout.array("fpr", 128, 8);
+export const fcw = layout.field("fcw", 32);
+/** With TOP in bits 13 to 11. */
+export const fsw = layout.field("fsw", 32);
+/** Bit n: Rn is not empty. The abridged tag word of FXSAVE. */
+export const fpuTags = layout.field("fpuTags", 32);
+/** Opcode, instruction pointer and data pointer of the last x87 instruction that is no control instruction. */
+export const fop = layout.field("fop", 32);
+export const fip = layout.field("fip", 64);
+export const fdp = layout.field("fdp", 64);
+
+export const xmm = layout.array("xmm", 128, 16);
+export const mxcsr = layout.field("mxcsr", 32);
+
+/** Key of decoded code: see `context.ts`. Derived. */
+export const contextWord = layout.cacheField("contextWord", 32);
+
+/** Always 0: the register that an address does without, and the base of a flat segment. */
+export const zeroSource = layout.cacheField("zeroSource", 64);
+/** Always 0: the base of a flat SS. Its offset tells a fault that the access was to the stack segment. */
+export const stackZeroSource = layout.cacheField("stackZeroSource", 64);
