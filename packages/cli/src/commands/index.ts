@@ -1,12 +1,17 @@
 /** Every command, in the order in which the help lists them. */
 import type { Command } from "./command.js";
+import { attach } from "./attach.js";
 import { bisect } from "./bisect.js";
 import { completionOf } from "./completion.js";
+import { ctl } from "./ctl.js";
 import { diff } from "./diff.js";
 import { fsck } from "./fsck.js";
 import { index } from "./index-tables.js";
 import { info } from "./info.js";
 import { log } from "./log.js";
+import { migrate } from "./migrate.js";
+import { ps } from "./ps.js";
+import { receive } from "./receive.js";
 import { record } from "./record.js";
 import { replay } from "./replay.js";
 import { show } from "./show.js";
@@ -20,6 +25,11 @@ export const COMMANDS: readonly Command[] = [
   verify,
   bisect,
   diff,
+  migrate,
+  receive,
+  ps,
+  attach,
+  ctl,
   log,
   show,
   stat,

@@ -17,12 +17,19 @@ import { CliError, UsageError } from "../cli-error.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { reason } from "../host/drive-file.js";
 import { nodeDigester } from "../host/node-digester.js";
-import { jsonLine } from "../output/console-output.js";
+import { jsonLine, type Output } from "../output/console-output.js";
 import { endText, fileText, LastLine } from "../output/record-report.js";
 import { DEFAULT_RECORDING } from "../recording-path.js";
 import { parseCount } from "../sizes.js";
 import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
 import { openBranch } from "../vm/branch.js";
+import { listenForControl, type OwnControl } from "../vm/control-name.js";
+import type { Farewell } from "../vm/control-server.js";
+import { isDetached as isDetachedInstance, reportingToStarter, sayReady, spawnDetached } from "../vm/detached.js";
+import { farewellOf } from "../vm/finish-instance.js";
+import { type Instance, type InstanceTerms, recordedDrivePaths } from "../vm/instance.js";
+import { runInstance } from "../vm/run-instance.js";
+import { checkVmName, nameOfRecording } from "../vm/vm-directory.js";
 import { liveGoals } from "../vm/live-goals.js";
 import { LiveSession, type SessionEnd } from "../vm/live-session.js";
 import { newMachine } from "../vm/machine-options.js";
@@ -76,6 +83,7 @@ export const record: Command = {
       .option("output", { ...textOption("recording (vm.hvj; an older one becomes vm.hvj.old)"), alias: "o" })
       .option("force", flagOption("overwrite the file that -o names"))
       .option("name", textOption("name of the VM (default: the recording's)"))
+      .option("detach", flagOption("run in the background; see hvjournal ps, attach, ctl"))
       .option("headless", flagOption("no terminal: console text to stdout, nothing is read, idle time is skipped"))
       .option("input", textOption('typed input: lines `at console /RE/ send "text"`, `at time 1.5s send "text"`'))
       .option("until", textOption("POSITION or EXPR: stop there, exit status 0"))
@@ -85,10 +93,12 @@ export const record: Command = {
       .option("exit-status", flagOption("exit with the guest's own status"))
       .option("snapshot-every", textOption("units between full snapshots (1G); 0: only at start, pauses and end"))
       .option("index", { type: "boolean", default: true, describe: "write tables for the stock sqlite3 at the end" }),
-  run: runRecord,
+  run: (args, context) => reportingToStarter(context.environment, () => runRecord(args, context)),
 };
 
 async function runRecord(args: Arguments, context: CommandContext): Promise<ExitCode> {
+  const isDetached = isDetachedInstance(context.environment);
+  if (flag(args, "detach") && !isDetached) return detachRecord(args, context);
   const script = inputScript(args);
   const limits = timeouts(args);
   const symbols = symbolsFromFiles(args);
@@ -100,7 +110,9 @@ async function runRecord(args: Arguments, context: CommandContext): Promise<Exit
   };
   const { recorder, writer, description } = await startRecording(args, file, host);
   const lastLine = new LastLine();
+  let control: OwnControl | undefined;
   try {
+    control = await listenForControl(stringOption(args, "name"), file.path, context);
     const goals = liveGoals(
       { until: stringOption(args, "until"), failOn: stringOption(args, "fail-on") },
       recorder,
@@ -110,18 +122,56 @@ async function runRecord(args: Arguments, context: CommandContext): Promise<Exit
     recorder.onOutput((port, bytes) => lastLine.note(port, bytes));
     const session = new LiveSession({ recorder, goals, ...limits });
     const terminal = attachTerminal(session, {
-      headless: flag(args, "headless"),
+      headless: flag(args, "headless") || isDetached,
       output: context.output,
       scripted: script.length > 0,
     });
-    const end = await session.run().finally(() => terminal.detach());
-    return finish(end, { recorder, path: file.path, args, context, lastLine });
+    const instance: Instance = {
+      name: control?.name ?? nameOfRecording(file.path),
+      path: file.path,
+      session,
+      journal: writer,
+      drivePaths: recordedDrivePaths(description),
+      terms: termsOf(args, limits.guestTimeoutNs),
+      index: args["index"] !== false,
+    };
+    sayReady({ name: instance.name, recording: file.path });
+    const run = await runInstance(instance, control?.server).finally(() => terminal.detach());
+    const status = finish(run.end, { recorder, path: file.path, args, context, lastLine, instance });
+    await run.close(farewellOf(run.end, instance));
+    return status;
   } catch (error) {
+    await control?.server.close({ text: `${file.path} has broken off` });
     // What has been committed stays a prefix of the run; a run that never began leaves nothing.
     writer.close();
     if (recorder.machine.icount === 0) removeRecording(file.path);
     throw error;
   }
+}
+
+/** The same command line in a process of its own. */
+async function detachRecord(args: Arguments, { environment, output }: CommandContext): Promise<ExitCode> {
+  const path = stringOption(args, "output") ?? DEFAULT_RECORDING;
+  const name = checkVmName(stringOption(args, "name") ?? nameOfRecording(path));
+  const argv = process.argv.slice(2).filter((word) => !/^--detach(=|$)/.test(word));
+  const instance = await spawnDetached([...argv, ...(args["name"] === undefined ? ["--name", name] : [])], {
+    environment,
+    name,
+  });
+  instance.release();
+  if (output.json) output.line(jsonLine({ name, processId: instance.processId, recording: path }));
+  else output.line(`${name} runs in the background (pid ${instance.processId}), recording ${path}`);
+  output.note(`next: hvjournal attach ${name}`);
+  return ExitStatus.done;
+}
+
+function termsOf(args: Arguments, guestTimeoutNs: number | undefined): InstanceTerms {
+  const [until, failOn] = [stringOption(args, "until"), stringOption(args, "fail-on")];
+  return {
+    ...(until === undefined ? {} : { until }),
+    ...(failOn === undefined ? {} : { failOn }),
+    ...(guestTimeoutNs === undefined ? {} : { guestTimeoutNs }),
+  };
 }
 
 interface Started {
@@ -235,9 +285,10 @@ interface Finished {
   readonly args: Arguments;
   readonly context: CommandContext;
   readonly lastLine: LastLine;
+  readonly instance: Instance;
 }
 
-function finish(end: SessionEnd, { recorder, path, args, context, lastLine }: Finished): ExitCode {
+function finish(end: SessionEnd, { recorder, path, args, context, lastLine, instance }: Finished): ExitCode {
   const { machine } = recorder;
   const { output } = context;
   const status = exitCodeOf(end, args);
@@ -262,7 +313,8 @@ function finish(end: SessionEnd, { recorder, path, args, context, lastLine }: Fi
           status,
         }),
       );
-    output.note(endText(end, machine, lastLine.text));
+    if (end.why === "moved") noteFarewell(farewellOf(end, instance), output);
+    else output.note(endText(end, machine, lastLine.text));
     output.note(fileText({ path, events, eventBytes, snapshots, snapshotBytes }));
   } finally {
     reader.close();
@@ -274,6 +326,11 @@ function finish(end: SessionEnd, { recorder, path, args, context, lastLine }: Fi
   if (status === ExitStatus.no)
     output.note(`next: hvjournal show ${path} exit:${machine.exitNumber} --stack --disas 8`);
   return status;
+}
+
+function noteFarewell({ text, next }: Farewell, output: Output): void {
+  output.note(text);
+  if (next !== undefined) output.note(`next: ${next}`);
 }
 
 function wantsIndex(args: Arguments, exits: number): boolean {

@@ -24,6 +24,8 @@ export class ControlClient {
   readonly #vm: string;
   readonly #open = new Map<number, OpenRequest>();
   #nextId = 1;
+  /** Kept once the VM has closed the connection. */
+  readonly closed: Promise<void>;
   #failure: Error | undefined;
 
   constructor(socket: Socket, vm: string) {
@@ -37,6 +39,7 @@ export class ControlClient {
     socket.on("error", (cause) =>
       this.#fail(new CliError(`the connection to ${vm} broke: ${cause.message}`, { code: "control", cause })),
     );
+    this.closed = new Promise((resolve) => socket.once("close", () => resolve()));
     socket.on("close", () => this.#fail(new CliError(`${vm} has ended`, { code: "vm-ended" })));
   }
 

@@ -34,6 +34,7 @@ export class ControlServer {
   readonly #attached = new Map<Socket, number>();
   #instance: Instance | undefined;
   #migration: Promise<void> | undefined;
+  #isClosed = false;
   /** Where the VM has gone. */
   moved: MigrationReport | undefined;
 
@@ -74,7 +75,10 @@ export class ControlServer {
     await this.#migration;
   }
 
+  /** The first farewell is the one that is said. */
   async close(farewell: Farewell): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     this.#server.close();
     rmSync(this.#path, { force: true });
     for (const [socket, id] of this.#attached) socket.write(jsonText({ id, ok: { ...farewell } }));

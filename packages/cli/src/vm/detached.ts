@@ -3,11 +3,14 @@ import { spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { CliError } from "../cli-error.js";
+import { asCliError } from "../report-error.js";
 import { errorJson, errorOfJson, isJsonObject, type JsonObject } from "./control-protocol.js";
 import { type Environment, instanceLogPath } from "./vm-directory.js";
 
 const ENTRY = fileURLToPath(new URL("../../bin/hvjournal.js", import.meta.url));
 const PRIVATE_FILE = 0o600;
+/** Tells an instance that it was started in the background. */
+const DETACHED = "HVJOURNAL_DETACHED";
 
 export interface DetachedInstance {
   readonly processId: number;
@@ -32,7 +35,7 @@ export function spawnDetached(
   const child = spawn(process.execPath, [...process.execArgv, ENTRY, ...argv], {
     detached: true,
     stdio: ["ignore", "ignore", log, "ipc"],
-    env: { ...environment },
+    env: { ...environment, [DETACHED]: "1" },
   });
   closeSync(log);
   return new Promise((resolve, reject) => {
@@ -72,19 +75,34 @@ export function spawnDetached(
   });
 }
 
-/** Whether this process was started by `spawnDetached`, and nobody has been told that it is ready. */
-export function isDetached(): boolean {
-  return process.send !== undefined && process.connected;
+/** Whether this process was started by `spawnDetached`. */
+export function isDetached(environment: Environment): boolean {
+  return environment[DETACHED] === "1" && process.send !== undefined;
 }
 
 export function sayReady(ready: JsonObject): void {
-  process.send?.({ ...ready });
+  if (process.connected) process.send?.({ ...ready });
 }
 
-/** The error goes to whoever started this process, in the place of the log. */
-export function sayFailed(error: CliError): Promise<void> {
-  return new Promise((resolve) => {
-    if (process.send === undefined) return resolve();
-    process.send({ error: errorJson(error) }, () => resolve());
-  });
+/** Who started this process, and waited for its word, is gone. */
+export function onStarterGone(listener: () => void): void {
+  process.once("disconnect", listener);
+}
+
+/** Runs an instance; an error goes to whoever started this process, and waits, as well as into the log. */
+export async function reportingToStarter<Result>(
+  environment: Environment,
+  run: () => Promise<Result>,
+): Promise<Result> {
+  try {
+    return await run();
+  } catch (error) {
+    if (isDetached(environment) && process.connected)
+      await new Promise<void>((resolve) => {
+        process.send?.({ error: errorJson(asCliError(error)) }, () => resolve());
+      });
+    throw error;
+  } finally {
+    if (isDetached(environment) && process.connected) process.disconnect();
+  }
 }

@@ -113,7 +113,7 @@ export function changed(what: string): CliError {
 }
 
 /** `--drive ID=PATH`, or as `record` takes it with the drive's id. */
-function drivePaths(texts: readonly string[]): Map<string, string> {
+export function drivePaths(texts: readonly string[]): Map<string, string> {
   return new Map(
     texts.map((text) => {
       const parts = new Map(

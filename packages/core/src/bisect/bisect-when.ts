@@ -259,23 +259,23 @@ class WhenSearch {
     seek(replayer, { seq: seq - 1 });
     this.#environment = new MachineEnvironment(replayer.machine, this.#options.symbols);
     const { exitPending, exitNumber } = replayer.machine;
-    if (exitPending && this.#isUnitBefore(seq)) {
+    const { icount: eventIcount } = journalCursor(replayer.reader, seq);
+    const isUnitBefore = (): boolean => replayer.nextSeq === seq && replayer.machine.icount < eventIcount;
+    if (exitPending && isUnitBefore()) {
       replayer.advance({ exitNumber, unitsAfter: 0 });
       if (replayer.nextSeq === seq && this.#holdsNow()) return { by: "answer", exitNumber };
     }
-    while (replayer.nextSeq === seq && this.#isUnitBefore(seq)) {
+    while (isUnitBefore()) {
       const { kernel, icount } = replayer.machine;
       const vcpu = kernel.currentVcpu ?? 0;
       const pc = kernel.readRegister(vcpu, "pc");
       replayer.advance({ icount: icount + 1 });
+      // An exit that retires its instruction is the event itself.
+      if (replayer.nextSeq !== seq) break;
       if (this.#holdsNow()) return { by: "instruction", vcpu: kernel.currentVcpu ?? vcpu, pc };
     }
     if (replayer.nextSeq <= seq) replayer.advance({ seq });
     return this.#describeEvent(seq);
-  }
-
-  #isUnitBefore(seq: number): boolean {
-    return this.#replayer.machine.icount < journalCursor(this.#replayer.reader, seq).icount;
   }
 
   #holdsNow(): boolean {

@@ -28,6 +28,7 @@ export const CoreKind = {
   ownershipPrepared: kind("MigrationPrepared", "bookkeeping", "epoch", "digest"),
   ownershipMoved: kind("OwnershipMoved", "bookkeeping", "epoch", "to"),
   ownershipTaken: kind("OwnershipTaken", "bookkeeping", "epoch", "from"),
+  ownershipReclaimed: kind("OwnershipReclaimed", "bookkeeping", "epoch", "lost"),
 } as const;
 
 /** The row kinds of core, for tables that describe every kind. */

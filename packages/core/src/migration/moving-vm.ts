@@ -10,7 +10,7 @@ import { parseMachine } from "../machine/machine-description.js";
 import type { Recorder } from "../record/recorder.js";
 import { contractOf, type ContractItem } from "./contract.js";
 import { MigrationRefusedError } from "./migration-error.js";
-import type { OwnedJournal } from "./ownership.js";
+import type { OwnedJournal, OwnedRecording, OwnershipRow } from "./ownership.js";
 import type { SessionTerms } from "./protocol.js";
 
 /** Where the VM stands while it is handed over. */
@@ -25,6 +25,12 @@ export interface StandingState {
   readonly session: SessionTerms;
 }
 
+/** The event of a step of a move. */
+export interface StepEvent {
+  readonly kind: { readonly name: string; readonly version: number };
+  readonly payload: EventPayload;
+}
+
 /** The VM, standing still. */
 export interface StandingVm {
   /** Commits what has been recorded. */
@@ -34,19 +40,14 @@ export interface StandingVm {
   /** A full snapshot of this moment. */
   snapshot(): Snapshot;
   state(): StandingState;
-  /** An event at this moment, stored by `commit`. */
-  commitRow(
-    kind: { readonly name: string; readonly version: number },
-    payload: EventPayload,
-    commit: (batch: EventBatch) => void,
-  ): void;
+  /** One durable step: the row, and the event that goes with it. */
+  commitOwnership(row: OwnershipRow, event: StepEvent): void;
   /** The VM never runs here again. */
   seal(): void;
 }
 
 export interface MovingVm {
-  /** May be opened for writing only by `takeBase`. */
-  readonly journal: OwnedJournal;
+  readonly journal: OwnedRecording;
   contract(): readonly ContractItem[];
   /** The control plane's state, as a snapshot keeps it. */
   control(): EventPayload;
@@ -140,7 +141,8 @@ export class RecorderVm implements MovingVm {
       digest: () => recorder.standStill(),
       snapshot: () => this.journal.loadSnapshot(recorder.snapshot("full").number),
       state: () => this.#state(),
-      commitRow: (kind, payload, commit) => recorder.commitRow(kind, payload, commit),
+      commitOwnership: (row, { kind, payload }) =>
+        recorder.commitRow(kind, payload, (batch) => this.journal.appendOwnership(row, batch)),
       seal: () => recorder.seal({ index: this.#index }),
     };
   }
@@ -167,7 +169,7 @@ export interface RecordedVmOptions {
   readonly architecture: Architecture;
   readonly digester: Digester;
   /** Opened for reading. */
-  readonly reader: OwnedJournal;
+  readonly reader: OwnedRecording;
   /** Opens the same recording for writing. */
   readonly open: () => OwnedJournal;
   /** Closes it again as it was, when nothing came of the move. */
@@ -182,14 +184,14 @@ export class RecordedVm implements MovingVm {
   readonly #options: RecordedVmOptions;
   readonly #snapshot: Snapshot;
   readonly #machine: Machine;
-  #journal: OwnedJournal;
+  /** Once it is open for writing. */
+  #writer: OwnedJournal | undefined;
   #isSealed = false;
 
   /** Throws MigrationRefusedError when the recording does not end with a full snapshot. */
   constructor(options: RecordedVmOptions) {
     const { reader, architecture, digester } = options;
     this.#options = options;
-    this.#journal = reader;
     const head = reader.snapshots().findLast(({ kind }) => kind === "full");
     if (head === undefined || head.icount !== reader.end.icount || head.exitNumber !== reader.end.exitNumber)
       throw new MigrationRefusedError(["the recording does not end with a full snapshot"]);
@@ -198,8 +200,8 @@ export class RecordedVm implements MovingVm {
     this.#machine.restore(this.#snapshot, (hash) => this.journal.loadPage(hash));
   }
 
-  get journal(): OwnedJournal {
-    return this.#journal;
+  get journal(): OwnedRecording {
+    return this.#writer ?? this.#options.reader;
   }
 
   contract(): readonly ContractItem[] {
@@ -217,7 +219,7 @@ export class RecordedVm implements MovingVm {
   }
 
   takeBase(): Promise<{ readonly snapshot: Snapshot; readonly pausedMs: number }> {
-    this.#journal = this.#options.open();
+    this.#writer = this.#options.open();
     return Promise.resolve({ snapshot: this.#snapshot, pausedMs: 0 });
   }
 
@@ -237,29 +239,30 @@ export class RecordedVm implements MovingVm {
       digest: () => this.#machine.digest(),
       snapshot: () => this.#snapshot,
       state: () => this.#state(),
-      commitRow: (kind, payload, commit) => this.#commitRow(kind, payload, commit),
+      commitOwnership: (row, event) => this.#commitOwnership(row, event),
       seal: () => {
-        this.#journal.finish("sealed", { index: this.#options.index });
         this.#isSealed = true;
+        this.#open.finish("sealed", { index: this.#options.index });
       },
     });
   }
 
   /** Leaves the recording as it was, unless it was sealed. */
   close(): void {
-    if (!this.#isSealed && this.#journal !== this.#options.reader) this.#options.leave(this.#journal);
+    if (!this.#isSealed && this.#writer !== undefined) this.#options.leave(this.#writer);
   }
 
-  #commitRow(
-    kind: { readonly name: string; readonly version: number },
-    payload: EventPayload,
-    commit: (batch: EventBatch) => void,
-  ): void {
-    const { firstSeq, exitNumber, icount } = this.#journal.end;
+  get #open(): OwnedJournal {
+    if (this.#writer === undefined) throw new RangeError("the recording is not open for writing");
+    return this.#writer;
+  }
+
+  #commitOwnership(row: OwnershipRow, { kind, payload }: StepEvent): void {
+    const { firstSeq, exitNumber, icount } = this.#open.end;
     const batch = new EventBatch();
     batch.begin({ firstSeq, exitNumber, icount });
     batch.appendRow({ seq: firstSeq, kind: kind.name, version: kind.version, vcpu: -1, icount, exitNumber, payload });
-    commit(batch);
+    this.#open.appendOwnership(row, batch);
   }
 
   #state(): StandingState {

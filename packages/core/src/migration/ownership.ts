@@ -9,7 +9,7 @@
  */
 import type { EventBatch } from "../event/event-batch.js";
 import type { EventPayload } from "../event/event-kind.js";
-import type { JournalWriter, RecordingHeader } from "../ports/journal-store.js";
+import type { JournalReader, JournalWriter, RecordingHeader } from "../ports/journal-store.js";
 
 /** The epoch of a VM that has never moved. */
 export const FIRST_EPOCH = 1;
@@ -36,12 +36,15 @@ export interface OwnershipRow {
   readonly detail: EventPayload;
 }
 
-/** A journal that also keeps who owns the VM. */
-export interface OwnedJournal extends JournalWriter {
+/** A recording that also says who owns the VM. */
+export interface OwnedRecording extends JournalReader {
   /** Hash chain up to event `seq`, hex, where a batch ends with it or the recording begins behind it. */
   chainAt(seq: number): string | undefined;
   /** Oldest first. */
   ownership(): readonly OwnershipRow[];
+}
+
+export interface OwnedJournal extends OwnedRecording, JournalWriter {
   /** Durable; the row and the events of the batch are both there afterwards, or neither is. */
   appendOwnership(row: OwnershipRow, batch?: EventBatch): void;
 }

@@ -361,7 +361,7 @@ export class MigrationSource {
     const { journal } = this.#options.vm;
     const { id } = journal.header;
     const row = ownershipRow(id, { epoch, owner: recording, state: OwnershipState.moved }, { path, name, seq, digest });
-    still.commitRow(CoreKind.ownershipMoved, { epoch, to: recording }, (batch) => journal.appendOwnership(row, batch));
+    still.commitOwnership(row, { kind: CoreKind.ownershipMoved, payload: { epoch, to: recording } });
     this.#movedIn = epoch;
   }
 }

@@ -6,13 +6,25 @@
  * | 0, 1 | at EL0, EL1: all |
  * | 2, 3 | at EL0, EL1 with CPACR_EL1.FPEN trapping there: SIMD and FP ones raise EC 0x07 |
  * | 4 | PSTATE.IL is set: each raises EC 0x0e |
- * | 8 to 11 | 0 to 3, and software step is active: each clears PSTATE.SS when it retires |
+ * | +8 | software step is active: each clears PSTATE.SS when it retires |
+ * | +16 | SCTLR_EL1.SA or SA0 is clear: SP may be misaligned where it is the base of a load or store |
+ * | +32 | SCTLR_EL1.A is set: each load and store must be aligned |
+ *
+ * 0 and 1 are what stock kernels run in.
  */
 import type { Routine, Stage, Value } from "@hvjournal/engine";
 import { contextWord, daif, exceptionLevel, illegalState, softwareStep, stepPending } from "./state.js";
-import { cpacrEl1, Mdscr, mdscrEl1, oslsrEl1, OSLSR_OSLK } from "./system-registers.js";
+import { cpacrEl1, Mdscr, mdscrEl1, oslsrEl1, OSLSR_OSLK, Sctlr, sctlrEl1 } from "./system-registers.js";
 
-export const Context = { el0: 0, el1: 1, floatTrapped: 2, illegal: 4, stepped: 8 } as const;
+export const Context = {
+  el0: 0,
+  el1: 1,
+  floatTrapped: 2,
+  illegal: 4,
+  stepped: 8,
+  stackUnchecked: 16,
+  alignmentChecked: 32,
+} as const;
 
 /** CPACR_EL1.FPEN: 0b01 traps EL0 only, 0b11 nothing, the others both. */
 const FPEN_SHIFT = 20;
@@ -38,7 +50,7 @@ export function stepControl(stage: Stage): Value<32> {
 
 /**
  * Computes the context word again, and whether a step is pending (Arm ARM D2, software step); called wherever EL, PSTATE.IL or
- * SS, CPACR_EL1, MDSCR_EL1 or the OS lock have changed.
+ * SS, CPACR_EL1, SCTLR_EL1, MDSCR_EL1 or the OS lock have changed.
  */
 export function contextChanged(stage: Stage): void {
   const level = stage.read(exceptionLevel);
@@ -50,9 +62,18 @@ export function contextChanged(stage: Stage): void {
   const stepping = stage.and(stepControl(stage), debugExceptionsEnabled(stage, level, stage.read(daif)));
   const notPending = stage.read(softwareStep);
   const stepped = stage.shiftLeft(stage.and(stepping, notPending), 3);
-  const word = stage.select(stage.read(illegalState), stage.constant32(Context.illegal), stage.or(legal, stepped));
+  const checks = stage.or(alignmentChecks(stage, level), stepped);
+  const word = stage.select(stage.read(illegalState), stage.constant32(Context.illegal), stage.or(legal, checks));
   stage.write(contextWord, word);
   stage.write(stepPending, stage.and(stepping, stage.isZero(notPending)));
+}
+
+function alignmentChecks(stage: Stage, level: Value<32>): Value<32> {
+  const control = stage.truncate32(stage.read(sctlrEl1));
+  const atEl1 = stage.extractBits(control, Sctlr.SA, 1);
+  const atEl0 = stage.extractBits(control, Sctlr.SA0, 1);
+  const unchecked = stage.shiftLeft(stage.isZero(stage.select(level, atEl1, atEl0)), 4);
+  return stage.or(unchecked, stage.shiftLeft(stage.extractBits(control, Sctlr.A, 1), 5));
 }
 
 /** PSTATE.D has changed: only software step looks at it. */

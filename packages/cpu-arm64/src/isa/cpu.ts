@@ -1,5 +1,6 @@
 /** The definition of a Cortex-A57 for the engine: state, instructions by context, translation, exceptions. */
 import { type CpuDefinition, defineInstruction, type Instruction, type StateField } from "@hvjournal/engine";
+import { withAlignmentChecked, withStackChecked } from "./alignment-checks.js";
 import { Context } from "./context.js";
 import {
   alignmentFault,
@@ -67,16 +68,22 @@ const inIllegalState: readonly Instruction[] = [
   }),
 ];
 
-/** Made when first asked for: hardly a guest is ever stepped. */
-const steppedLists = new Map<readonly Instruction[], readonly Instruction[]>();
+/** By context, but for the exception level, which decoding does not depend on. Made when first asked for. */
+const lists = new Map<number, readonly Instruction[]>();
 
 function instructionsFor(context: number): readonly Instruction[] {
   if (context === Context.illegal) return inIllegalState;
-  const list = (context & Context.floatTrapped) === 0 ? all : withFloatTrapped;
-  if ((context & Context.stepped) === 0) return list;
-  const known = steppedLists.get(list) ?? list.map(stepped);
-  steppedLists.set(list, known);
+  const key = context & ~Context.el1;
+  const known = lists.get(key) ?? makeList(key);
+  lists.set(key, known);
   return known;
+}
+
+function makeList(context: number): readonly Instruction[] {
+  const plain = (context & Context.floatTrapped) === 0 ? all : withFloatTrapped;
+  const aligned = (context & Context.alignmentChecked) === 0 ? plain : withAlignmentChecked(plain);
+  const checked = (context & Context.stackUnchecked) === 0 ? withStackChecked(aligned) : aligned;
+  return (context & Context.stepped) === 0 ? checked : checked.map(stepped);
 }
 
 /** State at reset; every field that is not here is 0. PSTATE is EL1h with DAIF set, NZCV clear. */

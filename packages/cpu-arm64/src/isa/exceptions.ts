@@ -154,6 +154,7 @@ function withSyndrome(name: string, exceptionClass: number, returnOffset: 0 | 4)
 export const undefinedException = fixedSyndrome("undefinedException", ExceptionClass.unknown);
 export const floatTrap = fixedSyndrome("floatTrap", ExceptionClass.floatTrapped, ISS_CONDITION_ALWAYS);
 export const illegalStateException = fixedSyndrome("illegalStateException", ExceptionClass.illegalState);
+export const spAlignmentFault = fixedSyndrome("spAlignmentFault", ExceptionClass.spAlignment);
 /** TI: 0 for WFI, 1 for WFE. */
 export const waitForInterruptTrap = fixedSyndrome(
   "waitForInterruptTrap",

@@ -16,7 +16,13 @@ export function setFlagsLogical<W extends 32 | 64>(stage: Stage, width: W, resul
 }
 
 /** Flags of `left + right`, whose sum is `sum`. */
-export function setFlagsAdd<W extends 32 | 64>(stage: Stage, width: W, left: Value<W>, right: Value<W>, sum: Value<W>): void {
+export function setFlagsAdd<W extends 32 | 64>(
+  stage: Stage,
+  width: W,
+  left: Value<W>,
+  right: Value<W>,
+  sum: Value<W>,
+): void {
   const wide = widen(stage, width, sum);
   stage.write(flagN, wide);
   stage.write(flagZ, wide);
@@ -25,7 +31,13 @@ export function setFlagsAdd<W extends 32 | 64>(stage: Stage, width: W, left: Val
 }
 
 /** Flags of `left - right`, whose difference is `difference`: C is "no borrow". */
-export function setFlagsSubtract<W extends 32 | 64>(stage: Stage, width: W, left: Value<W>, right: Value<W>, difference: Value<W>): void {
+export function setFlagsSubtract<W extends 32 | 64>(
+  stage: Stage,
+  width: W,
+  left: Value<W>,
+  right: Value<W>,
+  difference: Value<W>,
+): void {
   const wide = widen(stage, width, difference);
   stage.write(flagN, wide);
   stage.write(flagZ, wide);
@@ -34,7 +46,14 @@ export function setFlagsSubtract<W extends 32 | 64>(stage: Stage, width: W, left
 }
 
 /** Flags of `left + right + carryIn` (ADCS; SBCS with `right` inverted), whose sum is `sum`. */
-export function setFlagsAddWithCarry<W extends 32 | 64>(stage: Stage, width: W, left: Value<W>, right: Value<W>, carryIn: Value<32>, sum: Value<W>): void {
+export function setFlagsAddWithCarry<W extends 32 | 64>(
+  stage: Stage,
+  width: W,
+  left: Value<W>,
+  right: Value<W>,
+  carryIn: Value<32>,
+  sum: Value<W>,
+): void {
   const wide = widen(stage, width, sum);
   stage.write(flagN, wide);
   stage.write(flagZ, wide);
@@ -93,7 +112,13 @@ function positiveCondition(stage: Stage, kind: number): Value<32> {
   }
 }
 
-function compareUnsigned<W extends 32 | 64>(stage: Stage, width: W, op: "lt_u" | "le_u" | "ge_u", left: Value<W>, right: Value<W>): Value<32> {
+function compareUnsigned<W extends 32 | 64>(
+  stage: Stage,
+  width: W,
+  op: "lt_u" | "le_u" | "ge_u",
+  left: Value<W>,
+  right: Value<W>,
+): Value<32> {
   return width === 64
     ? stage.compare(op, left as Value<64>, right as Value<64>)
     : stage.compare(op, left as Value<32>, right as Value<32>);

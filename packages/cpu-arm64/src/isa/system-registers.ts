@@ -139,7 +139,7 @@ export type Home =
       readonly writable: bigint;
       readonly ones: bigint;
       /** What else a write changes: the translation regime, or the context word. */
-      readonly effect?: "translation" | "context";
+      readonly effect?: "translation" | "context" | "translation and context";
       /** A write with one of these bits set leaves with `ExitCode.notSimulated`. */
       readonly notSimulated?: bigint;
     }
@@ -278,11 +278,17 @@ const OSLSR_OSLM = 8n;
 const BREAKPOINT_CONTROL_WRITABLE = 0x00ff_e1e7n;
 const WATCHPOINT_CONTROL_WRITABLE = 0x1f1f_ffffn;
 
+/** Alignment checks are decided when code is decoded. */
+const controlRegister: Home = {
+  kind: "state",
+  field: sctlrEl1,
+  writable: SCTLR_WRITABLE,
+  ones: SCTLR_RES1,
+  effect: "translation and context",
+};
+
 const controlRegisters: readonly SystemRegister[] = [
-  register("SCTLR_EL1", [3, 0, 1, 0, 0], regime(sctlrEl1, SCTLR_WRITABLE, SCTLR_RES1), {
-    ...memoryControl,
-    reset: SCTLR_RESET,
-  }),
+  register("SCTLR_EL1", [3, 0, 1, 0, 0], controlRegister, { ...memoryControl, reset: SCTLR_RESET }),
   register("ACTLR_EL1", [3, 0, 1, 0, 1], constant(0n), { ...readWrite, ...trappedBy(Trap.TACR) }),
   register(
     "CPACR_EL1",

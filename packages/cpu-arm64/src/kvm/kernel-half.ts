@@ -92,12 +92,13 @@ export class Arm64KernelHalf implements KernelHalf {
 
   /** The first moment at which a timer of a waiting vCPU expires. */
   get idleDeadlineNs(): number | undefined {
-    const { counter, schedule } = this.#vm;
-    const deadlines = this.#vm.timers.flatMap((timers, vcpu) => {
-      const deadline = schedule.of(vcpu).isOn ? timers.deadlineNs(counter) : undefined;
-      return deadline === undefined ? [] : [deadline];
-    });
-    return deadlines.length === 0 ? undefined : Math.min(...deadlines);
+    const { counter, schedule, timers } = this.#vm;
+    let first: number | undefined;
+    for (let vcpu = 0; vcpu < timers.length; vcpu++) {
+      const deadline = schedule.of(vcpu).isOn ? timers[vcpu]?.deadlineNs(counter) : undefined;
+      if (deadline !== undefined && (first === undefined || deadline < first)) first = deadline;
+    }
+    return first;
   }
 
   // Running

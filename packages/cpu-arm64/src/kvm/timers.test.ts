@@ -59,6 +59,9 @@ describe("the generic timers", () => {
     expect(readTimerRegister(timers, CNTV_TVAL, 3200)).toBe(0xffff_ffcen);
     writeTimerRegister(timers, CNTV_TVAL, 1600, 0xffff_fff6n);
     expect(readTimerRegister(timers, CNTV_CVAL, 1600)).toBe(90n);
+    writeTimerRegister(timers, CNTV_TVAL, 16, 0xffff_fff6n);
+    expect(readTimerRegister(timers, CNTV_CVAL, 16)).toBe(2n ** 64n - 9n);
+    expect(readTimerRegister(timers, CNTV_TVAL, 16)).toBe(0xffff_fff6n);
   });
 
   it("have the earlier of two deadlines, and none beyond all time", () => {

@@ -57,6 +57,14 @@ export class Timer {
     return this.control === Control.enable && counter >= this.#compareTicks ? 1 : 0;
   }
 
+  /** Takes note of the output; true: it has risen since the last look. */
+  takeRise(counter: number): boolean {
+    const level = this.level(counter);
+    const rose = level > this.seenLevel;
+    this.seenLevel = level;
+    return rose;
+  }
+
   /** Whether the output is high or will be, if nobody writes the registers. */
   get canRise(): boolean {
     return this.control === Control.enable;

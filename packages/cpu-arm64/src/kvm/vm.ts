@@ -104,9 +104,11 @@ export class Vm {
 
   /** Puts the timers' outputs, as they are now, on their lines. */
   refreshTimerLines(vcpu: number): void {
-    const timers = this.timersOf(vcpu);
-    for (const kind of TIMER_KINDS)
-      this.gic.interrupts.setPrivateLine(vcpu, TIMER_INTID[kind], timers.of(kind).level(this.counter));
+    const { counter } = this;
+    const { virtual, physical } = this.timersOf(vcpu);
+    const bank = this.gic.interrupts.privateBank(vcpu);
+    bank.setLine(VIRTUAL_TIMER_INTID, virtual.level(counter));
+    bank.setLine(PHYSICAL_TIMER_INTID, physical.level(counter));
   }
 
   refreshAllTimerLines(): void {
@@ -128,15 +130,10 @@ export class Vm {
 
   /** Takes note of the timers' outputs; true: one has risen since the last look. */
   takeTimerRise(vcpu: number): boolean {
-    const timers = this.timersOf(vcpu);
-    let rose = false;
-    for (const kind of TIMER_KINDS) {
-      const timer = timers.of(kind);
-      const level = timer.level(this.counter);
-      if (level > timer.seenLevel) rose = true;
-      timer.seenLevel = level;
-    }
-    return rose;
+    const { counter } = this;
+    const { virtual, physical } = this.timersOf(vcpu);
+    const virtualRose = virtual.takeRise(counter);
+    return physical.takeRise(counter) || virtualRose;
   }
 
   /** The guest deactivated an interrupt: a timer whose output is still high interrupts the host anew. */

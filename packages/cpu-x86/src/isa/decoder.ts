@@ -117,11 +117,23 @@ class Decoder implements VariableLengthDecoder {
       candidates[0]?.encoding.hasModrm === true
         ? readAddress(cursor, addressSize, prefixes.rex, this.#mode)
         : undefined;
-    const found = candidates.find((candidate) => matches(candidate, prefixes, modrm));
-    if (found === undefined) return unknown(bytes, cursor);
-    const { encoding, instruction } = found;
-    const fields = this.#fields(encoding, prefixes, addressSize, opcode, modrm);
-    if (instruction.where !== undefined && !instruction.where(fields as never)) return unknown(bytes, cursor);
+    for (const { encoding, instruction } of candidates) {
+      if (!matches(encoding, prefixes, modrm)) continue;
+      const fields = this.#fields(encoding, prefixes, addressSize, opcode, modrm);
+      if (instruction.where !== undefined && !instruction.where(fields as never)) continue;
+      return this.#finish(cursor, instruction, encoding, fields, prefixes);
+    }
+    return unknown(bytes, cursor);
+  }
+
+  /** Reads the immediate, and refuses prefixes that can't be. */
+  #finish(
+    cursor: ByteCursor,
+    instruction: Instruction,
+    encoding: Encoding,
+    fields: Fields,
+    prefixes: Prefixes,
+  ): DecodedBytes {
     if (encoding.immediate !== "none")
       fields.immediate = cursor.signed(encoding.immediate === "byte" ? 1 : fields.size === 1 ? 2 : 4);
     if (prefixes.lock && !(encoding.lockable && fields.memory === 1))
@@ -213,7 +225,7 @@ function readOpcode(cursor: ByteCursor): number {
   return 0x100 + second;
 }
 
-function matches({ encoding }: Candidate, prefixes: Prefixes, modrm: Address | undefined): boolean {
+function matches(encoding: Encoding, prefixes: Prefixes, modrm: Address | undefined): boolean {
   const { digit, operand, rexW, withoutPrefix } = encoding;
   if (modrm !== undefined) {
     if (digit !== undefined && digit !== (modrm.reg & 7)) return false;

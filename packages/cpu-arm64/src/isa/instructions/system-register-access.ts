@@ -249,8 +249,8 @@ function writeStored(group: RegisterClass, home: Home & { readonly kind: "state"
       const masked = stage.and(value, stage.constant64(home.writable));
       stage.writeAt(location, stage.or(masked, stage.constant64(home.ones)));
       finishTrapped(stage, group.guard.trap);
-      if (home.effect === "translation") operations.translationChanged(stage);
-      if (home.effect === "context") contextChanged(stage);
+      if (home.effect?.includes("translation") === true) operations.translationChanged(stage);
+      if (home.effect?.includes("context") === true) contextChanged(stage);
       if (home.effect !== undefined) stage.endBlock(home.effect);
     },
   });

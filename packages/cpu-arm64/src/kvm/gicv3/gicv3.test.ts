@@ -329,7 +329,7 @@ describe("the saved GIC", () => {
   it("leaves out lines that follow from other state, and refuses what is not its own", () => {
     const g = ready();
     const before = g.it.save(1 << 27);
-    g.interrupts.setPrivateLine(0, 27, 1);
+    g.interrupts.privateBank(0).setLine(27, 1);
     expect(g.it.save(1 << 27)).toEqual(before);
     expect(g.it.save(0)).not.toEqual(before);
     expect(() => gic(2).it.restore(before)).toThrow("2 privateBanks expected, found 1");

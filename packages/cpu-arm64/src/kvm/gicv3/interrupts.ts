@@ -67,10 +67,6 @@ export class Interrupts {
     bank.setLine(spi & 31, level);
   }
 
-  setPrivateLine(vcpu: number, intid: number, level: 0 | 1): void {
-    this.privateBank(vcpu).setLine(intid, level);
-  }
-
   /**
    * Finds the most urgent pending interrupt of an enabled group, of equal priority the lowest INTID, and keeps it in
    * `#intid`, `#priority`, `#group`: this runs at every entry to guest mode.

@@ -1,0 +1,84 @@
+/** `hvjournal attach`: the console of a running VM. */
+import { ExitStatus, type ExitCode } from "../exit-status.js";
+import { type ControlClient, connectVm } from "../vm/control-client.js";
+import type { JsonObject } from "../vm/control-protocol.js";
+import type { Command, CommandContext } from "./command.js";
+import { stringOption } from "./command.js";
+
+const ESCAPE = 1;
+const HELP = ["C-a d  detach", "C-a x  stop the VM and close its recording", "C-a h  this help", "C-a a  send C-a"];
+
+export const attach: Command = {
+  usage: "attach <vm>",
+  summary: "the console of a running VM",
+  options: (yargs) => yargs.positional("vm", { type: "string", describe: "name, or path of its control socket" }),
+  run: (args, context) => attachTo(stringOption(args, "vm") ?? "", context),
+};
+
+/** Comes back when the VM ends, goes elsewhere, or the user detaches. */
+export async function attachTo(vm: string, context: CommandContext): Promise<ExitCode> {
+  const { output, environment } = context;
+  const client = await connectVm(environment, vm);
+  let detach = (): void => undefined;
+  const detached = new Promise<undefined>((resolve) => {
+    detach = () => resolve(undefined);
+  });
+  const onOutput = ({ output: bytes }: JsonObject): void => {
+    if (typeof bytes === "string") output.bytes(Buffer.from(bytes, "base64"));
+  };
+  const ended = client.request("attach", {}, onOutput);
+  // The answer to a request that is never awaited may be that the VM has ended.
+  ended.catch(() => undefined);
+  const keyboard = attachKeyboard(client, context, detach);
+  if (process.stdin.isTTY) output.note(`attached to ${vm}; C-a d detaches, C-a h helps`);
+  try {
+    const farewell = await Promise.race([ended, detached]);
+    if (farewell !== undefined) sayFarewell(farewell, context);
+    return ExitStatus.done;
+  } finally {
+    keyboard.release();
+    client.close();
+  }
+}
+
+function sayFarewell({ text, next }: JsonObject, { output }: CommandContext): void {
+  if (typeof text === "string") output.note(text);
+  if (typeof next === "string") output.note(`next: ${next}`);
+}
+
+function attachKeyboard(client: ControlClient, { output }: CommandContext, detach: () => void): { release(): void } {
+  const { stdin } = process;
+  let isEscaped = false;
+  const send = (bytes: Uint8Array): void => {
+    if (bytes.length === 0) return;
+    client.request("input", { bytes: Buffer.from(bytes).toString("base64") }).catch(() => undefined);
+  };
+  const obey = (letter: string): void => {
+    if (letter === "d") detach();
+    else if (letter === "x") client.request("quit").catch(() => undefined);
+    else for (const line of HELP) output.note(`${line}\r`);
+  };
+  const onData = (bytes: Buffer): void => {
+    if (!stdin.isTTY) return send(bytes);
+    const typed: number[] = [];
+    for (const byte of bytes) {
+      if (isEscaped && byte !== 0x61) obey(String.fromCharCode(byte));
+      else if (isEscaped || byte !== ESCAPE) typed.push(isEscaped ? ESCAPE : byte);
+      isEscaped = !isEscaped && byte === ESCAPE;
+    }
+    send(Uint8Array.from(typed));
+  };
+  process.once("SIGINT", detach);
+  process.once("SIGTERM", detach);
+  if (stdin.isTTY) stdin.setRawMode(true);
+  stdin.on("data", onData);
+  return {
+    release() {
+      process.off("SIGINT", detach);
+      process.off("SIGTERM", detach);
+      stdin.off("data", onData);
+      if (stdin.isTTY) stdin.setRawMode(false);
+      stdin.pause();
+    },
+  };
+}

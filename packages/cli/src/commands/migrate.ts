@@ -1,0 +1,195 @@
+/** `hvjournal migrate`: moves a VM to a fresh instance. */
+import { existsSync, statSync } from "node:fs";
+import { resolve } from "node:path";
+import type { Argv } from "yargs";
+import { CliError, UsageError } from "../cli-error.js";
+import { type ExitCode, ExitStatus } from "../exit-status.js";
+import { type MigrationAddress, parseAddress } from "../migration/addresses.js";
+import {
+  explainRecording,
+  migrateRecording,
+  prepareRecording,
+  type RecordedMove,
+} from "../migration/continue-recording.js";
+import { type MigrationOptions, migrationOptions, optionsJson, reportJson } from "../migration/migration-options.js";
+import { type Explanation, explanationOf, type Report, reportOf } from "../migration/migration-report.js";
+import { forceReclaim, resolveMove } from "../migration/resolve-move.js";
+import { jsonLine } from "../output/console-output.js";
+import { explanationLines, progressText, reportLines } from "../output/migration-text.js";
+import { type ControlClient, findVm, runningVms } from "../vm/control-client.js";
+import type { JsonObject } from "../vm/control-protocol.js";
+import { type DetachedInstance, spawnDetached } from "../vm/detached.js";
+import { checkVmName, nameOfRecording, receiveSocketPath } from "../vm/vm-directory.js";
+import { attachTo } from "./attach.js";
+import {
+  type Arguments,
+  type Command,
+  type CommandContext,
+  flag,
+  flagOption,
+  listOption,
+  stringOption,
+  textOption,
+} from "./command.js";
+
+export const migrate: Command = {
+  usage: "migrate <src> [dst]",
+  summary: "move a VM to a fresh instance",
+  options: (yargs: Argv) =>
+    yargs
+      .positional("src", { type: "string", describe: "a running VM, or a recording at its end" })
+      .positional("dst", {
+        type: "string",
+        describe: "a new name or file, or unix:PATH, tcp:HOST:PORT, exec:COMMAND, ssh:HOST[/NAME]",
+      })
+      .option("explain", flagOption("only say what the two ends differ in"))
+      .option("downtime-limit", textOption("milliseconds that the guest may stand still (300)"))
+      .option("max-time", textOption("stop the guest after this time, whatever the downtime"))
+      .option("timeout", textOption("give up after this time"))
+      .option("bandwidth", textOption("bytes a second, for pages: 100M"))
+      .option("throttle", {
+        type: "boolean",
+        default: true,
+        describe: "slow the source down where the destination can't follow",
+      })
+      .option("drive", textOption("ID=PATH: where a drive's image is at the destination; repeatable"))
+      .option("attach", flagOption("attach to the VM where it has gone"))
+      .option("resolve", flagOption("decide a move that is in doubt, from the recordings SRC and DST"))
+      .option("force-reclaim", flagOption("the destination is lost: SRC owns its VM again")),
+  run: runMigrate,
+};
+
+async function runMigrate(args: Arguments, context: CommandContext): Promise<ExitCode> {
+  const src = stringOption(args, "src") ?? "";
+  const dst = stringOption(args, "dst");
+  if (flag(args, "force-reclaim")) return forceReclaim(src, listOption(args, "drive"), context);
+  if (dst === undefined) throw new UsageError("migrate needs a destination: hvjournal migrate SRC DST");
+  if (flag(args, "resolve")) return resolveMove(src, dst, listOption(args, "drive"), context);
+  const options = migrationOptions(args);
+  const source = await findSource(src, context);
+  try {
+    const destination = await openDestination(dst, args, context);
+    try {
+      return await move({ source, destination, options }, args, context);
+    } catch (error) {
+      destination.giveUp();
+      throw error;
+    }
+  } finally {
+    if (source.is === "vm") source.client.close();
+  }
+}
+
+type Source =
+  | { readonly is: "vm"; readonly name: string; readonly client: ControlClient }
+  | { readonly is: "recording"; readonly name: string; readonly path: string };
+
+/** A VM that runs under this name, that records into this file, or the file itself. */
+async function findSource(src: string, { environment }: CommandContext): Promise<Source> {
+  const isFile = existsSync(src) && statSync(src).isFile();
+  if (!isFile) {
+    const client = await findVm(environment, src);
+    if (client !== undefined) return { is: "vm", name: src, client };
+  }
+  const path = isFile ? src : `${src}.hvj`;
+  if (!existsSync(path))
+    throw new CliError(`no VM named ${src} runs, and there is no recording ${path}`, {
+      code: "no-vm",
+      next: "hvjournal ps",
+    });
+  const running = (await runningVms(environment)).find(({ recording }) => recording === resolve(path));
+  const client = running === undefined ? undefined : await findVm(environment, running.name);
+  if (running !== undefined && client !== undefined) return { is: "vm", name: running.name, client };
+  return { is: "recording", name: nameOfRecording(path), path };
+}
+
+interface Destination {
+  readonly address: string;
+  readonly parsed: MigrationAddress;
+  /** The VM runs there. */
+  release(): void;
+  giveUp(): void;
+}
+
+async function openDestination(dst: string, args: Arguments, { environment }: CommandContext): Promise<Destination> {
+  const parsed = parseAddress(dst);
+  const drives = listOption(args, "drive");
+  if (parsed !== undefined) {
+    if (drives.length > 0)
+      throw new UsageError(`--drive goes with a new instance here; at ${dst} its receive is told: receive --drive`);
+    return { address: dst, parsed, release: () => undefined, giveUp: () => undefined };
+  }
+  const path = dst.endsWith(".hvj") ? dst : `${dst}.hvj`;
+  const name = checkVmName(nameOfRecording(path));
+  const socket = receiveSocketPath(environment, name);
+  const argv = ["receive", "--name", name, "-o", path, "--listen", `unix:${socket}`];
+  for (const drive of drives) argv.push("--drive", drive);
+  const instance: DetachedInstance = await spawnDetached(argv, { environment, name });
+  return {
+    address: `unix:${socket}`,
+    parsed: { by: "unix", path: socket },
+    release: () => instance.release(),
+    // It ends by itself when the channel closes; one that nobody has reached does not.
+    giveUp: () => instance.release(),
+  };
+}
+
+interface Move {
+  readonly source: Source;
+  readonly destination: Destination;
+  readonly options: MigrationOptions;
+}
+
+async function move(
+  { source, destination, options }: Move,
+  args: Arguments,
+  context: CommandContext,
+): Promise<ExitCode> {
+  const { output } = context;
+  if (flag(args, "explain")) {
+    const explanation = await explain({ source, destination, options }, args);
+    destination.giveUp();
+    if (output.json) output.line(jsonLine(explanation));
+    else for (const line of explanationLines(explanation)) output.line(line);
+    return explanation.reasons.length > 0 ? ExitStatus.no : ExitStatus.done;
+  }
+  const report = await carryOut({ source, destination, options }, args, context);
+  destination.release();
+  if (output.json) output.line(jsonLine(report));
+  else for (const line of reportLines(report, source.name)) output.line(line);
+  if (flag(args, "attach")) return attachTo(report.destination.name, context);
+  return ExitStatus.done;
+}
+
+function onProgress({ output }: CommandContext): (event: JsonObject) => void {
+  return ({ progress, behindMs }) => {
+    if (typeof progress === "string") output.progress(progressText(progress, behindMs));
+  };
+}
+
+async function carryOut(
+  { source, destination, options }: Move,
+  args: Arguments,
+  context: CommandContext,
+): Promise<Report> {
+  const tell = onProgress(context);
+  if (source.is === "vm")
+    return reportOf(await source.client.request("migrate", { to: destination.address, ...optionsJson(options) }, tell));
+  const recorded = { path: source.path, drives: listOption(args, "drive") };
+  await prepareRecording(recorded, (text) => context.output.note(`note: ${text}`));
+  const recordedMove: RecordedMove = {
+    address: destination.parsed,
+    options,
+    onProgress: (progress) => tell({ progress: progress.step }),
+  };
+  return reportOf(reportJson(await migrateRecording(recorded, recordedMove)));
+}
+
+async function explain({ source, destination, options }: Move, args: Arguments): Promise<Explanation> {
+  if (source.is === "vm")
+    return explanationOf(await source.client.request("explain", { to: destination.address, ...optionsJson(options) }));
+  const recorded = { path: source.path, drives: listOption(args, "drive") };
+  const recordedMove: RecordedMove = { address: destination.parsed, options, onProgress: () => undefined };
+  const { contract, reasons } = await explainRecording(recorded, recordedMove);
+  return { contract, reasons };
+}

@@ -1,0 +1,219 @@
+/** VMs that stand at the end of a recording: going on in it, and moving from it. */
+import { resolve } from "node:path";
+import {
+  type Architecture,
+  CoreKind,
+  DEFAULT_CADENCE,
+  endingOf,
+  goOn,
+  HOT_EVENT_KINDS,
+  INPUTS_SECTION,
+  MigrationSource,
+  type MigrationReport,
+  type OwnershipRow,
+  OwnershipState,
+  parseMachine,
+  PayloadFields,
+  RecordedVm,
+  type Recorder,
+  type SessionTerms,
+  type SourceProgress,
+  standingOf,
+  decodeCanonicalMap,
+} from "@hvjournal/core";
+import { continueRecording, openRecording, type RecordingReader, type RecordingWriter } from "@hvjournal/journal";
+import { architectureNamed } from "../architectures.js";
+import { CliError } from "../cli-error.js";
+import { ExitStatus } from "../exit-status.js";
+import { nodeDigester } from "../host/node-digester.js";
+import { type Instance, recordedDrivePaths } from "../vm/instance.js";
+import { drivePaths, recordedBoard } from "../vm/recorded-machine.js";
+import type { MigrationAddress } from "./addresses.js";
+import { driveOffers } from "./drive-offers.js";
+import { openChannel } from "./migrate-instance.js";
+import { type MigrationOptions, pacingOf } from "./migration-options.js";
+import { type ReceiveOptions, sessionFor } from "./receive-vm.js";
+
+/** For error messages: which recording a sealed one's VM went to. */
+export function sealedError(path: string, act: string, rows: readonly OwnershipRow[]): CliError {
+  const moved = rows.findLast(({ state }) => state === OwnershipState.moved);
+  const { name, path: to } = moved?.detail ?? {};
+  const where = typeof name === "string" && typeof to === "string" ? ` to ${name} (${to})` : "";
+  return new CliError(`can't ${act} ${path}: it is sealed, its VM was moved${where} in epoch ${moved?.epoch ?? "?"}`, {
+    code: "journal-sealed",
+    status: ExitStatus.no,
+    next: typeof name === "string" ? `hvjournal migrate ${name} DST` : `hvjournal replay ${path}`,
+  });
+}
+
+/** Throws CliError where the recording does not own its VM. */
+export function checkOwner(path: string, act: string, reader: RecordingReader | RecordingWriter): number {
+  const rows = reader.ownership();
+  const standing = standingOf(reader.header, rows);
+  switch (standing.is) {
+    case "owner":
+      return standing.epoch;
+    case "moved":
+      throw sealedError(path, act, rows);
+    case "prepared":
+      throw new CliError(`can't ${act} ${path}: whether its VM has moved here is in doubt`, {
+        code: "migration-in-doubt",
+        status: ExitStatus.error,
+        next: `hvjournal migrate --resolve ${reader.header.parent?.path ?? "SRC"} ${path}`,
+      });
+    case "nobody":
+      throw new CliError(`can't ${act} ${path}: its VM never came here`, { code: "not-owner", status: ExitStatus.no });
+    default:
+      return standing satisfies never;
+  }
+}
+
+export function kindsOf({ control }: Architecture) {
+  return [...HOT_EVENT_KINDS, ...Object.values(CoreKind), ...control.kinds];
+}
+
+/** A recorder at the very end of a recording that owns its VM. The writer is closed when it can't be made. */
+export async function recorderAtEnd(writer: RecordingWriter, drives: readonly string[]): Promise<Recorder> {
+  try {
+    const architecture = architectureNamed(writer.header.architecture);
+    const description = parseMachine(writer.header.machine);
+    const recorder = await goOn({
+      architecture,
+      digester: nodeDigester,
+      writer,
+      createVmm: () => recordedBoard(description, { args: { drive: drives }, boots: false }),
+      interactive: true,
+    });
+    restoreInputs(recorder, writer.ownership());
+    return recorder;
+  } catch (error) {
+    writer.close();
+    throw error;
+  }
+}
+
+/** Bytes that came along with a move, where the VM has not run since. */
+function restoreInputs(recorder: Recorder, rows: readonly OwnershipRow[]): void {
+  const prepared = rows.findLast(({ state }) => state === OwnershipState.prepared);
+  if (prepared === undefined) return;
+  const { icount, exitNumber, inputs } = prepared.detail;
+  const { machine, live } = recorder;
+  if (icount !== machine.icount || exitNumber !== machine.exitNumber || !(inputs instanceof Uint8Array)) return;
+  live.inputs.restore(new PayloadFields(INPUTS_SECTION, decodeCanonicalMap(inputs)).payload);
+}
+
+/** `receive --continue`: the VM goes on in its own recording. */
+export async function continueInstance({ name, path, drives, index }: ReceiveOptions): Promise<Instance> {
+  const reader = openRecording(path);
+  let architecture;
+  try {
+    checkOwner(path, "go on with", reader);
+    architecture = architectureNamed(reader.header.architecture);
+  } finally {
+    reader.close();
+  }
+  const journal = continueRecording(path, { kinds: kindsOf(architecture) });
+  const { isPaused } = endingOf(journal);
+  const recorder = await recorderAtEnd(journal, drives);
+  const paths = recordedDrivePaths(recorder.machine.description);
+  for (const [id, drive] of drivePaths(drives)) paths.set(id, resolve(drive));
+  return { ...sessionFor(recorder, {}, isPaused), name, path, journal, drivePaths: paths, index };
+}
+
+export interface RecordedSource {
+  readonly path: string;
+  readonly drives: readonly string[];
+}
+
+export interface RecordedMove {
+  readonly address: MigrationAddress;
+  readonly options: MigrationOptions;
+  readonly onProgress: (progress: SourceProgress) => void;
+}
+
+/** A recording whose VM may move: closed, with a full snapshot at its end. What broke off is brought to its end first. */
+export async function prepareRecording({ path, drives }: RecordedSource, note: (text: string) => void): Promise<void> {
+  const reader = openRecording(path);
+  let architecture;
+  try {
+    checkOwner(path, "migrate", reader);
+    architecture = architectureNamed(reader.header.architecture);
+    const { stop } = endingOf(reader);
+    if (stop?.byGuest === true)
+      throw new CliError(
+        `can't migrate ${path}: its guest ${stop.what} (${stop.by}) at exit:${reader.end.exitNumber}, there is nothing to go on with`,
+        { code: "ended", status: ExitStatus.no, next: `hvjournal replay ${path}` },
+      );
+    const last = reader.snapshots().findLast(({ kind }) => kind === "full");
+    const { icount, exitNumber, state } = reader.end;
+    if (state === "closed" && last?.icount === icount && last.exitNumber === exitNumber) return;
+    note(`${path} was not closed: its last units run again from snapshot:${last?.number ?? 0}`);
+  } finally {
+    reader.close();
+  }
+  const recorder = await recorderAtEnd(continueRecording(path, { kinds: kindsOf(architecture) }), drives);
+  recorder.finish({ index: false, by: "migrate" });
+}
+
+function termsOf(): SessionTerms {
+  const matcher = { window: "", sequence: [] };
+  // How it was run is not in a recording: at a terminal, as most are.
+  return { interactive: true, cadence: DEFAULT_CADENCE, script: { entries: [], matched: false, matcher }, host: {} };
+}
+
+async function withRecordedVm<Result>(
+  source: RecordedSource,
+  move: RecordedMove,
+  act: (source: MigrationSource) => Promise<Result>,
+): Promise<Result> {
+  const { path, drives } = source;
+  const reader = openRecording(path);
+  const description = parseMachine(reader.header.machine);
+  const paths = recordedDrivePaths(description);
+  for (const [id, drive] of drivePaths(drives)) paths.set(id, resolve(drive));
+  let vm: RecordedVm | undefined;
+  try {
+    vm = recordedVm(path, reader);
+    const channel = await openChannel(move.address, move.options);
+    return await act(
+      new MigrationSource({
+        vm,
+        channel,
+        clock: { nowMs: () => performance.now() },
+        digester: nodeDigester,
+        path: resolve(path),
+        drives: driveOffers(description, paths),
+        pacing: pacingOf(move.options),
+        onProgress: move.onProgress,
+      }),
+    );
+  } finally {
+    vm?.close();
+    reader.close();
+  }
+}
+
+function recordedVm(path: string, reader: RecordingReader): RecordedVm {
+  const architecture = architectureNamed(reader.header.architecture);
+  return new RecordedVm({
+    architecture,
+    digester: nodeDigester,
+    reader,
+    open() {
+      reader.close();
+      return continueRecording(path, { kinds: kindsOf(architecture) });
+    },
+    leave: (journal) => journal.finish("closed", { index: true }),
+    terms: termsOf(),
+    isPaused: endingOf(reader).isPaused,
+    index: true,
+  });
+}
+
+export function migrateRecording(source: RecordedSource, move: RecordedMove): Promise<MigrationReport> {
+  return withRecordedVm(source, move, (migration) => migration.run());
+}
+
+export function explainRecording(source: RecordedSource, move: RecordedMove): ReturnType<MigrationSource["explain"]> {
+  return withRecordedVm(source, move, (migration) => migration.explain());
+}

@@ -1,0 +1,62 @@
+/** Reports as they come over a control socket. */
+import { isJsonObject, type JsonObject } from "../vm/control-protocol.js";
+import { CliError } from "../cli-error.js";
+
+export interface Difference {
+  readonly name: string;
+  readonly source?: string | null | undefined;
+  readonly destination?: string | null | undefined;
+}
+
+export interface Contract {
+  readonly equal: number;
+  readonly differences: readonly Difference[];
+}
+
+export interface Explanation {
+  readonly contract: Contract;
+  readonly reasons: readonly string[];
+}
+
+export interface Report {
+  readonly destination: { readonly name: string; readonly path: string; readonly processId: number };
+  readonly contract: Contract;
+  readonly base: {
+    readonly exitNumber: number;
+    readonly pages: number;
+    readonly bytes: number;
+    readonly pausedMs: number;
+  };
+  readonly tail: {
+    readonly fromExit: number;
+    readonly toExit: number;
+    readonly bytes: number;
+    readonly behindMs: readonly number[];
+    readonly leastDuty: number;
+    readonly slowedMs: number;
+  };
+  readonly handOver: {
+    readonly by: string;
+    readonly exitNumber: number;
+    readonly digest: string;
+    readonly epoch: number;
+    readonly stoodStillMs: number;
+  };
+}
+
+function isContract(value: unknown): boolean {
+  return isJsonObject(value) && typeof value["equal"] === "number" && Array.isArray(value["differences"]);
+}
+
+/** Both ends are of one build, or the VM's protocol version says otherwise. Throws CliError. */
+export function reportOf(json: JsonObject): Report {
+  const { destination, contract, base, tail, handOver } = json;
+  if (isJsonObject(destination) && isContract(contract) && [base, tail, handOver].every(isJsonObject))
+    return json as unknown as Report;
+  throw new CliError("the source said that the VM moved, and nothing else", { code: "control" });
+}
+
+export function explanationOf(json: JsonObject): Explanation {
+  if (isContract(json["contract"]) && Array.isArray(json["reasons"])) return json as unknown as Explanation;
+  throw new CliError("the source compared nothing", { code: "control" });
+}

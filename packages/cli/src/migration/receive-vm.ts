@@ -1,0 +1,144 @@
+/** Waiting for a VM, and making it one of this process. */
+import { existsSync } from "node:fs";
+import { resolve } from "node:path";
+import {
+  CoreKind,
+  type DestinationHost,
+  type DriveOffer,
+  type EventPayload,
+  HOT_EVENT_KINDS,
+  type MachineDescription,
+  MigrationDestination,
+  type OwnedJournal,
+  type ReceivedVm,
+  type RecordingHeader,
+  standingOf,
+  type VmmParts,
+} from "@hvjournal/core";
+import { createRecording, FORMAT_VERSION, openRecording } from "@hvjournal/journal";
+import { randomBytes } from "node:crypto";
+import { architectureNamed } from "../architectures.js";
+import { CliError } from "../cli-error.js";
+import { nodeDigester } from "../host/node-digester.js";
+import { type Instance, type InstanceTerms } from "../vm/instance.js";
+import { liveGoals } from "../vm/live-goals.js";
+import { LiveSession } from "../vm/live-session.js";
+import { removeRecording } from "../vm/new-recording.js";
+import { drivePaths, recordedBoard } from "../vm/recorded-machine.js";
+import { productVersion } from "../version.js";
+import type { Connection } from "./addresses.js";
+import { FrameChannel } from "./frame-channel.js";
+
+export interface ReceiveOptions {
+  readonly name: string;
+  readonly path: string;
+  /** `--drive ID=PATH`. */
+  readonly drives: readonly string[];
+  readonly index: boolean;
+}
+
+/** undefined: the source only asked. Throws what MigrationDestination throws. */
+export async function receiveVm(connection: Connection, options: ReceiveOptions): Promise<Instance | undefined> {
+  const channel = new FrameChannel(connection.stream, { deflatesPages: !connection.isLocal });
+  const host = new ReceivingHost(options);
+  const received = await new MigrationDestination({ channel, digester: nodeDigester, host }).receive();
+  return received === undefined ? undefined : instanceOf(received, options, host.drivePaths);
+}
+
+function instanceOf(received: ReceivedVm, options: ReceiveOptions, drivePaths: ReadonlyMap<string, string>): Instance {
+  const { recorder, journal, session: terms, paused } = received;
+  const { name, path, index } = options;
+  return { ...sessionFor(recorder, termsOf(terms.host), paused), name, path, journal, drivePaths, index };
+}
+
+export function sessionFor(
+  recorder: ReceivedVm["recorder"],
+  terms: InstanceTerms,
+  isPaused: boolean,
+): Pick<Instance, "session" | "terms"> {
+  const { until, failOn, guestTimeoutNs } = terms;
+  const session = new LiveSession({
+    recorder,
+    goals: liveGoals({ until, failOn }, recorder),
+    ...(guestTimeoutNs === undefined ? {} : { guestTimeoutNs }),
+  });
+  if (isPaused) session.pause();
+  return { session, terms };
+}
+
+function termsOf({ until, failOn, guestTimeoutNs }: EventPayload): InstanceTerms {
+  return {
+    ...(typeof until === "string" ? { until } : {}),
+    ...(typeof failOn === "string" ? { failOn } : {}),
+    ...(typeof guestTimeoutNs === "number" ? { guestTimeoutNs } : {}),
+  };
+}
+
+class ReceivingHost implements DestinationHost {
+  readonly formatVersion = FORMAT_VERSION;
+  readonly createdBy = `hvjournal ${productVersion()}`;
+  readonly recordingId = randomBytes(16).toString("hex");
+  readonly path: string;
+  readonly name: string;
+  readonly processId = process.pid;
+  readonly drivePaths = new Map<string, string>();
+  readonly architectureNamed = architectureNamed;
+  readonly #options: ReceiveOptions;
+
+  constructor(options: ReceiveOptions) {
+    this.#options = options;
+    this.path = resolve(options.path);
+    this.name = options.name;
+  }
+
+  createVmm(machine: MachineDescription, offers: readonly DriveOffer[]): VmmParts {
+    const given = drivePaths(this.#options.drives);
+    for (const [id, path] of given) this.drivePaths.set(id, resolve(path));
+    for (const { id, path } of offers) if (!given.has(id)) this.drivePaths.set(id, path);
+    const drive = [...this.drivePaths].map(([id, path]) => `${id}=${path}`);
+    return recordedBoard(machine, { args: { drive }, boots: false });
+  }
+
+  checkJournal(source: RecordingHeader): void {
+    if (!existsSync(this.path)) return;
+    const left = leftBy(this.path, source);
+    if (left !== undefined)
+      throw new CliError(`can't receive into ${this.#options.path}: ${left}`, {
+        code: "exists",
+        next: `hvjournal info ${this.#options.path}`,
+      });
+  }
+
+  createJournal(header: RecordingHeader): OwnedJournal {
+    this.checkJournal({ ...header, id: header.parent?.id ?? header.id });
+    removeRecording(this.path);
+    const { control } = architectureNamed(header.architecture);
+    return createRecording(this.path, header, {
+      kinds: [...HOT_EVENT_KINDS, ...Object.values(CoreKind), ...control.kinds],
+    });
+  }
+
+  discard(journal: OwnedJournal): void {
+    journal.close();
+    removeRecording(this.path);
+  }
+}
+
+/** Why a file may not be replaced; undefined: an earlier attempt of this very move left it, and it never owned anything. */
+export function leftBy(path: string, source: RecordingHeader): string | undefined {
+  let reader;
+  try {
+    reader = openRecording(path);
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+  try {
+    const { header } = reader;
+    const standing = standingOf(header, reader.ownership());
+    if (header.parent?.why !== "migration" || header.parent.id !== source.id) return "the file exists";
+    if (standing.is === "owner" || standing.is === "moved") return "it is a recording that owned its VM";
+    return undefined;
+  } finally {
+    reader.close();
+  }
+}

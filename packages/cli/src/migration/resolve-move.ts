@@ -1,0 +1,166 @@
+/** Deciding a move that was cut: from the two recordings, or by the operator's force. */
+import { resolve } from "node:path";
+import {
+  CoreKind,
+  EventBatch,
+  type OwnershipRow,
+  ownershipRow,
+  OwnershipState,
+  resolveOwnership,
+  standingOf,
+} from "@hvjournal/core";
+import { continueRecording, openRecording, type RecordingWriter } from "@hvjournal/journal";
+import { existsSync } from "node:fs";
+import { architectureNamed } from "../architectures.js";
+import { CliError } from "../cli-error.js";
+import type { CommandContext } from "../commands/command.js";
+import { type ExitCode, ExitStatus } from "../exit-status.js";
+import { findVm, runningVms } from "../vm/control-client.js";
+import { spawnDetached } from "../vm/detached.js";
+import { nameOfRecording } from "../vm/vm-directory.js";
+import { kindsOf, recorderAtEnd } from "./continue-recording.js";
+
+interface File {
+  readonly path: string;
+  readonly side: { readonly header: RecordingWriter["header"]; readonly rows: readonly OwnershipRow[] };
+  readonly state: string;
+}
+
+function readFile(text: string): File {
+  const path = existsSync(text) ? text : `${text}.hvj`;
+  const reader = openRecording(path);
+  try {
+    return { path, side: { header: reader.header, rows: reader.ownership() }, state: reader.end.state };
+  } finally {
+    reader.close();
+  }
+}
+
+function openWriter({ path, side }: File): RecordingWriter {
+  const architecture = architectureNamed(side.header.architecture);
+  return continueRecording(path, { kinds: kindsOf(architecture), evenSealed: true });
+}
+
+/** The row, with the event of the same step. */
+function commit(
+  writer: RecordingWriter,
+  row: OwnershipRow,
+  kind: { readonly name: string; readonly version: number },
+  payload: { readonly [field: string]: string | number },
+): void {
+  const { firstSeq, exitNumber, icount } = writer.end;
+  const batch = new EventBatch();
+  batch.begin({ firstSeq, exitNumber, icount });
+  batch.appendRow({ seq: firstSeq, kind: kind.name, version: kind.version, vcpu: -1, icount, exitNumber, payload });
+  writer.appendOwnership(row, batch);
+}
+
+/** `migrate --resolve SRC DST`. */
+export async function resolveMove(
+  src: string,
+  dst: string,
+  drives: readonly string[],
+  context: CommandContext,
+): Promise<ExitCode> {
+  const [source, destination] = [readFile(src), readFile(dst)];
+  const verdict = resolveOwnership(source.side, destination.side);
+  const { output } = context;
+  if (verdict.owner === "source") {
+    if (verdict.abandon) abandon(destination, source);
+    output.line(`${source.path} owns the VM: it never said that it moved`);
+    output.note(`next: hvjournal migrate ${source.path} ${nameOfRecording(destination.path)}`);
+    return ExitStatus.done;
+  }
+  if (source.state !== "sealed") sealed(source);
+  if (verdict.take) take(destination, verdict.epoch);
+  await goOnThere(destination, drives, context);
+  return ExitStatus.done;
+}
+
+/** The move will never be: what was prepared for it can't be taken later. */
+function abandon(destination: File, source: File): void {
+  const writer = openWriter(destination);
+  const standing = standingOf(destination.side.header, destination.side.rows);
+  const epoch = "epoch" in standing ? standing.epoch : 0;
+  const { id } = destination.side.header;
+  const step = { epoch, owner: source.side.header.id, state: OwnershipState.abandoned };
+  writer.appendOwnership(ownershipRow(id, step, {}));
+  writer.finish("sealed", { index: false });
+}
+
+function sealed(source: File): void {
+  const writer = openWriter(source);
+  writer.finish("sealed", { index: true });
+}
+
+function take(destination: File, epoch: number): void {
+  const writer = openWriter(destination);
+  const { id, parent } = destination.side.header;
+  const row = ownershipRow(id, { epoch, owner: id, state: OwnershipState.taken }, {});
+  commit(writer, row, CoreKind.ownershipTaken, { epoch, from: parent?.id ?? "" });
+  writer.close();
+}
+
+async function goOnThere(
+  { path }: File,
+  drives: readonly string[],
+  { output, environment }: CommandContext,
+): Promise<void> {
+  const running = (await runningVms(environment)).find(({ recording }) => recording === resolve(path));
+  if (running !== undefined) {
+    output.line(`${path} owns the VM, and ${running.name} runs (pid ${running.processId})`);
+    return;
+  }
+  const reader = readFile(path);
+  const standing = standingOf(reader.side.header, reader.side.rows);
+  if (standing.is === "moved") {
+    output.line(`${path} took the VM, and it has moved on since`);
+    return;
+  }
+  const name = nameOfRecording(path);
+  const argv = ["receive", "--continue", "--name", name, "-o", path];
+  for (const drive of drives) argv.push("--drive", drive);
+  const instance = await spawnDetached(argv, { environment, name });
+  instance.release();
+  output.line(`${path} owns the VM: ${name} runs (pid ${instance.processId})`);
+  output.note(`next: hvjournal attach ${name}`);
+}
+
+/** `migrate --force-reclaim SRC`: the operator says that the destination is gone for good. */
+export async function forceReclaim(src: string, drives: readonly string[], context: CommandContext): Promise<ExitCode> {
+  const source = readFile(src);
+  const { header, rows } = source.side;
+  const standing = standingOf(header, rows);
+  if (standing.is !== "moved")
+    throw new CliError(`can't reclaim ${source.path}: its VM has not moved`, {
+      code: "not-moved",
+      status: ExitStatus.no,
+      next: `hvjournal info ${source.path}`,
+    });
+  const { name } = standing.detail;
+  if (typeof name === "string") {
+    const client = await findVm(context.environment, name);
+    client?.close();
+    if (client !== undefined)
+      throw new CliError(`can't reclaim ${source.path}: its VM runs as ${name}`, {
+        code: "runs",
+        status: ExitStatus.no,
+        next: `hvjournal attach ${name}`,
+      });
+  }
+  const writer = openWriter(source);
+  const epoch = standing.epoch + 1;
+  const row = ownershipRow(
+    header.id,
+    { epoch, owner: header.id, state: OwnershipState.reclaimed },
+    { lost: standing.to },
+  );
+  commit(writer, row, CoreKind.ownershipReclaimed, { epoch, lost: standing.to });
+  const recorder = await recorderAtEnd(writer, drives);
+  recorder.finish({ index: true, by: "migrate --force-reclaim" });
+  context.output.line(
+    `${source.path} owns the VM again, in epoch ${epoch}; recording ${standing.to} does not any more`,
+  );
+  context.output.note(`next: hvjournal migrate ${source.path} NAME`);
+  return ExitStatus.done;
+}

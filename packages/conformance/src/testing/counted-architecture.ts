@@ -1,0 +1,28 @@
+import { arm64 } from "@hvjournal/cpu-arm64";
+import type { Architecture } from "@hvjournal/core";
+
+export interface CountedArchitecture {
+  readonly architecture: Architecture;
+  /** Units that its VMs have run so far, again and again included. */
+  readonly unitsRun: () => number;
+}
+
+/** arm64 that tells how much work was done, to hold searches to their promises. */
+export function countedArm64(): CountedArchitecture {
+  let units = 0;
+  const architecture: Architecture = {
+    ...arm64,
+    createKernelHalf(options) {
+      const kernel = arm64.createKernelHalf(options);
+      const run = kernel.run.bind(kernel);
+      kernel.run = (limit) => {
+        const before = kernel.icount;
+        const stop = run(limit);
+        units += kernel.icount - before;
+        return stop;
+      };
+      return kernel;
+    },
+  };
+  return { architecture, unitsRun: () => units };
+}

@@ -1,0 +1,130 @@
+/**
+ * Exchanges. References: sections of Intel SDM volume 2.
+ *
+ * The vCPUs of a VM take turns, so that every read and write of one instruction is atomic: LOCK needs no code.
+ */
+import type { Instruction, Stage, Value } from "@hvjournal/engine";
+import { addressText, assembly, modrmText, registerName } from "../assembly-text.js";
+import { accessMemory } from "../effective-address.js";
+import { defineEncoded } from "../encoding.js";
+import { setZeroFlag } from "../flags.js";
+import { generalRegister, sizeOf } from "../general-registers.js";
+import { memoryOperand, register, registerOffset } from "../operands.js";
+import { modrmPlace, type Place, registerPlace } from "../places.js";
+import { Register } from "../state.js";
+
+function exchange(left: Place, right: Place): void {
+  const before = left.read();
+  const other = right.read();
+  left.write(other);
+  right.write(before);
+}
+
+function xchgModrm(byte: boolean): Instruction {
+  return defineEncoded({
+    mnemonic: `XCHG (${byte ? "r/m8, r8" : "r/m, r"})`,
+    reference: "5.3 XCHG",
+    pattern: byte ? "lock 86 /r byte" : "lock 87 /r",
+    formFields: ["size", "memory"],
+    operands: { ...memoryOperand, rm: register("rm"), other: register("reg") },
+    text: (fields, pc) =>
+      assembly(fields, "xchg", modrmText(fields, pc), registerName(fields.reg, fields.size, fields.rex)),
+    execute(form, operands, stage) {
+      const size = sizeOf(form);
+      exchange(modrmPlace(stage, form, size, operands, "readWrite"), registerPlace(stage, size, operands.other));
+    },
+  });
+}
+
+/** 90 without REX.B is NOP: it leaves the upper half of RAX. */
+const xchgAccumulator = defineEncoded({
+  mnemonic: "XCHG (rAX, r)",
+  reference: "5.3 XCHG",
+  pattern: "90+r",
+  where: ({ rm }) => rm !== Register.rax,
+  formFields: ["size"],
+  operands: { rm: register("rm"), accumulator: { u16: (fields) => registerOffset(fields, Register.rax) } },
+  text: (fields) =>
+    assembly(fields, "xchg", registerName(fields.rm, fields.size), registerName(Register.rax, fields.size)),
+  execute(form, { rm, accumulator }, stage) {
+    const size = sizeOf(form);
+    exchange(registerPlace(stage, size, rm), registerPlace(stage, size, accumulator));
+  },
+});
+
+/** With F3 it is PAUSE, a hint. */
+const nop = defineEncoded({
+  mnemonic: "NOP",
+  reference: "4.3 NOP",
+  pattern: "90",
+  formFields: [],
+  operands: {},
+  text: (fields) => assembly(fields, "nop"),
+  execute: () => undefined,
+});
+
+const rax = generalRegister(Register.rax);
+const rcx = generalRegister(Register.rcx);
+const rdx = generalRegister(Register.rdx);
+const rbx = generalRegister(Register.rbx);
+
+/** Memory is written in any case: with the new value, or with what it held. Only ZF changes. */
+const cmpxchg8b = defineEncoded({
+  mnemonic: "CMPXCHG8B",
+  reference: "3.3 CMPXCHG8B/CMPXCHG16B",
+  pattern: "lock w0 0F C7 /1 mem",
+  formFields: [],
+  operands: memoryOperand,
+  text: (fields, pc) => assembly(fields, "cmpxchg8b", `QWORD PTR ${addressText(fields, pc, 0)}`),
+  execute(_form, operands, stage) {
+    const handle = accessMemory(stage, operands, 8, "readWrite");
+    const found = stage.load(64, handle, 0, 64);
+    const equal = stage.compare("eq", found, pair32(stage, stage.read(rdx), stage.read(rax)));
+    const replacement = pair32(stage, stage.read(rcx), stage.read(rbx));
+    stage.store(handle, 0, 64, stage.select(equal, replacement, found));
+    stage.if(stage.isZero(equal), () => {
+      stage.write(rax, stage.zeroExtendFrom(32, found));
+      stage.write(rdx, stage.shiftRight(found, 32));
+    });
+    setZeroFlag(stage, equal);
+  },
+});
+
+function pair32(stage: Stage, high: Value<64>, low: Value<64>): Value<64> {
+  return stage.or(stage.shiftLeft(high, 32), stage.zeroExtendFrom(32, low));
+}
+
+/** The operand must be aligned to 16 bytes: #GP(0). */
+const cmpxchg16b = defineEncoded({
+  mnemonic: "CMPXCHG16B",
+  reference: "3.3 CMPXCHG8B/CMPXCHG16B",
+  pattern: "lock w1 0F C7 /1 mem",
+  formFields: [],
+  operands: memoryOperand,
+  text: (fields, pc) => assembly(fields, "cmpxchg16b", `XMMWORD PTR ${addressText(fields, pc, 0)}`),
+  execute(_form, operands, stage) {
+    const handle = accessMemory(stage, operands, 16, "readWrite", 16);
+    const low = stage.load(64, handle, 0, 64);
+    const high = stage.load(64, handle, 8, 64);
+    const equal = stage.and(
+      stage.compare("eq", low, stage.read(rax)),
+      stage.compare("eq", high, stage.read(rdx)),
+    );
+    stage.store(handle, 0, 64, stage.select(equal, stage.read(rbx), low));
+    stage.store(handle, 8, 64, stage.select(equal, stage.read(rcx), high));
+    stage.if(stage.isZero(equal), () => {
+      stage.write(rax, low);
+      stage.write(rdx, high);
+    });
+    setZeroFlag(stage, equal);
+  },
+});
+
+export const exchangeInstructions: readonly Instruction[] = [
+  xchgModrm(true),
+  xchgModrm(false),
+  xchgAccumulator,
+  nop,
+  cmpxchg8b,
+  cmpxchg16b,
+];

@@ -1,0 +1,96 @@
+/**
+ * String instructions. References: sections of Intel SDM volume 2.
+ *
+ * One iteration is one unit: it is checked, done and retired as a whole and leaves rSI, rDI and rCX exact, so that a
+ * fault, an interrupt or a stop comes between iterations. A repetition of none is one unit too.
+ */
+import type { Instruction, Stage, Value } from "@hvjournal/engine";
+import { addressText, assembly, registerName, repeatText } from "../assembly-text.js";
+import { defineEncoded } from "../encoding.js";
+import { NO_REGISTER, RepeatPrefix } from "../fields.js";
+import { bytesOf, generalRegister, loadOperand, sizeOf, storeOperand, writeRegister } from "../general-registers.js";
+import { memoryOperand, segmentBaseOffset } from "../operands.js";
+import { Flag } from "../registers.js";
+import { Register, repeating, rflags, Segment } from "../state.js";
+
+const LETTERS = ["b", "w", "d", "q"] as const;
+const POINTERS = ["BYTE", "WORD", "DWORD", "QWORD"] as const;
+
+interface StringForm {
+  readonly size: number;
+  readonly addressSize: number;
+}
+
+/** The part of a register that an address size has. */
+function indexValue(stage: Stage, form: StringForm, register: number): Value<64> {
+  return stage.zeroExtendFrom(8 << form.addressSize, stage.read(generalRegister(register)));
+}
+
+function writeIndex(stage: Stage, form: StringForm, register: number, value: Value<64>): void {
+  const size = form.addressSize as 1 | 2 | 3;
+  const offset = stage.constant32(generalRegister(register).offset);
+  writeRegister(stage, size, offset, size === 3 ? value : stage.truncate32(value));
+}
+
+/** The size of an element, or minus it where DF is set. */
+function step(stage: Stage, form: StringForm): Value<64> {
+  const bytes = bytesOf(sizeOf(form));
+  const down = stage.and(stage.truncate32(stage.read(rflags)), stage.constant32(Flag.DF));
+  return stage.select(down, stage.constant64(-bytes), stage.constant64(bytes));
+}
+
+function moveElement(stage: Stage, form: StringForm, sourceSegment: Value<32>): void {
+  const size = sizeOf(form);
+  const source = indexValue(stage, form, Register.rsi);
+  const destination = indexValue(stage, form, Register.rdi);
+  const from = stage.access(stage.add(source, stage.readAt(64, sourceSegment)), bytesOf(size), "read", {
+    faultDetail: sourceSegment,
+  });
+  const to = stage.access(destination, bytesOf(size), "write", {
+    faultDetail: stage.constant32(segmentBaseOffset(Segment.es)),
+  });
+  const distance = step(stage, form);
+  storeOperand(stage, size, to, loadOperand(stage, size, from));
+  writeIndex(stage, form, Register.rsi, stage.add(source, distance));
+  writeIndex(stage, form, Register.rdi, stage.add(destination, distance));
+}
+
+function moveRepeated(stage: Stage, form: StringForm, sourceSegment: Value<32>): void {
+  const count = indexValue(stage, form, Register.rcx);
+  stage.if(stage.compare("ne", count, stage.constant64(0)), () => {
+    moveElement(stage, form, sourceSegment);
+    const left = stage.sub(count, stage.constant64(1));
+    writeIndex(stage, form, Register.rcx, left);
+    const again = stage.compare("ne", left, stage.constant64(0));
+    stage.write(repeating, again);
+    stage.if(again, () => stage.jump(stage.pc()));
+  });
+}
+
+function movs(byte: boolean): Instruction {
+  return defineEncoded({
+    mnemonic: byte ? "MOVSB" : "MOVS",
+    reference: "4.3 MOVS/MOVSB/MOVSW/MOVSD/MOVSQ",
+    pattern: byte ? "A4 byte" : "A5",
+    formFields: ["size", "addressSize", "rep"],
+    operands: { segment: memoryOperand.segment },
+    text(fields) {
+      const at = (register: number): string => registerName(register, fields.addressSize);
+      const source = addressText({ ...fields, base: Register.rsi, index: NO_REGISTER }, 0n, 0);
+      const pointer = POINTERS[fields.size] ?? "";
+      const mnemonic = `${repeatText(fields)}movs${LETTERS[fields.size] ?? ""}`;
+      return assembly(
+        fields,
+        mnemonic,
+        `${pointer} PTR es:[${at(Register.rdi)}]`,
+        `${pointer} PTR ${source.startsWith("[") ? "ds:" : ""}${source}`,
+      );
+    },
+    execute(form, { segment }, stage) {
+      if (form.rep === RepeatPrefix.none) moveElement(stage, form, segment);
+      else moveRepeated(stage, form, segment);
+    },
+  });
+}
+
+export const stringInstructions: readonly Instruction[] = [movs(true), movs(false)];
