@@ -1,1 +1,5 @@
-export {};
+export { refreshDerived } from "./isa/context.js";
+export { longModeValues, x86Cpu } from "./isa/cpu.js";
+export { ExitCode, NotSimulated } from "./isa/exit-code.js";
+export { materializeFlags } from "./isa/flags.js";
+export * as vcpuState from "./isa/state.js";

@@ -48,6 +48,8 @@ export const engineState = {
   fillCount: layout.cacheField("fillCount", 32),
   /** Parameters of a slow access. */
   accessAddress: layout.cacheField("accessAddress", 64),
+  /** Of an instruction with several accesses: whether one of them has been special. Cleared at its first slow one. */
+  accessesBegun: layout.cacheField("accessesBegun", 32),
   /** Where the instruction goes on when its last device write is out. */
   nextPc: layout.field("nextPc", 64),
   mmioAddress: layout.field("mmioAddress", 64),

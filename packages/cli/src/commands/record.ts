@@ -30,7 +30,7 @@ import { farewellOf } from "../vm/finish-instance.js";
 import { type Instance, type InstanceTerms, recordedDrivePaths } from "../vm/instance.js";
 import { runInstance } from "../vm/run-instance.js";
 import { checkVmName, nameOfRecording } from "../vm/vm-directory.js";
-import { liveGoals } from "../vm/live-goals.js";
+import { checkGoals, liveGoals } from "../vm/live-goals.js";
 import { LiveSession, type SessionEnd } from "../vm/live-session.js";
 import { newMachine } from "../vm/machine-options.js";
 import { clearOutput, createRecordingFile, type OutputFile, removeRecording } from "../vm/new-recording.js";
@@ -102,6 +102,8 @@ async function runRecord(args: Arguments, context: CommandContext): Promise<Exit
   const script = inputScript(args);
   const limits = timeouts(args);
   const symbols = symbolsFromFiles(args);
+  const texts = { until: stringOption(args, "until"), failOn: stringOption(args, "fail-on") };
+  checkGoals(texts);
   const host = { digester: nodeDigester, cadence: cadence(args), script, interactive: !flag(args, "headless") };
   const file: OutputFile = {
     path: stringOption(args, "output") ?? DEFAULT_RECORDING,
@@ -113,11 +115,7 @@ async function runRecord(args: Arguments, context: CommandContext): Promise<Exit
   let control: OwnControl | undefined;
   try {
     control = await listenForControl(stringOption(args, "name"), file.path, context);
-    const goals = liveGoals(
-      { until: stringOption(args, "until"), failOn: stringOption(args, "fail-on") },
-      recorder,
-      symbols,
-    );
+    const goals = liveGoals(texts, recorder, symbols);
     announce(description, file.path, context);
     recorder.onOutput((port, bytes) => lastLine.note(port, bytes));
     const session = new LiveSession({ recorder, goals, ...limits });

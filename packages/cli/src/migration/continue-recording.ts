@@ -30,7 +30,7 @@ import { type Instance, recordedDrivePaths } from "../vm/instance.js";
 import { drivePaths, recordedBoard } from "../vm/recorded-machine.js";
 import type { MigrationAddress } from "./addresses.js";
 import { driveOffers } from "./drive-offers.js";
-import { openChannel } from "./migrate-instance.js";
+import { hostClock, openChannel } from "./migrate-instance.js";
 import { type MigrationOptions, pacingOf } from "./migration-options.js";
 import { type ReceiveOptions, sessionFor } from "./receive-vm.js";
 
@@ -179,7 +179,7 @@ async function withRecordedVm<Result>(
       new MigrationSource({
         vm,
         channel,
-        clock: { nowMs: () => performance.now() },
+        clock: hostClock,
         digester: nodeDigester,
         path: resolve(path),
         drives: driveOffers(description, paths),

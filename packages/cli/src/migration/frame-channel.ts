@@ -5,7 +5,7 @@
  */
 import type { Duplex } from "node:stream";
 import { promisify } from "node:util";
-import { constants, deflateRaw, inflateRawSync } from "node:zlib";
+import { constants, deflateRaw, deflateRawSync, inflateRawSync } from "node:zlib";
 import {
   ChannelClosedError,
   decodeCanonicalMap,
@@ -19,10 +19,19 @@ const LENGTH_BYTES = 4;
 const MESSAGE_BYTES_MAX = 1024 * 1024 * 1024;
 /** Below this nothing is won. */
 const DEFLATE_BYTES_MIN = 512;
+/** Above this a message is deflated beside the guest's run, not in its place. */
+const DEFLATE_BYTES_SYNC_MAX = 512 * 1024;
+/** Bytes that the host has yet to send; then the sender waits. */
+const UNSENT_BYTES_MAX = 8 * 1024 * 1024;
 /** Messages that wait to be read; then the stream waits. */
 const INBOX_MAX = 8;
 const Form = { plain: 0, deflated: 1 } as const;
 const deflate = promisify(deflateRaw);
+
+function deflated(bytes: Uint8Array): Uint8Array | Promise<Uint8Array> {
+  const options = { level: constants.Z_BEST_SPEED };
+  return bytes.length <= DEFLATE_BYTES_SYNC_MAX ? deflateRawSync(bytes, options) : deflate(bytes, options);
+}
 
 export interface FrameChannelOptions {
   /** Pages too are deflated: for streams that are slower than that. Events are in any case. */
@@ -58,16 +67,18 @@ export class FrameChannel implements MigrationChannel {
     const plain = encodeCanonical(message);
     const isPages = message["kind"] === "pages";
     const deflates = plain.length >= DEFLATE_BYTES_MIN && (!isPages || this.#options.deflatesPages);
-    const body = deflates ? await deflate(plain, { level: constants.Z_BEST_SPEED }) : plain;
+    const body = deflates ? await deflated(plain) : plain;
     if (isPages) await this.#pace(body.length);
     if (this.#closed !== undefined) throw this.#closed;
     const header = Buffer.alloc(HEADER_BYTES);
     header.writeUInt32BE(body.length + 1);
     header.writeUInt8(deflates ? Form.deflated : Form.plain, LENGTH_BYTES);
     this.bytesSent += HEADER_BYTES + body.length;
+    this.#stream.cork();
     this.#stream.write(header);
-    if (this.#stream.write(body)) return;
-    await this.#drained();
+    this.#stream.write(body);
+    this.#stream.uncork();
+    if (this.#stream.writableLength > UNSENT_BYTES_MAX) await this.#drained();
   }
 
   #drained(): Promise<void> {

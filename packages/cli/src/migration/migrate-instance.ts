@@ -1,6 +1,7 @@
 /** Moving a VM that runs in this process. */
 import {
   type EventPayload,
+  type MigrationClock,
   MigrationInDoubtError,
   MigrationSource,
   type MigrationReport,
@@ -16,6 +17,11 @@ import { connectAddress, type MigrationAddress } from "./addresses.js";
 import { driveOffers } from "./drive-offers.js";
 import { FrameChannel } from "./frame-channel.js";
 import { type MigrationOptions, pacingOf } from "./migration-options.js";
+
+export const hostClock: MigrationClock = {
+  nowMs: () => performance.now(),
+  yield: () => new Promise((resolve) => setImmediate(resolve)),
+};
 
 /** Opens the way to the destination; after `timeoutMs` it closes by itself. */
 export async function openChannel(address: MigrationAddress, options: MigrationOptions): Promise<FrameChannel> {
@@ -46,7 +52,7 @@ function sourceOptions(instance: Instance, channel: FrameChannel, options: Migra
   return {
     vm: new RecorderVm(session.recorder, journal, hostOf(instance), { index }),
     channel,
-    clock: { nowMs: () => performance.now() },
+    clock: hostClock,
     digester: nodeDigester,
     path: resolve(path),
     drives: driveOffers(session.recorder.machine.description, drivePaths),

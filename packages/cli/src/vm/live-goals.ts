@@ -41,7 +41,12 @@ export interface GoalTexts {
 /** What a goal may ask of the VM. */
 export type WatchedVm = Pick<Recorder, "machine">;
 
-export type Moment = Omit<SessionGoal, "name" | "text">;
+export /** Reads the texts before anything is made. Throws as `liveGoals`, but for names that only a machine knows. */
+function checkGoals({ until, failOn }: GoalTexts): void {
+  for (const text of [until, failOn]) if (text !== undefined) parseStopCondition(text);
+}
+
+type Moment = Omit<SessionGoal, "name" | "text">;
 
 /** Throws PositionError, ExpressionError, or UsageError for a moment that only a finished recording has. */
 export function liveGoals(texts: GoalTexts, vm: WatchedVm, symbols?: SymbolTable): SessionGoal[] {

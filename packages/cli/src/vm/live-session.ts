@@ -2,8 +2,9 @@
 import type { Goal, GuestStop, Recorder, StepResult } from "@hvjournal/core";
 import type { SessionGoal } from "./live-goals.js";
 
-/** Units between two looks at the host: some milliseconds. */
-const SLICE_UNITS = 2_000_000;
+/** Units between two looks at the host, adapted to how fast the guest runs: a console answers at once, and little time goes by the look. */
+const SLICE_UNITS = { first: 200_000, min: 10_000, max: 16_000_000 } as const;
+const SLICE_MS = 20;
 
 /** Why a session came back. */
 export type SessionEnd =
@@ -52,6 +53,7 @@ export class LiveSession {
   #isOver = false;
   readonly #pauses: PauseRequest[] = [];
   #wakeHost: (() => void) | undefined;
+  #sliceUnits: number = SLICE_UNITS.first;
   /** icount of goals that count from an exit's answer, once it has been given. */
   readonly #targets = new Map<SessionGoal, number>();
 
@@ -165,7 +167,9 @@ export class LiveSession {
 
   async #slice(): Promise<SessionEnd | undefined> {
     const startedAt = performance.now();
-    const result = await this.recorder.step({ units: SLICE_UNITS, goal: this.#goal() });
+    const startedAt = performance.now();
+    const result = await this.recorder.step({ units: this.#sliceUnits, goal: this.#goal() });
+    if (result.why === "slice") this.#adaptSlice(performance.now() - startedAt);
     if (result.why === "stopped") return { why: "stopped", stop: result.stop };
     const reached = this.#reachedGoal(result);
     if (reached !== undefined && !this.#takePause(reached)) return { why: "goal", goal: reached };
@@ -189,6 +193,12 @@ export class LiveSession {
     this.#pauseNow();
     pause.reached();
     return true;
+  }
+
+  /** Where a slice ends is invisible to the guest. */
+  #adaptSlice(milliseconds: number): void {
+    const wanted = milliseconds < SLICE_MS / 2 ? 2 : milliseconds > SLICE_MS * 2 ? 0.5 : 1;
+    this.#sliceUnits = Math.min(SLICE_UNITS.max, Math.max(SLICE_UNITS.min, Math.round(this.#sliceUnits * wanted)));
   }
 
   /** The nearest of all goals; which one it was is asked afterwards. */

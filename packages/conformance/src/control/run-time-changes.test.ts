@@ -1,6 +1,6 @@
 /** Invariant 6: what an operator changes while a guest runs is an event at an exact place, or it is refused and is nothing. */
 import { describe, expect, it } from "@jest/globals";
-import { ControlRefusedError, type Recorder, toHex } from "@hvjournal/core";
+import { ControlRefusedError, type Recorder } from "@hvjournal/core";
 import {
   collectConsole,
   command,
@@ -17,7 +17,7 @@ const setup: GuestSetup = { append: "scenario=psci rounds=5 period=1000" };
 
 async function runTo(recorder: Recorder, console: () => string, text: string): Promise<void> {
   while (!console().includes(text)) {
-    const { why } = await recorder.step({ units: 2_000 });
+    const { why } = await recorder.step({ units: 20 });
     if (why === "stopped") throw new Error(`the guest stopped and has not printed ${text}`);
   }
 }
@@ -60,16 +60,16 @@ describe("PSCI's version, changed while the guest runs", () => {
   });
 
   it("is another run when the change comes at another place", async () => {
-    const digests = new Set<string>();
+    const consoles = [];
     for (const text of ["psci version", "psci version 1.3\r\npsci version"]) {
-      const recorder = createGuest(setup, pathOf(`psci-${digests.size}`));
+      const recorder = createGuest(setup, pathOf(`psci-${consoles.length}`));
       const console = collectConsole(recorder);
       await runTo(recorder, console, text);
       recorder.control(command("one-reg", "KVM_REG_ARM_PSCI_VERSION=0x10000"));
       await runGuest(recorder);
-      digests.add(toHex(recorder.machine.digest()));
+      consoles.push(console().match(/psci version \S+/g)?.join());
     }
-    expect(digests.size).toBe(2);
+    expect(consoles[0]).not.toBe(consoles[1]);
   });
 });
 

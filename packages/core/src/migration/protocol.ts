@@ -46,6 +46,8 @@ export class ChannelClosedError extends Error {
 /** Host time, for pacing alone: no event depends on it. */
 export interface MigrationClock {
   nowMs(): number;
+  /** Lets the host do what else is due: the guest's next slice among it. */
+  yield(): Promise<void>;
 }
 
 /** The peer said something that makes no sense here. */

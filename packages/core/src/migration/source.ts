@@ -28,6 +28,8 @@ import {
 import { vmmDigest } from "./vmm-digest.js";
 
 const PAGES_PER_MESSAGE = 64;
+/** For so long the guest waits while something is read and sent. */
+const BURST_MS = 10;
 
 export interface SourceOptions {
   readonly vm: MovingVm;
@@ -90,6 +92,7 @@ export class MigrationSource {
   readonly #sentPages = new Set<string>();
   readonly #behindMs: number[] = [];
   #nextSeq = 0;
+  #burstSince = 0;
   #slowedSince: number | undefined;
   #slowedMs = 0;
   /** The epoch of the move, once it has taken place. */
@@ -138,6 +141,15 @@ export class MigrationSource {
 
   async #send(message: MigrationMessage): Promise<void> {
     await this.#options.channel.send(messagePayload(message));
+  }
+
+  /** Bulk goes out in bursts, between which the guest runs on. */
+  async #sendBulk(message: MigrationMessage): Promise<void> {
+    const { clock } = this.#options;
+    await this.#send(message);
+    if (clock.nowMs() - this.#burstSince < BURST_MS) return;
+    await clock.yield();
+    this.#burstSince = clock.nowMs();
   }
 
   async #receive(): Promise<MigrationMessage> {
@@ -238,7 +250,7 @@ export class MigrationSource {
       const contents = new Uint8Array((piece.length / PAGE_HASH_BYTES) * PAGE_BYTES);
       for (let index = 0; index * PAGE_HASH_BYTES < piece.length; index++)
         contents.set(journal.loadPage(toHex(hashAt(piece, index))), index * PAGE_BYTES);
-      await this.#send({ kind: "pages", hashes: piece, contents });
+      await this.#sendBulk({ kind: "pages", hashes: piece, contents });
     }
   }
 
@@ -271,7 +283,9 @@ export class MigrationSource {
   async #sendEvents(): Promise<void> {
     const { journal } = this.#options.vm;
     const batch = new EventBatch();
-    while (this.#nextSeq < journal.end.firstSeq) {
+    // What is recorded while this goes out belongs to the next round.
+    const { firstSeq: target } = journal.end;
+    while (this.#nextSeq < target) {
       let isFound = false;
       journal.readBatches(this.#nextSeq, batch, () => {
         isFound = true;
@@ -280,7 +294,7 @@ export class MigrationSource {
       if (!isFound || batch.firstSeq !== this.#nextSeq)
         throw new MigrationFailedError(`no batch of the recording begins at event:${this.#nextSeq}`);
       await this.#sendPagesOf(batch);
-      await this.#send({ kind: "events", batch: batchPayload(batch) });
+      await this.#sendBulk({ kind: "events", batch: batchPayload(batch) });
       this.#nextSeq = batch.nextSeq;
     }
   }

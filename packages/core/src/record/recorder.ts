@@ -225,6 +225,8 @@ export class Recorder {
   /** From `ctl`, at an observer stop. A refusal is KVM's and changes nothing. */
   control(command: ControlCommand): Refusal | undefined {
     this.#checkUsable("control");
+    const decision = this.machine.decide(command);
+    if ("refused" in decision) return decision.refused;
     if (this.machine.exitPending) this.#notePaused();
     const refused = this.live.operate(command);
     this.#events.flush("normal");

@@ -136,7 +136,7 @@ export async function moveVm(host: SmallHost, options: MoveOptions): Promise<Mov
     },
     createVmm: () => smallVmm(options.vm),
   };
-  const clock = { nowMs: () => host.nowMs() };
+  const clock = { nowMs: () => host.nowMs(), yield: () => Promise.resolve() };
   const vm = new RecorderVm(host.recorder, host.journal, host, { index: false });
   const pacing = { downtimeLimitMs: 300, isThrottled: true, ...options.pacing };
   const source = new MigrationSource({

@@ -8,7 +8,8 @@ import { spAlignmentFault } from "./exceptions.js";
 import { sp } from "./state.js";
 
 const STACK_POINTER = 31;
-const STACK_ALIGNMENT = 16;
+/** SP is a multiple of this. */
+export const STACK_ALIGNMENT = 16;
 const BASE_FIELD = "Rn:5";
 
 /** Which bits of an encoding a pattern fixes, from the most significant: "0", "1", or "." for a field or any. */

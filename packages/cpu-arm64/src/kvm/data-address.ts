@@ -10,6 +10,14 @@ export function isLoadOrStore(encoding: number): boolean {
   return ((encoding >>> 25) & 0b0101) === 0b0100;
 }
 
+export function usesStackPointer(encoding: number): boolean {
+  return classOf(encoding) !== AddressClass.literal && baseRegister(encoding) === STACK_POINTER;
+}
+
+function baseRegister(encoding: number): number {
+  return (encoding >>> 5) & 31;
+}
+
 /** Bits 29 to 27. */
 const AddressClass = { base: 0b001, literal: 0b011, pair: 0b101, single: 0b111 } as const;
 
@@ -26,7 +34,7 @@ export function dataAddress(states: VcpuStates, encoding: number): bigint {
   const kind = classOf(encoding);
   if (kind === AddressClass.literal)
     return (states.pc + BigInt.asIntN(21, BigInt((encoding >>> 5) & 0x7_ffff) << 2n)) & U64;
-  const register = (encoding >>> 5) & 31;
+  const register = baseRegister(encoding);
   const base = register === STACK_POINTER ? states.engine.readField(sp) : states.readX(register);
   if (kind === AddressClass.pair) return (base + pairOffset(encoding)) & U64;
   if (kind === AddressClass.single) return (base + singleOffset(states, encoding)) & U64;

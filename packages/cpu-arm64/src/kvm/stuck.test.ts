@@ -47,6 +47,15 @@ describe("a guest that can't go on", () => {
       `vcpu0 takes the same exception for ever: data abort at ${hex(VECTOR)}, vector ${hex(VECTOR)}, esr_el1 0x96000040, far_el1 ${hex(NOWHERE - 16n)}`,
     ],
     [
+      "has a misaligned stack pointer",
+      ((): Guest => {
+        const it = faulting([STP_PRE_INDEXED_SP]);
+        it.kernel.writeRegister(0, "sp", BigInt(DATA + 8));
+        return it;
+      })(),
+      `vcpu0 takes the same exception for ever: SP alignment fault at ${hex(VECTOR)}, vector ${hex(VECTOR)}, esr_el1 0x9a000000`,
+    ],
+    [
       "returns to what faults",
       faulting([a.eret]),
       `vcpu0 takes the same exception for ever: undefined instruction at ${hex(CODE)}, vector ${hex(VECTOR)}, esr_el1 0x2000000, every 2 units`,

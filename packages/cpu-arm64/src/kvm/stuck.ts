@@ -4,11 +4,13 @@
  * that could interrupt it, every round will be like this one.
  */
 import { AccessKind, EngineExit } from "@hvjournal/engine";
+import { STACK_ALIGNMENT } from "../isa/alignment-checks.js";
+import { Context } from "../isa/context.js";
 import { ExceptionClass } from "../isa/exceptions.js";
 import { ExitCode } from "../isa/exit-code.js";
-import { exceptionLevel, pc } from "../isa/state.js";
+import { contextWord, exceptionLevel, pc, sp } from "../isa/state.js";
 import { elrEl1, esrEl1, farEl1, vbarEl1 } from "../isa/system-registers.js";
-import { dataAddress, isLoadOrStore } from "./data-address.js";
+import { dataAddress, isLoadOrStore, usesStackPointer } from "./data-address.js";
 import { instructionAt } from "./inspection.js";
 import type { Vm } from "./vm.js";
 
@@ -89,7 +91,14 @@ function isOnItsOwn(vm: Vm): boolean {
   if (encoding === WAIT_FOR_INTERRUPT || withoutRt === READ_ISR) return !mayBeSignalled;
   if (withoutRt === ZERO_BLOCK) return false;
   // A device, by DMA, could change what is read. An address that can't be read can't be written either.
-  return !isLoadOrStore(encoding) || faults(vm, dataAddress(states, encoding), AccessKind.read);
+  if (!isLoadOrStore(encoding) || stackFaults(vm, encoding)) return true;
+  return faults(vm, dataAddress(states, encoding), AccessKind.read);
+}
+
+/** A load or store from a misaligned SP that is checked. */
+function stackFaults({ engine }: Vm, encoding: number): boolean {
+  const isChecked = (engine.readWord(contextWord.offset) & Context.stackUnchecked) === 0;
+  return isChecked && usesStackPointer(encoding) && (engine.readWord(sp.offset) & (STACK_ALIGNMENT - 1)) !== 0;
 }
 
 function faults({ engine }: Vm, virtual: bigint, kind: number): boolean {

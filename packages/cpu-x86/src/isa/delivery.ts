@@ -243,14 +243,21 @@ export const eventDelivery: Instruction = defineInstruction({
     const words = frameWords(stage, event);
     const error = stage.zeroExtend64(stage.read(exceptionErrorCode));
     const pointer = stage.variable(stage.constant64(0));
-    const push = (pushed: readonly Value<64>[]): void => {
-      stage.set(pointer, pushFrame(stage, stage.get(top), pushed, true));
+    const push = (pushed: readonly Value<64>[], privileged: boolean): void => {
+      stage.set(pointer, pushFrame(stage, stage.get(top), pushed, privileged));
       handler.setAccessed();
     };
+    const pushAs = (privileged: boolean): void =>
+      stage.if(
+        event.pushesError,
+        () => push([error, ...words], privileged),
+        () => push(words, privileged),
+      );
+    // An inner level's stack is checked with its own rights.
     stage.if(
-      event.pushesError,
-      () => push([error, ...words]),
-      () => push(words),
+      stage.compare("ne", handler.level, stage.read(cpl)),
+      () => pushAs(true),
+      () => pushAs(false),
     );
     writeStackPointer(stage, stage.get(pointer));
     enterHandler(stage, event, gate, handler);

@@ -31,6 +31,8 @@ class Emitter {
   readonly #taken: { readonly type: LocalType; readonly local: number }[] = [];
   /** Not zero once an access took a path whose writes must be finished at the end. */
   #slowLocal = -1;
+  /** Where there are several accesses: not zero once one of them missed the TLB. */
+  #missedLocal = -1;
 
   constructor(program: Program, code: FunctionBuilder, target: EmitTarget, geometry: TlbGeometry) {
     this.#program = program;
@@ -45,6 +47,11 @@ class Emitter {
       this.#slowLocal = this.#take("i32");
       this.#code.i32(0);
       this.#code.set(this.#slowLocal);
+    }
+    if (this.#program.accessCount > 1) {
+      this.#missedLocal = this.#take("i32");
+      this.#code.i32(0);
+      this.#code.set(this.#missedLocal);
     }
     this.#block(this.#program.root);
     if (!this.#program.alwaysEnds) this.#retire({ type: "fallThrough" }, () => undefined);
@@ -370,8 +377,9 @@ class Emitter {
 
   #slowAccess(item: AccessItem, address: number, host: number): void {
     const code = this.#code;
+    if (this.#program.accessCount > 1) this.#noteFirstMiss();
     code.get(address);
-    code.i32(accessInfo(item));
+    code.i32(this.#accessInfo(item));
     code.i32(item.alignment);
     this.#target.callMemorySlow();
     code.tee(host);
@@ -397,6 +405,30 @@ class Emitter {
     code.get(this.#slowLocal);
     code.op("i32.or");
     code.set(this.#slowLocal);
+  }
+
+  #noteFirstMiss(): void {
+    const code = this.#code;
+    code.get(this.#missedLocal);
+    code.op("i32.eqz");
+    code.if();
+    code.i32(1);
+    code.set(this.#missedLocal);
+    code.i32(0);
+    code.i32(0);
+    code.memory("i32.store", engineState.accessesBegun.offset);
+    code.end();
+  }
+
+  #accessInfo(item: AccessItem): number {
+    return (
+      item.bytes |
+      (item.mode === "read" ? 0 : AccessInfo.write) |
+      (item.mode === "readWrite" ? AccessInfo.alsoReads : 0) |
+      (item.unprivileged ? AccessInfo.unprivileged : 0) |
+      (item.privileged ? AccessInfo.privileged : 0) |
+      (this.#program.accessCount > 1 ? AccessInfo.several : 0)
+    );
   }
 
   #readPageTable(item: EffectItem & { readonly type: "readPageTable" }): void {
@@ -476,17 +508,6 @@ class Emitter {
 function tlbOf(item: AccessItem): StateField<32> {
   if (item.privileged) return engineFields.tlbKernel;
   return item.unprivileged ? engineFields.tlbUser : engineFields.tlbCurrent;
-}
-
-export function accessInfo(item: AccessItem): number {
-  return (
-    item.bytes |
-    (item.mode === "read" ? 0 : AccessInfo.write) |
-    (item.mode === "readWrite" ? AccessInfo.alsoReads : 0) |
-    (item.unprivileged ? AccessInfo.unprivileged : 0) |
-    (item.privileged ? AccessInfo.privileged : 0) |
-    (item.index << AccessInfo.indexShift)
-  );
 }
 
 function wasmType(width: number): "i32" | "i64" | "v128" {

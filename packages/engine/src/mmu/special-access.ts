@@ -57,7 +57,7 @@ export class SpecialAccesses {
   /** The host function `specialAccess`. */
   access(info: number): number {
     const address = this.#view.getBigUint64(engineState.accessAddress.offset, true);
-    if (info >>> AccessInfo.indexShift === 0) this.#beginInstruction();
+    this.#beginInstruction(info);
     const pieces = this.#translatePieces(address, info);
     if (pieces === undefined) return SlowResult.fault;
     const writes = (info & AccessInfo.write) !== 0;
@@ -150,7 +150,13 @@ export class SpecialAccesses {
     if (this.#deviceWrites.length === 0) this.#clearSavedState();
   }
 
-  #beginInstruction(): void {
+  /** At the first special access of an instruction nothing of an earlier one may be left, however that ended. */
+  #beginInstruction(info: number): void {
+    if ((info & AccessInfo.several) !== 0) {
+      const begun = engineState.accessesBegun.offset;
+      if (this.#view.getUint32(begun, true) !== 0) return;
+      this.#view.setUint32(begun, 1, true);
+    }
     this.#bounceNext = 0;
     this.#fragmentCursor = 0;
     this.#pending.length = 0;

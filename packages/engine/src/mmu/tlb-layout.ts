@@ -40,7 +40,8 @@ export const AccessInfo = {
   alsoReads: 1 << 17,
   unprivileged: 1 << 18,
   privileged: 1 << 19,
-  indexShift: 20,
+  /** The instruction may have other accesses: see `engineState.accessesBegun`. */
+  several: 1 << 20,
 } as const;
 
 /** What a slow access gives instead of an address. */

@@ -83,6 +83,7 @@ class ProgramBuilder implements Stage {
       root: this.#root,
       operandKinds: this.#operandKinds,
       writesMemory: this.#writesMemory,
+      accessCount: this.#accessCount,
       alwaysEnds: this.#ended,
       variables: this.#variables,
     };
@@ -327,9 +328,9 @@ class ProgramBuilder implements Stage {
       privileged: options.privileged ?? false,
       alignment: options.alignment ?? 1,
       faultDetail: options.faultDetail === undefined ? undefined : node(options.faultDetail),
-      index: this.#accessCount++,
       epoch: this.#epoch,
     };
+    this.#accessCount += 1;
     if (mode !== "read") this.#writesMemory = true;
     this.#effect(item);
     return item as unknown as AccessHandle;

@@ -144,8 +144,6 @@ export interface AccessItem {
   readonly privileged: boolean;
   readonly alignment: number;
   readonly faultDetail: ValueNode | undefined;
-  /** Position among the accesses of the program, from 0. */
-  readonly index: number;
   readonly epoch: number;
 }
 
@@ -155,6 +153,7 @@ export interface Program {
   readonly operandKinds: ReadonlyMap<string, "u16" | "i32" | "i64">;
   /** Whether an access may leave writes to be finished at the end. */
   readonly writesMemory: boolean;
+  readonly accessCount: number;
   /** Whether control never falls out of its end. */
   readonly alwaysEnds: boolean;
   readonly variables: readonly VariableNode[];

@@ -10,8 +10,6 @@ export const sev = 0xd503_209f;
 export const sevl = 0xd503_20bf;
 export const yieldHint = 0xd503_203f;
 export const eret = 0xd69f_03e0;
-export const clrex = 0xd503_3f5f;
-export const isb = 0xd503_3fdf;
 /** Raises the undefined exception for want of a definition: UDF #0. */
 export const udf = 0;
 

@@ -128,8 +128,6 @@ function indexAt(virtual: bigint, level: number): number {
 /** 48-bit halves, 4 KiB granules (TG1 = 0b10), 40-bit output. */
 export const TCR_48 = 16n | (16n << 16n) | (2n << 30n) | (2n << 32n);
 export const SCTLR_MMU = 0x30d0_0981n;
-/** UCI, UCT, DZE, UMA: what EL0 may do beyond reset. */
-export const SCTLR_EL0_ALL = (1n << 26n) | (1n << 15n) | (1n << 14n) | (1n << 9n);
 
 /** Turns the MMU on with an identity map of code and vectors for EL1 below `RAM_BASE + 0x4000`. */
 export function enableMmu(guest: Machine, root: number = RAM_BASE + 0x20_0000): PageTables {

@@ -1,0 +1,121 @@
+/** The definition of an x86-64 CPU for the engine: state, instructions by context, translation, exceptions. */
+import { type CpuDefinition, elementOf, type Instruction, type StateField } from "@hvjournal/engine";
+import { Context } from "./context.js";
+import { existsIn, variableLength } from "./decoder.js";
+import { eventDelivery } from "./delivery.js";
+import { alignmentFault, fetchFault, memoryFault, misalignedPc, undefinedInstruction } from "./exceptions.js";
+import { arithmeticInstructions } from "./instructions/arithmetic.js";
+import { exchangeInstructions } from "./instructions/exchange.js";
+import { stateSavingInstructions } from "./instructions/fxsave.js";
+import { returnInstructions } from "./instructions/iret.js";
+import { segmentRegisterInstructions } from "./instructions/segment-registers.js";
+import { stackInstructions } from "./instructions/stack.js";
+import { stringInstructions } from "./instructions/string.js";
+import { interruptFlagInstructions, systemInstructions } from "./instructions/system.js";
+import { x87Instructions } from "./instructions/x87.js";
+import { interruptPending } from "./interrupts.js";
+import { oneShot } from "./one-shot.js";
+import { Cr0, CR0_PG, Cr4, Efer, Flag } from "./registers.js";
+import { SegmentAttribute } from "./segment-attributes.js";
+import {
+  contextWord,
+  cr0,
+  cr3,
+  cr4,
+  efer,
+  fcw,
+  flagZero,
+  layout,
+  mxcsr,
+  privilege,
+  rflags,
+  rip,
+  Segment,
+  segmentAttributes,
+  segmentLimit,
+} from "./state.js";
+import { entryMayBeLive, translate } from "./translation.js";
+
+const ordinaryInstructions: readonly Instruction[] = [
+  ...arithmeticInstructions,
+  ...stackInstructions,
+  ...exchangeInstructions,
+  ...stringInstructions,
+  ...systemInstructions,
+  ...x87Instructions,
+  ...stateSavingInstructions,
+];
+
+/** They write interrupt shadow and RF themselves. */
+const oneShotInstructions: readonly Instruction[] = [
+  ...segmentRegisterInstructions,
+  ...interruptFlagInstructions,
+  ...returnInstructions,
+];
+
+function listFor(mode: 0 | 1): readonly Instruction[] {
+  return [...ordinaryInstructions, ...oneShotInstructions].filter((instruction) => existsIn(instruction, mode));
+}
+
+function oneShotListFor(mode: 0 | 1): readonly Instruction[] {
+  const all = [...ordinaryInstructions.map(oneShot), ...oneShotInstructions];
+  return all.filter((instruction) => existsIn(instruction, mode));
+}
+
+/** By context word. */
+const lists: readonly (readonly Instruction[])[] = [listFor(0), listFor(1), oneShotListFor(0), oneShotListFor(1)];
+
+function instructionsFor(context: number): readonly Instruction[] {
+  const list = lists[context];
+  if (list === undefined) throw new RangeError(`no instructions for context ${context} of x86`);
+  return list;
+}
+
+const { P, S, code, writable, accessed, L, DB, G } = SegmentAttribute;
+
+/**
+ * State of 64-bit mode at CPL 0 with paging on and interrupts off, as a boot loader leaves it; every field that is not here
+ * is 0. CR3 and the descriptor tables are the caller's. (Reset itself is in real mode, which is not simulated.)
+ */
+export const longModeValues: readonly (readonly [StateField<32 | 64>, bigint])[] = [
+  [rflags, BigInt(Flag.fixed)],
+  [flagZero, 1n],
+  [cr0, CR0_PG | BigInt(Cr0.PE | Cr0.NE | Cr0.WP)],
+  [cr4, BigInt(Cr4.PAE | Cr4.OSFXSR)],
+  [efer, BigInt(Efer.LME | Efer.LMA | Efer.NXE)],
+  [privilege, 1n],
+  [elementOf(segmentAttributes, Segment.cs), BigInt(P | S | code | writable | accessed | L | G)],
+  ...[Segment.es, Segment.ss, Segment.ds, Segment.fs, Segment.gs].map(
+    (segment) =>
+      [elementOf(segmentAttributes, segment), BigInt(P | S | writable | accessed | DB | G)] as [StateField<32>, bigint],
+  ),
+  ...[Segment.es, Segment.cs, Segment.ss, Segment.ds, Segment.fs, Segment.gs].map(
+    (segment) => [elementOf(segmentLimit, segment), 0xffff_ffffn] as [StateField<32>, bigint],
+  ),
+  [elementOf(segmentAttributes, Segment.ldtr), BigInt(SegmentAttribute.unusable)],
+  [fcw, 0x37fn],
+  [mxcsr, 0x1f80n],
+  [contextWord, BigInt(Context.long)],
+];
+
+export const x86Cpu: CpuDefinition = {
+  name: "x86-64",
+  layout,
+  pc: rip,
+  granule: 1,
+  instructionsFor,
+  variableLength,
+  contextWord,
+  privilege,
+  accessesAsPrivileged: true,
+  translationFields: [cr0, cr3, cr4, efer],
+  translate,
+  memoryFault,
+  fetchFault,
+  misalignedPc,
+  alignmentFault,
+  undefinedInstruction,
+  interruptPending,
+  takeInterrupt: eventDelivery,
+  entryMayBeLive,
+};
