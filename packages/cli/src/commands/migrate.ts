@@ -67,6 +67,10 @@ async function runMigrate(args: Arguments, context: CommandContext): Promise<Exi
   if (flag(args, "resolve")) return resolveMove(src, dst, listOption(args, "drive"), context);
   const options = migrationOptions(args);
   const source = await findSource(src, context);
+  if (source.is === "recording" && !flag(args, "explain"))
+    await prepareRecording({ path: source.path, drives: listOption(args, "drive") }, (text) =>
+      context.output.note(`note: ${text}`),
+    );
   try {
     const destination = await openDestination(dst, args, context);
     try {
@@ -176,7 +180,6 @@ async function carryOut(
   if (source.is === "vm")
     return reportOf(await source.client.request("migrate", { to: destination.address, ...optionsJson(options) }, tell));
   const recorded = { path: source.path, drives: listOption(args, "drive") };
-  await prepareRecording(recorded, (text) => context.output.note(`note: ${text}`));
   const recordedMove: RecordedMove = {
     address: destination.parsed,
     options,

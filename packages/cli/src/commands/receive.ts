@@ -80,7 +80,7 @@ async function receiveOne(
   else output.note(`waiting for a VM at ${listener.address}; next: hvjournal migrate SRC ${listener.address}`);
   sayReady({ name: options.name, address: listener.address });
   const connection = await listener.accept();
-  return receiveVm(connection, options);
+  return connection === undefined ? undefined : receiveVm(connection, options);
 }
 
 /** Nobody will come any more. */

@@ -116,8 +116,8 @@ function streamOf({ stdin, stdout }: ChildProcess): Duplex {
 export interface Listener {
   /** As `migrate` takes it. */
   readonly address: string;
-  /** The first that connects; nobody else can afterwards. */
-  accept(): Promise<Connection>;
+  /** The first that connects; nobody else can afterwards. undefined: `close` came first. */
+  accept(): Promise<Connection | undefined>;
   close(): void;
 }
 
@@ -160,9 +160,10 @@ function listenerOf(server: Server, address: string, isLocal: boolean, remove: (
     accept: () =>
       new Promise((resolve, reject) => {
         server.once("error", reject);
+        server.once("close", () => resolve(undefined));
         server.once("connection", (stream) => {
-          close();
           resolve({ stream, isLocal });
+          close();
         });
       }),
   };

@@ -167,7 +167,6 @@ export class LiveSession {
 
   async #slice(): Promise<SessionEnd | undefined> {
     const startedAt = performance.now();
-    const startedAt = performance.now();
     const result = await this.recorder.step({ units: this.#sliceUnits, goal: this.#goal() });
     if (result.why === "slice") this.#adaptSlice(performance.now() - startedAt);
     if (result.why === "stopped") return { why: "stopped", stop: result.stop };

@@ -31,6 +31,14 @@ export const CoreKind = {
   ownershipReclaimed: kind("OwnershipReclaimed", "bookkeeping", "epoch", "lost"),
 } as const;
 
+/** What `Stopped` says of a guest that can never run another instruction. */
+export const STOPPED_STUCK = "stuck";
+
+/** Whether the run ended there because the guest can't go on. */
+export function saysStuck({ kind: name, payload }: RowEvent): boolean {
+  return name === CoreKind.stopped.name && payload["what"] === STOPPED_STUCK;
+}
+
 /** The row kinds of core, for tables that describe every kind. */
 export function coreKinds(): readonly EventKind[] {
   return Object.values(CoreKind);

@@ -230,6 +230,7 @@ export class MigrationDestination {
   /** Replays what the source does, as it does it, up to the hand-over. */
   async #followTail(journal: OwnedJournal, replayer: Replayer): Promise<HandOver> {
     const batch = new EventBatch();
+    let replays = true;
     for (;;) {
       const message = await this.#receive();
       switch (message.kind) {
@@ -239,7 +240,10 @@ export class MigrationDestination {
         case "events":
           readBatchPayload(message.batch, batch);
           journal.append(batch, "normal");
-          catchUp(replayer);
+          if (replays) catchUp(replayer);
+          break;
+        case "standing":
+          replays = message.by === "replay";
           break;
         case "sync":
           await this.#send({ kind: "replayed", round: message.round, icount: replayer.machine.icount });

@@ -5,7 +5,9 @@ export const DUTY_MIN = 0.05;
 /** Of the limit: what the last events take to replay; the rest is for digests, device state and what both sides store durably. */
 const REPLAY_SHARE = 0.5;
 /** To read, hash, send and store a page, in milliseconds. */
-export const PAGE_MS = 0.1;
+const PAGE_MS = 0.1;
+/** So much of what the destination replays in a time the source may add in the same time: the backlog halves. */
+const GROWTH_MAX = 0.5;
 
 export interface PacingOptions {
   /** For how long the guest may stand still, in milliseconds. */
@@ -15,9 +17,20 @@ export interface PacingOptions {
   readonly isThrottled: boolean;
 }
 
+/** How much a VM has done: what replaying it costs grows with both. */
+export interface Work {
+  readonly events: number;
+  readonly units: number;
+}
+
 export interface Round {
-  /** How long the destination took to come to where the source had been when the round began. */
-  readonly behindMs: number;
+  /** From the request to its answer. */
+  readonly tookMs: number;
+  /** What the destination replayed in that time, and what the source added. */
+  readonly replayed: Work;
+  readonly added: Work;
+  /** What the destination has yet to replay. */
+  readonly backlog: Work;
   /** Pages that a snapshot of this moment would have to carry; undefined where that is no way. */
   readonly changedPages: number | undefined;
   /** Since the move began. */
@@ -27,18 +40,35 @@ export interface Round {
 export type PacingDecision =
   { readonly act: "hand over"; readonly by: "replay" | "snapshot" } | { readonly act: "go on"; readonly duty: number };
 
+/** Finite, so that a time multiplied by it is one. */
+function ratio(part: number, whole: number): number {
+  if (part <= 0) return 0;
+  return whole <= 0 ? Number.MAX_SAFE_INTEGER : part / whole;
+}
+
+/** The larger of two shares. */
+function share(part: Work, whole: Work): number {
+  return Math.max(ratio(part.events, whole.events), ratio(part.units, whole.units));
+}
+
 /** Looks at one round after the other. */
 export class Pacing {
   readonly #options: PacingOptions;
+  readonly #behindMs: number[] = [];
   #duty = 1;
-  #previousMs: number | undefined;
 
   constructor(options: PacingOptions) {
     this.#options = options;
   }
 
+  /** Least share of the host's time that the guest has had. */
   get duty(): number {
     return this.#duty;
+  }
+
+  /** How far the destination was behind: at first, and each time that it was at most half of that. */
+  get behindMs(): readonly number[] {
+    return this.#behindMs;
   }
 
   /** Pages that may be stored while the guest waits. */
@@ -46,15 +76,23 @@ export class Pacing {
     return Math.floor((this.#options.downtimeLimitMs * REPLAY_SHARE) / PAGE_MS);
   }
 
-  decide({ behindMs, changedPages, elapsedMs }: Round): PacingDecision {
+  decide({ tookMs, replayed, added, backlog, changedPages, elapsedMs }: Round): PacingDecision {
     const { downtimeLimitMs, maxTimeMs, isThrottled } = this.#options;
-    const pagesMs = changedPages === undefined ? Infinity : changedPages * PAGE_MS;
-    const isClose = Math.min(behindMs, pagesMs) <= downtimeLimitMs * REPLAY_SHARE;
+    const behindMs = tookMs * share(backlog, replayed);
+    this.#note(behindMs);
+    // The last events are part of the recording either way: with a snapshot they are stored, and not replayed.
+    const storedMs = tookMs * ratio(backlog.events, replayed.events);
+    const snapshotMs = changedPages === undefined ? Infinity : changedPages * PAGE_MS + storedMs;
+    const isClose = Math.min(behindMs, snapshotMs) <= downtimeLimitMs * REPLAY_SHARE;
     if (isClose || (maxTimeMs !== undefined && elapsedMs >= maxTimeMs))
-      return { act: "hand over", by: pagesMs < behindMs ? "snapshot" : "replay" };
-    const isHalved = this.#previousMs === undefined || behindMs <= this.#previousMs / 2;
-    if (isThrottled && !isHalved) this.#duty = Math.max(DUTY_MIN, this.#duty / 2);
-    this.#previousMs = behindMs;
+      return { act: "hand over", by: snapshotMs < behindMs ? "snapshot" : "replay" };
+    const growth = share(added, replayed);
+    if (isThrottled && growth > GROWTH_MAX) this.#duty = Math.max(DUTY_MIN, this.#duty * (GROWTH_MAX / growth));
     return { act: "go on", duty: this.#duty };
+  }
+
+  #note(behindMs: number): void {
+    const last = this.#behindMs.at(-1);
+    if (last === undefined || behindMs <= last / 2) this.#behindMs.push(behindMs);
   }
 }

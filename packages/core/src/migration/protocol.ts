@@ -9,7 +9,8 @@
  *     pages ...                           ───►
  *     events ..., sync                    ───►       (rounds, while the VM runs)
  *                                         ◄─── replayed
- *     [VM stands still]  events, handOver ───►
+ *     [VM stands still]  standing, events ... ►
+ *     handOver                            ───►
  *                                         ◄─── prepared          (durable)
  *     moved                (durable)      ───►
  *                                         ◄─── taken             (durable); the VM runs
@@ -148,6 +149,8 @@ export type MigrationMessage =
   | { readonly kind: "events"; readonly batch: EventPayload }
   | { readonly kind: "sync"; readonly round: number }
   | { readonly kind: "replayed"; readonly round: number; readonly icount: number }
+  /** The VM stands still; with a snapshot the events that come are stored, and not replayed. */
+  | { readonly kind: "standing"; readonly by: "replay" | "snapshot" }
   | { readonly kind: "prepared"; readonly epoch: number }
   | { readonly kind: "moved"; readonly epoch: number }
   | { readonly kind: "taken"; readonly epoch: number }
@@ -364,6 +367,8 @@ export function readMessage(payload: EventPayload): MigrationMessage {
       return { kind, round: fields.number("round") };
     case "replayed":
       return { kind, round: fields.number("round"), icount: fields.number("icount") };
+    case "standing":
+      return { kind, by: fields.string("by") === "snapshot" ? "snapshot" : "replay" };
     case "prepared":
     case "moved":
     case "taken":

@@ -11,7 +11,7 @@ import { compareContracts, type ContractComparison } from "./contract.js";
 import { MigrationFailedError, MigrationInDoubtError, MigrationRefusedError, reasonOf } from "./migration-error.js";
 import type { MovingVm, StandingVm } from "./moving-vm.js";
 import { ownershipRow, OwnershipState, standingOf } from "./ownership.js";
-import { Pacing, type PacingOptions } from "./pacing.js";
+import { Pacing, type PacingOptions, type Work } from "./pacing.js";
 import {
   ChannelClosedError,
   type Accept,
@@ -30,6 +30,12 @@ import { vmmDigest } from "./vmm-digest.js";
 const PAGES_PER_MESSAGE = 64;
 /** For so long the guest waits while something is read and sent. */
 const BURST_MS = 10;
+/** About as many thousand events: what the destination's speed is measured by. */
+const BATCHES_PER_ROUND = 64;
+
+function difference(left: Work, right: Work): Work {
+  return { events: left.events - right.events, units: left.units - right.units };
+}
 
 export interface SourceOptions {
   readonly vm: MovingVm;
@@ -61,7 +67,7 @@ export interface TailReport {
   readonly fromExit: number;
   readonly toExit: number;
   readonly bytes: number;
-  /** One for each round. */
+  /** At first, and each time that it had at least halved. */
   readonly behindMs: readonly number[];
   /** Least share of the host's time that the guest had, and for how long it had less than all. */
   readonly leastDuty: number;
@@ -90,7 +96,6 @@ export class MigrationSource {
   readonly #startedAt: number;
   /** Names of pages that the destination has. */
   readonly #sentPages = new Set<string>();
-  readonly #behindMs: number[] = [];
   #nextSeq = 0;
   #burstSince = 0;
   #slowedSince: number | undefined;
@@ -211,7 +216,7 @@ export class MigrationSource {
       fromExit: base.exitNumber,
       toExit: handOver.exitNumber,
       bytes: this.#options.channel.bytesSent - bytesBefore,
-      behindMs: this.#behindMs,
+      behindMs: this.#pacing.behindMs,
       leastDuty: this.#pacing.duty,
       slowedMs: this.#slowedMs,
     };
@@ -257,35 +262,50 @@ export class MigrationSource {
   /** Rounds, until the VM may be stopped. */
   async #sendTail(base: Snapshot): Promise<"replay" | "snapshot"> {
     const { vm, clock } = this.#options;
+    let replayed: Work = { events: base.seq, units: base.icount };
+    let before = replayed;
     for (let round = 1; ; round++) {
       const startedAt = clock.nowMs();
       await vm.flush();
-      await this.#sendEvents();
+      await this.#sendEvents(BATCHES_PER_ROUND);
       await this.#send({ kind: "sync", round });
       const answer = await this.#expect("replayed");
       if (answer.round !== round) throw new ProtocolError(`the destination replayed round ${answer.round} of ${round}`);
       const now = clock.nowMs();
-      const behindMs = now - startedAt;
-      this.#behindMs.push(behindMs);
-      this.#report({ step: "tail", behindMs, duty: this.#pacing.duty });
+      const there: Work = { events: this.#nextSeq - 1, units: answer.icount };
+      const here = await this.#workDone();
       const decision = this.#pacing.decide({
-        behindMs,
+        tookMs: now - startedAt,
+        replayed: difference(there, replayed),
+        added: difference(here, before),
+        backlog: difference(here, there),
         changedPages: vm.changedPages(base),
         elapsedMs: now - this.#startedAt,
       });
+      this.#report({ step: "tail", behindMs: this.#pacing.behindMs.at(-1) ?? 0, duty: this.#pacing.duty });
       if (decision.act === "hand over") return decision.by;
       if (decision.duty < 1) this.#slowedSince ??= now;
       vm.slowTo(decision.duty);
+      replayed = there;
+      before = here;
     }
   }
 
-  /** What the journal has and the destination has not. */
-  async #sendEvents(): Promise<void> {
+  /** By the source so far. */
+  async #workDone(): Promise<Work> {
+    const { vm } = this.#options;
+    await vm.flush();
+    const { firstSeq, icount } = vm.journal.end;
+    return { events: firstSeq - 1, units: icount };
+  }
+
+  /** What the journal has and the destination has not, in at most so many batches. */
+  async #sendEvents(batchesMax = Infinity): Promise<void> {
     const { journal } = this.#options.vm;
     const batch = new EventBatch();
     // What is recorded while this goes out belongs to the next round.
     const { firstSeq: target } = journal.end;
-    while (this.#nextSeq < target) {
+    for (let count = 0; this.#nextSeq < target && count < batchesMax; count++) {
       let isFound = false;
       journal.readBatches(this.#nextSeq, batch, () => {
         isFound = true;
@@ -347,6 +367,7 @@ export class MigrationSource {
 
   async #sendHandOver(still: StandingVm, by: "replay" | "snapshot"): Promise<HandOver> {
     const { vm, digester } = this.#options;
+    await this.#send({ kind: "standing", by });
     still.flush();
     // The destination replays these while the digest is computed here.
     await this.#sendEvents();

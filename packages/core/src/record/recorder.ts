@@ -10,7 +10,7 @@ import type { Digester } from "../ports/digester.js";
 import type { Durability, JournalWriter, Snapshot, SnapshotHead } from "../ports/journal-store.js";
 import type { StateSection } from "../ports/state-section.js";
 import type { GuestStop, OutsideInput } from "../ports/vmm-half.js";
-import { CoreKind } from "../event/core-kinds.js";
+import { CoreKind, STOPPED_STUCK } from "../event/core-kinds.js";
 import type { EventBatch } from "../event/event-batch.js";
 import type { EventPayload } from "../event/event-kind.js";
 import { icountAtTime } from "../guest-time.js";
@@ -330,7 +330,7 @@ export class Recorder {
     const why = live.run(Math.min(limit, this.#nextDigest, live.deadlineIcount, scriptIcount));
     if (why === "idle") return this.#idle(scriptNs);
     if (why === "stuck") {
-      live.stop = { what: "stuck", by: machine.kernel.stuckReason ?? "the guest can't go on" };
+      live.stop = { what: STOPPED_STUCK, by: machine.kernel.stuckReason ?? "the guest can't go on" };
       this.#recordStop();
     }
     return undefined;

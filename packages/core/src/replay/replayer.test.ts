@@ -15,6 +15,7 @@ import {
   type SmallVmOptions,
 } from "../testing/programs.js";
 import { eventTexts, randomNumbers, recordEventful, recordSmall, replaySmall } from "../testing/recordings.js";
+import { Op, word, wordImmediate } from "../testing/small-cpu.js";
 import { DivergenceError } from "./divergence.js";
 import { seek } from "./seek.js";
 import { Verifier } from "./verifier.js";
@@ -174,6 +175,16 @@ describe("a verified guest", () => {
     const options: SmallVmOptions = { program: echoProgram() };
     const journal = await recordSmall(options, { script });
     expect((await verify(journal, options)).compared.exits).toBe(journal.end.exitNumber);
+  });
+
+  it("that can't go on gets stuck again, replayed and verified", async () => {
+    const OUTSIDE_RAM = -0x1000;
+    const options: SmallVmOptions = { program: [word(Op.nop), wordImmediate(Op.jmp, 0, OUTSIDE_RAM)] };
+    const journal = await recordSmall(options);
+    const replay = replaySmall(journal);
+    expect(replay.advance()).toBe("end");
+    const { machine } = await verify(journal, options);
+    for (const { kernel } of [replay.machine, machine]) expect(kernel.stuckReason).toMatch(/^vcpu0 runs outside RAM/);
   });
 
   it("diverges where a changed handler gives another answer", async () => {

@@ -5,7 +5,7 @@
 import type { Architecture } from "../ports/architecture.js";
 import type { Digester } from "../ports/digester.js";
 import type { JournalReader, Snapshot } from "../ports/journal-store.js";
-import { CoreKind, EventKinds } from "../event/core-kinds.js";
+import { CoreKind, EventKinds, saysStuck } from "../event/core-kinds.js";
 import { NO_EVENT, type EventCursor } from "../event/event-cursor.js";
 import { HotKind, ROW_EVENT, type RowEvent } from "../event/event-kind.js";
 import { ExitWord, FinishedBy } from "../event/exit-frame.js";
@@ -342,6 +342,7 @@ export class Replayer {
         break;
       case CoreKind.paused.name:
       case CoreKind.stopped.name:
+        if (saysStuck(row)) this.#expectStuck();
         this.#held = machine.exitPending && this.#pausesAtExit(row);
         break;
       case CoreKind.resumed.name:
@@ -361,6 +362,15 @@ export class Replayer {
       this.#diverge(this.#describeStop(why), "interrupt", []);
     }
     this.machine.skipTo(untilNs);
+  }
+
+  /** That a guest can't go on shows when it is to go on, and may leave a trace in its state. */
+  #expectStuck(): void {
+    const { kernel } = this.machine;
+    const why = kernel.run(kernel.icount + 1);
+    if (why === "stuck") return;
+    if (why === "exit") this.machine.exitNumber += 1;
+    this.#diverge(this.#describeStop(why), "interrupt", []);
   }
 
   #compareDigest(): void {

@@ -6,7 +6,7 @@ import type { Architecture } from "../ports/architecture.js";
 import type { ControlCommand } from "../ports/control.js";
 import type { Digester } from "../ports/digester.js";
 import type { JournalReader, Snapshot } from "../ports/journal-store.js";
-import { CoreKind, EventKinds } from "../event/core-kinds.js";
+import { CoreKind, EventKinds, saysStuck } from "../event/core-kinds.js";
 import { NO_EVENT, type EventCursor } from "../event/event-cursor.js";
 import { HotKind, ROW_EVENT, type EventPayload, type RowEvent } from "../event/event-kind.js";
 import type { ExitFrame } from "../event/exit-frame.js";
@@ -131,6 +131,7 @@ export class Verifier implements EventSink {
     else if (cursor.kind === HotKind.digested) this.#compareDigest();
     else if (cursor.kind === ROW_EVENT && this.#isOutsideInput(cursor)) this.#feed(cursor.row);
     else if (cursor.kind === ROW_EVENT && cursor.row.kind === CoreKind.idleEnded.name) this.#endIdle(cursor.row);
+    else if (cursor.kind === ROW_EVENT && saysStuck(cursor.row)) this.#expectStuck();
     else this.#expectVmmHalf();
     return undefined;
   }
@@ -144,6 +145,7 @@ export class Verifier implements EventSink {
     const cursor = this.#cursor;
     while (cursor.kind === ROW_EVENT && this.#kinds.of(cursor.row).role === "bookkeeping") {
       const { kind, payload } = cursor.row;
+      if (saysStuck(cursor.row)) return;
       const isStop = kind === CoreKind.paused.name || kind === CoreKind.stopped.name;
       if (isStop && payload["exitPending"] === true) {
         // An exit that was left alone then must be left alone now, and it is only known to be there once it is.
@@ -227,6 +229,14 @@ export class Verifier implements EventSink {
     const why = kernel.run(kernel.icount + 1);
     if (why !== "idle") this.#diverge(`${why} where every vCPU waited`, "interrupt");
     this.machine.skipTo(untilNs);
+    this.#cursor.next();
+  }
+
+  /** That a guest can't go on shows when it is to go on. */
+  #expectStuck(): void {
+    const { kernel } = this.machine;
+    const why = kernel.run(kernel.icount + 1);
+    if (why !== "stuck") this.#diverge(`${why} where the guest was stuck`, "interrupt");
     this.#cursor.next();
   }
 

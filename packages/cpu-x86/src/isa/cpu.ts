@@ -1,6 +1,5 @@
 /** The definition of an x86-64 CPU for the engine: state, instructions by context, translation, exceptions. */
 import { type CpuDefinition, elementOf, type Instruction, type StateField } from "@hvjournal/engine";
-import { Context } from "./context.js";
 import { existsIn, variableLength } from "./decoder.js";
 import { eventDelivery } from "./delivery.js";
 import { alignmentFault, fetchFault, memoryFault, misalignedPc, undefinedInstruction } from "./exceptions.js";
@@ -24,7 +23,6 @@ import {
   cr4,
   efer,
   fcw,
-  flagZero,
   layout,
   mxcsr,
   privilege,
@@ -75,15 +73,14 @@ const { P, S, code, writable, accessed, L, DB, G } = SegmentAttribute;
 
 /**
  * State of 64-bit mode at CPL 0 with paging on and interrupts off, as a boot loader leaves it; every field that is not here
- * is 0. CR3 and the descriptor tables are the caller's. (Reset itself is in real mode, which is not simulated.)
+ * is 0; `refreshDerived` follows. CR3 and the descriptor tables are the caller's. (Reset itself is in real mode, which is
+ * not simulated.)
  */
 export const longModeValues: readonly (readonly [StateField<32 | 64>, bigint])[] = [
   [rflags, BigInt(Flag.fixed)],
-  [flagZero, 1n],
   [cr0, CR0_PG | BigInt(Cr0.PE | Cr0.NE | Cr0.WP)],
   [cr4, BigInt(Cr4.PAE | Cr4.OSFXSR)],
   [efer, BigInt(Efer.LME | Efer.LMA | Efer.NXE)],
-  [privilege, 1n],
   [elementOf(segmentAttributes, Segment.cs), BigInt(P | S | code | writable | accessed | L | G)],
   ...[Segment.es, Segment.ss, Segment.ds, Segment.fs, Segment.gs].map(
     (segment) =>
@@ -95,7 +92,6 @@ export const longModeValues: readonly (readonly [StateField<32 | 64>, bigint])[]
   [elementOf(segmentAttributes, Segment.ldtr), BigInt(SegmentAttribute.unusable)],
   [fcw, 0x37fn],
   [mxcsr, 0x1f80n],
-  [contextWord, BigInt(Context.long)],
 ];
 
 export const x86Cpu: CpuDefinition = {

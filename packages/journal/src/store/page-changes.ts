@@ -23,31 +23,31 @@ function differs(left: Uint8Array, right: Uint8Array, offset: number): boolean {
 const STRETCH_BYTES = 64 * PAGE_HASH_BYTES;
 
 /** Offsets of the hashes that differ, ascending. */
-function* differences(before: Uint8Array, after: Uint8Array): Generator<number> {
+function differences(before: Uint8Array, after: Uint8Array): number[] {
+  const offsets: number[] = [];
   const old = Buffer.from(before.buffer, before.byteOffset, before.byteLength);
   for (let start = 0; start < after.length; start += STRETCH_BYTES) {
     const end = Math.min(start + STRETCH_BYTES, after.length);
     if (old.compare(after, start, end, start, end) === 0) continue;
-    for (let offset = start; offset < end; offset += PAGE_HASH_BYTES) if (differs(before, after, offset)) yield offset;
+    for (let offset = start; offset < end; offset += PAGE_HASH_BYTES)
+      if (differs(before, after, offset)) offsets.push(offset);
   }
+  return offsets;
 }
 
 /** Both have equally many pages. */
 export function encodePageChanges(before: Uint8Array, after: Uint8Array): PageChanges {
-  const body = new ByteSink(64 * 1024);
-  let count = 0;
+  const offsets = differences(before, after);
+  const sink = new ByteSink(8 + offsets.length * (PAGE_HASH_BYTES + 2));
+  sink.varint(offsets.length);
   let next = 0;
-  for (const offset of differences(before, after)) {
+  for (const offset of offsets) {
     const page = offset / PAGE_HASH_BYTES;
-    body.varint(page - next);
-    body.raw(after.subarray(offset, offset + PAGE_HASH_BYTES));
+    sink.varint(page - next);
+    sink.raw(after.subarray(offset, offset + PAGE_HASH_BYTES));
     next = page + 1;
-    count += 1;
   }
-  const sink = new ByteSink(body.length + 8);
-  sink.varint(count);
-  sink.raw(body.view());
-  return { count, bytes: sink.view() };
+  return { count: offsets.length, bytes: sink.view() };
 }
 
 /** Applies changes to `hashes` in place. Throws ByteCodingError. */

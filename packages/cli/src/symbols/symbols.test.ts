@@ -1,0 +1,73 @@
+import { describe, expect, it } from "@jest/globals";
+import { readElfSymbols } from "./elf-symbols.js";
+import { SymbolList, Symbols } from "./symbols.js";
+import { readSystemMap } from "./system-map.js";
+
+const SYMBOLS = new SymbolList([
+  { name: "second", address: 0x2000n, bytes: 0x10 },
+  { name: "first", address: 0x1000n, bytes: 0 },
+]);
+
+describe("an address", () => {
+  const symbols = new Symbols(SYMBOLS);
+
+  it("has the name of the symbol that it lies in, with its distance", () => {
+    expect([0x1000n, 0x1ff0n, 0x2000n, 0x200fn].map((address) => symbols.name(address))).toEqual([
+      "first",
+      "first+0xff0",
+      "second",
+      "second+0xf",
+    ]);
+  });
+
+  it("has none before the first symbol, and behind the end of one with a size", () => {
+    expect([0xfffn, 0x2010n, 2n ** 40n].map((address) => symbols.name(address))).toEqual([
+      undefined,
+      undefined,
+      undefined,
+    ]);
+    expect(symbols.nameOrAddress(0x2010n)).toBe("0000000000002010");
+  });
+
+  it("has the same name in a kernel that was loaded elsewhere", () => {
+    const moved = SYMBOLS.movedBy(-0x800n);
+    expect(moved.at(0x1800n)?.name).toBe("second");
+    expect(moved.find("first")?.address).toBe(0x800n);
+  });
+});
+
+describe("a System.map", () => {
+  it("gives what is defined, without the marks of the assembler", () => {
+    const text =
+      "ffff800008010000 T _stext\nffff800008010010 t $x\n0000000000000000 U missing\nffff800008010020 t local\t[module]\n";
+    expect(readSystemMap(Buffer.from(text))).toEqual([
+      { name: "_stext", address: 0xffff_8000_0801_0000n, bytes: 0 },
+      { name: "local", address: 0xffff_8000_0801_0020n, bytes: 0 },
+    ]);
+  });
+
+  it("is known by every line", () => {
+    expect(readSystemMap(Buffer.from("hello\n"))).toBe(
+      "line 1 is no line of a System.map, and the file is no ELF file",
+    );
+    expect(readSystemMap(Buffer.from(""))).toBe("it has no symbols");
+  });
+});
+
+describe("an ELF file without what is needed", () => {
+  const header = (): Buffer => {
+    const file = Buffer.alloc(64);
+    file.set([0x7f, 0x45, 0x4c, 0x46, 2, 1]);
+    return file;
+  };
+
+  it("says what is missing", () => {
+    expect(readElfSymbols(Buffer.alloc(10))).toBe("it is no 64-bit little-endian ELF file");
+    expect(readElfSymbols(header())).toBe("the ELF file was stripped: it has no symbol table");
+    const outside = header();
+    outside.writeBigUInt64LE(1000n, 0x28);
+    outside.writeUInt16LE(64, 0x3a);
+    outside.writeUInt16LE(1, 0x3c);
+    expect(readElfSymbols(outside)).toBe("its section headers lie outside of the file");
+  });
+});
