@@ -134,6 +134,48 @@ describe.each(tiers)("engine with %s", (_name, options) => {
     expect(engine.run(10)).toBe(TINY_EXIT);
   });
 
+  it("reads each device once for instructions whose first access needs no device", () => {
+    const engine = machine(
+      [encode(Op.load, 4, 2), encode(Op.loadTwo, 1, 2, 3), encode(Op.loadTwo, 5, 2, 3), encode(Op.exit, 5)],
+      options,
+    );
+    setRegister(engine, 2, BigInt(RAM_BASE + 0x3000));
+    setRegister(engine, 3, 0x0900_0000n);
+    for (const data of [7, 8]) {
+      expect(engine.run(10)).toBe(EngineExit.mmioRead);
+      engine.completeMmioRead(data, 0);
+    }
+    expect(engine.run(10)).toBe(TINY_EXIT);
+    expect([register(engine, 1), register(engine, 5)]).toEqual([7n, 8n]);
+  });
+
+  it("writes nothing of an instruction whose second access has a fault, then or later", () => {
+    // Both first writes cross a page, so that they wait for the end of their instruction.
+    const engine = machine(
+      [encode(Op.setTable, 1), encode(Op.store, 4, 5), encode(Op.storeTwo, 4, 2, 3)],
+      options,
+    );
+    place(engine, Number(VECTOR), [encode(Op.storeTwo, 6, 5, 7), encode(Op.exit, 6)]);
+    identityTable(engine, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    setEntry(engine, Number(VECTOR >> 12n) & 511, 0);
+    engine.memory.write(RAM_BASE + 0x800, engine.memory.read(Number(VECTOR), 8));
+    const at = (page: number): bigint => BigInt(RAM_BASE + page * 4096);
+    for (const [index, value] of [
+      [1, BigInt(TABLE)],
+      [2, at(4) - 4n],
+      [3, at(9)],
+      [4, -1n],
+      [5, at(2)],
+      [6, 0x66n],
+      [7, at(6) - 4n],
+    ] as const)
+      setRegister(engine, index, value);
+    expect(engine.run(10)).toBe(TINY_EXIT);
+    expect(engine.readField(state.cause)).toBe(BigInt(Cause.memory));
+    expect([...engine.memory.read(Number(at(4)) - 4, 8)]).toEqual(new Array(8).fill(0));
+    expect([...engine.memory.read(Number(at(6)) - 4, 8)]).toEqual([0x66, 0, 0, 0, 0, 0, 0, 0]);
+  });
+
   it("carries a device write in flight over a save and restore", () => {
     const engine = machine([encode(Op.store, 1, 2), encode(Op.exit, 1)], options);
     setRegister(engine, 1, 0xabcdn);

@@ -59,7 +59,7 @@ async function runReceive(args: Arguments, context: CommandContext): Promise<Exi
     return runContinued(options, context);
   }
   if (listen === "-") return relay(options, args, context);
-  const control = await ControlServer.listen(context.environment, options.name);
+  const control = await ControlServer.listen(context.environment, options.name, options.path);
   let instance: Instance | undefined;
   try {
     instance = await receiveOne(options, listen, context);
@@ -91,7 +91,7 @@ function giveUpWithStarter(listener: Listener): void {
 async function runContinued(options: ReceiveOptions, context: CommandContext): Promise<ExitCode> {
   if (!existsSync(options.path))
     throw new CliError(`can't go on with ${options.path}: no such file`, { code: "no-file" });
-  const control = await ControlServer.listen(context.environment, options.name);
+  const control = await ControlServer.listen(context.environment, options.name, options.path);
   let instance: Instance | undefined;
   try {
     instance = await continueInstance(options);

@@ -1,5 +1,6 @@
 /** `hvjournal record`: run a VM and record it. */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
+import { resolve } from "node:path";
 import type { Argv } from "yargs";
 import {
   type Cadence,
@@ -23,9 +24,10 @@ import { DEFAULT_RECORDING } from "../recording-path.js";
 import { parseCount } from "../sizes.js";
 import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
 import { openBranch } from "../vm/branch.js";
+import { runningVms } from "../vm/control-client.js";
 import { listenForControl, type OwnControl } from "../vm/control-name.js";
 import type { Farewell } from "../vm/control-server.js";
-import { isDetached as isDetachedInstance, reportingToStarter, sayReady, spawnDetached } from "../vm/detached.js";
+import { isDetached, reportingToStarter, sayReady, spawnDetached } from "../vm/detached.js";
 import { farewellOf } from "../vm/finish-instance.js";
 import { type Instance, type InstanceTerms, recordedDrivePaths } from "../vm/instance.js";
 import { runInstance } from "../vm/run-instance.js";
@@ -97,8 +99,33 @@ export const record: Command = {
 };
 
 async function runRecord(args: Arguments, context: CommandContext): Promise<ExitCode> {
-  const isDetached = isDetachedInstance(context.environment);
-  if (flag(args, "detach") && !isDetached) return detachRecord(args, context);
+  if (flag(args, "detach") && !isDetached(context.environment)) return detachRecord(args, context);
+  const path = outputPath(args);
+  await checkUnused(path, context);
+  const control = await listenForControl(stringOption(args, "name"), path, context);
+  try {
+    return await recordVm(args, context, control);
+  } finally {
+    await control?.server.close({ text: `${path} has broken off` });
+  }
+}
+
+function outputPath(args: Arguments): string {
+  return stringOption(args, "output") ?? DEFAULT_RECORDING;
+}
+
+/** A recording that a VM still writes is not to be moved out of the way. */
+async function checkUnused(path: string, { environment }: CommandContext): Promise<void> {
+  if (!existsSync(path)) return;
+  const user = (await runningVms(environment)).find(({ recording }) => recording === resolve(path));
+  if (user === undefined) return;
+  throw new CliError(`can't record to ${path}: ${user.name} records into it (pid ${user.processId})`, {
+    code: "exists",
+    next: `hvjournal attach ${user.name}`,
+  });
+}
+
+async function recordVm(args: Arguments, context: CommandContext, control: OwnControl | undefined): Promise<ExitCode> {
   const script = inputScript(args);
   const limits = timeouts(args);
   const symbols = symbolsFromFiles(args);
@@ -106,21 +133,19 @@ async function runRecord(args: Arguments, context: CommandContext): Promise<Exit
   checkGoals(texts);
   const host = { digester: nodeDigester, cadence: cadence(args), script, interactive: !flag(args, "headless") };
   const file: OutputFile = {
-    path: stringOption(args, "output") ?? DEFAULT_RECORDING,
+    path: outputPath(args),
     isNamed: stringOption(args, "output") !== undefined,
     force: flag(args, "force"),
   };
   const { recorder, writer, description } = await startRecording(args, file, host);
   const lastLine = new LastLine();
-  let control: OwnControl | undefined;
   try {
-    control = await listenForControl(stringOption(args, "name"), file.path, context);
     const goals = liveGoals(texts, recorder, symbols);
     announce(description, file.path, context);
     recorder.onOutput((port, bytes) => lastLine.note(port, bytes));
     const session = new LiveSession({ recorder, goals, ...limits });
     const terminal = attachTerminal(session, {
-      headless: flag(args, "headless") || isDetached,
+      headless: flag(args, "headless") || isDetached(context.environment),
       output: context.output,
       scripted: script.length > 0,
     });
@@ -139,7 +164,6 @@ async function runRecord(args: Arguments, context: CommandContext): Promise<Exit
     await run.close(farewellOf(run.end, instance));
     return status;
   } catch (error) {
-    await control?.server.close({ text: `${file.path} has broken off` });
     // What has been committed stays a prefix of the run; a run that never began leaves nothing.
     writer.close();
     if (recorder.machine.icount === 0) removeRecording(file.path);
@@ -149,7 +173,7 @@ async function runRecord(args: Arguments, context: CommandContext): Promise<Exit
 
 /** The same command line in a process of its own. */
 async function detachRecord(args: Arguments, { environment, output }: CommandContext): Promise<ExitCode> {
-  const path = stringOption(args, "output") ?? DEFAULT_RECORDING;
+  const path = outputPath(args);
   const name = checkVmName(stringOption(args, "name") ?? nameOfRecording(path));
   const argv = process.argv.slice(2).filter((word) => !/^--detach(=|$)/.test(word));
   const instance = await spawnDetached([...argv, ...(args["name"] === undefined ? ["--name", name] : [])], {

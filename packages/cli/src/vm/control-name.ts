@@ -21,14 +21,14 @@ export async function listenForControl(
 ): Promise<OwnControl | undefined> {
   if (given !== undefined) {
     const name = checkVmName(given);
-    return { name, server: await ControlServer.listen(environment, name) };
+    return { name, server: await ControlServer.listen(environment, name, path) };
   }
   const name = nameOfRecording(path)
     .replaceAll(/[^A-Za-z0-9_.-]/g, "-")
     .replace(/^[.-]/, "_");
   for (const free of [name, `${name}-${process.pid}`]) {
     try {
-      const server = await ControlServer.listen(environment, free);
+      const server = await ControlServer.listen(environment, free, path);
       if (free !== name) output.note(`note: a VM named ${name} runs already, this one is ${free}`);
       return { name: free, server };
     } catch (error) {

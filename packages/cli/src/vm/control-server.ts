@@ -9,8 +9,15 @@ import { explainInstance, isInDoubt, migrateInstance } from "../migration/migrat
 import { contractJson, optionsOfJson, reportJson } from "../migration/migration-options.js";
 import { asCliError } from "../report-error.js";
 import { carryOutCommand } from "./control-command.js";
-import { CONTROL_VERSION, errorJson, type JsonObject, jsonText, readJsonLines } from "./control-protocol.js";
-import { type Instance, statusOf } from "./instance.js";
+import {
+  CONTROL_VERSION,
+  errorJson,
+  type JsonObject,
+  jsonText,
+  readJsonLines,
+  type VmStatus,
+} from "./control-protocol.js";
+import { type Instance, receivingStatus, statusOf } from "./instance.js";
 import { positionMoment, type SessionGoal } from "./live-goals.js";
 import { SessionEndedError } from "./live-session.js";
 import { controlSocketPath, type Environment, isSocketAlive, listenPrivately } from "./vm-directory.js";
@@ -30,6 +37,7 @@ export interface Farewell {
 export class ControlServer {
   readonly #server: Server;
   readonly #path: string;
+  readonly #receiving: VmStatus;
   readonly #sockets = new Set<Socket>();
   readonly #attached = new Map<Socket, number>();
   #instance: Instance | undefined;
@@ -38,20 +46,21 @@ export class ControlServer {
   /** Where the VM has gone. */
   moved: MigrationReport | undefined;
 
-  private constructor(path: string) {
+  private constructor(path: string, receiving: VmStatus) {
     this.#path = path;
+    this.#receiving = receiving;
     this.#server = createServer((socket) => this.#serve(socket));
   }
 
-  /** Listens under a VM's name. Throws CliError when a VM of that name runs. */
-  static async listen(environment: Environment, name: string): Promise<ControlServer> {
+  /** Listens under the name of a VM that is to be recorded. Throws CliError when a VM of that name runs. */
+  static async listen(environment: Environment, name: string, recording: string): Promise<ControlServer> {
     const path = controlSocketPath(environment, name);
     if (await isSocketAlive(path))
       throw new CliError(`a VM named ${name} runs already`, {
         code: "name-taken",
         next: `hvjournal attach ${name}`,
       });
-    const control = new ControlServer(path);
+    const control = new ControlServer(path, receivingStatus(name, recording));
     await new Promise<void>((resolve, reject) => {
       control.#server.once("listening", resolve);
       control.#server.once("error", reject);
@@ -127,6 +136,7 @@ export class ControlServer {
   /** undefined: the answer comes when the VM ends. */
   async #answer(line: JsonObject, answer: Answer, socket: Socket, id: number): Promise<JsonObject | undefined> {
     const instance = this.#instance;
+    if (instance === undefined && line["request"] === "status") return { ...this.#receiving };
     if (instance === undefined)
       throw new CliError("there is no VM here yet: one is being received", { code: "receiving" });
     const { session } = instance;

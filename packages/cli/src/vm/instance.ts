@@ -49,6 +49,12 @@ export function statusOf({ name, path, session, journal }: Instance): VmStatus {
   };
 }
 
+/** Of an instance that has no VM yet. */
+export function receivingStatus(name: string, recording: string): VmStatus {
+  const nothing = { epoch: 0, exit: 0, icount: 0, timeNs: 0, at: "start" };
+  return { name, processId: process.pid, recording: resolve(recording), state: "receiving", ...nothing };
+}
+
 /** Images by drive id, as the machine description names them, from this process's directory. */
 export function recordedDrivePaths({ boardOptions }: MachineDescription): Map<string, string> {
   const { drives } = boardOptions;

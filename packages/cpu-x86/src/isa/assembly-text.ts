@@ -16,11 +16,11 @@ export function registerName(number: number, size: number, rex = 1): string {
 }
 
 /** An address in brackets with its segment, if that is not the default one. */
-export function addressText(fields: DecodedFields, pc: bigint, bytes: number): string {
-  const { base, index, scale, displacement, relative, addressSize, mode } = fields;
+export function addressText(fields: DecodedFields, pc: bigint): string {
+  const { base, index, scale, displacement, relative, addressSize, mode, length } = fields;
   const segment = segmentText(fields);
   if (relative === 1) {
-    const target = BigInt.asUintN(64, pc + BigInt(bytes) + BigInt(displacement));
+    const target = BigInt.asUintN(64, pc + BigInt(length) + BigInt(displacement));
     return `${segment}[rip${signedText(displacement)}]        # 0x${target.toString(16)}`;
   }
   const parts: string[] = [];
@@ -40,10 +40,10 @@ function segmentText({ segment, base }: DecodedFields): string {
   return segment === usual ? "" : `${SEGMENTS[segment] ?? "?"}:`;
 }
 
-/** The operand that ModRM names: a register or memory. `bytes`: of the instruction, for addresses that count from its end. */
-export function modrmText(fields: DecodedFields, pc: bigint, bytes = 0): string {
+/** The operand that ModRM names: a register or memory. */
+export function modrmText(fields: DecodedFields, pc: bigint): string {
   if (fields.memory === 0) return registerName(fields.rm, fields.size, fields.rex);
-  return `${POINTERS[fields.size] ?? ""}${addressText(fields, pc, bytes)}`;
+  return `${POINTERS[fields.size] ?? ""}${addressText(fields, pc)}`;
 }
 
 export function immediateText({ immediate, size }: DecodedFields): string {

@@ -140,6 +140,7 @@ class Decoder implements VariableLengthDecoder {
       return { instruction: undefined, fields: {}, length: cursor.position };
     if (this.#mode === 1 && !usesFlatSegment(prefixes))
       return failing(NotSimulated.segmentation, [fields.segment, 0], cursor.position);
+    fields.length = cursor.position;
     return { instruction, fields, length: cursor.position };
   }
 

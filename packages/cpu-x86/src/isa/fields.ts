@@ -15,6 +15,8 @@ export const FIELD_BITS = {
   lock: 1,
   /** 1: there is a REX prefix, so that byte registers 4 to 7 are SPL to DIL. */
   rex: 1,
+  /** The whole byte, which the x87 keeps of its last instruction. */
+  modrm: 8,
   /** ModRM.reg with REX.R. */
   reg: 4,
   /** ModRM.rm, or the register in the opcode, with REX.B. */
@@ -32,6 +34,8 @@ export const FIELD_BITS = {
   segment: 3,
   /** Sign and all. */
   immediate: 32,
+  /** Bytes of the instruction. */
+  length: 4,
   /** Of an instruction that is not simulated: a `NotSimulated`, and its detail in two words. */
   reason: 8,
   detailLow: 32,
@@ -55,6 +59,7 @@ export const EMPTY_FIELDS: DecodedFields = {
   rep: RepeatPrefix.none,
   lock: 0,
   rex: 0,
+  modrm: 0,
   reg: 0,
   rm: 0,
   base: NO_REGISTER,
@@ -64,6 +69,7 @@ export const EMPTY_FIELDS: DecodedFields = {
   relative: 0,
   segment: 3,
   immediate: 0,
+  length: 0,
   reason: 0,
   detailLow: 0,
   detailHigh: 0,

@@ -7,7 +7,7 @@ export type Address = Readonly<
   Record<
     Extract<
       FieldName,
-      "memory" | "reg" | "rm" | "base" | "index" | "scale" | "displacement" | "relative" | "segment"
+      "memory" | "modrm" | "reg" | "rm" | "base" | "index" | "scale" | "displacement" | "relative" | "segment"
     >,
     number
   >
@@ -25,6 +25,7 @@ const REX_B = 1;
 
 const NOTHING: Address = {
   memory: 0,
+  modrm: 0,
   reg: 0,
   rm: 0,
   base: NO_REGISTER,
@@ -53,9 +54,9 @@ export function readAddress(bytes: Bytes, addressSize: 1 | 2 | 3, rex: number, m
   const mod = modrm >> 6;
   const reg = ((modrm >> 3) & 7) | ((rex & REX_R) << 1);
   const rm = modrm & 7;
-  if (mod === 3) return { ...NOTHING, reg, rm: rm | ((rex & REX_B) << 3) };
+  if (mod === 3) return { ...NOTHING, modrm, reg, rm: rm | ((rex & REX_B) << 3) };
   const address = addressSize === 1 ? read16(bytes, mod, rm) : readWide(bytes, mod, rm, rex, mode);
-  return { ...address, memory: 1, reg };
+  return { ...address, memory: 1, modrm, reg };
 }
 
 function read16(bytes: Bytes, mod: number, rm: number): Address {

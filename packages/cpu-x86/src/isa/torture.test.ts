@@ -1,6 +1,6 @@
 /** The instructions that are hardest on the stage and the engine, in every consumer of their programs. */
 import { describe, expect, it } from "@jest/globals";
-import { EngineExit, type EngineOptions } from "@hvjournal/engine";
+import { EngineExit } from "@hvjournal/engine";
 import { ExitCode, NotSimulated } from "./exit-code.js";
 import { Vector } from "./exceptions.js";
 import { Flag, STATUS_FLAGS } from "./registers.js";
@@ -9,7 +9,6 @@ import { InterruptShadow } from "./state.js";
 import {
   CODE,
   DATA,
-  descriptor,
   DEVICE,
   FAULT_STACK,
   frameOf,
@@ -19,22 +18,12 @@ import {
   machine,
   type Machine,
   PageEntry,
-  RAM_BYTES,
-  savedState,
   Selector,
   setGate,
   STACK,
   UNMAPPED,
-  wholeProfile,
 } from "./testing/machine.js";
-
-const profile = wholeProfile();
-const tiers: readonly (readonly [string, Partial<EngineOptions>])[] = [
-  ["handlers out of line", {}],
-  ["handlers inline", { profile }],
-  ["compiled blocks", { tier: "blocks" }],
-  ["a TLB of one entry", { tlbEntries: 1, profile }],
-];
+import { tiers } from "./testing/tiers.js";
 
 const HLT = 0xf4;
 const NOP = 0x90;
@@ -676,5 +665,3 @@ function pushFrame(
   );
   guest.set("rsp", pointer);
 }
-
-void [descriptor, RAM_BYTES, savedState];

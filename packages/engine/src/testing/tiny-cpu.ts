@@ -134,6 +134,8 @@ export const Op = {
   jumpRegister: 11,
   storeByte: 12,
   loadAligned: 13,
+  loadTwo: 14,
+  storeTwo: 15,
 } as const;
 
 const bits = (opcode: number): string => opcode.toString(2).padStart(8, "0");
@@ -257,6 +259,33 @@ const instructions: readonly Instruction[] = [
     execute(_form, { a, b, imm }, stage) {
       const handle = stage.access(stage.add(stage.readAt(64, b), imm), 4, "write", { alignment: 4 });
       stage.store(handle, 0, 32, stage.readAt(64, a));
+    },
+  }),
+  defineInstruction({
+    mnemonic: "LOADTWO",
+    reference: "",
+    pattern: "00001110 a:4 b:4 c:4 imm:12",
+    formFields: [],
+    operands: { a: register("a"), b: register("b"), c: register("c") },
+    text: () => "loadtwo",
+    execute(_form, { a, b, c }, stage) {
+      const first = stage.access(stage.readAt(64, b), 8, "read");
+      const second = stage.access(stage.readAt(64, c), 8, "read");
+      stage.writeAt(a, stage.add(stage.load(64, first, 0, 64), stage.load(64, second, 0, 64)));
+    },
+  }),
+  defineInstruction({
+    mnemonic: "STORETWO",
+    reference: "",
+    pattern: "00001111 a:4 b:4 c:4 imm:12",
+    formFields: [],
+    operands: { a: register("a"), b: register("b"), c: register("c") },
+    text: () => "storetwo",
+    execute(_form, { a, b, c }, stage) {
+      const first = stage.access(stage.readAt(64, b), 8, "write");
+      const second = stage.access(stage.readAt(64, c), 8, "write");
+      stage.store(first, 0, 64, stage.readAt(64, a));
+      stage.store(second, 0, 64, stage.readAt(64, a));
     },
   }),
 ];

@@ -567,7 +567,10 @@ const systemOperations: readonly Instruction[] = [
   setWayDefinition(Trap.TSW),
   systemDefinition("DC ZVA", [operation("dc zva", 3, 7, 4, 1)], el0Zero, (stage, address) => {
     const block = stage.and(address, stage.constant64(-ZERO_BLOCK_BYTES));
+    // A fault shows the address as given, not the block's: its own byte comes first.
+    const given = stage.access(address, 1, "write");
     const handle = stage.access(block, ZERO_BLOCK_BYTES, "write");
+    stage.store(given, 0, 8, stage.constant32(0));
     for (let offset = 0; offset < ZERO_BLOCK_BYTES; offset += 8) stage.store(handle, offset, 64, stage.constant64(0));
   }),
   translateDefinition("S1E1R", 0, AccessKind.read, 1),

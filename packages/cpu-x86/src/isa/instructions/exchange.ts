@@ -75,7 +75,7 @@ const cmpxchg8b = defineEncoded({
   pattern: "lock w0 0F C7 /1 mem",
   formFields: [],
   operands: memoryOperand,
-  text: (fields, pc) => assembly(fields, "cmpxchg8b", `QWORD PTR ${addressText(fields, pc, 0)}`),
+  text: (fields, pc) => assembly(fields, "cmpxchg8b", `QWORD PTR ${addressText(fields, pc)}`),
   execute(_form, operands, stage) {
     const handle = accessMemory(stage, operands, 8, "readWrite");
     const found = stage.load(64, handle, 0, 64);
@@ -101,7 +101,7 @@ const cmpxchg16b = defineEncoded({
   pattern: "lock w1 0F C7 /1 mem",
   formFields: [],
   operands: memoryOperand,
-  text: (fields, pc) => assembly(fields, "cmpxchg16b", `XMMWORD PTR ${addressText(fields, pc, 0)}`),
+  text: (fields, pc) => assembly(fields, "cmpxchg16b", `OWORD PTR ${addressText(fields, pc)}`),
   execute(_form, operands, stage) {
     const handle = accessMemory(stage, operands, 16, "readWrite", 16);
     const low = stage.load(64, handle, 0, 64);

@@ -62,7 +62,7 @@ function pushImmediate(name: string, pattern: string): Instruction {
     pattern,
     formFields: ["mode", "size"],
     operands: { immediate },
-    text: (fields) => assembly(fields, "push", immediateText(fields)),
+    text: (fields) => assembly(fields, fields.size === 1 ? "pushw" : "push", immediateText(fields)),
     execute(form, operands, stage) {
       push(stage, form, immediateValue(stage, sizeOf(form), operands.immediate));
     },

@@ -13,7 +13,6 @@ import { memoryOperand, segmentBaseOffset } from "../operands.js";
 import { Flag } from "../registers.js";
 import { Register, repeating, rflags, Segment } from "../state.js";
 
-const LETTERS = ["b", "w", "d", "q"] as const;
 const POINTERS = ["BYTE", "WORD", "DWORD", "QWORD"] as const;
 
 interface StringForm {
@@ -76,12 +75,11 @@ function movs(byte: boolean): Instruction {
     operands: { segment: memoryOperand.segment },
     text(fields) {
       const at = (register: number): string => registerName(register, fields.addressSize);
-      const source = addressText({ ...fields, base: Register.rsi, index: NO_REGISTER }, 0n, 0);
+      const source = addressText({ ...fields, base: Register.rsi, index: NO_REGISTER }, 0n);
       const pointer = POINTERS[fields.size] ?? "";
-      const mnemonic = `${repeatText(fields)}movs${LETTERS[fields.size] ?? ""}`;
       return assembly(
         fields,
-        mnemonic,
+        `${repeatText(fields)}movs`,
         `${pointer} PTR es:[${at(Register.rdi)}]`,
         `${pointer} PTR ${source.startsWith("[") ? "ds:" : ""}${source}`,
       );

@@ -30,9 +30,9 @@ import {
 import { memoryOperand, stackIndex } from "../operands.js";
 import { fcw } from "../state.js";
 
-/** Low three bits of the first opcode byte, and the second byte: FOP. */
+/** FOP: the low three bits of the opcode's first byte, and ModRM. */
 function opcodeOf(first: number): { readonly u16: (fields: DecodedFields) => number } {
-  return { u16: ({ reg, rm, memory }) => ((first & 7) << 8) | (memory === 1 ? 0 : 0xc0) | ((reg & 7) << 3) | (rm & 7) };
+  return { u16: ({ modrm }) => ((first & 7) << 8) | modrm };
 }
 
 const STACK_FAULT = FloatStatus.IE | FloatStatus.SF;
@@ -184,7 +184,7 @@ function faddMemory(bits: 32 | 64): Instruction {
     pattern: `${opcode.toString(16).toUpperCase()} /0 mem`,
     formFields: [],
     operands: { ...memoryOperand, opcode: opcodeOf(opcode) },
-    text: (fields, pc) => assembly(fields, "fadd", `${bits === 32 ? "D" : "Q"}WORD PTR ${addressText(fields, pc, 0)}`),
+    text: (fields, pc) => assembly(fields, "fadd", `${bits === 32 ? "D" : "Q"}WORD PTR ${addressText(fields, pc)}`),
     execute(_form, operands, stage) {
       waitForFloatUnit(stage);
       const handle = accessMemory(stage, operands, bits / 8, "read");
@@ -209,7 +209,7 @@ const fldExtended = defineEncoded({
   pattern: "DB /5 mem",
   formFields: [],
   operands: { ...memoryOperand, opcode: opcodeOf(0xdb) },
-  text: (fields, pc) => assembly(fields, "fld", `TBYTE PTR ${addressText(fields, pc, 0)}`),
+  text: (fields, pc) => assembly(fields, "fld", `TBYTE PTR ${addressText(fields, pc)}`),
   execute(_form, operands, stage) {
     waitForFloatUnit(stage);
     const handle = accessMemory(stage, operands, 10, "read");
@@ -243,7 +243,7 @@ const fstpExtended = defineEncoded({
   pattern: "DB /7 mem",
   formFields: [],
   operands: { ...memoryOperand, opcode: opcodeOf(0xdb) },
-  text: (fields, pc) => assembly(fields, "fstp", `TBYTE PTR ${addressText(fields, pc, 0)}`),
+  text: (fields, pc) => assembly(fields, "fstp", `TBYTE PTR ${addressText(fields, pc)}`),
   execute(_form, operands, stage) {
     waitForFloatUnit(stage);
     const handle = accessMemory(stage, operands, 10, "write");

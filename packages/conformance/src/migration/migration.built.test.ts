@@ -1,0 +1,185 @@
+import { afterAll, describe, expect, it } from "@jest/globals";
+import { writeFileSync } from "node:fs";
+import { keepOnFailure } from "../testing/keep-recording.js";
+import { VmSandbox } from "../testing/vm-sandbox.js";
+
+const sandbox = new VmSandbox();
+afterAll(() => sandbox.close());
+
+interface Report {
+  readonly handOver: { readonly stoodStillMs: number; readonly epoch: number; readonly digest: string };
+}
+
+/** The line that the command prints is what `--json` carries. */
+function migrateJson(...words: readonly string[]): Report {
+  return JSON.parse(sandbox.must("migrate", ...words, "--json")) as Report;
+}
+
+function endOf(name: string): { readonly exit: number; readonly icount: number; readonly digest: string } {
+  return sandbox.open(name, (reader) => {
+    const last = reader.snapshots().at(-1);
+    return {
+      exit: reader.end.exitNumber,
+      icount: reader.end.icount,
+      digest: Buffer.from(last?.digest ?? []).toString("hex"),
+    };
+  });
+}
+
+describe("a guest that is moved in the midst of a loop", () => {
+  it("goes on in a fresh process; its output is whole and nothing comes twice, as if it had never moved", async () => {
+    const append = "scenario=loop count=4000";
+    await keepOnFailure([sandbox.path("src.hvj"), sandbox.path("dst.hvj")], async () => {
+      sandbox.recordWhole("whole", append);
+      sandbox.recordDetached("src", append);
+      const told = sandbox.must("migrate", "src", "dst");
+      expect(told).toMatch(/^contract {3}\d+ items equal\nsnapshot {3}at exit:\d+: \d+ pages, .* sent, source paused /);
+      expect(told).toMatch(
+        /hand-over {2}exit:\d+, digest sha256:[0-9a-f]{8}… on both sides, epoch 2, guest stood still for/,
+      );
+      expect(told).toMatch(/moved: dst runs \(pid \d+\); src is sealed\nnext: hvjournal attach dst\n$/);
+      expect(await sandbox.gone("dst")).toBe(true);
+      expect(sandbox.joinedConsole("src.hvj", "dst.hvj")).toBe(sandbox.console("whole.hvj"));
+      expect(endOf("dst.hvj")).toEqual(endOf("whole.hvj"));
+      for (const name of ["src.hvj", "dst.hvj"]) expect(sandbox.must("replay", name)).toContain("equal");
+      expect(sandbox.must("verify", "dst.hvj")).toContain("equal");
+    });
+  }, 240_000);
+
+  it("is refused a second time, by its name and by its file", () => {
+    for (const source of ["src", "src.hvj"]) {
+      const { status, stderr } = sandbox.run("migrate", source, "other");
+      expect(status).toBe(1);
+      expect(stderr).toMatch(
+        /^error: can't migrate src\.hvj: it is sealed, its VM was moved to dst \(.*dst\.hvj\) in epoch 2\nnext: /,
+      );
+    }
+    expect(sandbox.vms()).toEqual([]);
+  });
+});
+
+describe("a guest that writes 64 MiB over and over without a pause", () => {
+  it("stands still for less than half a second", async () => {
+    const append = "scenario=dirty passes=2400";
+    sandbox.recordWhole("dirty-whole", append);
+    sandbox.recordDetached("dirty", append);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    const { handOver } = migrateJson("dirty", "dirty-dst");
+    process.stderr.write(`downtime: ${handOver.stoodStillMs.toFixed(0)} ms\n`);
+    expect(handOver.stoodStillMs).toBeLessThan(500);
+    expect(await sandbox.gone("dirty-dst")).toBe(true);
+    expect(sandbox.joinedConsole("dirty.hvj", "dirty-dst.hvj")).toBe(sandbox.console("dirty-whole.hvj"));
+    expect(endOf("dirty-dst.hvj")).toEqual(endOf("dirty-whole.hvj"));
+  }, 240_000);
+});
+
+describe("a guest with a disk, paused while a forwarded call waits for its answer", () => {
+  const append = "scenario=main ticks=5 rounds=5";
+  const forwarded = ["--smccc-filter", "0xc6000000+0x100=forward"];
+
+  it("is paused at the destination too; there it is answered, reads its disk, and takes what is typed", async () => {
+    writeFileSync(sandbox.path("disk.img"), Buffer.alloc(1 << 20, "disk "));
+    await keepOnFailure([sandbox.path("call.hvj"), sandbox.path("call-dst.hvj")], async () => {
+      const drive = ["--drive", "file=disk.img,id=root"];
+      sandbox.recordDetached("call", append, ...forwarded, ...drive);
+      sandbox.must("ctl", "call", "--at", "hypercall:0xc6000000#2", "pause");
+      const before = sandbox.vm("call");
+      sandbox.must("migrate", "call", "call-dst");
+      const after = sandbox.vm("call-dst");
+      expect([after?.state, after?.exit, after?.icount]).toEqual(["paused", before?.exit, before?.icount]);
+      const { child, finished } = sandbox.start("attach", "call-dst");
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      sandbox.must("ctl", "call-dst", "resume");
+      child.stdin?.write("typed at the destination\nquit\n");
+      const { stdout } = await finished;
+      expect(stdout).toMatch(/disk: first 8 sectors: checksum 0x[0-9a-f]{16}/);
+      expect(stdout).toContain("echo: typed at the destination");
+      const joined = sandbox.joinedConsole("call.hvj", "call-dst.hvj");
+      expect(joined.match(/hvc 0xc6000000:/g)).toHaveLength(5);
+      expect(joined.endsWith("power off\n")).toBe(true);
+      for (const name of ["call.hvj", "call-dst.hvj"]) expect(sandbox.must("replay", name)).toContain("equal");
+    });
+  }, 120_000);
+
+  it("stays where it is when the destination has another disk, and says so", () => {
+    writeFileSync(sandbox.path("other.img"), Buffer.alloc(1 << 20, "other"));
+    sandbox.recordDetached("kept", append, "--drive", "file=disk.img,id=root");
+    const { status, stderr } = sandbox.run("migrate", "kept", "kept-dst", "--drive", "root=other.img");
+    expect([status, stderr]).toEqual([1, expect.stringContaining("other.img is not the image that was recorded")]);
+    expect(sandbox.vms().map(({ name }) => name)).toEqual(["kept"]);
+    const explained = sandbox.run("migrate", "--explain", "kept", "kept-dst", "--drive", "root=other.img");
+    expect([explained.status, explained.stdout]).toEqual([1, expect.stringContaining("BLOCK")]);
+    expect(sandbox.run("migrate", "--explain", "kept", "kept-dst")).toMatchObject({ status: 0 });
+    sandbox.must("ctl", "kept", "quit");
+    expect(sandbox.must("replay", "kept.hvj")).toContain("equal");
+  });
+});
+
+describe("a recording", () => {
+  it("moves from its end; numbers go on", async () => {
+    const append = "scenario=loop count=300";
+    sandbox.recordWhole("end-whole", append);
+    sandbox.recordWhole("end", append, "--until", "icount:1000000");
+    sandbox.must("migrate", "end", "end-dst");
+    expect(await sandbox.gone("end-dst")).toBe(true);
+    expect(sandbox.joinedConsole("end.hvj", "end-dst.hvj")).toBe(sandbox.console("end-whole.hvj"));
+    expect(sandbox.must("replay", "end-dst.hvj")).toContain("equal");
+  }, 120_000);
+
+  it("whose guest has powered off has nothing to go on with", () => {
+    const { status, stderr } = sandbox.run("migrate", "end-whole", "nowhere");
+    expect([status, stderr]).toEqual([1, expect.stringContaining("its guest powered off (PSCI SYSTEM_OFF)")]);
+  });
+
+  it("that broke off goes on from its last event", async () => {
+    const append = "scenario=loop count=300";
+    sandbox.recordDetached("broken", `${append} period=1000`);
+    sandbox.must("ctl", "broken", "--at", "icount:1000000", "pause");
+    process.kill(sandbox.vm("broken")?.processId ?? 0, "SIGKILL");
+    const { status, stderr } = sandbox.run("migrate", "broken", "broken-dst");
+    expect([status, stderr]).toEqual([0, expect.stringContaining("broken.hvj was not closed")]);
+    sandbox.run("ctl", "broken-dst", "resume");
+    expect(await sandbox.gone("broken-dst")).toBe(true);
+    expect(sandbox.joinedConsole("broken.hvj", "broken-dst.hvj")).toContain("loop 300 ");
+  }, 120_000);
+});
+
+describe("a VM that comes from elsewhere", () => {
+  it.each(["tcp:127.0.0.1:0", "unix:here.sock"])(
+    "is received at %s",
+    async (listen) => {
+      const name = listen.startsWith("tcp") ? "by-tcp" : "by-unix";
+      sandbox.recordDetached(`${name}-src`, "scenario=loop");
+      const { child, finished } = sandbox.start("receive", "--name", name, "--listen", listen);
+      const address = await new Promise<string>((resolve) =>
+        child.stderr?.on("data", (text: string) => {
+          const [, found] = /waiting for a VM at (\S+);/.exec(text) ?? [];
+          if (found !== undefined) resolve(found.startsWith("unix:") ? `unix:${sandbox.path("here.sock")}` : found);
+        }),
+      );
+      sandbox.must("migrate", `${name}-src`, address);
+      expect(sandbox.vms().map((vm) => vm.name)).toEqual([name]);
+      sandbox.must("ctl", name, "quit");
+      const { status, stdout } = await finished;
+      expect([status, stdout]).toEqual([0, expect.stringContaining("chain 0x")]);
+      expect(sandbox.must("replay", `${name}.hvj`)).toContain("equal");
+    },
+    120_000,
+  );
+
+  it("comes over standard input and output, and outlives the connection", () => {
+    sandbox.recordDetached("by-exec-src", "scenario=loop");
+    const entry = sandbox.must("ps", "--json");
+    expect(entry).toContain("by-exec-src");
+    const receive = `exec:"${process.execPath}" "${sandbox.entry}" receive --name by-exec --listen -`;
+    sandbox.must("migrate", "by-exec-src", receive);
+    expect(sandbox.vm("by-exec")?.state).toBe("running");
+    sandbox.must("ctl", "by-exec", "quit");
+    expect(sandbox.must("replay", "by-exec.hvj")).toContain("equal");
+  }, 120_000);
+
+  it("never comes in clear from another host", () => {
+    const { status, stderr } = sandbox.run("migrate", "src", "tcp:192.0.2.1:7400");
+    expect([status, stderr]).toEqual([129, expect.stringContaining("only by ssh: or exec:")]);
+  });
+});

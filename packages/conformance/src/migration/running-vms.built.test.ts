@@ -1,0 +1,88 @@
+import { afterAll, describe, expect, it } from "@jest/globals";
+import { existsSync, lstatSync } from "node:fs";
+import { join } from "node:path";
+import { bareMetalImage } from "../guests/bare-metal.js";
+import { keepOnFailure } from "../testing/keep-recording.js";
+import { VmSandbox } from "../testing/vm-sandbox.js";
+
+const sandbox = new VmSandbox();
+afterAll(() => sandbox.close());
+
+const forwarded = "0xc6000000+0x100=forward";
+
+describe("a VM in the background", () => {
+  it("is listed, is nobody else's, and keeps its name to itself", () => {
+    sandbox.recordDetached("one", "scenario=loop");
+    const { name, state } = sandbox.vm("one") ?? {};
+    expect([name, state]).toEqual(["one", "running"]);
+    expect(lstatSync(join(sandbox.directory, "hvjournal", "one.sock")).mode & 0o777).toBe(0o600);
+    expect(lstatSync(join(sandbox.directory, "hvjournal")).mode & 0o777).toBe(0o700);
+    const second = sandbox.run("record", bareMetalImage, "--detach", "--name", "one", "-o", "two.hvj");
+    expect(second).toMatchObject({
+      status: 128,
+      stderr: "error: a VM named one runs already\nnext: hvjournal attach one\n",
+    });
+    expect(existsSync(sandbox.path("two.hvj"))).toBe(false);
+    const missing = sandbox.run("record", "x.img", "--detach", "-o", "three.hvj");
+    expect([missing.status, missing.stderr]).toEqual([128, expect.stringContaining("x.img: no such file")]);
+    sandbox.must("ctl", "one", "quit");
+    expect(sandbox.vms()).toEqual([]);
+    expect(sandbox.must("replay", "one.hvj")).toContain("equal");
+  });
+
+  it("that was killed leaves a socket that the next one of its name replaces", () => {
+    sandbox.recordDetached("killed", "scenario=loop");
+    process.kill(sandbox.vm("killed")?.processId ?? 0, "SIGKILL");
+    expect(sandbox.run("attach", "killed")).toMatchObject({
+      status: 128,
+      stderr: "error: no VM named killed runs\nnext: hvjournal ps\n",
+    });
+    sandbox.recordDetached("again", "scenario=loop", "--name", "killed");
+    expect(sandbox.vm("killed")?.state).toBe("running");
+    sandbox.must("ctl", "killed", "quit");
+  });
+
+  it("pauses at the exact exit, refuses what KVM refuses without a trace, and records what it accepts", async () => {
+    await keepOnFailure([sandbox.path("ctl.hvj")], () => {
+      sandbox.recordDetached("ctl", "scenario=main ticks=5 rounds=50 input=none", "--smccc-filter", forwarded);
+      sandbox.must("ctl", "ctl", "--at", "hypercall:0xc6000000#2", "pause");
+      const paused = sandbox.vm("ctl");
+      expect(paused?.state).toBe("paused");
+      const before = sandbox.open("ctl.hvj", ({ end }) => end);
+      expect(sandbox.run("ctl", "ctl", "smccc-filter", forwarded)).toEqual({
+        status: 1,
+        stdout: "",
+        stderr:
+          "error: KVM_ARM_VM_SMCCC_FILTER: EBUSY: a vCPU has run (exit:1); set it before the start: record --smccc-filter\n",
+      });
+      expect(sandbox.open("ctl.hvj", ({ end }) => end)).toEqual(before);
+      const accepted = sandbox.must("ctl", "ctl", "one-reg", "KVM_REG_ARM_PSCI_VERSION=0x10000");
+      const [, seq] =
+        /^event:(\d+) OneRegSet KVM_REG_ARM_PSCI_VERSION 0x10003 -> 0x10000 at exit:\d+\n$/.exec(accepted) ?? [];
+      expect(Number(seq)).toBeGreaterThanOrEqual(before.firstSeq);
+      const late = sandbox.run("ctl", "ctl", "--at", "exit:3", "pause");
+      expect([late.status, late.stderr]).toEqual([1, expect.stringContaining("exit:3 lies behind it")]);
+      const next = (paused?.exit ?? 0) + 1;
+      const waiting = sandbox.start("ctl", "ctl", "--at", `exit:${next}`, "pause");
+      sandbox.must("ctl", "ctl", "resume");
+      return waiting.finished.then(({ status }) => {
+        expect([status, sandbox.vm("ctl")?.exit]).toEqual([0, next]);
+        sandbox.must("ctl", "ctl", "resume");
+        sandbox.must("ctl", "ctl", "quit");
+        expect(sandbox.must("replay", "ctl.hvj")).toContain("equal");
+        expect(sandbox.must("verify", "ctl.hvj")).toContain("equal");
+      });
+    });
+  });
+
+  it("gives its console to whoever attaches, and takes what is typed there", async () => {
+    sandbox.recordDetached("typed", "scenario=loop");
+    const { child, finished } = sandbox.start("attach", "typed");
+    setTimeout(() => child.stdin?.write("hello\nquit\n"), 500);
+    const { status, stdout, stderr } = await finished;
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/loop \d+ ticks \d+ chain 0x[0-9a-f]+/);
+    expect(stdout).toContain("hello");
+    expect(stderr).toContain("guest powered off");
+  });
+});

@@ -1,0 +1,68 @@
+/** Runs the command line as users do: as a process of its own, from its build. */
+import { spawnSync } from "node:child_process";
+import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
+import { delimiter, join } from "node:path";
+import { repositoryRoot } from "./repository.js";
+
+export const hvjournalCommand = join(repositoryRoot, "packages", "cli", "bin", "hvjournal.js");
+
+export interface CommandResult {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface CommandOptions {
+  readonly cwd: string;
+  readonly input?: string;
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
+const TIMEOUT_MS = 60_000;
+
+function environmentOf(more: Readonly<Record<string, string>> = {}): NodeJS.ProcessEnv {
+  const { HVJOURNAL: _, NO_COLOR: __, PAGER: ___, ...inherited } = process.env;
+  return { ...inherited, ...more };
+}
+
+/** `hvjournal ARGS`. */
+export function runHvjournal(args: readonly string[], { cwd, input = "", environment }: CommandOptions): CommandResult {
+  const { status, stdout, stderr, error } = spawnSync(process.execPath, [hvjournalCommand, ...args], {
+    cwd,
+    input,
+    encoding: "utf8",
+    env: environmentOf(environment),
+    timeout: TIMEOUT_MS,
+    maxBuffer: 1 << 26,
+  });
+  if (error !== undefined) throw error;
+  return { status, stdout, stderr };
+}
+
+/** A directory for $PATH in which `hvjournal` is this build's. */
+export function commandDirectory(parent: string): string {
+  const directory = join(parent, "bin");
+  mkdirSync(directory);
+  const wrapper = join(directory, "hvjournal");
+  writeFileSync(wrapper, `#!/bin/sh\nexec '${process.execPath}' '${hvjournalCommand}' "$@"\n`);
+  chmodSync(wrapper, 0o755);
+  return directory;
+}
+
+/** A line of shell; standard output and standard error as they come. */
+export function runShell(
+  line: string,
+  { cwd, binaries }: { readonly cwd: string; readonly binaries: string },
+): { readonly status: number | null; readonly output: string } {
+  const { PATH: path = "" } = process.env;
+  const { status, stdout, error } = spawnSync("sh", ["-c", `exec 2>&1\n${line}`], {
+    cwd,
+    input: "",
+    encoding: "utf8",
+    env: environmentOf({ PATH: `${binaries}${delimiter}${path}` }),
+    timeout: TIMEOUT_MS,
+    maxBuffer: 1 << 26,
+  });
+  if (error !== undefined) throw error;
+  return { status, output: stdout };
+}

@@ -1,0 +1,179 @@
+/** The command line as processes, with control sockets and recordings of their own. */
+import { spawn, spawnSync, type ChildProcess } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { EventCursor, HotKind, NO_EVENT, type EventBatch } from "@hvjournal/core";
+import { openRecording, type RecordingReader } from "@hvjournal/journal";
+import { bareMetalImage } from "../guests/bare-metal.js";
+import { repositoryRoot } from "./repository.js";
+
+const entry = join(repositoryRoot, "packages", "cli", "bin", "hvjournal.js");
+const COMMAND_TIMEOUT_MS = 120_000;
+
+export interface Finished {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface VmStatus {
+  readonly name: string;
+  readonly processId: number;
+  readonly state: string;
+  readonly exit: number;
+  readonly icount: number;
+}
+
+export class VmSandbox {
+  readonly entry: string = entry;
+  readonly directory: string = mkdtempSync(join(tmpdir(), "hvj-"));
+  readonly #environment: NodeJS.ProcessEnv = { ...process.env, XDG_RUNTIME_DIR: this.directory, NO_COLOR: "1" };
+  readonly #children: ChildProcess[] = [];
+
+  path(name: string): string {
+    return join(this.directory, name);
+  }
+
+  run(...words: readonly string[]): Finished {
+    const { status, stdout, stderr } = spawnSync(process.execPath, [entry, ...words], {
+      cwd: this.directory,
+      env: this.#environment,
+      encoding: "utf8",
+      timeout: COMMAND_TIMEOUT_MS,
+    });
+    return { status, stdout, stderr };
+  }
+
+  /** Throws with what the command said unless its status is 0. */
+  must(...words: readonly string[]): string {
+    const { status, stdout, stderr } = this.run(...words);
+    if (status !== 0) throw new Error(`hvjournal ${words.join(" ")}: status ${status}\n${stdout}\n${stderr}`);
+    return stdout;
+  }
+
+  /** The bare-metal guest in the background; idle time is skipped. */
+  recordDetached(name: string, append: string, ...words: readonly string[]): void {
+    this.must(
+      "record",
+      bareMetalImage,
+      "--append",
+      append,
+      "--headless",
+      "--seed",
+      "7",
+      "--rtc",
+      "base=2026-01-01",
+      "--detach",
+      "-o",
+      `${name}.hvj`,
+      ...words,
+    );
+  }
+
+  /** The same guest at one place from its start to its end. */
+  recordWhole(name: string, append: string, ...words: readonly string[]): void {
+    this.must(
+      "record",
+      bareMetalImage,
+      "--append",
+      append,
+      "--headless",
+      "--seed",
+      "7",
+      "--rtc",
+      "base=2026-01-01",
+      "-q",
+      "-o",
+      `${name}.hvj`,
+      ...words,
+    );
+  }
+
+  start(...words: readonly string[]): { readonly child: ChildProcess; readonly finished: Promise<Finished> } {
+    const child = spawn(process.execPath, [entry, ...words], { cwd: this.directory, env: this.#environment });
+    this.#children.push(child);
+    let [stdout, stderr] = ["", ""];
+    child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
+    child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
+    const finished = new Promise<Finished>((resolve) =>
+      child.once("close", (status) => resolve({ status, stdout, stderr })),
+    );
+    return { child, finished };
+  }
+
+  vms(): VmStatus[] {
+    return this.must("ps", "--json")
+      .split("\n")
+      .filter((line) => line !== "")
+      .map((line) => JSON.parse(line) as VmStatus);
+  }
+
+  vm(name: string): VmStatus | undefined {
+    return this.vms().find((vm) => vm.name === name);
+  }
+
+  /** Comes back once the VM is gone; false: it still runs after `milliseconds`. */
+  async gone(name: string, milliseconds = COMMAND_TIMEOUT_MS): Promise<boolean> {
+    for (const until = performance.now() + milliseconds; performance.now() < until;) {
+      if (this.vm(name) === undefined) return true;
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+    return false;
+  }
+
+  open<Result>(name: string, look: (reader: RecordingReader) => Result): Result {
+    const reader = openRecording(this.path(name));
+    try {
+      return look(reader);
+    } finally {
+      reader.close();
+    }
+  }
+
+  /** Console output of the events behind `seq`. */
+  console(name: string, seq = 0): string {
+    return this.open(name, (reader) => consoleBehind(reader, seq));
+  }
+
+  /** Output across a move: a destination's recording begins with a copy of the source's last events. */
+  joinedConsole(source: string, destination: string): string {
+    return this.console(source) + this.console(destination, this.handOverSeq(destination));
+  }
+
+  /** The last event that came with the VM. */
+  handOverSeq(destination: string): number {
+    return this.open(destination, (reader) =>
+      Number(reader.ownership().find(({ state }) => state === "prepared")?.detail["seq"]),
+    );
+  }
+
+  /** Ends whatever was started here and still runs. */
+  close(): void {
+    for (const child of this.#children) if (child.exitCode === null) child.kill("SIGKILL");
+    for (const { processId } of this.vms()) {
+      try {
+        process.kill(processId, "SIGKILL");
+      } catch {
+        // It has ended meanwhile.
+      }
+    }
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+function consoleBehind(reader: RecordingReader, seq: number): string {
+  const parts: Buffer[] = [];
+  const source = (wanted: number, batch: EventBatch): boolean => {
+    let isFound = false;
+    reader.readBatches(wanted, batch, () => {
+      isFound = true;
+      return false;
+    });
+    return isFound && wanted < batch.nextSeq;
+  };
+  const first = Math.max(seq, reader.header.parent?.seq ?? 0) + 1;
+  for (const cursor = new EventCursor(source, first); cursor.kind !== NO_EVENT; cursor.next())
+    if (cursor.kind === HotKind.outputProduced && cursor.outputPort === 0) parts.push(Buffer.from(cursor.outputBytes));
+  return Buffer.concat(parts).toString("latin1");
+}
