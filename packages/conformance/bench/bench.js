@@ -11,12 +11,13 @@
  * bound is met, 1 one is not, 128 a bench could not be run, 129 wrong usage.
  */
 import { mkdtempSync, rmSync } from "node:fs";
-import { cpus, tmpdir } from "node:os";
+import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { BENCHES } from "./benches.js";
 import { findingLine } from "./findings.js";
-import { prepareGuest } from "./guest-commands.js";
+import { prepareGuest, QEMU } from "./guest-commands.js";
+import { programVersion } from "./measured-process.js";
 
 const USAGE = 129;
 const FAILED = 128;
@@ -74,9 +75,9 @@ async function run(names, directory, options) {
   const guest = await prepareGuest(directory);
   if (!values.json) {
     const [processor] = cpus();
-    process.stdout.write(
-      `linux ${guest.release}, node ${process.versions.node}, ${cpus().length} x ${processor?.model}\n`,
-    );
+    const qemu = programVersion(QEMU) ?? `no ${QEMU}`;
+    process.stdout.write(`${cpus().length} x ${processor?.model}, load ${loadavg()[0]?.toFixed(1)}\n`);
+    process.stdout.write(`node ${process.versions.node}, guest linux ${guest.release}, ${qemu}\n`);
   }
   let status = 0;
   for (const name of names) {
@@ -100,7 +101,7 @@ const options = {
   pairs: count("pairs", 10, 2),
   overheadPairs: count("overhead-pairs", 30, 3),
   seeks: count("seeks", 200, 10),
-  seed: Number(values.seed ?? Date.now() % 2 ** 32),
+  seed: count("seed", Date.now() % 2 ** 32, Date.now() % 2 ** 32),
 };
 const directory = mkdtempSync(join(tmpdir(), "hvjournal-bench-"));
 try {

@@ -12,7 +12,7 @@ import {
   recordCommand,
   runGuestCommand,
 } from "./guest-commands.js";
-import { BenchError, hasProgram, measure } from "./measured-process.js";
+import { BenchError, measure, programVersion } from "./measured-process.js";
 import { median, pairedRatio, quantile, randomSource } from "./statistics.js";
 
 const MIB = 2 ** 20;
@@ -62,7 +62,7 @@ function recordOnce({ guest }, name, options) {
 }
 
 function boot({ guest, pairs, note }) {
-  if (!hasProgram(QEMU)) throw new BenchError(`boot compares with ${QEMU}, which is not installed`);
+  if (programVersion(QEMU) === undefined) throw new BenchError(`boot compares with ${QEMU}, which is not installed`);
   const path = join(guest.directory, "boot.hvj");
   const samples = interleaved({ record: recordCommand(guest, path), qemu: qemuRecordCommand(guest) }, pairs, note);
   return [

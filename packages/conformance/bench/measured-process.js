@@ -40,7 +40,8 @@ export function measure(command, { cwd } = {}) {
   return { ...measured, output: stdout };
 }
 
-/** Whether a program can be started at all. */
-export function hasProgram(name) {
-  return spawnSync(name, ["--version"], { stdio: "ignore" }).error === undefined;
+/** First line of what a program says of its version; undefined: it is not there. */
+export function programVersion(name) {
+  const { error, stdout } = spawnSync(name, ["--version"], { encoding: "utf8" });
+  return error === undefined ? stdout.split("\n")[0] : undefined;
 }

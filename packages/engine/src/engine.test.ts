@@ -151,10 +151,7 @@ describe.each(tiers)("engine with %s", (_name, options) => {
 
   it("writes nothing of an instruction whose second access has a fault, then or later", () => {
     // Both first writes cross a page, so that they wait for the end of their instruction.
-    const engine = machine(
-      [encode(Op.setTable, 1), encode(Op.store, 4, 5), encode(Op.storeTwo, 4, 2, 3)],
-      options,
-    );
+    const engine = machine([encode(Op.setTable, 1), encode(Op.store, 4, 5), encode(Op.storeTwo, 4, 2, 3)], options);
     place(engine, Number(VECTOR), [encode(Op.storeTwo, 6, 5, 7), encode(Op.exit, 6)]);
     identityTable(engine, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
     setEntry(engine, Number(VECTOR >> 12n) & 511, 0);
@@ -172,7 +169,7 @@ describe.each(tiers)("engine with %s", (_name, options) => {
       setRegister(engine, index, value);
     expect(engine.run(10)).toBe(TINY_EXIT);
     expect(engine.readField(state.cause)).toBe(BigInt(Cause.memory));
-    expect([...engine.memory.read(Number(at(4)) - 4, 8)]).toEqual(new Array(8).fill(0));
+    expect([...engine.memory.read(Number(at(4)) - 4, 8)]).toEqual(Array.from({ length: 8 }, () => 0));
     expect([...engine.memory.read(Number(at(6)) - 4, 8)]).toEqual([0x66, 0, 0, 0, 0, 0, 0, 0]);
   });
 

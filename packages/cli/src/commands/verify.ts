@@ -5,6 +5,7 @@ import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { nodeDigester } from "../host/node-digester.js";
 import { jsonLine } from "../output/console-output.js";
 import { Progress } from "../output/progress.js";
+import { counted } from "../output/value-text.js";
 import { recordingOption, recordingPath } from "../recording-path.js";
 import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
 import { type OpenRecording, withRecording } from "../vm/open-recording.js";
@@ -43,6 +44,8 @@ async function runVerify(recording: OpenRecording, args: Arguments, { output }: 
   const { exits, digests } = verifier.compared;
   if (output.json) output.line(jsonLine({ recording: path, equal: true, exits, digests }));
   else if (!output.quiet)
-    output.line(`${path}: ${exits} exits, ${digests} digests and all that the VMM half did, equal`);
+    output.line(
+      `${path}: ${counted(exits, "exit")}, ${counted(digests, "digest")} and all that the VMM half did, equal`,
+    );
   return ExitStatus.done;
 }

@@ -7,7 +7,7 @@ import {
   toHex,
 } from "@hvjournal/core";
 import { UsageError } from "../cli-error.js";
-import { type Arguments, flag, stringOption } from "../commands/command.js";
+import { type Arguments, stringOption } from "../commands/command.js";
 import { parseSize } from "../sizes.js";
 import type { JsonObject } from "../vm/control-protocol.js";
 
@@ -81,8 +81,6 @@ export function contractJson({ equal, differences }: ContractComparison): JsonOb
 }
 
 /** A report whose fields are plain JSON. */
-export type ReportJson = ReturnType<typeof reportJson>;
-
 export function reportJson(report: MigrationReport) {
   const { destination, contract, base, tail, handOver } = report;
   return {
@@ -92,8 +90,4 @@ export function reportJson(report: MigrationReport) {
     tail: { ...tail, behindMs: [...tail.behindMs] },
     handOver: { ...handOver, digest: toHex(handOver.digest) },
   };
-}
-
-export function wantsExplanation(args: Arguments): boolean {
-  return flag(args, "explain");
 }

@@ -12,7 +12,7 @@ import { displayOf } from "../architectures.js";
 import type { OpenRecording } from "../vm/open-recording.js";
 import { answerText, exitSeq, ExitText } from "./exit-text.js";
 import { hexAddress } from "../symbols/symbols.js";
-import { hex } from "./value-text.js";
+import { counted, hex } from "./value-text.js";
 
 /** General registers of the first line. */
 const REGISTERS_SHOWN = 4;
@@ -79,7 +79,7 @@ export class Standing {
     ];
     if (exitPending) lines.push(`  answer, not yet given: ${answerText(this.#exits.answer(this.#exitSeq(replayer)))}`);
     lines.push(
-      `  compared ${compared.exits} exits and ${compared.digests} digests, equal           digest sha256:${toHex(machine.digest())}`,
+      `  compared ${counted(compared.exits, "exit")} and ${counted(compared.digests, "digest")}, equal           digest sha256:${toHex(machine.digest())}`,
     );
     return lines;
   }

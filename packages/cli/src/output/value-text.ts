@@ -4,6 +4,11 @@ const SMALL = 10n;
 const PRINTABLE = { first: 0x20, last: 0x7e } as const;
 const ESCAPES: Readonly<Record<number, string>> = { 0x0a: "\\n", 0x0d: "\\r", 0x09: "\\t", 0x5c: "\\\\", 0x27: "\\'" };
 
+/** "1 exit", "2 exits" */
+export function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
 export function hex(value: bigint | number): string {
   return `0x${value.toString(16)}`;
 }

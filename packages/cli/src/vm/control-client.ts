@@ -21,7 +21,6 @@ interface OpenRequest {
 
 export class ControlClient {
   readonly #socket: Socket;
-  readonly #vm: string;
   readonly #open = new Map<number, OpenRequest>();
   #nextId = 1;
   /** Kept once the VM has closed the connection. */
@@ -30,7 +29,6 @@ export class ControlClient {
 
   constructor(socket: Socket, vm: string) {
     this.#socket = socket;
-    this.#vm = vm;
     readJsonLines(
       socket,
       (line) => this.#take(line),

@@ -19,13 +19,6 @@ export interface JsonObject {
   readonly [key: string]: Json | undefined;
 }
 
-export interface ControlRequest {
-  readonly version: number;
-  readonly id: number;
-  readonly request: string;
-  readonly body: JsonObject;
-}
-
 export interface VmStatus extends JsonObject {
   readonly name: string;
   readonly processId: number;

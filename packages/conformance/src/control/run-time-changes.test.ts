@@ -67,7 +67,11 @@ describe("PSCI's version, changed while the guest runs", () => {
       await runTo(recorder, console, text);
       recorder.control(command("one-reg", "KVM_REG_ARM_PSCI_VERSION=0x10000"));
       await runGuest(recorder);
-      consoles.push(console().match(/psci version \S+/g)?.join());
+      consoles.push(
+        console()
+          .match(/psci version \S+/g)
+          ?.join(),
+      );
     }
     expect(consoles[0]).not.toBe(consoles[1]);
   });

@@ -373,10 +373,10 @@ describe.each(tiers)("maintenance in the %s tier", (_name, options) => {
     expect(words).toEqual([0xffn, 0n, 0n, 0n, 0n, 0n, 0n, 0n, 0n, 0xffn]);
   });
 
-  it("raises an abort of a write by DC ZVA", () => {
+  it("raises an abort of a write by DC ZVA, with the address as given", () => {
     const { guest, tables } = accessing(LOW + 0x48n, options, a.sys("dc zva", 2));
     tables.map(LOW, DATA, PAGE | Attribute.readOnly);
-    expectAbort(guest, DATA_ABORT.el1 | WRITE | 0xfn, LOW + 0x40n);
+    expectAbort(guest, DATA_ABORT.el1 | WRITE | 0xfn, LOW + 0x48n);
   });
 
   it("raises an abort with CM and WnR by cache maintenance of an address that is not mapped", () => {

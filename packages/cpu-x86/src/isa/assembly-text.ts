@@ -16,13 +16,10 @@ export function registerName(number: number, size: number, rex = 1): string {
 }
 
 /** An address in brackets with its segment, if that is not the default one. */
-export function addressText(fields: DecodedFields, pc: bigint): string {
-  const { base, index, scale, displacement, relative, addressSize, mode, length } = fields;
+export function addressText(fields: DecodedFields): string {
+  const { base, index, scale, displacement, relative, addressSize, mode } = fields;
   const segment = segmentText(fields);
-  if (relative === 1) {
-    const target = BigInt.asUintN(64, pc + BigInt(length) + BigInt(displacement));
-    return `${segment}[rip${signedText(displacement)}]        # 0x${target.toString(16)}`;
-  }
+  if (relative === 1) return `${segment}[rip+0x${BigInt.asUintN(64, BigInt(displacement)).toString(16)}]`;
   const parts: string[] = [];
   if (base !== NO_REGISTER) parts.push(registerName(base, addressSize));
   if (index !== NO_REGISTER) parts.push(`${registerName(index, addressSize)}*${2 ** scale}`);
@@ -41,19 +38,21 @@ function segmentText({ segment, base }: DecodedFields): string {
 }
 
 /** The operand that ModRM names: a register or memory. */
-export function modrmText(fields: DecodedFields, pc: bigint): string {
+export function modrmText(fields: DecodedFields): string {
   if (fields.memory === 0) return registerName(fields.rm, fields.size, fields.rex);
-  return `${POINTERS[fields.size] ?? ""}${addressText(fields, pc)}`;
+  return `${POINTERS[fields.size] ?? ""}${addressText(fields)}`;
 }
 
 export function immediateText({ immediate, size }: DecodedFields): string {
   return `0x${BigInt.asUintN(8 << size, BigInt(immediate)).toString(16)}`;
 }
 
-/** Mnemonic with prefixes, then operands. */
-export function assembly(fields: DecodedFields, mnemonic: string, ...operands: readonly string[]): string {
-  const lock = fields.lock === 1 ? "lock " : "";
-  return `${lock}${mnemonic}${operands.length === 0 ? "" : ` ${operands.join(",")}`}`;
+/** Mnemonic with prefixes, operands, and the address that one relative to `pc` comes to. */
+export function assembly(fields: DecodedFields, pc: bigint, mnemonic: string, ...operands: readonly string[]): string {
+  const { lock, relative, length, displacement } = fields;
+  const address = BigInt.asUintN(64, pc + BigInt(length) + BigInt(displacement));
+  const comment = relative === 1 ? `        # 0x${address.toString(16)}` : "";
+  return `${lock === 1 ? "lock " : ""}${mnemonic}${operands.length === 0 ? "" : ` ${operands.join(",")}`}${comment}`;
 }
 
 export function repeatText({ rep }: DecodedFields): string {

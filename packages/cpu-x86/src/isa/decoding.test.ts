@@ -41,14 +41,17 @@ const DISASSEMBLY: readonly (readonly [string, string])[] = [
   ["db 6d f0", "fld TBYTE PTR [rbp-0x10]"],
   ["de c1", "faddp st(1),st"],
   ["48 cf", "iretq"],
-  ["48 11 1d f8 ff ff ff", "adc QWORD PTR [rip-0x8],rbx        # 0xffff"],
+  ["48 11 1d f8 ff ff ff", "adc QWORD PTR [rip+0xfffffffffffffff8],rbx        # 0xffff"],
   ["8e d0", "mov ss,eax"],
 ];
 
 const engine = new Engine(x86Cpu, { ramBase: 0, ramBytes: 4096, vcpuCount: 1 });
 
 function disassemble(bytes: readonly number[], context = LONG): string {
-  const decoded = engine.decodeBytes(Uint8Array.from([...bytes, ...new Array<number>(15 - bytes.length).fill(0)]), context);
+  const decoded = engine.decodeBytes(
+    Uint8Array.from([...bytes, ...Array.from({ length: 15 - bytes.length }, () => 0)]),
+    context,
+  );
   if (decoded === undefined) return "undefined";
   expect(decoded.length).toBe(bytes.length);
   return decoded.instruction.text(decoded.fields as DecodedFields as never, BigInt(CODE));
@@ -86,7 +89,7 @@ describe("the decoder", () => {
 
 describe.each(tiers)("instructions of variable length with %s", (_name, options) => {
   it("raise #GP beyond 15 bytes and #UD for what the architecture leaves out or forbids to lock", () => {
-    const fifteen = [...new Array<number>(13).fill(0x66), 0x01, 0xd8];
+    const fifteen = [...Array.from({ length: 13 }, () => 0x66), 0x01, 0xd8];
     expect(machine([...fifteen, HLT], options).engine.run(1)).toBe(EngineExit.budget);
     for (const [code, vector] of [
       [[0x66, ...fifteen], Vector.generalProtection],
@@ -161,7 +164,12 @@ describe.each(tiers)("instructions of variable length with %s", (_name, options)
     guest.set("rip", start);
     guest.place(DATA, [1, 2, 3]);
     guest.map(UNMAPPED - 0x1000, 0x2_8000);
-    for (const [name, value] of [["rsi", DATA], ["rdi", UNMAPPED - 2], ["rcx", 3]] as const) guest.set(name, value);
+    for (const [name, value] of [
+      ["rsi", DATA],
+      ["rdi", UNMAPPED - 2],
+      ["rcx", 3],
+    ] as const)
+      guest.set(name, value);
     expect(guest.engine.run(1)).toBe(EngineExit.budget);
     expect([guest.get("rip"), guest.get("rcx")]).toEqual([BigInt(start), 2n]);
     expect(guest.engine.run(100)).toBe(ExitCode.halt);
@@ -174,7 +182,7 @@ describe.each(tiers)("instructions of variable length with %s", (_name, options)
 
   it("see a write to bytes of theirs that lie in a later line than their first", () => {
     // At CODE + 60: add rax, imm32, whose immediate lies in the next line of 64 bytes.
-    const guest = machine([0x88, 0x1f, ...new Array<number>(58).fill(NOP), 0x48, 0x05, 1, 0, 0, 0, HLT], options);
+    const guest = machine([0x88, 0x1f, ...Array.from({ length: 58 }, () => NOP), 0x48, 0x05, 1, 0, 0, 0, HLT], options);
     const patch = CODE + 65;
     expect(Math.floor((CODE + 60) / 64)).not.toBe(Math.floor(patch / 64));
     guest.set("rip", CODE + 60);

@@ -82,8 +82,7 @@ function external(stage: Stage, selector: Value<32>): Value<32> {
 function currentEvent(stage: Stage): Event {
   const isException = stage.read(exceptionPending);
   const vector = stage.select(isException, stage.read(exceptionVector), stage.read(interruptVector));
-  const is = (event: number): Value<32> =>
-    stage.and(isException, stage.compare("eq", vector, stage.constant32(event)));
+  const is = (event: number): Value<32> => stage.and(isException, stage.compare("eq", vector, stage.constant32(event)));
   stage.if(is(InternalEvent.tripleFault), () => stage.exitBefore(ExitCode.shutdown));
   stage.if(is(InternalEvent.fetchOutsideMemory), () => {
     const reason = stage.constant64(NotSimulated.fetchOutsideMemory);
@@ -179,10 +178,7 @@ const FRAME_BYTES_MAX = 48;
 /** RIP, CS, RFLAGS, RSP, SS, from low to high. */
 function frameWords(stage: Stage, event: Event): readonly Value<64>[] {
   // RF lets a fault's instruction, or the rest of a repeated one, go on past an instruction breakpoint.
-  const isFault = stage.and(
-    event.isException,
-    stage.compare("ne", event.vector, stage.constant32(Vector.doubleFault)),
-  );
+  const isFault = stage.and(event.isException, stage.compare("ne", event.vector, stage.constant32(Vector.doubleFault)));
   const midway = stage.and(stage.isZero(event.isException), stage.read(repeating));
   const resume = stage.shiftLeft(stage.or(isFault, midway), Math.log2(Flag.RF));
   const selector = (segment: number): Value<64> => stage.zeroExtend64(stage.read(segmentFields(segment).selector));
@@ -263,4 +259,3 @@ export const eventDelivery: Instruction = defineInstruction({
     enterHandler(stage, event, gate, handler);
   },
 });
-

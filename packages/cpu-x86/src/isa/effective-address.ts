@@ -13,11 +13,7 @@ export type MemoryOperands = {
 export function effectiveAddress(stage: Stage, operands: MemoryOperands): Value<64> {
   const index = stage.binary("shl", stage.readAt(64, operands.index), stage.zeroExtend64(operands.scale));
   const relative = stage.sub(stage.constant64(0), stage.zeroExtend64(operands.relative));
-  const terms = [
-    index,
-    stage.signExtend64(operands.displacement),
-    stage.and(stage.nextPc(), relative),
-  ];
+  const terms = [index, stage.signExtend64(operands.displacement), stage.and(stage.nextPc(), relative)];
   const sum = terms.reduce((total, term) => stage.add(total, term), stage.readAt(64, operands.base));
   return cutAddress(stage, sum, stage.zeroExtend64(operands.unused));
 }

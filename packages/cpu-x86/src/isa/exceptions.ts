@@ -6,13 +6,7 @@
  */
 import { EngineFault, type Routine, type Stage, type Value } from "@hvjournal/engine";
 import { operations } from "./engine-operations.js";
-import {
-  cr2,
-  exceptionErrorCode,
-  exceptionPending,
-  exceptionVector,
-  stackZeroSource,
-} from "./state.js";
+import { cr2, exceptionErrorCode, exceptionPending, exceptionVector, stackZeroSource } from "./state.js";
 import { PAGE_FAULT } from "./translation.js";
 
 export type ExceptionRoutine = Routine & { readonly result: undefined };
@@ -66,8 +60,7 @@ export const noteException: ExceptionRoutine = {
   result: undefined,
   body(stage, [vectorValue, errorCodeValue]) {
     const vector = vectorValue as Value<32>;
-    const is = (value: Value<32>, number: number): Value<32> =>
-      stage.compare("eq", value, stage.constant32(number));
+    const is = (value: Value<32>, number: number): Value<32> => stage.compare("eq", value, stage.constant32(number));
     stage.if(stage.isZero(stage.read(exceptionPending)), () => {
       note(stage, vector, errorCodeValue as Value<32>);
       stage.return();
@@ -118,11 +111,7 @@ export const fetchFault: ExceptionRoutine = {
   parameters: [],
   result: undefined,
   body(stage) {
-    const absent = stage.compare(
-      "eq",
-      stage.read(operations.fields.faultCode),
-      stage.constant32(EngineFault.noMemory),
-    );
+    const absent = stage.compare("eq", stage.read(operations.fields.faultCode), stage.constant32(EngineFault.noMemory));
     stage.if(absent, () => {
       note(stage, stage.constant32(InternalEvent.fetchOutsideMemory), stage.constant32(0));
       stage.return();

@@ -1,7 +1,7 @@
 /** Operands: where the fields of an encoding find a register in the state, or the parts of an address. */
 import { elementOf } from "@hvjournal/engine";
 import { type DecodedFields, NO_REGISTER } from "./fields.js";
-import { fpr, gpr, Register, Segment, segmentBase, stackZeroSource, zeroSource } from "./state.js";
+import { fpr, gpr, Segment, segmentBase, stackZeroSource, zeroSource } from "./state.js";
 
 type Name = "reg" | "rm";
 
@@ -12,9 +12,7 @@ export function registerOffset({ size, rex }: Pick<DecodedFields, "size" | "rex"
 }
 
 /** A general register of the operand's size. */
-export function register<const Field extends Name>(
-  name: Field,
-): { readonly u16: (fields: DecodedFields) => number } {
+export function register<const Field extends Name>(name: Field): { readonly u16: (fields: DecodedFields) => number } {
   return { u16: (fields) => registerOffset(fields, fields[name]) };
 }
 
@@ -50,5 +48,3 @@ export function segmentBaseOffset(segment: number): number {
   if (segment === Segment.fs || segment === Segment.gs) return elementOf(segmentBase, segment).offset;
   return segment === Segment.ss ? stackZeroSource.offset : zeroSource.offset;
 }
-
-export { Register };

@@ -263,7 +263,13 @@ describe.each(tiers)("x86 instructions with %s", (_name, options) => {
       guest.setWord64(DATA, 5n);
       guest.setWord64(DATA + 8, 6n);
       guest.set("rdi", DATA);
-      for (const [name, value] of [["rax", low], ["rdx", 6n], ["rbx", 0xbn], ["rcx", 0xcn]] as const) guest.set(name, value);
+      for (const [name, value] of [
+        ["rax", low],
+        ["rdx", 6n],
+        ["rbx", 0xbn],
+        ["rcx", 0xcn],
+      ] as const)
+        guest.set(name, value);
       guest.set("rflags", Flag.fixed | (STATUS_FLAGS & ~Flag.ZF));
     };
     prepare(5n);
@@ -513,7 +519,13 @@ describe.each(tiers)("x86 instructions with %s", (_name, options) => {
     const guest = machine([0x48, 0xcf], options);
     const target = CODE + 0x100;
     guest.place(target, [NOP, HLT]);
-    pushFrame(guest, { rip: target, cs: Selector.userCode, flags: 0xffff_ffff, rsp: DATA + 0x100, ss: Selector.userData });
+    pushFrame(guest, {
+      rip: target,
+      cs: Selector.userCode,
+      flags: 0xffff_ffff,
+      rsp: DATA + 0x100,
+      ss: Selector.userData,
+    });
     const flags = Number(STATUS_FLAGS | Flag.DF | Flag.IF | Flag.ID);
     guest.setWord64(Number(guest.get("rsp")) + 16, BigInt(flags));
     expect(guest.engine.run(2)).toBe(EngineExit.budget);
@@ -587,7 +599,10 @@ describe.each(tiers)("x86 instructions with %s", (_name, options) => {
   it("saves the x87 and SSE state with FXSAVE, in stack order, and leaves what is reserved", () => {
     const guest = machine([0x48, 0x0f, 0xae, 0x07, HLT], options);
     guest.set("rdi", DATA);
-    guest.place(DATA, new Array<number>(512).fill(0xee));
+    guest.place(
+      DATA,
+      Array.from({ length: 512 }, () => 0xee),
+    );
     guest.set("fsw", (6 << 11) | 1);
     guest.set("fpuTags", 0xc0);
     guest.set("fpr6", (0xc001n << 64n) | 0x8765_4321_0000_0001n);
@@ -605,7 +620,7 @@ describe.each(tiers)("x86 instructions with %s", (_name, options) => {
       0x5555_6666_7777_8888n,
       0x1111_2222_3333_4444n,
     ]);
-    expect(bytesAt(guest, DATA + 416, 96)).toEqual(new Array<number>(96).fill(0xee));
+    expect(bytesAt(guest, DATA + 416, 96)).toEqual(Array.from({ length: 96 }, () => 0xee));
   });
 
   it("writes nothing with FXSAVE when its last byte has a fault, is misaligned, or the unit is off", () => {
@@ -613,7 +628,10 @@ describe.each(tiers)("x86 instructions with %s", (_name, options) => {
       const guest = machine([0x0f, 0xae, 0x07], options);
       guest.set("rdi", address);
       guest.map(UNMAPPED - 0x1000, 0x2_8000);
-      guest.place(0x2_8000, new Array<number>(4096).fill(0xee));
+      guest.place(
+        0x2_8000,
+        Array.from({ length: 4096 }, () => 0xee),
+      );
       return guest;
     };
     const crossing = at(UNMAPPED - 496);

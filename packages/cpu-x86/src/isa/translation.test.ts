@@ -99,7 +99,11 @@ describe.each(tiers)("4-level paging with %s", (_name, options) => {
   });
 
   it("refuses reserved bits: of addresses, of large pages, of the top table, and XD without NXE", () => {
-    const faults = (entry: number | undefined, bits: bigint, change: (guest: Machine) => void = () => undefined): void => {
+    const faults = (
+      entry: number | undefined,
+      bits: bigint,
+      change: (guest: Machine) => void = () => undefined,
+    ): void => {
       const guest = at(READ);
       guest.setWord64(entry ?? guest.entry(UNMAPPED), guest.word64(entry ?? guest.entry(UNMAPPED)) | bits);
       change(guest);

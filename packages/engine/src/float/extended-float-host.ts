@@ -32,11 +32,7 @@ export function extendedFloatHost(buffer: ArrayBuffer, fields: EngineFields): (o
     const result = extendedAdd(a, b, environment);
     view.setUint16(high + 4, result.signExponent, true);
     view.setBigUint64(fields.floatResult.offset, result.significand, true);
-    view.setUint32(
-      fields.floatFlags.offset,
-      view.getUint32(fields.floatFlags.offset, true) | environment.flags,
-      true,
-    );
+    view.setUint32(fields.floatFlags.offset, view.getUint32(fields.floatFlags.offset, true) | environment.flags, true);
     return 0;
   };
 }

@@ -58,7 +58,7 @@ function toModrm({ name, reference, opcode, operation }: Group, byte: boolean): 
     formFields: ["size", "memory"],
     operands: { ...memoryOperand, rm: register("rm"), source: register("reg") },
     text: (fields, pc) =>
-      assembly(fields, name.toLowerCase(), modrmText(fields, pc), registerName(fields.reg, fields.size, fields.rex)),
+      assembly(fields, pc, name.toLowerCase(), modrmText(fields), registerName(fields.reg, fields.size, fields.rex)),
     execute(form, operands, stage) {
       const size = sizeOf(form);
       const destination = modrmPlace(stage, form, size, operands, "readWrite");
@@ -76,7 +76,7 @@ function fromModrm({ name, reference, opcode, operation }: Group, byte: boolean)
     formFields: ["size", "memory"],
     operands: { ...memoryOperand, rm: register("rm"), destination: register("reg") },
     text: (fields, pc) =>
-      assembly(fields, name.toLowerCase(), registerName(fields.reg, fields.size, fields.rex), modrmText(fields, pc)),
+      assembly(fields, pc, name.toLowerCase(), registerName(fields.reg, fields.size, fields.rex), modrmText(fields)),
     execute(form, operands, stage) {
       const size = sizeOf(form);
       const source = modrmPlace(stage, form, size, operands, "read").read();
@@ -93,8 +93,8 @@ function toAccumulator({ name, reference, opcode, operation }: Group, byte: bool
     pattern: byte ? `${hex(opcode + 4)} ib byte` : `${hex(opcode + 5)} iz`,
     formFields: ["size"],
     operands: { accumulator: { u16: (fields) => registerOffset(fields, Register.rax) }, immediate },
-    text: (fields) =>
-      assembly(fields, name.toLowerCase(), registerName(Register.rax, fields.size), immediateText(fields)),
+    text: (fields, pc) =>
+      assembly(fields, pc, name.toLowerCase(), registerName(Register.rax, fields.size), immediateText(fields)),
     execute(form, operands, stage) {
       const size = sizeOf(form);
       const source = immediateValue(stage, size, operands.immediate);
@@ -113,7 +113,7 @@ function withImmediate({ name, reference, digit, operation }: Group, opcode: 0x8
     pattern: `lock ${hex(opcode)} /${digit} ${rest[opcode]}`,
     formFields: ["size", "memory"],
     operands: { ...memoryOperand, rm: register("rm"), immediate },
-    text: (fields, pc) => assembly(fields, name.toLowerCase(), modrmText(fields, pc), immediateText(fields)),
+    text: (fields, pc) => assembly(fields, pc, name.toLowerCase(), modrmText(fields), immediateText(fields)),
     execute(form, operands, stage) {
       const size = sizeOf(form);
       const destination = modrmPlace(stage, form, size, operands, "readWrite");
@@ -147,7 +147,7 @@ function incModrm(byte: boolean): Instruction {
     pattern: byte ? "lock FE /0 byte" : "lock FF /0",
     formFields: ["size", "memory"],
     operands: { ...memoryOperand, rm: register("rm") },
-    text: (fields, pc) => assembly(fields, "inc", modrmText(fields, pc)),
+    text: (fields, pc) => assembly(fields, pc, "inc", modrmText(fields)),
     execute(form, operands, stage) {
       const size = sizeOf(form);
       increment(stage, size, modrmPlace(stage, form, size, operands, "readWrite"));
@@ -162,7 +162,7 @@ const incRegister = defineEncoded({
   pattern: "compat 40+r",
   formFields: ["size"],
   operands: { rm: register("rm") },
-  text: (fields) => assembly(fields, "inc", registerName(fields.rm, fields.size)),
+  text: (fields, pc) => assembly(fields, pc, "inc", registerName(fields.rm, fields.size)),
   execute(form, { rm }, stage) {
     increment(stage, sizeOf(form), registerPlace(stage, sizeOf(form), rm));
   },
@@ -206,7 +206,7 @@ function shl(source: CountSource, byte: boolean, digit: 4 | 6): Instruction {
     pattern: `${opcode} /${digit}${source === "imm8" ? " ib" : ""}${byte ? " byte" : ""}`,
     formFields: ["size", "memory"],
     operands: { ...memoryOperand, rm: register("rm"), immediate },
-    text: (fields, pc) => assembly(fields, "shl", modrmText(fields, pc), countText(fields)),
+    text: (fields, pc) => assembly(fields, pc, "shl", modrmText(fields), countText(fields)),
     execute(form, operands, stage) {
       const size = sizeOf(form);
       const mask = stage.constant32(countMask(size));

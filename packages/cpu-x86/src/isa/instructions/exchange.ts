@@ -28,7 +28,7 @@ function xchgModrm(byte: boolean): Instruction {
     formFields: ["size", "memory"],
     operands: { ...memoryOperand, rm: register("rm"), other: register("reg") },
     text: (fields, pc) =>
-      assembly(fields, "xchg", modrmText(fields, pc), registerName(fields.reg, fields.size, fields.rex)),
+      assembly(fields, pc, "xchg", modrmText(fields), registerName(fields.reg, fields.size, fields.rex)),
     execute(form, operands, stage) {
       const size = sizeOf(form);
       exchange(modrmPlace(stage, form, size, operands, "readWrite"), registerPlace(stage, size, operands.other));
@@ -44,8 +44,8 @@ const xchgAccumulator = defineEncoded({
   where: ({ rm }) => rm !== Register.rax,
   formFields: ["size"],
   operands: { rm: register("rm"), accumulator: { u16: (fields) => registerOffset(fields, Register.rax) } },
-  text: (fields) =>
-    assembly(fields, "xchg", registerName(fields.rm, fields.size), registerName(Register.rax, fields.size)),
+  text: (fields, pc) =>
+    assembly(fields, pc, "xchg", registerName(fields.rm, fields.size), registerName(Register.rax, fields.size)),
   execute(form, { rm, accumulator }, stage) {
     const size = sizeOf(form);
     exchange(registerPlace(stage, size, rm), registerPlace(stage, size, accumulator));
@@ -59,7 +59,7 @@ const nop = defineEncoded({
   pattern: "90",
   formFields: [],
   operands: {},
-  text: (fields) => assembly(fields, "nop"),
+  text: (fields, pc) => assembly(fields, pc, "nop"),
   execute: () => undefined,
 });
 
@@ -75,7 +75,7 @@ const cmpxchg8b = defineEncoded({
   pattern: "lock w0 0F C7 /1 mem",
   formFields: [],
   operands: memoryOperand,
-  text: (fields, pc) => assembly(fields, "cmpxchg8b", `QWORD PTR ${addressText(fields, pc)}`),
+  text: (fields, pc) => assembly(fields, pc, "cmpxchg8b", `QWORD PTR ${addressText(fields)}`),
   execute(_form, operands, stage) {
     const handle = accessMemory(stage, operands, 8, "readWrite");
     const found = stage.load(64, handle, 0, 64);
@@ -101,15 +101,12 @@ const cmpxchg16b = defineEncoded({
   pattern: "lock w1 0F C7 /1 mem",
   formFields: [],
   operands: memoryOperand,
-  text: (fields, pc) => assembly(fields, "cmpxchg16b", `OWORD PTR ${addressText(fields, pc)}`),
+  text: (fields, pc) => assembly(fields, pc, "cmpxchg16b", `OWORD PTR ${addressText(fields)}`),
   execute(_form, operands, stage) {
     const handle = accessMemory(stage, operands, 16, "readWrite", 16);
     const low = stage.load(64, handle, 0, 64);
     const high = stage.load(64, handle, 8, 64);
-    const equal = stage.and(
-      stage.compare("eq", low, stage.read(rax)),
-      stage.compare("eq", high, stage.read(rdx)),
-    );
+    const equal = stage.and(stage.compare("eq", low, stage.read(rax)), stage.compare("eq", high, stage.read(rdx)));
     stage.store(handle, 0, 64, stage.select(equal, stage.read(rbx), low));
     stage.store(handle, 8, 64, stage.select(equal, stage.read(rcx), high));
     stage.if(stage.isZero(equal), () => {

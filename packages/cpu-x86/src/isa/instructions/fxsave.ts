@@ -30,7 +30,7 @@ function fxsave(wide: boolean): Instruction {
     pattern: `np w${wide ? 1 : 0} 0F AE /0 mem`,
     formFields: ["mode"],
     operands: memoryOperand,
-    text: (fields, pc) => assembly(fields, wide ? "fxsave64" : "fxsave", addressText(fields, pc)),
+    text: (fields, pc) => assembly(fields, pc, wide ? "fxsave64" : "fxsave", addressText(fields)),
     execute({ mode }, operands, stage) {
       requireFloatUnit(stage);
       const area = accessMemory(stage, operands, AREA_BYTES, "write", 16);

@@ -75,10 +75,7 @@ function checkCodeSegment(stage: Stage, cs: Value<32>): CheckedSegment {
   const inward = stage.compare("lt_u", rpl, stage.read(cpl));
   const conforms = stage.isZero(attributesAre(stage, attributes, conforming, 0));
   const wrongLevel = stage.select(conforms, stage.compare("gt_u", dpl, rpl), stage.compare("ne", dpl, rpl));
-  const refused = [both, inward, wrongLevel].reduce(
-    (sum, value) => stage.or(sum, value),
-    stage.isZero(isCode),
-  );
+  const refused = [both, inward, wrongLevel].reduce((sum, value) => stage.or(sum, value), stage.isZero(isCode));
   raiseIf(stage, refused, Vector.generalProtection, error);
   raiseIf(stage, attributesAre(stage, attributes, P, 0), Vector.segmentNotPresent, error);
   return { descriptor, setAccessed: probeAccessedFlag(stage, place, descriptor) };
@@ -142,11 +139,7 @@ function writableFlags(stage: Stage): Value<32> {
   const always = STATUS_FLAGS | Flag.TF | Flag.DF | Flag.NT | Flag.RF | Flag.AC | Flag.ID;
   const level = stage.read(cpl);
   const ioPrivilege = stage.extractBits(stage.truncate32(stage.read(rflags)), IOPL_SHIFT, 2);
-  const atSystem = stage.select(
-    level,
-    stage.constant32(0),
-    stage.constant32(Flag.IOPL | Flag.VIF | Flag.VIP),
-  );
+  const atSystem = stage.select(level, stage.constant32(0), stage.constant32(Flag.IOPL | Flag.VIF | Flag.VIP));
   const interrupts = stage.select(
     stage.compare("le_u", level, ioPrivilege),
     stage.constant32(Flag.IF),
@@ -161,9 +154,7 @@ function dropInnerSegments(stage: Stage, level: Value<32>): void {
     const attributes = stage.read(segmentFields(segment).attributes);
     const conforms = attributesAre(stage, attributes, code | conforming, code | conforming);
     const inner = stage.compare("lt_u", dplOf(stage, attributes), level);
-    stage.if(stage.and(inner, stage.isZero(conforms)), () =>
-      writeNullSegment(stage, segment, stage.constant32(0)),
-    );
+    stage.if(stage.and(inner, stage.isZero(conforms)), () => writeNullSegment(stage, segment, stage.constant32(0)));
   }
 }
 
@@ -173,7 +164,7 @@ const iretq = defineEncoded({
   pattern: "long w1 CF",
   formFields: [],
   operands: {},
-  text: (fields) => assembly(fields, "iretq"),
+  text: (fields, pc) => assembly(fields, pc, "iretq"),
   execute(_form, _operands, stage) {
     const nested = stage.and(stage.truncate32(stage.read(rflags)), stage.constant32(Flag.NT));
     raiseIf(stage, nested, Vector.generalProtection);

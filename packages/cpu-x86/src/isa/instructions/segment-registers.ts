@@ -78,9 +78,7 @@ function checkStackSegment(
   const { S, code, writable, P } = SegmentAttribute;
   const isStack = attributesAre(stage, attributes, S | code | writable, S | writable);
   const rightLevel = stage.compare("eq", dplOf(stage, attributes), level);
-  stage.if(stage.isZero(stage.and(isStack, rightLevel)), () =>
-    raiseException(stage, Vector.generalProtection, error),
-  );
+  stage.if(stage.isZero(stage.and(isStack, rightLevel)), () => raiseException(stage, Vector.generalProtection, error));
   stage.if(attributesAre(stage, attributes, P, 0), () => raiseException(stage, Vector.stackFault, error));
   if (form.mode === 0) return;
   stage.if(stage.isZero(isFlat(stage, descriptor)), () => {
@@ -95,7 +93,7 @@ const movSs = defineEncoded({
   pattern: "8E /2",
   formFields: ["mode", "memory"],
   operands: { ...memoryOperand, rm: register("rm") },
-  text: (fields, pc) => assembly(fields, "mov", "ss", modrmText({ ...fields, size: fields.memory === 1 ? 1 : 2 }, pc)),
+  text: (fields, pc) => assembly(fields, pc, "mov", "ss", modrmText({ ...fields, size: fields.memory === 1 ? 1 : 2 })),
   execute(form, operands, stage) {
     const size: OperandSize = 1;
     const selector = low32(stage, size, modrmPlace(stage, form, size, operands, "read").read());
@@ -110,7 +108,7 @@ const popSs = defineEncoded({
   pattern: "compat 17",
   formFields: ["mode", "size"],
   operands: {},
-  text: (fields) => assembly(fields, "pop", "ss"),
+  text: (fields, pc) => assembly(fields, pc, "pop", "ss"),
   execute(form, _operands, stage) {
     const bytes = bytesOf(sizeOf(form));
     const handle = accessStack(stage, stackPointer(stage, form, 0), bytes, "read");

@@ -37,7 +37,7 @@ const pushModrm = defineEncoded({
   pattern: "FF /6 d64",
   formFields: ["mode", "size", "memory"],
   operands: { ...memoryOperand, rm: register("rm") },
-  text: (fields, pc) => assembly(fields, "push", modrmText(fields, pc)),
+  text: (fields, pc) => assembly(fields, pc, "push", modrmText(fields)),
   execute(form, operands, stage) {
     push(stage, form, modrmPlace(stage, form, sizeOf(form), operands, "read").read());
   },
@@ -49,7 +49,7 @@ const pushRegister = defineEncoded({
   pattern: "50+r d64",
   formFields: ["mode", "size"],
   operands: { rm: register("rm") },
-  text: (fields) => assembly(fields, "push", registerName(fields.rm, fields.size)),
+  text: (fields, pc) => assembly(fields, pc, "push", registerName(fields.rm, fields.size)),
   execute(form, { rm }, stage) {
     push(stage, form, readRegister(stage, sizeOf(form), rm));
   },
@@ -62,7 +62,7 @@ function pushImmediate(name: string, pattern: string): Instruction {
     pattern,
     formFields: ["mode", "size"],
     operands: { immediate },
-    text: (fields) => assembly(fields, fields.size === 1 ? "pushw" : "push", immediateText(fields)),
+    text: (fields, pc) => assembly(fields, pc, fields.size === 1 ? "pushw" : "push", immediateText(fields)),
     execute(form, operands, stage) {
       push(stage, form, immediateValue(stage, sizeOf(form), operands.immediate));
     },

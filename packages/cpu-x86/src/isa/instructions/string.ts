@@ -73,12 +73,13 @@ function movs(byte: boolean): Instruction {
     pattern: byte ? "A4 byte" : "A5",
     formFields: ["size", "addressSize", "rep"],
     operands: { segment: memoryOperand.segment },
-    text(fields) {
+    text(fields, pc) {
       const at = (register: number): string => registerName(register, fields.addressSize);
-      const source = addressText({ ...fields, base: Register.rsi, index: NO_REGISTER }, 0n);
+      const source = addressText({ ...fields, base: Register.rsi, index: NO_REGISTER });
       const pointer = POINTERS[fields.size] ?? "";
       return assembly(
         fields,
+        pc,
         `${repeatText(fields)}movs`,
         `${pointer} PTR es:[${at(Register.rdi)}]`,
         `${pointer} PTR ${source.startsWith("[") ? "ds:" : ""}${source}`,

@@ -15,7 +15,7 @@ const sti = defineEncoded({
   pattern: "FB",
   formFields: [],
   operands: {},
-  text: (fields) => assembly(fields, "sti"),
+  text: (fields, pc) => assembly(fields, pc, "sti"),
   execute(_form, _operands, stage) {
     const flags = stage.truncate32(stage.read(rflags));
     const ioPrivilege = stage.extractBits(flags, IOPL_SHIFT, 2);
@@ -23,11 +23,7 @@ const sti = defineEncoded({
       raiseException(stage, Vector.generalProtection),
     );
     const wasOff = stage.isZero(stage.and(flags, stage.constant32(Flag.IF)));
-    const shadow = stage.select(
-      wasOff,
-      stage.constant32(InterruptShadow.sti),
-      stage.constant32(InterruptShadow.none),
-    );
+    const shadow = stage.select(wasOff, stage.constant32(InterruptShadow.sti), stage.constant32(InterruptShadow.none));
     stage.write(rflags, stage.or(stage.read(rflags), stage.constant64(Flag.IF)));
     endOneShot(stage, shadow);
     stage.endBlock("interrupts enabled");
@@ -44,7 +40,7 @@ const hlt = defineEncoded({
   pattern: "F4",
   formFields: [],
   operands: {},
-  text: (fields) => assembly(fields, "hlt"),
+  text: (fields, pc) => assembly(fields, pc, "hlt"),
   execute(_form, _operands, stage) {
     raiseUnlessSystem(stage);
     stage.exitAfter(ExitCode.halt);

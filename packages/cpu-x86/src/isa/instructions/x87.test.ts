@@ -37,7 +37,10 @@ describe.each(tiers)("x87 instructions with %s", (_name, options) => {
   it("load numbers of 80 bits, add them exactly in 64 bits of significand, and store them", () => {
     // faddp; fstp m80 [rdi+32]
     const guest = prepared([...LOAD_BOTH, 0xde, 0xc1, 0xdb, 0x7f, 0x20], ONE, LAST_PLACE);
-    guest.place(DATA + 32, new Array<number>(16).fill(0xee));
+    guest.place(
+      DATA + 32,
+      Array.from({ length: 16 }, () => 0xee),
+    );
     expect(guest.engine.run(3)).toBe(EngineExit.budget);
     expect([guest.get("fpr7"), topOf(guest), guest.get("fpuTags")]).toEqual([ONE_AND_LAST_PLACE, 7, 0x80n]);
     expect(guest.engine.run(10)).toBe(ExitCode.halt);
@@ -45,7 +48,11 @@ describe.each(tiers)("x87 instructions with %s", (_name, options) => {
       1, 0, 0, 0, 0, 0, 0, 0x80, 0xff, 0x3f, 0xee, 0xee, 0xee, 0xee, 0xee, 0xee,
     ]);
     expect([topOf(guest), guest.get("fpuTags"), exceptionsOf(guest)]).toEqual([0, 0n, 0]);
-    expect([guest.get("fop"), guest.get("fip"), guest.get("fdp")]).toEqual([0x37fn, BigInt(CODE + 7), BigInt(DATA + 32)]);
+    expect([guest.get("fop"), guest.get("fip"), guest.get("fdp")]).toEqual([
+      0x37fn,
+      BigInt(CODE + 7),
+      BigInt(DATA + 32),
+    ]);
   });
 
   it("round to the precision and direction of the control word, and tell in C1 that they rounded up", () => {

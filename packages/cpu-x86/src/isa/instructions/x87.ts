@@ -4,7 +4,16 @@
  *
  * FADD has no operand of 80 bits in memory: programs load one with FLD m80fp and add registers.
  */
-import { engineFields, ExtendedOperation, extendedFloat, FloatControl, FloatFlag, type Instruction, type Stage, type Value } from "@hvjournal/engine";
+import {
+  engineFields,
+  ExtendedOperation,
+  extendedFloat,
+  FloatControl,
+  FloatFlag,
+  type Instruction,
+  type Stage,
+  type Value,
+} from "@hvjournal/engine";
 import { addressText, assembly } from "../assembly-text.js";
 import { accessMemory, effectiveAddress } from "../effective-address.js";
 import { defineEncoded } from "../encoding.js";
@@ -47,10 +56,7 @@ function floatControl(stage: Stage): Value<32> {
   const control = stage.read(fcw);
   const rounding = stage.extractBits(control, ROUNDING_CONTROL_SHIFT, 2);
   // Down and up have their numbers the other way round.
-  const swapped = stage.or(
-    stage.shiftLeft(stage.and(rounding, stage.constant32(1)), 1),
-    stage.shiftRight(rounding, 1),
-  );
+  const swapped = stage.or(stage.shiftLeft(stage.and(rounding, stage.constant32(1)), 1), stage.shiftRight(rounding, 1));
   const precision = stage.extractBits(control, PRECISION_CONTROL_SHIFT, 2);
   const unmasked = stage.not(control);
   const trap = (mask: number, option: number): Value<32> =>
@@ -84,10 +90,7 @@ interface Sum {
 /** `left` plus a number of the 80-bit format, or the bits of a shorter one in `low`. */
 function addFloats(stage: Stage, operation: number, left: ExtendedValue, right: ExtendedValue): Sum {
   const { floatA, floatB, floatHigh, floatControl: control, floatFlags, floatResult } = engineFields;
-  const high = stage.or(
-    stage.zeroExtendFrom(16, left.high),
-    stage.shiftLeft(stage.zeroExtendFrom(16, right.high), 16),
-  );
+  const high = stage.or(stage.zeroExtendFrom(16, left.high), stage.shiftLeft(stage.zeroExtendFrom(16, right.high), 16));
   stage.write(floatA, left.low);
   stage.write(floatB, right.low);
   stage.write(floatHigh, high);
@@ -154,9 +157,9 @@ function faddRegister(form: RegisterForm): Instruction {
     pattern: `${opcode.toString(16).toUpperCase()} /0 reg`,
     formFields: [],
     operands: { index: stackIndex, opcode: opcodeOf(opcode) },
-    text: (fields) => {
+    text: (fields, pc) => {
       const other = `st(${fields.rm & 7})`;
-      return assembly(fields, form === "pop" ? "faddp" : "fadd", ...(toTop ? ["st", other] : [other, "st"]));
+      return assembly(fields, pc, form === "pop" ? "faddp" : "fadd", ...(toTop ? ["st", other] : [other, "st"]));
     },
     execute(_form, operands, stage) {
       waitForFloatUnit(stage);
@@ -184,7 +187,7 @@ function faddMemory(bits: 32 | 64): Instruction {
     pattern: `${opcode.toString(16).toUpperCase()} /0 mem`,
     formFields: [],
     operands: { ...memoryOperand, opcode: opcodeOf(opcode) },
-    text: (fields, pc) => assembly(fields, "fadd", `${bits === 32 ? "D" : "Q"}WORD PTR ${addressText(fields, pc)}`),
+    text: (fields, pc) => assembly(fields, pc, "fadd", `${bits === 32 ? "D" : "Q"}WORD PTR ${addressText(fields)}`),
     execute(_form, operands, stage) {
       waitForFloatUnit(stage);
       const handle = accessMemory(stage, operands, bits / 8, "read");
@@ -209,7 +212,7 @@ const fldExtended = defineEncoded({
   pattern: "DB /5 mem",
   formFields: [],
   operands: { ...memoryOperand, opcode: opcodeOf(0xdb) },
-  text: (fields, pc) => assembly(fields, "fld", `TBYTE PTR ${addressText(fields, pc)}`),
+  text: (fields, pc) => assembly(fields, pc, "fld", `TBYTE PTR ${addressText(fields)}`),
   execute(_form, operands, stage) {
     waitForFloatUnit(stage);
     const handle = accessMemory(stage, operands, 10, "read");
@@ -243,7 +246,7 @@ const fstpExtended = defineEncoded({
   pattern: "DB /7 mem",
   formFields: [],
   operands: { ...memoryOperand, opcode: opcodeOf(0xdb) },
-  text: (fields, pc) => assembly(fields, "fstp", `TBYTE PTR ${addressText(fields, pc)}`),
+  text: (fields, pc) => assembly(fields, pc, "fstp", `TBYTE PTR ${addressText(fields)}`),
   execute(_form, operands, stage) {
     waitForFloatUnit(stage);
     const handle = accessMemory(stage, operands, 10, "write");

@@ -1,5 +1,12 @@
 /** One vCPU in 64-bit mode with RAM, page tables, GDT, IDT and TSS, for tests. */
-import { elementOf, Engine, everyForm, type EngineOptions, type ProfileEntry, type StateField } from "@hvjournal/engine";
+import {
+  elementOf,
+  Engine,
+  everyForm,
+  type EngineOptions,
+  type ProfileEntry,
+  type StateField,
+} from "@hvjournal/engine";
 import { refreshDerived } from "../context.js";
 import { longModeValues, x86Cpu } from "../cpu.js";
 import { parseEncoding } from "../encoding.js";
