@@ -69,19 +69,6 @@ describe("a VM that moves while it runs", () => {
     },
   );
 
-  it("moves by its whole state where replaying its last events would take longer", async () => {
-    const whole = await recordSmall(busy);
-    const host = await startMoving(busy, 3000);
-    const pacing = { downtimeLimitMs: 4, isThrottled: false };
-    const { report, received, file } = await moveWhileRunning(host, { vm: busy, pacing });
-    if (received === undefined || file === undefined) throw new Error("nothing arrived");
-    expect(report?.handOver.by).toBe("snapshot");
-    await runToStop(received.recorder);
-    received.recorder.finish({ index: false });
-    expect(joinedConsole(host.journal, file)).toBe(consoleText(whole));
-    expect(new Replayer({ architecture, digester: plainDigester, reader: file }).advance()).toBe("end");
-  });
-
   it("loses nothing of an exit that waits for its answer", async () => {
     const whole = await recordSmall(busy);
     for (const exitNumber of [3, 17, 29, 41]) {
