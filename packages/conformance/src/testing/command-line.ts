@@ -6,37 +6,11 @@ import { repositoryRoot } from "./repository.js";
 
 export const hvjournalCommand = join(repositoryRoot, "packages", "cli", "bin", "hvjournal.js");
 
-export interface CommandResult {
-  readonly status: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-export interface CommandOptions {
-  readonly cwd: string;
-  readonly input?: string;
-  readonly environment?: Readonly<Record<string, string>>;
-}
-
 const TIMEOUT_MS = 60_000;
 
 function environmentOf(more: Readonly<Record<string, string>> = {}): NodeJS.ProcessEnv {
   const { HVJOURNAL: _, NO_COLOR: __, PAGER: ___, ...inherited } = process.env;
   return { ...inherited, ...more };
-}
-
-/** `hvjournal ARGS`. */
-export function runHvjournal(args: readonly string[], { cwd, input = "", environment }: CommandOptions): CommandResult {
-  const { status, stdout, stderr, error } = spawnSync(process.execPath, [hvjournalCommand, ...args], {
-    cwd,
-    input,
-    encoding: "utf8",
-    env: environmentOf(environment),
-    timeout: TIMEOUT_MS,
-    maxBuffer: 1 << 26,
-  });
-  if (error !== undefined) throw error;
-  return { status, stdout, stderr };
 }
 
 /** A directory for $PATH in which `hvjournal` is this build's. */
