@@ -30,7 +30,7 @@ import {
 import { LOGICAL, type Logical, logical } from "../logical.js";
 import { destinationX, sourceX, xOrSp } from "../operands.js";
 import { flagC } from "../state.js";
-import { crc32 } from "./crc32.js";
+import { crc32Routine } from "./crc32.js";
 
 const SHIFTED_CLASS = "C4.1 Add/subtract (shifted register)";
 const EXTENDED_CLASS = "C4.1 Add/subtract (extended register)";
@@ -595,8 +595,13 @@ const TWO_SOURCE: readonly Instruction[] = [
   twoSource("RORV", "ror", "001011", (stage, _width, left, right) => stage.binary("rotr", left, right)),
 ];
 
-/** CRC32 (polynomial 0x04C11DB7) and CRC32C (0x1EDC6F41), bits reversed. */
-const CRC_POLYNOMIALS = [0xedb8_8320, 0x82f6_3b78] as const;
+/** The polynomials 0x04C11DB7 and 0x1EDC6F41, bits reversed. By C, then by sz. */
+const CHECKSUMS = [
+  { name: "crc32", polynomial: 0xedb8_8320n },
+  { name: "crc32c", polynomial: 0x82f6_3b78n },
+].map(({ name, polynomial }) =>
+  ["b", "h", "w", "x"].map((letter, sz) => crc32Routine(`${name}${letter}`, 8 << sz, polynomial)),
+);
 
 const checksum = defineInstruction({
   mnemonic: "CRC32, CRC32C",
@@ -613,14 +618,9 @@ const checksum = defineInstruction({
       registerName(sf, Rm),
     ),
   execute({ C, sz }, { rn, rm, rd }, stage) {
-    const polynomial = stage.constant32(CRC_POLYNOMIALS[C] ?? 0);
-    const checksumOfData = stage.call(
-      crc32,
-      stage.readAt(32, rn),
-      stage.readAt(64, rm),
-      stage.constant32(1 << sz),
-      polynomial,
-    );
+    const routine = CHECKSUMS[C]?.[sz];
+    if (routine === undefined) throw new RangeError(`no checksum has C ${C} and sz ${sz}`);
+    const checksumOfData = stage.call(routine, stage.readAt(32, rn), stage.readAt(64, rm));
     stage.writeAt(rd, stage.zeroExtend64(checksumOfData));
   },
 });
