@@ -119,8 +119,9 @@ describe.each(tiers)("alignment of the stack pointer in the %s tier", (_name, op
 
 describe.each(tiers)("SCTLR_EL1.A in the %s tier", (_name, options) => {
   it.each(accesses)("makes %s fault unless its elements are aligned", (what, word, element, isWrite) => {
+    const it = controlled(guest([(word | (3 << 5)) >>> 0], options), (control) => control | SCTLR_A);
     for (const offset of new Set([0, element, 1, element / 2])) {
-      const it = controlled(guest([(word | (3 << 5)) >>> 0], options), (control) => control | SCTLR_A);
+      it.set("pc", BigInt(CODE));
       it.set("x3", BigInt(DATA + offset));
       it.set("sp", 1n);
       const syndrome = syndromeOf(it);
@@ -139,22 +140,88 @@ describe.each(tiers)("SCTLR_EL1.A in the %s tier", (_name, options) => {
   });
 });
 
-describe("the checked definitions", () => {
-  it("share what they do not change, over levels and contexts", () => {
-    expect(cortexA57.instructionsFor(Context.el0)).toBe(cortexA57.instructionsFor(Context.el1));
-    const plain = new Set(cortexA57.instructionsFor(Context.el1 | Context.stackUnchecked));
-    const checked = cortexA57.instructionsFor(Context.el1);
-    expect(
-      checked.filter((definition) => !plain.has(definition)).every(({ mnemonic }) => mnemonic.endsWith(", from SP")),
-    ).toBe(true);
-    const trapped = new Set(cortexA57.instructionsFor(Context.el0 | Context.floatTrapped));
-    expect(
-      checked.filter(({ mnemonic }) => mnemonic.startsWith("LDP (signed")).every((each) => trapped.has(each)),
-    ).toBe(true);
+/** [name, what writes SP from its misaligned or aligned value, what SP must be before]. */
+const MISALIGNED = BigInt(DATA + 8);
+const ALIGNED = BigInt(DATA + 16);
+const writers: readonly (readonly [string, number, bigint])[] = [
+  ["add sp, sp, #8", 0x9100_23ff, MISALIGNED - 8n],
+  ["sub sp, sp, #8", 0xd100_23ff, MISALIGNED + 8n],
+  ["mov sp, x5", a.moveToSp(5), 0n],
+  ["add sp, sp, x6", 0x8b26_63ff, MISALIGNED - 8n],
+  ["orr sp, x7, #8", 0xb27d_00ff, 0n],
+  ["ldr x9, [sp], #8", 0xf840_87e9, MISALIGNED - 8n],
+  ["str x9, [sp, #-8]!", 0xf81f_8fe9, MISALIGNED + 8n],
+  ["ldp x9, x10, [sp], #-8", 0xa8ff_abe9, MISALIGNED + 8n],
+  ["str d0, [sp], #8", 0xfc00_87e0, MISALIGNED - 8n],
+  ["st1 {v0.8b}, [sp], #8", 0x0c9f_73e0, MISALIGNED - 8n],
+  ["ld1 {v0.8b}, [sp], x6", 0x0cc6_73e0, MISALIGNED - 8n],
+];
+
+describe.each(tiers)("a stack pointer that becomes misaligned in the %s tier", (_name, options) => {
+  it.each(writers)(
+    "by %s is refused from the next instruction on, and let be once it is aligned",
+    (_what, word, before) => {
+      const realigned = [a.moveToSp(4), a.load(0, SP)];
+      const it = guest([word, ...realigned], options);
+      const setUp = (target: Machine): void => {
+        target.set("sp", before);
+        target.set("spInactive", MISALIGNED);
+        target.set("x4", ALIGNED);
+        target.set("x5", MISALIGNED);
+        target.set("x6", 8n);
+        target.set("x7", BigInt(DATA));
+      };
+      setUp(it);
+      expect(syndromeOf(it)).toBe(SVC_1);
+      expect(it.get("contextWord")).toBe(BigInt(Context.el1));
+      const refused = guest([word, a.nop, a.load(0, SP), a.load(0, 4)], options);
+      setUp(refused);
+      expect(syndromeOf(refused)).toBe(SP_ALIGNMENT);
+      expect([refused.get("ELR_EL1"), refused.get("sp")]).toEqual([BigInt(CODE + 8), MISALIGNED]);
+    },
+  );
+
+  it("stays so over moves by a multiple of 16", () => {
+    const it = guest([a.moveToSp(5), 0xd100_43ff, a.load(0, SP)], options);
+    it.set("sp", ALIGNED);
+    it.set("x5", MISALIGNED);
+    expect(syndromeOf(it)).toBe(SP_ALIGNMENT);
+    expect(it.get("ELR_EL1")).toBe(BigInt(CODE + 8));
   });
 
-  it("keep the rules of the stage in every definition of one form", () => {
-    for (const context of [Context.el1, Context.el1 | Context.alignmentChecked, 0x2a]) {
+  it("may be the other one that SPSel selects", () => {
+    const it = guest([a.selectStackPointer(0), a.load(0, SP)], options);
+    it.set("sp", ALIGNED);
+    it.set("spInactive", MISALIGNED);
+    expect(it.engine.run(100)).toBe(ExitCode.hypervisorCall);
+    expect([it.get("ESR_EL1"), it.get("ELR_EL1")]).toEqual([SP_ALIGNMENT, BigInt(CODE + 4)]);
+  });
+
+  it("is left behind by an exception, and found again by the return", () => {
+    const it = machine([a.eret], options);
+    it.set("ELR_EL1", BigInt(CODE + 0x800));
+    it.set("SPSR_EL1", 0n);
+    it.set("spInactive", MISALIGNED);
+    it.set("sp", ALIGNED);
+    it.place(CODE + 0x800, [a.svc(3)]);
+    expect(it.engine.run(100)).toBe(ExitCode.hypervisorCall);
+    expect(it.get("contextWord")).toBe(BigInt(Context.el1 | Context.floatTrapped));
+  });
+});
+
+describe("the definitions of a context", () => {
+  it("are those of any level, and share what they do not change", () => {
+    expect(cortexA57.instructionsFor(Context.el0)).toBe(cortexA57.instructionsFor(Context.el1));
+    const trapped = new Set(cortexA57.instructionsFor(Context.el0 | Context.floatTrapped));
+    const integer = cortexA57
+      .instructionsFor(Context.el1)
+      .filter(({ mnemonic }) => /^(LDP|STR|ADD) \((signed|pre|unsigned|imm)/.test(mnemonic));
+    expect(integer.length).toBeGreaterThan(10);
+    expect(integer.filter((definition) => !trapped.has(definition))).toEqual([]);
+  });
+
+  it("keep the rules of the stage where they have one form", () => {
+    for (const context of [Context.el1, Context.stackMisaligned, Context.el1 | Context.alignmentChecked, 0x3a]) {
       const definitions = cortexA57.instructionsFor(context).filter(({ formFields }) => formFields.length === 0);
       for (const definition of definitions) expect(() => programOf(definition, {})).not.toThrow();
     }

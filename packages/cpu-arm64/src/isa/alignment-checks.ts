@@ -1,16 +1,17 @@
 /**
  * Alignment checks that a guest turns on (Arm ARM D1, stack pointer alignment checking; B2, alignment): of the stack
  * pointer as a base (SCTLR_EL1.SA, SA0), and of all accesses (SCTLR_EL1.A). Each makes definitions of its own from the
- * plain ones, so that who does not use it does not pay.
+ * plain ones, for contexts of their own.
+ *
+ * Stock kernels check the stack pointer always, and it is always aligned. So nothing looks at it when it is used: what
+ * may misalign it does, and brings about the context in which each load or store with that base raises.
  */
 import type { AccessOptions, Instruction, Stage } from "@hvjournal/engine";
+import { Context, contextChanged } from "./context.js";
 import { spAlignmentFault } from "./exceptions.js";
-import { sp } from "./state.js";
+import { contextWord, sp, STACK_ALIGNMENT } from "./state.js";
 
 const STACK_POINTER = 31;
-/** SP is a multiple of this. */
-export const STACK_ALIGNMENT = 16;
-const BASE_FIELD = "Rn:5";
 
 /** Which bits of an encoding a pattern fixes, from the most significant: "0", "1", or "." for a field or any. */
 function fixedBits(pattern: string): string {
@@ -29,30 +30,76 @@ function isLoadOrStore({ pattern }: Instruction): boolean {
 }
 
 type Registers = Readonly<Record<string, number>>;
+type RegisterField = "Rn" | "Rd";
 
-/** The same instruction with SP for its base, which must be a multiple of 16. */
-function fromStack(instruction: Instruction): Instruction {
-  const withBase = (fields: Registers): Registers => ({ ...fields, Rn: STACK_POINTER });
-  const { where } = instruction;
+/** The same encodings with 31 in a register field, which `where` may narrow; `execute` is the caller's to replace. */
+function withStackPointer(
+  instruction: Instruction,
+  field: RegisterField,
+  where: (fields: Registers) => boolean = () => true,
+): Instruction {
+  const whole = (fields: Registers): Registers => ({ ...fields, [field]: STACK_POINTER });
   return {
     ...instruction,
-    mnemonic: `${instruction.mnemonic}, from SP`,
-    pattern: instruction.pattern.replace(BASE_FIELD, STACK_POINTER.toString(2)),
-    ...(where === undefined ? {} : { where: (fields) => where(withBase(fields)) }),
+    pattern: instruction.pattern.replace(`${field}:5`, STACK_POINTER.toString(2)),
+    where: (fields) => instruction.where?.(whole(fields)) !== false && where(whole(fields)),
     operands: Object.fromEntries(
       Object.entries(instruction.operands).map(([name, source]) => {
-        if ("u16" in source) return [name, { u16: (fields: Registers) => source.u16(withBase(fields)) }];
-        if ("i32" in source) return [name, { i32: (fields: Registers) => source.i32(withBase(fields)) }];
-        return [name, { i64: (fields: Registers) => source.i64(withBase(fields)) }];
+        if ("u16" in source) return [name, { u16: (fields: Registers) => source.u16(whole(fields)) }];
+        if ("i32" in source) return [name, { i32: (fields: Registers) => source.i32(whole(fields)) }];
+        return [name, { i64: (fields: Registers) => source.i64(whole(fields)) }];
       }),
     ),
-    text: (fields, pc) => instruction.text(withBase(fields), pc),
+    text: (fields, pc) => instruction.text(whole(fields), pc),
+  };
+}
+
+/** Has SP for its base. A prefetch has the field but no operand: it is not checked. */
+function mayHaveStackBase(instruction: Instruction): boolean {
+  return isLoadOrStore(instruction) && "rn" in instruction.operands;
+}
+
+/** A load or store with a misaligned SP for its base. */
+function fromMisalignedStack(instruction: Instruction): Instruction {
+  return {
+    ...withStackPointer(instruction, "Rn"),
+    mnemonic: `${instruction.mnemonic}, from misaligned SP`,
+    formFields: [],
+    operands: {},
+    execute(_form, _operands, stage) {
+      stage.raise(spAlignmentFault);
+    },
+  };
+}
+
+/** The register field by which an instruction may write SP. */
+function stackWritingField(instruction: Instruction): RegisterField | undefined {
+  const { operands, mnemonic } = instruction;
+  const rd = operands["rd"];
+  if (rd !== undefined && "u16" in rd && rd.u16({ Rd: STACK_POINTER }) === sp.offset) return "Rd";
+  return mayHaveStackBase(instruction) && /(pre|post)-index/.test(mnemonic) ? "Rn" : undefined;
+}
+
+/** SP moves by a multiple of 16. */
+function keepsAlignment(instruction: Instruction, field: RegisterField, fields: Registers): boolean {
+  const isAddition = instruction.reference.includes("Add/subtract (immediate)") && fields["Rn"] === STACK_POINTER;
+  const distance = instruction.operands[field === "Rd" && isAddition ? "immediate" : "offset"];
+  return distance !== undefined && "i64" in distance && distance.i64(fields) % BigInt(STACK_ALIGNMENT) === 0n;
+}
+
+/** The same instruction, where what it writes to SP may be misaligned, or aligned again. */
+function toStack(instruction: Instruction, field: RegisterField): Instruction {
+  return {
+    ...withStackPointer(instruction, field, (fields) => !keepsAlignment(instruction, field, fields)),
+    mnemonic: `${instruction.mnemonic}, to SP`,
     execute(form, operands, stage) {
-      const low = stage.and(stage.truncate32(stage.read(sp)), stage.constant32(STACK_ALIGNMENT - 1));
-      stage.if(low, () => {
-        stage.raise(spAlignmentFault);
-      });
       instruction.execute(form, operands, stage);
+      const low = stage.and(stage.truncate32(stage.read(sp)), stage.constant32(STACK_ALIGNMENT - 1));
+      const known = stage.and(stage.read(contextWord), stage.constant32(Context.stackMisaligned));
+      stage.if(stage.or(low, known), () => {
+        contextChanged(stage);
+        stage.endBlock("stack alignment");
+      });
     },
   };
 }
@@ -102,17 +149,25 @@ function remembered(make: (instruction: Instruction) => Instruction): (instructi
   };
 }
 
-const fromStackOf = remembered(fromStack);
+const fromMisalignedStackOf = remembered(fromMisalignedStack);
 const alignedOf = remembered(aligned);
+const toStackOf: Readonly<Record<RegisterField, (instruction: Instruction) => Instruction>> = {
+  Rn: remembered((instruction) => toStack(instruction, "Rn")),
+  Rd: remembered((instruction) => toStack(instruction, "Rd")),
+};
 
-/** `instructions` with checks of the stack pointer: what has it as a base stands before the same for any base. */
-export function withStackChecked(instructions: readonly Instruction[]): readonly Instruction[] {
-  // A prefetch has the field, but no operand: it is not checked.
-  const based = instructions.filter(
-    (instruction) =>
-      isLoadOrStore(instruction) && instruction.pattern.includes(BASE_FIELD) && "rn" in instruction.operands,
-  );
-  return [...based.map(fromStackOf), ...instructions];
+/** `instructions`, with what may change the alignment of SP taken note of. */
+export function withStackTracked(instructions: readonly Instruction[]): readonly Instruction[] {
+  const writers = instructions.flatMap((instruction) => {
+    const field = stackWritingField(instruction);
+    return field === undefined ? [] : [toStackOf[field](instruction)];
+  });
+  return [...writers, ...instructions];
+}
+
+/** `instructions` while SP is misaligned and checked. */
+export function withStackRefused(instructions: readonly Instruction[]): readonly Instruction[] {
+  return [...instructions.filter(mayHaveStackBase).map(fromMisalignedStackOf), ...withStackTracked(instructions)];
 }
 
 export function withAlignmentChecked(instructions: readonly Instruction[]): readonly Instruction[] {

@@ -7,13 +7,22 @@
  * | 2, 3 | at EL0, EL1 with CPACR_EL1.FPEN trapping there: SIMD and FP ones raise EC 0x07 |
  * | 4 | PSTATE.IL is set: each raises EC 0x0e |
  * | +8 | software step is active: each clears PSTATE.SS when it retires |
- * | +16 | SCTLR_EL1.SA or SA0 is clear: SP may be misaligned where it is the base of a load or store |
+ * | +16 | SP is misaligned and SCTLR_EL1.SA or SA0 checks it: each load or store with that base raises EC 0x26 |
  * | +32 | SCTLR_EL1.A is set: each load and store must be aligned |
  *
  * 0 and 1 are what stock kernels run in.
  */
 import type { Routine, Stage, Value } from "@hvjournal/engine";
-import { contextWord, daif, exceptionLevel, illegalState, softwareStep, stepPending } from "./state.js";
+import {
+  contextWord,
+  daif,
+  exceptionLevel,
+  illegalState,
+  softwareStep,
+  sp,
+  STACK_ALIGNMENT,
+  stepPending,
+} from "./state.js";
 import { cpacrEl1, Mdscr, mdscrEl1, oslsrEl1, OSLSR_OSLK, Sctlr, sctlrEl1 } from "./system-registers.js";
 
 export const Context = {
@@ -22,7 +31,7 @@ export const Context = {
   floatTrapped: 2,
   illegal: 4,
   stepped: 8,
-  stackUnchecked: 16,
+  stackMisaligned: 16,
   alignmentChecked: 32,
 } as const;
 
@@ -49,8 +58,8 @@ export function stepControl(stage: Stage): Value<32> {
 }
 
 /**
- * Computes the context word again, and whether a step is pending (Arm ARM D2, software step); called wherever EL, PSTATE.IL or
- * SS, CPACR_EL1, SCTLR_EL1, MDSCR_EL1 or the OS lock have changed.
+ * Computes the context word again, and whether a step is pending (Arm ARM D2, software step); called wherever EL, PSTATE.IL,
+ * SS or SP, the alignment of the stack pointer, CPACR_EL1, SCTLR_EL1, MDSCR_EL1 or the OS lock have changed.
  */
 export function contextChanged(stage: Stage): void {
   const level = stage.read(exceptionLevel);
@@ -72,8 +81,11 @@ function alignmentChecks(stage: Stage, level: Value<32>): Value<32> {
   const control = stage.truncate32(stage.read(sctlrEl1));
   const atEl1 = stage.extractBits(control, Sctlr.SA, 1);
   const atEl0 = stage.extractBits(control, Sctlr.SA0, 1);
-  const unchecked = stage.shiftLeft(stage.isZero(stage.select(level, atEl1, atEl0)), 4);
-  return stage.or(unchecked, stage.shiftLeft(stage.extractBits(control, Sctlr.A, 1), 5));
+  const isChecked = stage.select(level, atEl1, atEl0);
+  const low = stage.and(stage.truncate32(stage.read(sp)), stage.constant32(STACK_ALIGNMENT - 1));
+  const misaligned = stage.and(isChecked, stage.compare("ne", low, stage.constant32(0)));
+  const all = stage.extractBits(control, Sctlr.A, 1);
+  return stage.or(stage.shiftLeft(misaligned, 4), stage.shiftLeft(all, 5));
 }
 
 /** PSTATE.D has changed: only software step looks at it. */

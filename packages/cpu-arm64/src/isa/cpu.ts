@@ -1,6 +1,6 @@
 /** The definition of a Cortex-A57 for the engine: state, instructions by context, translation, exceptions. */
 import { type CpuDefinition, defineInstruction, type Instruction, type StateField } from "@hvjournal/engine";
-import { withAlignmentChecked, withStackChecked } from "./alignment-checks.js";
+import { withAlignmentChecked, withStackRefused, withStackTracked } from "./alignment-checks.js";
 import { Context } from "./context.js";
 import {
   alignmentFault,
@@ -82,8 +82,8 @@ function instructionsFor(context: number): readonly Instruction[] {
 function makeList(context: number): readonly Instruction[] {
   const plain = (context & Context.floatTrapped) === 0 ? all : withFloatTrapped;
   const aligned = (context & Context.alignmentChecked) === 0 ? plain : withAlignmentChecked(plain);
-  const checked = (context & Context.stackUnchecked) === 0 ? withStackChecked(aligned) : aligned;
-  return (context & Context.stepped) === 0 ? checked : checked.map(stepped);
+  const list = (context & Context.stackMisaligned) === 0 ? withStackTracked(aligned) : withStackRefused(aligned);
+  return (context & Context.stepped) === 0 ? list : list.map(stepped);
 }
 
 /** State at reset; every field that is not here is 0. PSTATE is EL1h with DAIF set, NZCV clear. */

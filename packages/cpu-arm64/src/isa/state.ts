@@ -8,6 +8,8 @@ export const x = layout.array("x", 64, 31);
 /** The stack pointer that PSTATE.SP and the exception level select, and the other one of SP_EL0 and SP_EL1. */
 export const sp = layout.field("sp", 64);
 export const spInactive = layout.field("spInactive", 64);
+/** Of a stack pointer that passes the check. */
+export const STACK_ALIGNMENT = 16;
 export const pc = layout.field("pc", 64);
 
 /** What register 31 reads as and writes to where it is the zero register. Never written, never read. */

@@ -33,6 +33,7 @@ function generalRegisters(): NamedRegister[] {
     read: (states) => states.engine.readField(place),
     write: (states, value) => {
       states.engine.writeField(place, value);
+      states.stateWritten();
     },
   });
   const pstate: NamedRegister = {
@@ -86,6 +87,7 @@ function stackPointers(): NamedRegister[] {
       read: (states) => states.engine.readField(place(states)),
       write: (states, value) => {
         states.engine.writeField(place(states), value);
+        states.stateWritten();
       },
     };
   });

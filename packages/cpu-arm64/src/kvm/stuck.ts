@@ -4,11 +4,10 @@
  * that could interrupt it, every round will be like this one.
  */
 import { AccessKind, EngineExit } from "@hvjournal/engine";
-import { STACK_ALIGNMENT } from "../isa/alignment-checks.js";
 import { Context } from "../isa/context.js";
 import { ExceptionClass } from "../isa/exceptions.js";
 import { ExitCode } from "../isa/exit-code.js";
-import { contextWord, exceptionLevel, pc, sp } from "../isa/state.js";
+import { contextWord, exceptionLevel, pc } from "../isa/state.js";
 import { elrEl1, esrEl1, farEl1, vbarEl1 } from "../isa/system-registers.js";
 import { dataAddress, isLoadOrStore, usesStackPointer } from "./data-address.js";
 import { instructionAt } from "./inspection.js";
@@ -95,10 +94,8 @@ function isOnItsOwn(vm: Vm): boolean {
   return faults(vm, dataAddress(states, encoding), AccessKind.read);
 }
 
-/** A load or store from a misaligned SP that is checked. */
 function stackFaults({ engine }: Vm, encoding: number): boolean {
-  const isChecked = (engine.readWord(contextWord.offset) & Context.stackUnchecked) === 0;
-  return isChecked && usesStackPointer(encoding) && (engine.readWord(sp.offset) & (STACK_ALIGNMENT - 1)) !== 0;
+  return usesStackPointer(encoding) && (engine.readWord(contextWord.offset) & Context.stackMisaligned) !== 0;
 }
 
 function faults({ engine }: Vm, virtual: bigint, kind: number): boolean {

@@ -187,7 +187,7 @@ export class VcpuStates {
     this.#derive();
   }
 
-  /** After a system register was written from outside. */
+  /** After a system register or stack pointer was written from outside. */
   stateWritten(): void {
     this.#derive();
   }

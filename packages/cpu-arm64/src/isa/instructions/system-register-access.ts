@@ -372,7 +372,9 @@ function writeView(stage: Stage, view: DerivedView, value: Value<64>): void {
       debugMaskChanged(stage);
       return stage.endBlock("interrupt mask");
     case "spsel":
-      return selectStack(stage, masked(1));
+      selectStack(stage, masked(1));
+      contextChanged(stage);
+      return stage.endBlock("context");
     case "spEl0":
       return stage.write(spInactive, value);
     case "fpcr":

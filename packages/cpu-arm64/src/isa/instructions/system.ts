@@ -8,7 +8,7 @@ import {
   type Value,
 } from "@hvjournal/engine";
 import { assembly, hexImmediate, registerName } from "../assembly-text.js";
-import { debugMaskChanged } from "../context.js";
+import { contextChanged, debugMaskChanged } from "../context.js";
 import { operations } from "../engine-operations.js";
 import {
   maintenanceFault,
@@ -372,6 +372,8 @@ const processState: readonly Instruction[] = [
     execute(_form, { selected }, stage) {
       raiseAtEl0(stage);
       selectStack(stage, selected);
+      contextChanged(stage);
+      stage.endBlock("context");
     },
   }),
   interruptMask("DAIFSet", "110"),
