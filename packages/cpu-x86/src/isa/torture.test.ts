@@ -290,6 +290,38 @@ describe.each(tiers)("x86 instructions with %s", (_name, options) => {
     expect(frameOf(guest, true)["error"]).toBe(3n);
   });
 
+  it("compares and exchanges 8 bytes, aligned or not, in halves of four registers", () => {
+    const guest = machine([0x0f, 0xc7, 0x0f, 0x0f, 0xc7, 0x0f, HLT], options);
+    guest.set("rdi", DATA + 3);
+    guest.setWord64(DATA + 3, 0x6_0000_0005n);
+    const wide = 1n << 40n;
+    for (const [name, value] of [
+      ["rax", wide | 5n],
+      ["rdx", wide | 6n],
+      ["rbx", wide | 0xbn],
+      ["rcx", wide | 0xcn],
+    ] as const)
+      guest.set(name, value);
+    guest.set("rflags", Flag.fixed);
+    guest.engine.run(1);
+    expect([guest.word64(DATA + 3), guest.get("rax"), guest.get("rflags")]).toEqual([
+      0xc_0000_000bn,
+      wide | 5n,
+      BigInt(Flag.fixed | Flag.ZF),
+    ]);
+    guest.engine.run(10);
+    expect([guest.get("rax"), guest.get("rdx"), guest.get("rflags")]).toEqual([0xbn, 0xcn, BigInt(Flag.fixed)]);
+  });
+
+  it("pushes registers and immediates, with their sign", () => {
+    // push rsp; push -2; pushw 0x1234; push -3 (imm32)
+    const guest = machine([0x54, 0x6a, 0xfe, 0x66, 0x68, 0x34, 0x12, 0x68, 0xfd, 0xff, 0xff, 0xff, HLT], options);
+    expect(guest.engine.run(10)).toBe(ExitCode.halt);
+    expect(guest.get("rsp")).toBe(BigInt(STACK - 26));
+    expect([guest.word64(STACK - 8), guest.word64(STACK - 16)]).toEqual([BigInt(STACK), (1n << 64n) - 2n]);
+    expect([...bytesAt(guest, STACK - 18, 2), guest.word64(STACK - 26)]).toEqual([0x34, 0x12, (1n << 64n) - 3n]);
+  });
+
   it("raises #GP for a CMPXCHG16B that is not aligned, before its page is looked at", () => {
     const guest = machine([0x48, 0x0f, 0xc7, 0x0f], options);
     guest.set("rdi", UNMAPPED + 8);
@@ -412,6 +444,50 @@ describe.each(tiers)("x86 instructions with %s", (_name, options) => {
     expect(guest.engine.run(10)).toBe(ExitCode.halt);
     expect([guest.word64(STACK - 8), guest.word64(STACK - 16)]).toEqual([7n, 8n]);
     expect(guest.engine.restartPending).toBe(false);
+  });
+
+  it("raises the fault that an instruction has after its device read, and reads again the next time", () => {
+    // movsb from a device to a page that is not present
+    const guest = machine([0xa4, HLT], options);
+    guest.map(UNMAPPED, DEVICE);
+    guest.set("rsi", UNMAPPED);
+    guest.set("rdi", UNMAPPED + 0x1000);
+    expect(guest.engine.run(10)).toBe(EngineExit.mmioRead);
+    guest.engine.completeMmioRead(0x55, 0);
+    expect(runToHandler(guest)).toBe(Vector.pageFault);
+    expect([guest.get("cr2"), guest.engine.restartPending, guest.engine.unitsLeft]).toEqual([
+      BigInt(UNMAPPED + 0x1000),
+      false,
+      998,
+    ]);
+    guest.map(UNMAPPED + 0x1000, 0x2_8000);
+    guest.set("rip", CODE);
+    expect(guest.engine.run(10)).toBe(EngineExit.mmioRead);
+    guest.engine.completeMmioRead(0x66, 0);
+    expect(guest.engine.run(10)).toBe(ExitCode.halt);
+    expect(bytesAt(guest, 0x2_8000, 1)).toEqual([0x66]);
+  });
+
+  it("leaves guest mode where the delivery of an event would read a device", () => {
+    const guest = machine([0x0f, 0x0b], options);
+    guest.set("idtBase", UNMAPPED);
+    guest.map(UNMAPPED, DEVICE);
+    expect(guest.engine.run(10)).toBe(EngineExit.deliveryFailed);
+    expect([guest.get("rip"), guest.engine.unitsLeft, guest.get("exceptionVector")]).toEqual([
+      BigInt(CODE),
+      10,
+      BigInt(Vector.invalidOpcode),
+    ]);
+  });
+
+  it("stops between an instruction and the exception in its place nowhere: the delivery is the unit", () => {
+    const guest = machine([NOP, 0x0f, 0x0b], options);
+    expect(guest.engine.run(1)).toBe(EngineExit.budget);
+    expect(guest.engine.run(1)).toBe(EngineExit.budget);
+    expect([guest.get("rip"), guest.get("exceptionPending")]).toEqual([
+      BigInt(HANDLERS + 16 * Vector.invalidOpcode),
+      0n,
+    ]);
   });
 
   it("waits one instruction after STI before it takes a pending interrupt", () => {
