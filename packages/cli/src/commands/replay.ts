@@ -6,7 +6,7 @@ import { Progress } from "../output/progress.js";
 import { Standing } from "../output/standing.js";
 import { recordingOption, recordingPath } from "../recording-path.js";
 import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
-import { nameByGuest } from "../symbols/guest-symbols.js";
+import { nameByGuest, nameByLastSnapshot } from "../symbols/guest-symbols.js";
 import {
   checkReached,
   createReplayer,
@@ -15,6 +15,7 @@ import {
   positionMissing,
   withRecording,
 } from "../vm/open-recording.js";
+import { parseStopCondition } from "../vm/stop-condition.js";
 import { replayGoal } from "../vm/replay-goal.js";
 import {
   type Arguments,
@@ -47,12 +48,10 @@ function runReplay(recording: OpenRecording, args: Arguments, { output }: Comman
     const place = findPlace(from, recording.reader);
     checkReached(seek(replayer, place.goal), place, replayer, recording.path);
   }
-  const { goal, text, position } = replayGoal(
-    stringOption(args, "until") ?? "end",
-    replayer,
-    recording.reader,
-    recording.symbols,
-  );
+  const until = stringOption(args, "until") ?? "end";
+  // Expressions may name what only the guest knows.
+  if (parseStopCondition(until).form === "expression") nameByLastSnapshot(recording);
+  const { goal, text, position } = replayGoal(until, replayer, recording.reader, recording.symbols);
   if (flag(args, "console") && !output.quiet) showConsole(replayer, output);
   const result = replayer.advance({ ...goal, ...watched(replayer, recording, output) });
   if (position !== undefined) checkReached(result, { position, goal }, replayer, recording.path);
