@@ -2,12 +2,15 @@
 import { spawnSync } from "node:child_process";
 import {
   BisectEndError,
+  type BisectMoment,
   type BisectCommandResult,
   bisectCommand,
   BisectStoppedError,
   bisectWhen,
+  formatPosition,
   type BisectWhenResult,
   type Goal,
+  type Machine,
   type ParsedExpression,
   parseExpression,
   parsePosition,
@@ -21,6 +24,7 @@ import {
 import { CliError, UsageError } from "../cli-error.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { BisectReport, loadAt, type LoadedValue, momentLine, transitionLines } from "../output/bisect-report.js";
+import { ExitText } from "../output/exit-text.js";
 import { jsonLine, type Output } from "../output/console-output.js";
 import { Progress } from "../output/progress.js";
 import { instructionText, positionText, Standing, standingVcpu } from "../output/standing.js";
@@ -117,8 +121,7 @@ function runWhen(
   goToFirst(replayer, result);
   const report = new BisectReport(recording);
   const withAll = flag(args, "all");
-  if (output.json)
-    output.line(jsonLine({ ...result, transitions: withAll ? result.transitions : result.transitions.length, value }));
+  if (output.json) output.line(jsonLine({ ...whenJson(result, withAll), value }));
   else
     for (const line of [
       ...report.lines(result, replayer.machine, value),
@@ -130,6 +133,20 @@ function runWhen(
       "note: not all that it reads could be watched: a change that came and went between two events may be missing",
     );
   return ExitStatus.done;
+}
+
+function momentJson({ position, ...moment }: BisectMoment): Record<string, unknown> {
+  return { position: formatPosition(position), ...moment };
+}
+
+function whenJson({ first, transitions, ...result }: BisectWhenResult, withAll: boolean): Record<string, unknown> {
+  return {
+    first: first === undefined ? undefined : momentJson(first),
+    ...result,
+    transitions: withAll
+      ? transitions.map(({ moment, holds }) => ({ holds, ...momentJson(moment) }))
+      : transitions.length,
+  };
 }
 
 function goToFirst(replayer: Replayer, { first, writer }: BisectWhenResult): void {
@@ -218,17 +235,27 @@ function reportBoundary(
     return ExitStatus.done;
   }
   const { exitNumber, icount, guestTimeNs } = machine;
-  const vcpu = standingVcpu(machine);
   const position = isExit
     ? ({ at: "exit", number: exitNumber } as const)
     : ({ at: "exit", number: exits.good, unitsAfter: units.bad } as const);
   output.line(`first bad: ${momentLine({ position, seq: replayer.nextSeq - 1, exitNumber, icount, guestTimeNs })}`);
-  const pc = machine.kernel.readRegister(vcpu, "pc");
-  output.line(
-    `  ${[hexAddress(pc), recording.symbols.name(pc), instructionText(machine, vcpu, false)].filter((part) => part !== undefined).join("  ")}`,
-  );
+  output.line(`  ${isExit ? exitLine(recording, machine) : codeLine(recording, machine)}`);
   output.line(`  good one step before (${probes} tests)`);
   return ExitStatus.done;
+}
+
+function exitLine(recording: OpenRecording, { kernel }: Machine): string {
+  const exits = new ExitText(recording);
+  return `${exits.title(kernel.exit)} ${exits.fate(kernel.exit)}`;
+}
+
+/** The instruction that comes next. */
+function codeLine({ symbols }: OpenRecording, machine: Machine): string {
+  const vcpu = standingVcpu(machine);
+  const pc = machine.kernel.readRegister(vcpu, "pc");
+  return [hexAddress(pc), symbols.name(pc), instructionText(machine, vcpu, false)]
+    .filter((part) => part !== undefined)
+    .join("  ");
 }
 
 function behindGood(good: number, units: number): Goal {
