@@ -37,12 +37,12 @@ export async function openChannel(address: MigrationAddress, options: MigrationO
   return channel;
 }
 
-function hostOf({ session, terms }: Instance): SourceHost {
+function hostOf({ session, terms, index }: Instance): SourceHost {
   return {
     atBoundary: (act) => session.request(act),
     slowTo: (duty) => session.slowTo(duty),
     isPaused: () => session.paused,
-    terms: (): EventPayload => ({ ...terms }),
+    terms: (): EventPayload => ({ ...terms, index }),
     nowMs: () => performance.now(),
   };
 }

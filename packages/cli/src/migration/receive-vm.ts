@@ -47,7 +47,8 @@ export async function receiveVm(connection: Connection, options: ReceiveOptions)
 
 function instanceOf(received: ReceivedVm, options: ReceiveOptions, drivePaths: ReadonlyMap<string, string>): Instance {
   const { recorder, journal, session: terms, paused } = received;
-  const { name, path, index } = options;
+  const { name, path } = options;
+  const index = options.index && terms.host["index"] !== false;
   return { ...sessionFor(recorder, termsOf(terms.host), paused), name, path, journal, drivePaths, index };
 }
 

@@ -74,6 +74,9 @@ export function namesOfSockets(environment: Environment): string[] {
     .sort();
 }
 
+/** Of connect(2): no socket, nobody behind it, or somebody who is just leaving. */
+const NOBODY: ReadonlySet<string> = new Set(["ENOENT", "ECONNREFUSED", "ENOTSOCK", "ECONNRESET", "EPIPE"]);
+
 /** undefined: nobody listens there. */
 export function tryConnect(path: string): Promise<Socket | undefined> {
   return new Promise((resolve, reject) => {
@@ -83,7 +86,7 @@ export function tryConnect(path: string): Promise<Socket | undefined> {
       resolve(socket);
     });
     socket.once("error", (error: NodeJS.ErrnoException) => {
-      if (error.code === "ENOENT" || error.code === "ECONNREFUSED" || error.code === "ENOTSOCK") resolve(undefined);
+      if (NOBODY.has(error.code ?? "")) resolve(undefined);
       else reject(new CliError(`can't connect to ${path}: ${error.message}`, { code: "socket", cause: error }));
     });
   });
