@@ -72,7 +72,13 @@ describe("a guest that gets nowhere", () => {
       what: "stuck",
       by: expect.stringMatching(/^vcpu0 takes the same exception for ever/),
     });
-    await withRecording(path, (reader) => expect(replayerOf(reader).advance()).toBe("end"));
+    await withRecording(path, (reader) => {
+      const replayer = replayerOf(reader);
+      // From the last but one: the last stands at the end.
+      replayer.restore(reader.loadSnapshot(reader.snapshots().at(-2)?.number ?? 0));
+      expect(replayer.advance()).toBe("end");
+      expect(replayer.machine.kernel.stuckReason).toBe(stop.by);
+    });
   });
 
   it("reads where nothing is, gets zeros, and the board has counted it", async () => {
@@ -84,7 +90,7 @@ describe("a guest that gets nowhere", () => {
 });
 
 describe("random words as code", () => {
-  it.each([1, 2, 3, 4, 5, 6, 7, 8])("end the guest of seed %d, and its replay, in the same way", async (seed) => {
+  it.each([1, 2, 3])("end the guest of seed %d, and its replay, in the same way", async (seed) => {
     const setup = { append: `scenario=garbage seed=${seed}` };
     const { path, stop, console } = await recordGuest(setup, pathOf(`garbage-${seed}`));
     expect(["powered off", "stuck", "waiting"]).toContain(stop.what);

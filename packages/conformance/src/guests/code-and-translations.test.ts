@@ -9,7 +9,6 @@ const pathOf = recordingDirectory();
 
 const cacheChoices: readonly CacheOptions[] = [
   {},
-  { tlbEntries: 1 },
   { tlbEntries: 16 },
   { tlbEntries: 4096 },
   { tier: "blocks", tlbEntries: 16 },

@@ -100,6 +100,8 @@ function valueChanges(name: string, value: PlainValue): { readonly name: string;
   );
 }
 
+const IN_FLIGHT = "with a device write in flight";
+
 describe("the saved state of a VM", () => {
   it("is byte-equal when it is saved again behind a restore, at every snapshot of both halves", () => {
     const heads = reader.snapshots();
@@ -141,14 +143,15 @@ describe("the saved state of a VM", () => {
   });
 
   it.each([
-    ["with a device write in flight", "console:/tick 2/"],
+    [IN_FLIGHT, "console:/tick 2/"],
     ["at a hypercall", "hypercall:0xc6000040"],
-  ])("has another digest for each field that is changed, %s", (_where, position) => {
+  ])("has another digest for each field that is changed, %s", (where, position) => {
     const { machine } = replayerAt(position);
     const { kernel } = machine;
     const sections = kernel.save();
     const digest = toHex(machine.digest());
     for (const [index, section] of sections.entries()) {
+      if (isVcpu(section.name) && where !== IN_FLIGHT) continue;
       const lost = changesOf(section).filter(({ bytes }) => {
         try {
           kernel.restore(sections.with(index, { ...section, bytes }));
