@@ -6,11 +6,38 @@ import { repositoryRoot } from "./repository.js";
 
 export const hvjournalCommand = join(repositoryRoot, "packages", "cli", "bin", "hvjournal.js");
 
-const TIMEOUT_MS = 60_000;
+export interface CommandResult {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
 
-function environmentOf(more: Readonly<Record<string, string>> = {}): NodeJS.ProcessEnv {
+export interface CommandOptions {
+  readonly cwd: string;
+  readonly input?: string;
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
+const TIMEOUT_MS = 240_000;
+
+/** Control sockets lie beside the recordings: VMs of other tests do not get in the way. */
+function environmentOf(cwd: string, more: Readonly<Record<string, string>> = {}): NodeJS.ProcessEnv {
   const { HVJOURNAL: _, NO_COLOR: __, PAGER: ___, ...inherited } = process.env;
-  return { ...inherited, ...more };
+  return { ...inherited, XDG_RUNTIME_DIR: cwd, ...more };
+}
+
+/** `hvjournal ARGS`. */
+export function runHvjournal(args: readonly string[], { cwd, input = "", environment }: CommandOptions): CommandResult {
+  const { status, stdout, stderr, error } = spawnSync(process.execPath, [hvjournalCommand, ...args], {
+    cwd,
+    input,
+    encoding: "utf8",
+    env: environmentOf(cwd, environment),
+    timeout: TIMEOUT_MS,
+    maxBuffer: 1 << 26,
+  });
+  if (error !== undefined) throw error;
+  return { status, stdout, stderr };
 }
 
 /** A directory for $PATH in which `hvjournal` is this build's. */
@@ -33,7 +60,7 @@ export function runShell(
     cwd,
     input: "",
     encoding: "utf8",
-    env: environmentOf({ PATH: `${binaries}${delimiter}${path}` }),
+    env: environmentOf(cwd, { PATH: `${binaries}${delimiter}${path}` }),
     timeout: TIMEOUT_MS,
     maxBuffer: 1 << 26,
   });

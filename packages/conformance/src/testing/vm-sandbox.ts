@@ -54,40 +54,22 @@ export class VmSandbox {
 
   /** The bare-metal guest in the background; idle time is skipped. */
   recordDetached(name: string, append: string, ...words: readonly string[]): void {
-    this.must(
-      "record",
-      bareMetalImage,
-      "--append",
-      append,
-      "--headless",
-      "--seed",
-      "7",
-      "--rtc",
-      "base=2026-01-01",
-      "--detach",
-      "-o",
-      `${name}.hvj`,
-      ...words,
-    );
+    this.#record(name, append, ["--detach", "--headless", ...words]);
+  }
+
+  /** In the background too; it idles at its own pace, and waits for what is typed. */
+  recordInteractive(name: string, append: string, ...words: readonly string[]): void {
+    this.#record(name, append, ["--detach", ...words]);
   }
 
   /** The same guest at one place from its start to its end. */
   recordWhole(name: string, append: string, ...words: readonly string[]): void {
-    this.must(
-      "record",
-      bareMetalImage,
-      "--append",
-      append,
-      "--headless",
-      "--seed",
-      "7",
-      "--rtc",
-      "base=2026-01-01",
-      "-q",
-      "-o",
-      `${name}.hvj`,
-      ...words,
-    );
+    this.#record(name, append, ["--headless", "-q", ...words]);
+  }
+
+  #record(name: string, append: string, words: readonly string[]): void {
+    const fixed = ["--seed", "7", "--rtc", "base=2026-01-01", "--no-index", "--host-timeout", "600s"];
+    this.must("record", bareMetalImage, "--append", append, ...fixed, ...words, "-o", `${name}.hvj`);
   }
 
   start(...words: readonly string[]): { readonly child: ChildProcess; readonly finished: Promise<Finished> } {
