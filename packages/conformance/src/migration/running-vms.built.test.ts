@@ -8,11 +8,13 @@ import { VmSandbox } from "../testing/vm-sandbox.js";
 const sandbox = new VmSandbox();
 afterAll(() => sandbox.close());
 
+/** Long enough for every test; what a test that was cut leaves behind ends by itself. */
+const ENDLESS = "scenario=loop count=20000";
 const forwarded = "0xc6000000+0x100=forward";
 
 describe("a VM in the background", () => {
   it("is listed, is nobody else's, and keeps its name to itself", () => {
-    sandbox.recordDetached("one", "scenario=loop");
+    sandbox.recordDetached("one", ENDLESS);
     const { name, state } = sandbox.vm("one") ?? {};
     expect([name, state]).toEqual(["one", "running"]);
     expect(lstatSync(join(sandbox.directory, "hvjournal", "one.sock")).mode & 0o777).toBe(0o600);
@@ -31,20 +33,20 @@ describe("a VM in the background", () => {
   });
 
   it("that was killed leaves a socket that the next one of its name replaces", () => {
-    sandbox.recordDetached("killed", "scenario=loop");
+    sandbox.recordDetached("killed", ENDLESS);
     process.kill(sandbox.vm("killed")?.processId ?? 0, "SIGKILL");
     expect(sandbox.run("attach", "killed")).toMatchObject({
       status: 128,
       stderr: "error: no VM named killed runs\nnext: hvjournal ps\n",
     });
-    sandbox.recordDetached("again", "scenario=loop", "--name", "killed");
+    sandbox.recordDetached("again", ENDLESS, "--name", "killed");
     expect(sandbox.vm("killed")?.state).toBe("running");
     sandbox.must("ctl", "killed", "quit");
   });
 
   it("pauses at the exact exit, refuses what KVM refuses without a trace, and records what it accepts", async () => {
     await keepOnFailure([sandbox.path("ctl.hvj")], () => {
-      sandbox.recordDetached("ctl", "scenario=main ticks=5 rounds=50 input=none", "--smccc-filter", forwarded);
+      sandbox.recordDetached("ctl", "scenario=main ticks=5 rounds=150 input=none", "--smccc-filter", forwarded);
       sandbox.must("ctl", "ctl", "--at", "hypercall:0xc6000000#2", "pause");
       const paused = sandbox.vm("ctl");
       expect(paused?.state).toBe("paused");
@@ -76,7 +78,7 @@ describe("a VM in the background", () => {
   });
 
   it("gives its console to whoever attaches, and takes what is typed there", async () => {
-    sandbox.recordDetached("typed", "scenario=loop");
+    sandbox.recordDetached("typed", ENDLESS);
     const { child, finished } = sandbox.start("attach", "typed");
     setTimeout(() => child.stdin?.write("hello\nquit\n"), 500);
     const { status, stdout, stderr } = await finished;

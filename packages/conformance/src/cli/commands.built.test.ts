@@ -1,0 +1,336 @@
+/** The command line as users and scripts meet it: processes, files, exit statuses. */
+import { afterAll, beforeAll, describe, expect, it, jest } from "@jest/globals";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { bareMetalElf, bareMetalImage } from "../guests/bare-metal.js";
+import { type CommandResult, hvjournalCommand, runHvjournal } from "../testing/command-line.js";
+import { forgeRecording } from "../testing/forged-recording.js";
+
+const WATCHED_WORD = "0xffffff8000007008";
+const fixed = ["--seed", "1", "--rtc", "base=2026-01-01", "--headless"];
+
+// Each test runs several processes, and other tests run beside it.
+jest.setTimeout(300_000);
+
+let directory: string;
+
+function run(...args: string[]): CommandResult {
+  return runHvjournal(args, { cwd: directory });
+}
+
+function json(result: CommandResult): Record<string, unknown>[] {
+  return result.stdout
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+}
+
+beforeAll(() => {
+  directory = mkdtempSync(join(tmpdir(), "hvjournal-"));
+  const main = ["--append", "scenario=main input=none ticks=3", "--smccc-filter", "0xc6000000+0x100=forward"];
+  expect(run("record", bareMetalImage, ...main, ...fixed, "-q", "-o", "main.hvj").status).toBe(0);
+  const fault = ["--append", "scenario=fault-memory"];
+  expect(run("record", bareMetalImage, ...fault, ...fixed, "-q", "-o", "fault.hvj").status).toBe(0);
+});
+afterAll(() => rmSync(directory, { recursive: true }));
+
+describe("record", () => {
+  it("does not overwrite what -o names, and moves an older vm.hvj aside", () => {
+    const refused = run("record", bareMetalImage, ...fixed, "-o", "main.hvj");
+    expect(refused).toMatchObject({
+      status: 128,
+      stderr: "error: can't record to main.hvj: the file exists\nnext: hvjournal record --force -o main.hvj ...\n",
+    });
+    const append = ["--append", "scenario=psci rounds=1"];
+    for (let i = 0; i < 2; i++) expect(run("record", bareMetalImage, ...append, ...fixed, "-q").status).toBe(0);
+    expect(existsSync(join(directory, "vm.hvj.old"))).toBe(true);
+  });
+
+  it.each([
+    [["record"], 129, "record needs a kernel"],
+    [["record", "nowhere.img"], 128, "can't read kernel nowhere.img: no such file"],
+    [["record", bareMetalImage, "--kernel", bareMetalElf], 129, "two kernels are given"],
+    [["record", bareMetalImage, "--seed", "1", "--seed", "2"], 129, "--seed is given 2 times: 1, 2"],
+    [["record", bareMetalImage, "--until", "exit:0"], 129, "exits are numbered from 1"],
+    [["record", bareMetalImage, "--until", "event:5"], 129, "a VM that runs is stopped at"],
+    [["record", bareMetalImage, "--until", "$nothing == 1"], 129, "there is no register $nothing"],
+    [["record", bareMetalImage, "--smccc-filter", "0xc6000000+1=maybe"], 129, "expected BASE+COUNT="],
+    [["record", bareMetalImage, "--smccc-filter", "0+1=deny", "--smccc-filter", "0+1=deny"], 129, "EEXIST"],
+    [["record", bareMetalImage, "--arch", "amd64"], 125, "this build has no architecture amd64"],
+    [["record", "--from", "main.hvj", "-m", "1G"], 129, "--memory can't change it"],
+    [["record", bareMetalImage, "--nothing"], 129, "Unknown argument: nothing"],
+    [["nothing"], 129, "Unknown command: nothing"],
+  ])("refuses %j", (args, status, message) => {
+    const before = existsSync(join(directory, "refused.hvj"));
+    const result = run(...args, ...(args[0] === "record" ? ["--headless", "-o", "refused.hvj"] : []));
+    expect(result.status).toBe(status);
+    expect(result.stderr).toContain(message);
+    expect(existsSync(join(directory, "refused.hvj"))).toBe(before);
+  });
+
+  it("types what comes through a pipe, and what a script says when the guest asks", () => {
+    const options = ["--append", "scenario=main ticks=2 period=100", "--seed", "1", "--rtc", "base=2026-01-01"];
+    const piped = runHvjournal(["record", bareMetalImage, ...options, "-o", "piped.hvj"], {
+      cwd: directory,
+      input: "hello\nquit\n",
+    });
+    expect(piped.stdout).toContain("echo: hello");
+    writeFileSync(join(directory, "typed.txt"), 'at console /quit ends/ send "hi\\n"\nat time 1s send "quit\\n"\n');
+    const scripted = run("record", bareMetalImage, ...options, "--headless", "--input", "typed.txt", "-o", "typed.hvj");
+    expect(scripted.stdout).toContain("echo: hi");
+    for (const name of ["piped.hvj", "typed.hvj"]) expect(run("verify", name)).toMatchObject({ status: 0 });
+    expect(run("log", "typed.hvj", "--inputs").stdout.split("\n")).toHaveLength(3);
+  });
+
+  it("stops where it is told, with the status that scripts go by", () => {
+    const goal = (...args: string[]): CommandResult =>
+      run(
+        "record",
+        bareMetalImage,
+        "--append",
+        "scenario=fault-memory",
+        ...fixed,
+        ...args,
+        "-o",
+        "goal.hvj",
+        "--force",
+        "--json",
+      );
+    expect(goal("--until", "console:/step 2/")).toMatchObject({ status: 0 });
+    expect(goal("--fail-on", "console:/step 2/").stderr).toContain("guest failed at exit:");
+    expect(goal("--fail-on", "exit.reason == HVC64 && exit.kvm == SYSTEM_EVENT").status).toBe(1);
+    expect(goal("--timeout", "1ms")).toMatchObject({ status: 124 });
+    expect(json(goal("--until", "exit 300"))[0]).toMatchObject({ exit: 300 });
+    const behind = json(goal("--until", "exit 300+5"))[0];
+    expect(run("show", "goal.hvj", "end").stdout).toMatch(/^exit:300\+5 vcpu0/);
+    expect(behind).toMatchObject({ exit: 300, status: 0 });
+  });
+
+  it("ends well on SIGINT, with a whole recording", async () => {
+    const args = [
+      hvjournalCommand,
+      "record",
+      bareMetalImage,
+      "--append",
+      "scenario=loop",
+      "--headless",
+      "-o",
+      "loop.hvj",
+    ];
+    const child = spawn(process.execPath, args, {
+      cwd: directory,
+      stdio: ["ignore", "pipe", "ignore"],
+      env: { ...process.env, XDG_RUNTIME_DIR: directory },
+    });
+    await once(child.stdout, "data");
+    child.stdout.resume();
+    child.kill("SIGINT");
+    const [status] = (await once(child, "close")) as [number | null];
+    expect(status).toBe(130);
+    expect(run("fsck", "loop.hvj").status).toBe(0);
+    expect(run("replay", "loop.hvj", "-q").status).toBe(0);
+  });
+
+  it("goes live from a moment of a recording, and comes to the same end", () => {
+    expect(run("record", "--from", "fault.hvj@exit:710+1000", "--headless", "-q", "-o", "branch.hvj").status).toBe(0);
+    expect(json(run("info", "branch.hvj", "--json"))[0]).toMatchObject({
+      header: { parent: { exitNumber: 710, why: "branch" } },
+    });
+    for (const command of ["replay", "verify", "fsck"]) expect(run(command, "branch.hvj").status).toBe(0);
+    const states = run("diff", "fault.hvj@exit:1000", "branch.hvj@exit:1000", "--state", "--json");
+    expect(json(states)[0]).toMatchObject({ equal: true });
+    const earlier = run("replay", "branch.hvj", "--until", "exit:5");
+    expect(earlier).toMatchObject({ status: 1 });
+    expect(earlier.stderr).toContain("next: hvjournal replay fault.hvj --until exit:5");
+  });
+});
+
+describe("replay and show", () => {
+  it("stand at every position that log prints", () => {
+    const lines = json(run("log", "main.hvj", "--exits", "--json", "-n", "1200"));
+    const chosen = lines.filter((_, index) => index % 400 === 7).map(({ position }) => String(position));
+    for (const position of chosen) {
+      const [replayed] = json(run("replay", "main.hvj", "--until", position, "--json"));
+      const [shown] = json(run("show", "main.hvj", position, "--json"));
+      expect(replayed).toMatchObject({ position, compared: { exits: Number(position.slice("exit:".length)) } });
+      expect(shown).toMatchObject({ position, digest: replayed?.["digest"], registers: replayed?.["registers"] });
+    }
+  });
+
+  it("say where a recording ends that does not go so far", () => {
+    for (const command of [
+      ["replay", "main.hvj", "--until", "exit", "900000"],
+      ["show", "main.hvj", "exit", "900000"],
+    ]) {
+      const result = run(...command);
+      expect(result.status).toBe(1);
+      expect(result.stderr).toMatch(
+        /^error: main\.hvj ends at exit:\d+ \(guest powered off\)\nnext: hvjournal replay main\.hvj --until end\n$/,
+      );
+    }
+    expect(run("replay", "main.hvj", "--until", "console:/no such text/").status).toBe(1);
+    expect(run("replay", "main.hvj", "--until", "time:1000s").status).toBe(1);
+    expect(run("replay", "main.hvj", "--until", "$x0 == 0x123456789abc").status).toBe(1);
+    expect(run("replay", "main.hvj", "--until", "exit:0").status).toBe(129);
+  });
+
+  it("name code by the symbols that they are given", () => {
+    const shown = run("show", "main.hvj", "hypercall:0xc6000001", "--stack", "--disas", "2", "--symbols", bareMetalElf);
+    expect(shown.stdout).toMatch(/stack +smccc_hvc\+0x24 < .*scenario_main\+0x/);
+    expect(shown.stdout).toMatch(/> ldr x8, \[sp, #16\]/);
+    expect(run("show", "main.hvj", "end", "--symbols", bareMetalImage).status).toBe(128);
+  });
+
+  it("print memory by the guest's own translation", () => {
+    const { stdout } = run("show", "fault.hvj", "exit:700", "--mem", `${WATCHED_WORD}, 2 + 6`);
+    expect(stdout).toContain("ffffff8000007008  a7 51 00 00 00 00 00 00");
+    expect(run("show", "fault.hvj", "exit:700", "--mem", "0x10,8")).toMatchObject({ status: 129 });
+  });
+});
+
+describe("a recording that is not what happened", () => {
+  it("diverges, and the report says where, how, and what to do", () => {
+    let isForged = false;
+    forgeRecording(join(directory, "main.hvj"), join(directory, "forged.hvj"), (batch) => {
+      const TRANSMIT_FIFO_FULL = 0x20;
+      if (!isForged && batch.firstSeq > 1 && batch.completedCount > 0) batch.completed[0] = TRANSMIT_FIFO_FULL;
+      isForged ||= batch.firstSeq > 1 && batch.completedCount > 0;
+    });
+    const result = run("replay", "forged.hvj");
+    expect(result.status).toBe(1);
+    const [head, recorded, replayed, since, builds, next] = result.stderr.split("\n");
+    expect(head).toMatch(/^error: replay diverged at exit:\d+ \(vcpu0, icount:\d+, pc [0-9a-f]{16}\)$/);
+    expect([recorded, replayed].map((line) => line?.slice(0, 13))).toEqual(["  recorded   ", "  replayed   "]);
+    expect(since).toMatch(/^ {2}last equal digest icount:\d+; since then differ: /);
+    expect(builds).toMatch(/^ {2}recorded by \S+ \(cpu-arm64 \d+\), replayed by \S+ \(cpu-arm64 \d+\)$/);
+    expect(next).toMatch(/^next: hvjournal show forged\.hvj exit:\d+/);
+    expect(json(run("replay", "forged.hvj", "--json"))[0]).toMatchObject({ error: "diverged" });
+    expect(run("verify", "forged.hvj").status).toBe(1);
+  });
+
+  it("is found by fsck when a bit has flipped, and stops everything else with an error", () => {
+    const bytes = readFileSync(join(directory, "main.hvj"));
+    const at = Math.floor(bytes.length / 2);
+    bytes.writeUInt8(bytes.readUInt8(at) ^ 1, at);
+    writeFileSync(join(directory, "flipped.hvj"), bytes);
+    expect(run("fsck", "flipped.hvj").status).toBe(1);
+    expect(run("fsck", "main.hvj").status).toBe(0);
+  });
+
+  it("or no recording at all, or of another format, has the status of that", () => {
+    writeFileSync(join(directory, "text.hvj"), "no recording");
+    expect(run("info", "text.hvj")).toMatchObject({ status: 128 });
+    expect(run("info", "nowhere.hvj")).toMatchObject({ status: 128 });
+    copyFileSync(join(directory, "main.hvj"), join(directory, "future.hvj"));
+    const USER_VERSION = 60;
+    const file = readFileSync(join(directory, "future.hvj"));
+    file.writeUInt32BE(99, USER_VERSION);
+    writeFileSync(join(directory, "future.hvj"), file);
+    expect([125, 128]).toContain(run("info", "future.hvj").status);
+  });
+});
+
+describe("bisect", () => {
+  it("finds the instruction that overwrote a word, and names it", () => {
+    const result = run("bisect", "fault.hvj", "--when", `*(u64 *)${WATCHED_WORD} != 0x51a7`, "--symbols", bareMetalElf);
+    expect(result).toMatchObject({ status: 0 });
+    const [first, code, caller] = result.stdout.split("\n");
+    expect(first).toMatch(/^first: exit:\d+\+\d+ {2}icount:\d+ time:\d\.\d+s$/);
+    expect(code).toMatch(/copy_bytes\+0x[0-9a-f]+ {2}strb .* 0xffffff8000007008: 0x51a7 -> 0x51[0-9a-f]{2}$/);
+    expect(caller).toContain("called from  scenario_fault_memory+0x");
+    const position = /exit:\d+\+\d+/.exec(first ?? "")?.[0] ?? "";
+    const shown = run("show", "fault.hvj", position, "--mem", `${WATCHED_WORD},1`);
+    expect(shown.stdout).not.toContain("ffffff8000007008  a7");
+  });
+
+  it("asks a command of the user's, and wants both ends to have their answers", () => {
+    const check = ["--run", "sh", "-c", "! hvjournal log $HVJ_RECORDING ..$HVJ_POSITION --reason WFx | grep -q WFx"];
+    const hvjournal = `hvjournal() { '${process.execPath}' '${hvjournalCommand}' "$@"; }; `;
+    const command = check.map((word) => word.replace("! hvjournal", `${hvjournal}! hvjournal`));
+    const [exit] = json(run("log", "main.hvj", "--reason", "WFx", "-n", "1", "--json"));
+    const wanted = String(exit?.["position"]);
+    const number = Number(wanted.slice("exit:".length));
+    const result = run("bisect", "main.hvj", "--good", `exit:${number - 4}`, "--bad", `exit:${number + 4}`, ...command);
+    expect(result).toMatchObject({ status: 0 });
+    expect(result.stdout).toContain(`first bad: ${wanted} `);
+    expect(run("bisect", "main.hvj", "--run", "true")).toMatchObject({ status: 128 });
+    expect(run("bisect", "main.hvj", "--run", "sh", "-c", "exit 128").stderr).toContain("status 128");
+  });
+
+  it("says no when it never becomes so, and what is wrong with a question", () => {
+    expect(run("bisect", "main.hvj", "--when", "exit.nr == 0x12345").status).toBe(1);
+    expect(run("bisect", "main.hvj", "--when", "icount >= 0").status).toBe(128);
+    expect(run("bisect", "main.hvj", "--when", "$x0 +").status).toBe(129);
+    expect(run("bisect", "main.hvj").status).toBe(129);
+    expect(run("bisect", "main.hvj", "fault.hvj", "--when", "1")).toMatchObject({ status: 125 });
+  });
+});
+
+describe("diff", () => {
+  it("is equal with itself, and finds the first exit that is handled otherwise", () => {
+    expect(run("diff", "main.hvj", "main.hvj").status).toBe(0);
+    const append = ["--append", "scenario=main input=none ticks=3"];
+    expect(run("record", bareMetalImage, ...append, ...fixed, "-q", "-o", "unfiltered.hvj").status).toBe(0);
+    const { status, stdout } = run("diff", "main.hvj", "unfiltered.hvj");
+    expect(status).toBe(1);
+    expect(stdout).toContain("-SmcccFilterSet 0xc6000000+0x100 forward");
+    expect(stdout).toMatch(
+      /@@ exit:\d+ vcpu0 HVC64 0xc6000000 icount:\d+ @@\n- {2}handled: VMM half, filter event:4 .*\n\+ {2}handled: kernel half, default rule/,
+    );
+  });
+});
+
+describe("the other commands", () => {
+  it("count the same exits", () => {
+    const [info] = json(run("info", "main.hvj", "--json"));
+    const { exitNumber } = (info ?? {})["end"] as { exitNumber: number };
+    const rows = json(run("stat", "main.hvj", "--json"));
+    expect(rows.at(-1)).toMatchObject({ total: exitNumber });
+    expect(rows.slice(0, -1).reduce((sum, row) => sum + Number(row["samples"]), 0)).toBe(exitNumber);
+    expect(json(run("sql", "main.hvj", "select count(*) as n from exits", "--json"))).toEqual([{ n: exitNumber }]);
+    expect(json(run("log", "main.hvj", "--kind", "Exited", "--json"))).toHaveLength(exitNumber);
+  });
+
+  it("answer queries without the tables as with them", () => {
+    const query = "select reason, count(*) from exits group by 1 order by 1";
+    copyFileSync(join(directory, "main.hvj"), join(directory, "plain.hvj"));
+    const before = run("sql", "plain.hvj", query).stdout;
+    expect(run("index", "plain.hvj", "--drop").status).toBe(0);
+    expect(run("sql", "plain.hvj", query).stdout).toBe(before);
+    expect(run("index", "plain.hvj").status).toBe(0);
+    expect(run("sql", "plain.hvj", "select nothing").status).toBe(128);
+  });
+
+  it("take the recording of $HVJOURNAL or -i", () => {
+    const environment = { HVJOURNAL: "fault.hvj" };
+    expect(runHvjournal(["info"], { cwd: directory, environment }).stdout).toContain("scenario=fault-memory");
+    expect(run("info", "-i", "fault.hvj").stdout).toContain("scenario=fault-memory");
+  });
+
+  it("are completed by name, and explained", () => {
+    const { stdout: help } = run("--help");
+    const { stdout: bash } = run("completion", "bash");
+    for (const name of [
+      "record",
+      "replay",
+      "verify",
+      "bisect",
+      "diff",
+      "log",
+      "show",
+      "stat",
+      "info",
+      "fsck",
+      "sql",
+      "index",
+    ]) {
+      expect(help).toContain(`hvjournal ${name}`);
+      expect(bash).toMatch(new RegExp(`compgen -W "[^"]*\\b${name}\\b`));
+    }
+    expect(run("completion", "fish").status).toBe(129);
+    expect(run("record", "--help").stdout).toContain("--from FILE[@POSITION]");
+  });
+});
