@@ -2,7 +2,7 @@
 import { BlockTier } from "./blocks/block-tier.js";
 import { AccessKind, type CpuDefinition } from "./cpu-definition.js";
 import { DecodeCache } from "./decode/decode-cache.js";
-import { type RecordGeometry, recordGeometry } from "./decode/record.js";
+import { FIRST_VARIANT, type RecordGeometry, recordGeometry } from "./decode/record.js";
 import { type Variant, VariantTable } from "./decode/variant-table.js";
 import { preparePageTablePage } from "./emit/page-table-access.js";
 import { Linker } from "./emit/linker.js";
@@ -69,6 +69,8 @@ export class Engine {
   readonly #routines: EngineRoutines;
   readonly #handlers: HandlerContext;
   readonly #mainLoop: (budget: number) => number;
+  /** The first variants of the table stand inline in the main loop. */
+  readonly #inlineCount: number;
   readonly #blocks: BlockTier | undefined;
   readonly #vcpus: Uint8Array[];
   readonly #translate: (virtual: bigint, kind: number, privilege: number) => number;
@@ -126,12 +128,17 @@ export class Engine {
         ramStart: this.map.ramStart,
         variants: this.#variants,
         ensureLoaded: (pageIndex) => this.memory.ensureLoaded(pageIndex),
-        needHandler: (variant) => this.#needHandler(variant),
+        // Before the main loop stands, nothing is decoded.
+        needHandler: (variant, isKept) => {
+          if (!isKept || variant.id >= FIRST_VARIANT + this.#inlineCount) this.#needHandler(variant);
+        },
         fetchFollowingPage: () => this.#fetchFollowingPage(),
       },
       undefinedInstructionOf(cpu),
     );
-    this.#mainLoop = compileMainLoop(this.#handlers, this.#profiledVariants(options.profile ?? []));
+    const inline = this.#profiledVariants(options.profile ?? []);
+    this.#inlineCount = inline.length;
+    this.#mainLoop = compileMainLoop(this.#handlers, inline);
     this.#blocks =
       options.tier === "blocks"
         ? new BlockTier({

@@ -3,8 +3,9 @@ import type { CpuDefinition } from "../cpu-definition.js";
 import { DECODED_PAGE_COUNT } from "../memory-map.js";
 import type { Instruction } from "../stage/instruction.js";
 import { Decoder } from "./decoder.js";
-import { fieldMask, packForm } from "./form.js";
+import { packForm } from "./form.js";
 import { LENGTH_OFFSET, type RecordGeometry, SpecialVariant, writeOperands } from "./record.js";
+import { RecordTemplates } from "./record-templates.js";
 import type { VariableLength, VariableLengthDecoder } from "./variable-length.js";
 import type { Variant, VariantTable } from "./variant-table.js";
 
@@ -31,6 +32,7 @@ export const DecodeResult = {
   fetchFault: -1,
 } as const;
 
+const PAGE_BYTES = 4096;
 /** Lines of this many bytes are invalidated together. */
 const LINE_BYTES = 64;
 
@@ -44,8 +46,8 @@ export interface DecodeCacheOptions {
   readonly variants: VariantTable;
   /** Loads a page of RAM whose content is yet to come. */
   readonly ensureLoaded: (pageIndex: number) => void;
-  /** Makes a handler for a variant that has none. */
-  readonly needHandler: (variant: Variant) => void;
+  /** A record of this variant is about to run: from its place among the records (`isKept`), or on its own. */
+  readonly needHandler: (variant: Variant, isKept: boolean) => void;
   /** Fetches the page behind the one that runs: its page of RAM, or undefined after writing `fault*`. */
   readonly fetchFollowingPage: () => number | undefined;
 }
@@ -54,11 +56,12 @@ export class DecodeCache {
   readonly #options: DecodeCacheOptions;
   readonly #view: DataView;
   readonly #bytes: Uint8Array;
+  readonly #words: Int32Array;
   readonly #pages = new Map<number, DecodedPage>();
   readonly #byIndex: DecodedPage[] = [];
   readonly #byPhysical = new Map<number, DecodedPage[]>();
-  readonly #decoders = new Map<readonly Instruction[], Decoder>();
-  readonly #decoderOf = new Map<number, Decoder>();
+  readonly #byList = new Map<readonly Instruction[], WordDecoder>();
+  readonly #wordDecoders = new Map<number, WordDecoder>();
   readonly #byteDecoders = new Map<readonly Instruction[], VariableLengthDecoder>();
   readonly #undefined: Instruction;
   /** Undefined encodings that were decoded, by encoding. */
@@ -68,12 +71,13 @@ export class DecodeCache {
     this.#options = options;
     this.#view = new DataView(options.buffer);
     this.#bytes = new Uint8Array(options.buffer);
+    this.#words = new Int32Array(options.buffer);
     this.#undefined = undefinedInstruction;
   }
 
   /** The decoded page, made when there is none; undefined when all places are taken (`clear`, and ask again). */
   page(pageIndex: number, context: number): DecodedPage | undefined {
-    const key = pageIndex * 4096 + context;
+    const key = pageIndex * PAGE_BYTES + context;
     const known = this.#pages.get(key);
     if (known !== undefined) return known;
     if (this.#byIndex.length >= DECODED_PAGE_COUNT) return undefined;
@@ -102,7 +106,7 @@ export class DecodeCache {
     ensureLoaded(page.pageIndex);
     if (cpu.variableLength !== undefined)
       return this.lookUpBytes(this.#bytesAt(page.pageIndex, offset, cpu.variableLength), page.context);
-    return this.lookUp(this.#view.getUint32(ramStart + page.pageIndex * 4096 + offset, true), page.context);
+    return this.lookUp(this.#view.getUint32(ramStart + page.pageIndex * PAGE_BYTES + offset, true), page.context);
   }
 
   /**
@@ -113,21 +117,36 @@ export class DecodeCache {
   decode(record: number): number {
     const page = this.pageOf(record);
     const offset = (record - page.base) >> this.#options.records.shift;
+    if (this.#options.cpu.variableLength === undefined) return this.#decodeWord(page, offset, record);
     const decoded = this.instructionAt(page, offset);
     if (decoded !== undefined) {
-      this.#writeRecord(record, decoded);
+      this.#writeRecord(record, decoded, true);
       this.#view.setUint16(record, decoded.variant.id, true);
       return DecodeResult.kept;
     }
     const crossing = this.#decodeAcrossPages(page, offset);
     if (crossing === undefined) return DecodeResult.fetchFault;
-    this.#writeRecord(record, crossing);
+    this.#writeRecord(record, crossing, false);
     return crossing.variant.id;
+  }
+
+  #decodeWord(page: DecodedPage, offset: number, record: number): number {
+    const { ensureLoaded, ramStart } = this.#options;
+    ensureLoaded(page.pageIndex);
+    const encoding = this.#words[(ramStart + page.pageIndex * PAGE_BYTES + offset) >> 2] ?? 0;
+    const { templates } = this.#wordDecoder(page.context);
+    if (templates.copy(encoding, this.#words, record >> 2)) return DecodeResult.kept;
+    const decoded = this.lookUp(encoding >>> 0, page.context);
+    this.#writeRecord(record, decoded, true);
+    this.#view.setUint16(record, decoded.variant.id, true);
+    // Each decoding of an undefined word is counted.
+    if (decoded.variant.instruction !== this.#undefined) templates.keep(encoding, this.#words, record >> 2);
+    return DecodeResult.kept;
   }
 
   /** The variant and fields of an encoding of 32 bits; undefined ones have a variant of their own that raises. */
   lookUp(encoding: number, context: number): DecodedInstruction {
-    const decoded = this.#decoder(context).decode(encoding);
+    const decoded = this.#wordDecoder(context).decoder.decode(encoding);
     if (decoded === undefined) return this.#undefinedOf(encoding, 4);
     return { variant: this.#options.variants.of(decoded), fields: decoded.fields, bytes: 4 };
   }
@@ -144,7 +163,7 @@ export class DecodeCache {
         length,
       );
     }
-    const form = packForm(instruction, (name) => fieldMask(instruction, name), fields);
+    const form = packForm(instruction, fields);
     return { variant: this.#options.variants.of({ instruction, fields, form }), fields, bytes: length };
   }
 
@@ -172,11 +191,11 @@ export class DecodeCache {
     this.#byPhysical.clear();
   }
 
-  #writeRecord(record: number, decoded: DecodedInstruction): void {
+  #writeRecord(record: number, decoded: DecodedInstruction, isKept: boolean): void {
     const { variant, fields, bytes } = decoded;
     writeOperands(this.#view, record, variant.instruction, variant.places, fields);
     if (this.#options.cpu.variableLength !== undefined) this.#view.setUint16(record + LENGTH_OFFSET, bytes, true);
-    this.#options.needHandler(variant);
+    this.#options.needHandler(variant, isKept);
   }
 
   #undefinedOf(encoding: number, bytes: number): DecodedInstruction {
@@ -203,8 +222,8 @@ export class DecodeCache {
 
   /** Bytes of a page of RAM from an offset on: those of one instruction at most. */
   #bytesAt(pageIndex: number, offset: number, { lengthMax }: VariableLength): Uint8Array {
-    const start = this.#options.ramStart + pageIndex * 4096;
-    return this.#bytes.subarray(start + offset, start + Math.min(4096, offset + lengthMax));
+    const start = this.#options.ramStart + pageIndex * PAGE_BYTES;
+    return this.#bytes.subarray(start + offset, start + Math.min(PAGE_BYTES, offset + lengthMax));
   }
 
   #byteDecoder(context: number): VariableLengthDecoder {
@@ -216,13 +235,19 @@ export class DecodeCache {
     return decoder;
   }
 
-  #decoder(context: number): Decoder {
-    const known = this.#decoderOf.get(context);
+  #wordDecoder(context: number): WordDecoder {
+    const known = this.#wordDecoders.get(context);
     if (known !== undefined) return known;
     const list = this.#options.cpu.instructionsFor(context);
-    const decoder = this.#decoders.get(list) ?? new Decoder(list);
-    this.#decoders.set(list, decoder);
-    this.#decoderOf.set(context, decoder);
-    return decoder;
+    const made = this.#byList.get(list) ?? { decoder: new Decoder(list), templates: new RecordTemplates() };
+    this.#byList.set(list, made);
+    this.#wordDecoders.set(context, made);
+    return made;
   }
+}
+
+/** What the words of some contexts mean. */
+interface WordDecoder {
+  readonly decoder: Decoder;
+  readonly templates: RecordTemplates;
 }

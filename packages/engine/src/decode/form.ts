@@ -9,12 +9,8 @@ export function fieldMask(instruction: Instruction, name: string): number {
 }
 
 /** Form fields side by side, each as wide as its mask. */
-export function packForm(
-  instruction: Instruction,
-  maskOf: (name: string) => number,
-  fields: Readonly<Record<string, number>>,
-): number {
+export function packForm(instruction: Instruction, fields: Readonly<Record<string, number>>): number {
   let form = 0;
-  for (const name of instruction.formFields) form = form * (maskOf(name) + 1) + (fields[name] ?? 0);
+  for (const name of instruction.formFields) form = form * (fieldMask(instruction, name) + 1) + (fields[name] ?? 0);
   return form;
 }

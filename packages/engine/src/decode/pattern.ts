@@ -13,8 +13,18 @@ export interface CompiledPattern {
   readonly fields: readonly PatternField[];
 }
 
+const compiled = new Map<string, CompiledPattern>();
+
 /** Throws RangeError when the tokens are not 32 bits in all, or a token has another character than 0, 1, x. */
 export function compilePattern(pattern: string): CompiledPattern {
+  const known = compiled.get(pattern);
+  if (known !== undefined) return known;
+  const made = compileTokens(pattern);
+  compiled.set(pattern, made);
+  return made;
+}
+
+function compileTokens(pattern: string): CompiledPattern {
   let bit = 32;
   let mask = 0;
   let value = 0;

@@ -30,13 +30,13 @@ export class VariantTable {
 
   /** The variant with these form fields. */
   ofForm(instruction: Instruction, form: Readonly<Record<string, number>>): Variant {
-    const packed = packForm(instruction, (name) => fieldMask(instruction, name), form);
+    const packed = packForm(instruction, form);
     return this.#get(instruction, packed, () => formOf(instruction, form));
   }
 
   #get(instruction: Instruction, packed: number, makeForm: () => Record<string, number>): Variant {
-    const forms = this.#byForm.get(instruction) ?? new Map<number, Variant>();
-    this.#byForm.set(instruction, forms);
+    let forms = this.#byForm.get(instruction);
+    if (forms === undefined) this.#byForm.set(instruction, (forms = new Map<number, Variant>()));
     const known = forms.get(packed);
     if (known !== undefined) return known;
     const form = makeForm();
