@@ -62,5 +62,7 @@ function install() {
 
 checkNode();
 install();
-if (!process.argv.includes("--no-build"))
+if (!process.argv.includes("--no-build")) {
   run("compile", process.execPath, [join("node_modules", "typescript", "bin", "tsc"), "-b"]);
+  run("bundle the command", process.execPath, [join("scripts", "bundle.js")]);
+}
