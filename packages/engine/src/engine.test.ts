@@ -36,6 +36,7 @@ const tiers: readonly (readonly [string, Partial<EngineOptions>])[] = [
   ["handlers out of line", {}],
   ["handlers inline", { profile }],
   ["compiled blocks", { tier: "blocks" }],
+  ["compiled regions", { tier: "regions" }],
   ["a TLB of one entry", { tlbEntries: 1, profile }],
 ];
 

@@ -17,7 +17,13 @@ import {
   setEntryBits,
   softFloat,
 } from "./engine-fields.js";
-import { decodeRecord, type EngineRoutines, engineRoutines, finishWrites } from "./interpreter/engine-routines.js";
+import {
+  decodeRecord,
+  type EngineRoutines,
+  engineRoutines,
+  finishWrites,
+  standAside,
+} from "./interpreter/engine-routines.js";
 import { compileMainLoop } from "./interpreter/main-loop.js";
 import { compileHandlers, type HandlerContext } from "./interpreter/out-of-line.js";
 import { EngineExit } from "./interpreter/status.js";
@@ -28,6 +34,13 @@ import { EngineFault, fetchPage, specialAccess } from "./mmu/slow-path.js";
 import { SpecialAccesses } from "./mmu/special-access.js";
 import { Tlb } from "./mmu/tlb.js";
 import { INDEXED_CONTEXTS, TLB_ENTRIES_DEFAULT } from "./mmu/tlb-layout.js";
+import {
+  DEFAULT_REGION_POLICY,
+  EAGER_REGION_POLICY,
+  HotRegions,
+  REGION_TABLE_START,
+  REGIONS_MAX,
+} from "./regions/hot-regions.js";
 import type { Instruction } from "./stage/instruction.js";
 import type { HostFunction, Routine, StateField } from "./stage/stage.js";
 import { UNDEFINED_MNEMONIC, undefinedInstructionOf } from "./decode/undefined-instruction.js";
@@ -39,13 +52,19 @@ export interface EngineOptions {
   readonly vcpuCount: number;
   /** Entries of one TLB set, a power of two. Never shows. */
   readonly tlbEntries?: number;
-  /** "blocks" compiles each basic block; never shows. */
-  readonly tier?: "interpreter" | "blocks";
+  /** What runs beside the interpreter; never shows. Default: compiled regions where the guest spends its time. */
+  readonly tier?: Tier;
   /** Host functions of the architecture, by name. */
   readonly hosts?: ReadonlyMap<string, (...parameters: number[]) => number>;
   /** Variants that stand inline in the interpreter, by mnemonic and form; see `profile`. */
   readonly profile?: readonly ProfileEntry[];
 }
+
+/**
+ * "blocks" compiles each basic block, "regions" each loop when it is first met, both for tests; "interpreter" compiles
+ * nothing.
+ */
+export type Tier = "interpreter" | "blocks" | "regions";
 
 export interface ProfileEntry {
   readonly mnemonic: string;
@@ -72,6 +91,7 @@ export class Engine {
   /** The first variants of the table stand inline in the main loop. */
   readonly #inlineCount: number;
   readonly #blocks: BlockTier | undefined;
+  readonly #regions: HotRegions | undefined;
   readonly #vcpus: Uint8Array[];
   readonly #translate: (virtual: bigint, kind: number, privilege: number) => number;
   #current = 0;
@@ -91,7 +111,7 @@ export class Engine {
     this.#view = new DataView(this.#buffer);
     this.#bytes = new Uint8Array(this.#buffer);
     this.#records = recordGeometry(cpu.granule);
-    this.#table = new WebAssembly.Table({ element: "anyfunc", initial: 4096 });
+    this.#table = new WebAssembly.Table({ element: "anyfunc", initial: REGION_TABLE_START + REGIONS_MAX });
     this.#variants = new VariantTable(cpu.granule);
     this.#tlb = new Tlb(this.#buffer, cpu, this.map);
     this.memory = new GuestRam(this.#buffer, this.map, this.#ramListener());
@@ -117,7 +137,7 @@ export class Engine {
       geometry: this.map,
       ram: this.memory,
       translate: this.#translate,
-      bouncesCode: options.tier === "blocks",
+      bouncesCode: (pageIndex) => this.#blocks !== undefined || this.#regions?.has(pageIndex) === true,
     });
     this.#decoded = new DecodeCache(
       {
@@ -147,6 +167,7 @@ export class Engine {
             decoded: this.#decoded,
           })
         : undefined;
+    this.#regions = this.#hotRegions(options.tier);
     this.#vcpus = Array.from({ length: options.vcpuCount }, () => new Uint8Array(cpu.layout.end - cpu.layout.start));
     this.#tlb.select();
   }
@@ -157,12 +178,16 @@ export class Engine {
    */
   run(budget: number): number {
     let left = budget;
+    const sampleUnits = this.#regions?.sampleUnits ?? Infinity;
     while (left > 0) {
       const restarting = this.#view.getUint32(engineState.fragmentCount.offset, true) > 0;
-      const slice = restarting ? 1 : left;
+      const slice = restarting ? 1 : Math.min(left, sampleUnits);
+      this.#regions?.comeBack();
       const code =
         this.#blocks === undefined || restarting ? this.#mainLoop(slice) : this.#blocks.run(slice, this.#mainLoop);
       left -= slice - this.#view.getUint32(engineState.unitsLeft.offset, true);
+      if (slice === sampleUnits && code === EngineExit.budget)
+        this.#regions?.sampleAt(this.#view.getBigUint64(this.#cpu.pc.offset, true));
       if (restarting && code !== EngineExit.mmioRead) this.#special.forgetFragments();
       if (code === EngineExit.budget) continue;
       if (code === EngineExit.mmioWrite && !this.#special.deviceWritePending) {
@@ -380,7 +405,9 @@ export class Engine {
       revokePage: (pageIndex) => this.#tlb.revokePage(pageIndex),
       codeWritten: (pageIndex, first, last) => {
         this.#decoded.invalidate(pageIndex, first, last);
-        if (this.#blocks?.invalidate(pageIndex) === true) this.#special.noteDerivedChanged();
+        const hadCompiled =
+          this.#blocks?.invalidate(pageIndex) === true || this.#regions?.invalidate(pageIndex) === true;
+        if (hadCompiled) this.#special.noteDerivedChanged();
       },
       translationsChanged: () => {
         this.#tlb.dropAll();
@@ -424,6 +451,10 @@ export class Engine {
     add(finishWrites, () => this.#special.finish());
     add(fetchPage, () => this.#fetchPage());
     add(decodeRecord, (record = 0) => this.#decoded.decode(record));
+    add(standAside, (record = 0) => {
+      this.#regions?.standAside(record);
+      return 0;
+    });
     add(setEntryBits, (low = 0, high = 0, bits = 0) => {
       if (!this.#observing) this.memory.setEntryBits((high >>> 0) * 2 ** 32 + (low >>> 0) - this.map.ramBase, bits);
       return 0;
@@ -492,6 +523,7 @@ export class Engine {
     this.#decoded.clear();
     this.#bytes.fill(0, this.map.decodedIndexStart, this.map.decodedStart);
     this.#blocks?.clear();
+    this.#regions?.clear();
     this.#tlb.clearAll();
   }
 
@@ -507,9 +539,21 @@ export class Engine {
     });
   }
 
+  /** With a granule of one byte a record may reach into the next page, so only words have regions. */
+  #hotRegions(tier: Tier | undefined): HotRegions | undefined {
+    if (tier === "blocks" || tier === "interpreter" || this.#cpu.granule !== 4) return undefined;
+    return new HotRegions({
+      ...this.#handlers,
+      buffer: this.#buffer,
+      decoded: this.#decoded,
+      table: this.#table,
+      policy: tier === "regions" ? EAGER_REGION_POLICY : DEFAULT_REGION_POLICY,
+    });
+  }
+
   #needHandler(variant: Variant): void {
-    if (variant.id < this.#table.length && this.#table.get(variant.id) !== null) return;
-    if (variant.id >= this.#table.length) this.#table.grow(this.#table.length);
+    if (variant.id >= REGION_TABLE_START) throw new Error(`more than ${REGION_TABLE_START} variants`);
+    if (this.#table.get(variant.id) !== null) return;
     const [handler] = compileHandlers(this.#handlers, [variant]);
     this.#table.set(variant.id, handler);
   }

@@ -96,7 +96,7 @@ describe("random words as code", () => {
     expect(["powered off", "stuck", "waiting"]).toContain(stop.what);
     if (stop.what === "powered off") expect(console).toMatch(/unhandled exception: \S+ EL1h esr 0x|garbage: returned/);
     await withRecording(path, (reader) => {
-      const replayer = replayerOf(reader, { tier: "blocks", tlbEntries: 16 });
+      const replayer = replayerOf(reader, { tier: "regions", tlbEntries: 16 });
       expect(replayer.advance()).toBe("end");
       expect(replayer.compared).toEqual(countObserved(reader));
     });

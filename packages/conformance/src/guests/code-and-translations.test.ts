@@ -13,6 +13,8 @@ const cacheChoices: readonly CacheOptions[] = [
   { tlbEntries: 4096 },
   { tier: "blocks", tlbEntries: 16 },
   { tier: "blocks", tlbEntries: 4096 },
+  { tier: "regions", tlbEntries: 16 },
+  { tier: "regions", tlbEntries: 4096 },
 ];
 
 async function linesOf(scenario: "tlb" | "code", caches: CacheOptions): Promise<string[]> {

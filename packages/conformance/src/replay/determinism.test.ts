@@ -76,6 +76,8 @@ describe("a guest with timer, EL0, calls, disk, entropy and typed lines", () => 
     { tlbEntries: 16 },
     { tlbEntries: 4096 },
     { tier: "blocks", tlbEntries: 16 },
+    { tier: "regions", tlbEntries: 16 },
+    { tier: "interpreter" },
   ])("is the same with %j", async (caches) => {
     await expectEqual(`caches-${JSON.stringify(caches)}`, mainScenario({ caches }));
   });

@@ -61,6 +61,8 @@ const cacheChoices: readonly (CacheOptions | undefined)[] = [
   { tlbEntries: 16 },
   { tlbEntries: 4096 },
   { tier: "blocks", tlbEntries: 16 },
+  { tier: "regions", tlbEntries: 16 },
+  { tier: "interpreter" },
 ];
 
 describe("a recording whose kernel image and disk are gone", () => {

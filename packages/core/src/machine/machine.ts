@@ -32,7 +32,7 @@ const CORE_SECTIONS: ReadonlySet<string> = new Set([RUN_SECTION, ENTROPY_SECTION
 /** Sizes and tiers, which no guest can see. */
 export interface CacheOptions {
   readonly tlbEntries?: number;
-  readonly tier?: "interpreter" | "blocks";
+  readonly tier?: "interpreter" | "blocks" | "regions";
 }
 
 export interface MachineOptions {

@@ -70,7 +70,7 @@ export interface KernelHalfOptions {
   readonly wallClockBaseNs?: bigint;
   /** Caches never show: sizes and tiers for tests. Entries of one TLB set, a power of two. */
   readonly tlbEntries?: number;
-  readonly tier?: "interpreter" | "blocks";
+  readonly tier?: "interpreter" | "blocks" | "regions";
 }
 
 /** One unit of icount is this much guest time. */

@@ -9,6 +9,7 @@ const LOWER_EL = 8;
 const tiers: readonly (readonly [string, Partial<EngineOptions>])[] = [
   ["interpreter", {}],
   ["blocks", { tier: "blocks" }],
+  ["regions", { tier: "regions" }],
 ];
 
 /** Runs to the HVC of a vector and gives the vector's number. */

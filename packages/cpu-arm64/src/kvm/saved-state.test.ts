@@ -54,6 +54,8 @@ describe("the saved kernel half", () => {
     ["random observer stops", {}, true],
     ["blocks", { tier: "blocks" as const }, false],
     ["blocks and random observer stops", { tier: "blocks" as const }, true],
+    ["regions", { tier: "regions" as const }, false],
+    ["regions and random observer stops", { tier: "regions" as const }, true],
     ["a TLB of one entry", { tlbEntries: 1 }, true],
   ])("is the same after a run with %s", (_name, options, stops) => {
     const next = random(7);

@@ -100,6 +100,11 @@ export class DecodeCache {
     return page;
   }
 
+  /** Whether the instruction at an offset of a page with a granule of four bytes has been decoded. */
+  isDecoded(page: DecodedPage, offset: number): boolean {
+    return this.#view.getUint16(page.base + (offset << this.#options.records.shift), true) !== SpecialVariant.decode;
+  }
+
   /** The instruction at an offset of a decoded page; undefined when it can't be told without the page behind. */
   instructionAt(page: DecodedPage, offset: number): DecodedInstruction | undefined {
     const { cpu, ensureLoaded, ramStart } = this.#options;

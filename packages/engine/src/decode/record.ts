@@ -12,8 +12,11 @@ import type { Instruction } from "../stage/instruction.js";
 import { operandKind } from "../stage/program-builder.js";
 
 /** Variants with a meaning of their own; the definitions' follow. */
-export const SpecialVariant = { decode: 0, pageEnd: 1 } as const;
-export const FIRST_VARIANT = 2;
+export const SpecialVariant = { decode: 0, pageEnd: 1, region: 2 } as const;
+export const FIRST_VARIANT = 3;
+
+/** Where in a record of `SpecialVariant.region` stand the block it begins, its region's function in the table, and the units of the block. */
+export const RegionRecord = { block: 2, function: 8, units: 12 } as const;
 
 /** Where the length stands in a record with a granule of one byte. */
 export const LENGTH_OFFSET = 2;

@@ -9,6 +9,9 @@ export const finishWrites: HostFunction = { name: "finishWrites", parameterCount
 /** (record): decodes the instruction of a record; see `DecodeCache.decode`. */
 export const decodeRecord: HostFunction = { name: "decodeRecord", parameterCount: 1 };
 
+/** (record): the budget is too short for the region that begins here; see `HotRegions.standAside`. */
+export const standAside: HostFunction = { name: "standAside", parameterCount: 1 };
+
 export interface EngineRoutines {
   readonly memorySlow: Routine & { readonly result: 32 };
   readonly fetchSlow: Routine & { readonly result: 32 };

@@ -8,6 +8,7 @@ import type { Variant } from "../decode/variant-table.js";
 import { emitProgram } from "../emit/emitter.js";
 import type { ModuleScope } from "../emit/linker.js";
 import type { EmitTarget, Temporaries } from "../emit/target.js";
+import { RegionRecord } from "../decode/record.js";
 import { engineFields, engineState } from "../engine-fields.js";
 import { TLB_ENTRY_BYTES, TlbEntry } from "../mmu/tlb-layout.js";
 import type { EndItem } from "../stage/program.js";
@@ -16,7 +17,7 @@ import type { HostFunction, Routine } from "../stage/stage.js";
 import type { FunctionBuilder, Label } from "../wasm/function-builder.js";
 import { ValueType } from "../wasm/opcodes.js";
 import { emitDelivery, isDelivery } from "./delivery.js";
-import { decodeRecord, ENGINE_HOSTS, finishWrites } from "./engine-routines.js";
+import { decodeRecord, ENGINE_HOSTS, finishWrites, standAside } from "./engine-routines.js";
 import { type HandlerContext, pushLength, pushRecordOperand } from "./out-of-line.js";
 import { EngineExit, HandlerStatus } from "./status.js";
 
@@ -35,7 +36,7 @@ export function compileMainLoop(context: HandlerContext, inline: readonly Varian
       cpu.misalignedPc,
       cpu.fetchFault,
     ],
-    hosts: [...ENGINE_HOSTS, decodeRecord],
+    hosts: [...ENGINE_HOSTS, decodeRecord, standAside],
     usesTable: true,
     build(scope) {
       const deliver = delivery === undefined ? undefined : emitDelivery(delivery, context, scope);
@@ -233,15 +234,18 @@ class MainLoop {
       .reverse()
       .map(() => code.block())
       .reverse();
+    const region = code.block();
     const pageEnd = code.block();
     const decode = code.block();
     code.get(this.#record);
     code.memory("i32.load16_u", 0);
-    code.branchTable([decode, pageEnd, ...inlineLabels], outOfLine);
+    code.branchTable([decode, pageEnd, region, ...inlineLabels], outOfLine);
     code.end();
     this.#decode(labels);
     code.end();
     this.#pageEnd(labels);
+    code.end();
+    this.#region(labels);
     for (const variant of this.#inline) {
       code.end();
       emitProgram(variant.program, code, new InlineTarget(this, variant, labels), this.#context.geometry);
@@ -303,6 +307,45 @@ class MainLoop {
     code.op("i64.add");
     code.memory("i64.store", this.#context.cpu.pc.offset);
     code.branch(labels.lookup);
+  }
+
+  #region(labels: Labels): void {
+    const code = this.#code;
+    this.#addToLeft(1);
+    code.get(this.#left);
+    code.get(this.#record);
+    code.memory("i32.load", RegionRecord.units);
+    code.op("i32.lt_u");
+    code.if();
+    code.get(this.#record);
+    code.call(this.#scope.hostIndex(standAside));
+    code.drop();
+    code.branch(labels.next);
+    code.end();
+    code.get(this.#record);
+    code.memory("i32.load16_u", RegionRecord.block);
+    code.get(this.#left);
+    code.get(this.#record);
+    code.memory("i32.load", RegionRecord.function);
+    code.callIndirect(
+      this.#scope.module.type({ parameters: [ValueType.i32, ValueType.i32], results: [ValueType.i32] }),
+    );
+    code.set(this.#status);
+    code.i32(0);
+    code.memory("i32.load", engineState.unitsLeft.offset);
+    code.set(this.#left);
+    code.get(this.#status);
+    code.i32(HandlerStatus.jumped);
+    code.op("i32.eq");
+    code.branchIf(labels.lookup);
+    code.get(this.#status);
+    code.i32(HandlerStatus.raised);
+    code.op("i32.le_u");
+    code.branchIf(labels.recheck);
+    this.#leave(() => {
+      code.i32(0);
+      code.memory("i32.load", engineState.exitCode.offset);
+    });
   }
 
   #callOutOfLine(labels: Labels): void {

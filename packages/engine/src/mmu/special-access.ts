@@ -32,8 +32,8 @@ export interface SpecialAccessOptions {
   readonly geometry: TlbGeometry;
   readonly ram: GuestRam;
   readonly translate: (virtual: bigint, kind: number, privilege: number) => number;
-  /** Whether a write to a page of code must end its block (compiled code can't be patched under it). */
-  readonly bouncesCode: boolean;
+  /** Whether a write to this page of code must end its instruction's block: compiled code can't be patched under it. */
+  readonly bouncesCode: (pageIndex: number) => boolean;
 }
 
 export class SpecialAccesses {
@@ -206,7 +206,7 @@ export class SpecialAccesses {
     const state = ram.stateOf(page);
     if ((state & (PageState.pageTable | PageState.watched)) !== 0) return undefined;
     if ((state & PageState.code) !== 0) {
-      if (bouncesCode) return undefined;
+      if (bouncesCode(page)) return undefined;
       ram.codeAboutToChange(page, offset % 4096, piece.bytes);
     }
     ram.markWritten(page);

@@ -1,0 +1,159 @@
+/**
+ * Finds by sampling where a guest spends its time, and lets it run there in compiled regions. A region is entered through
+ * records in the decoded page of its blocks' first instructions; they stand aside where the budget is too short.
+ */
+import type { DecodeCache, DecodedPage } from "../decode/decode-cache.js";
+import { RegionRecord, SpecialVariant } from "../decode/record.js";
+import { engineState } from "../engine-fields.js";
+import type { HandlerContext } from "../interpreter/out-of-line.js";
+import { compileRegion } from "./compile-region.js";
+import { findRegion, type Region } from "./region.js";
+
+/** When a place is hot. Never shows. */
+export interface RegionPolicy {
+  /** Units between two samples of pc. */
+  readonly sampleUnits: number;
+  /** Samples in one line of code that make it hot. */
+  readonly hotSamples: number;
+}
+
+/** A region costs some milliseconds in all, its place about as much in the interpreter until then. */
+export const DEFAULT_REGION_POLICY: RegionPolicy = { sampleUnits: 32_768, hotSamples: 96 };
+/** Compiles whatever is met: for tests. */
+export const EAGER_REGION_POLICY: RegionPolicy = { sampleUnits: 61, hotSamples: 1 };
+
+/** Functions of regions stand in the table behind those of variants. */
+export const REGION_TABLE_START = 32_768;
+export const REGIONS_MAX = 512;
+const LINE_SHIFT = 6;
+const PAGE_BYTES = 4096;
+
+export interface HotRegionsOptions extends HandlerContext {
+  readonly buffer: ArrayBuffer;
+  readonly decoded: DecodeCache;
+  readonly table: WebAssembly.Table;
+  readonly policy: RegionPolicy;
+}
+
+/** The way into a region at the first instruction of one of its blocks. */
+interface Entry {
+  readonly record: number;
+  readonly block: number;
+  readonly tableIndex: number;
+  readonly units: number;
+}
+
+export class HotRegions {
+  readonly #options: HotRegionsOptions;
+  readonly #view: DataView;
+  /** Samples by decoded page and line; of lines with a region, or without hope of one, none are taken. */
+  readonly #samples = new Map<number, number>();
+  /** Entries by page of RAM, then by record. */
+  readonly #entries = new Map<number, Map<number, Entry>>();
+  /** Entries that stand aside until the next run. */
+  readonly #aside: Entry[] = [];
+  #count = 0;
+
+  constructor(options: HotRegionsOptions) {
+    this.#options = options;
+    this.#view = new DataView(options.buffer);
+  }
+
+  get sampleUnits(): number {
+    return this.#options.policy.sampleUnits;
+  }
+
+  /** Before the vCPU runs again: what stood aside comes back. */
+  comeBack(): void {
+    for (const entry of this.#aside) this.#write(entry);
+    this.#aside.length = 0;
+  }
+
+  /** The budget is too short for the block of this record: the interpreter goes on with what is decoded here. */
+  standAside(record: number): void {
+    const { pageIndex } = this.#options.decoded.pageOf(record);
+    const entry = this.#entries.get(pageIndex)?.get(record);
+    if (entry !== undefined) this.#aside.push(entry);
+    this.#options.decoded.decode(record);
+  }
+
+  /** The budget of a slice has run out at `offset` of a decoded page. */
+  sample(base: number, offset: number): void {
+    const line = base + (offset >> LINE_SHIFT);
+    const samples = (this.#samples.get(line) ?? 0) + 1;
+    this.#samples.set(line, samples);
+    if (samples !== this.#options.policy.hotSamples) return;
+    const page = this.#options.decoded.pageOf(base);
+    this.comeBack();
+    const region = findRegion(this.#options.decoded, page, offset);
+    if (region !== undefined) this.#install(page, region);
+  }
+
+  /** Whether compiled code of a page of RAM exists: a write to the page must end its instruction's region. */
+  has(pageIndex: number): boolean {
+    return this.#entries.has(pageIndex);
+  }
+
+  /** Code of a page was written; true when compiled code went. */
+  invalidate(pageIndex: number): boolean {
+    const entries = this.#entries.get(pageIndex);
+    if (entries === undefined) return false;
+    this.#entries.delete(pageIndex);
+    for (const { record } of entries.values()) this.#forget(record);
+    const kept = this.#aside.filter(({ record }) => !entries.has(record));
+    this.#aside.splice(0, this.#aside.length, ...kept);
+    return true;
+  }
+
+  /** All decoded pages are gone, and the records in them. */
+  clear(): void {
+    this.#samples.clear();
+    this.#entries.clear();
+    this.#aside.length = 0;
+    for (let index = 0; index < this.#count; index++) this.#options.table.set(REGION_TABLE_START + index, null);
+    this.#count = 0;
+  }
+
+  /** The place may become hot again, with other code. */
+  #forget(record: number): void {
+    const { decoded, records } = this.#options;
+    const { base } = decoded.pageOf(record);
+    this.#view.setUint16(record, SpecialVariant.decode, true);
+    this.#samples.delete(base + (((record - base) >> records.shift) >> LINE_SHIFT));
+  }
+
+  /** So that a guest which makes code anew again and again has its hot places compiled still. */
+  #startOver(): void {
+    for (const pageIndex of [...this.#entries.keys()]) this.invalidate(pageIndex);
+    this.clear();
+  }
+
+  #install(page: DecodedPage, region: Region): void {
+    if (this.#count >= REGIONS_MAX) this.#startOver();
+    const { table, records } = this.#options;
+    const tableIndex = REGION_TABLE_START + this.#count;
+    this.#count += 1;
+    table.set(tableIndex, compileRegion(this.#options, region));
+    const entries = this.#entries.get(page.pageIndex) ?? new Map<number, Entry>();
+    this.#entries.set(page.pageIndex, entries);
+    region.forEach(({ offset, instructions }, block) => {
+      const record = page.base + (offset << records.shift);
+      const entry = { record, block, tableIndex, units: instructions.length };
+      entries.set(record, entry);
+      this.#write(entry);
+    });
+  }
+
+  #write({ record, block, tableIndex, units }: Entry): void {
+    this.#view.setUint16(record, SpecialVariant.region, true);
+    this.#view.setUint16(record + RegionRecord.block, block, true);
+    this.#view.setInt32(record + RegionRecord.function, tableIndex, true);
+    this.#view.setInt32(record + RegionRecord.units, units, true);
+  }
+
+  /** Takes a sample where the vCPU stands, if it stands in the page that ran last. */
+  sampleAt(pc: bigint): void {
+    if ((pc & ~BigInt(PAGE_BYTES - 1)) !== this.#view.getBigUint64(engineState.codePage.offset, true)) return;
+    this.sample(this.#view.getInt32(engineState.decodedBase.offset, true), Number(pc & BigInt(PAGE_BYTES - 1)));
+  }
+}

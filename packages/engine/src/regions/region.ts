@@ -1,0 +1,199 @@
+/**
+ * What is compiled together: the basic blocks around a hot place that lie in one page, have run already, and reach each
+ * other by jumps whose targets stand in the code.
+ */
+import type { DecodeCache, DecodedPage } from "../decode/decode-cache.js";
+import { operandValue } from "../decode/record.js";
+import type { Variant } from "../decode/variant-table.js";
+import type { Block, Program, ValueNode } from "../stage/program.js";
+import { blocksOf } from "../stage/schedule.js";
+
+const PAGE_BYTES = 4096;
+const INSTRUCTION_BYTES = 4;
+/** Instructions of a region; what lies beyond is left to the interpreter. */
+const INSTRUCTIONS_MAX = 512;
+/** How far in front of a hot place its block may begin. */
+const LOOK_BACK_MAX = 64;
+
+export interface RegionInstruction {
+  readonly variant: Variant;
+  readonly fields: Readonly<Record<string, number>>;
+  /** In its page. */
+  readonly offset: number;
+}
+
+/** Straight-line code: control enters at its first instruction only, and leaves behind its last, or by a fault. */
+export interface RegionBlock {
+  readonly instructions: readonly RegionInstruction[];
+  readonly offset: number;
+}
+
+/** Blocks by ascending address. */
+export type Region = readonly RegionBlock[];
+
+/** How control leaves a program, as far as the code tells. */
+interface Flow {
+  /** Offsets in the page that it jumps to. */
+  readonly targets: readonly number[];
+  /** Control may go on with the next instruction, now or when a call returns. */
+  readonly continues: boolean;
+  /** It may leave the straight line other than by a fault, an exception or an exit. */
+  readonly leaves: boolean;
+}
+
+/** The region around the instruction at `offset`; undefined where there is nothing worth compiling. */
+export function findRegion(decoded: DecodeCache, page: DecodedPage, offset: number): Region | undefined {
+  const finder = new RegionFinder(decoded, page);
+  return finder.find(offset);
+}
+
+class RegionFinder {
+  readonly #decoded: DecodeCache;
+  readonly #page: DecodedPage;
+  readonly #instructions = new Map<number, RegionInstruction>();
+  readonly #leaders = new Set<number>();
+  readonly #flows = new Map<number, Flow>();
+
+  constructor(decoded: DecodeCache, page: DecodedPage) {
+    this.#decoded = decoded;
+    this.#page = page;
+  }
+
+  find(offset: number): Region | undefined {
+    const waiting = [this.#blockStart(offset)];
+    for (let leader = waiting.pop(); leader !== undefined; leader = waiting.pop()) {
+      if (this.#leaders.has(leader) || !this.#isWarm(leader)) continue;
+      this.#leaders.add(leader);
+      waiting.push(...this.#follow(leader));
+    }
+    const blocks = [...this.#leaders].sort((a, b) => a - b).map((leader) => this.#block(leader));
+    const region = blocks.filter(({ instructions }) => instructions.length > 0);
+    return region.some((block) => this.#reachesBack(block)) ? region : undefined;
+  }
+
+  /** Has run since it was decoded. */
+  #isWarm(offset: number): boolean {
+    return offset >= 0 && offset < PAGE_BYTES && this.#decoded.isDecoded(this.#page, offset);
+  }
+
+  #blockStart(offset: number): number {
+    let start = offset;
+    for (let back = 1; back <= LOOK_BACK_MAX; back++) {
+      const before = offset - back * INSTRUCTION_BYTES;
+      if (!this.#isWarm(before) || this.#flowOf(before).leaves) break;
+      start = before;
+    }
+    return start;
+  }
+
+  /** Takes the straight line from `leader` on; gives where control may go from its end. */
+  #follow(leader: number): readonly number[] {
+    for (let offset = leader; this.#isWarm(offset); offset += INSTRUCTION_BYTES) {
+      if (this.#instructions.has(offset)) return [];
+      if (this.#instructions.size >= INSTRUCTIONS_MAX) return [];
+      this.#instructions.set(offset, this.#instructionAt(offset));
+      const { targets, continues, leaves } = this.#flowOf(offset);
+      if (leaves) return continues ? [...targets, offset + INSTRUCTION_BYTES] : targets;
+    }
+    return [];
+  }
+
+  #block(leader: number): RegionBlock {
+    const instructions: RegionInstruction[] = [];
+    for (let offset = leader; ; offset += INSTRUCTION_BYTES) {
+      const instruction = this.#instructions.get(offset);
+      if (instruction === undefined || (offset !== leader && this.#leaders.has(offset))) break;
+      instructions.push(instruction);
+      if (this.#flowOf(offset).leaves) break;
+    }
+    return { instructions, offset: leader };
+  }
+
+  /** Whether the block ends in a jump to its own start or before: without a loop nothing is gained by compiling. */
+  #reachesBack({ instructions, offset }: RegionBlock): boolean {
+    const last = instructions.at(-1);
+    if (last === undefined) return false;
+    return this.#flowOf(last.offset).targets.some((target) => target <= offset && this.#leaders.has(target));
+  }
+
+  #instructionAt(offset: number): RegionInstruction {
+    const decoded = this.#decoded.instructionAt(this.#page, offset);
+    if (decoded === undefined) throw new Error(`no instruction at ${offset} of a page`);
+    return { variant: decoded.variant, fields: decoded.fields, offset };
+  }
+
+  #flowOf(offset: number): Flow {
+    const known = this.#flows.get(offset);
+    if (known !== undefined) return known;
+    const flow = flowOf(this.#instructions.get(offset) ?? this.#instructionAt(offset));
+    this.#flows.set(offset, flow);
+    return flow;
+  }
+}
+
+function flowOf(instruction: RegionInstruction): Flow {
+  const { program } = instruction.variant;
+  const targets: number[] = [];
+  const leaves = collectTargets(program.root, instruction, targets);
+  return { targets, continues: !program.alwaysEnds || linksReturn(program.root), leaves: leaves || program.alwaysEnds };
+}
+
+/** Gives whether anything in the block leaves the straight line. */
+function collectTargets(block: Block, instruction: RegionInstruction, targets: number[]): boolean {
+  let leaves = false;
+  for (const item of block.items) {
+    if (item.type === "jump") {
+      const target = item.contextChanged ? undefined : jumpTarget(item.target, instruction);
+      if (target !== undefined) targets.push(target);
+      leaves = true;
+    } else if (item.type === "endBlock" || item.type === "exitAfter") leaves = true;
+    for (const inner of blocksOf(item)) leaves = collectTargets(inner, instruction, targets) || leaves;
+  }
+  return leaves;
+}
+
+/** Whether it notes where the next instruction stands, as a call does. */
+function linksReturn(block: Block): boolean {
+  return block.items.some((item) => item.type === "writeState" && item.value.op.kind === "nextPc");
+}
+
+/** The offset in the instruction's own page that a jump goes to, where the code says so. */
+export function jumpTarget(target: ValueNode, instruction: RegionInstruction): number | undefined {
+  const sum = relativeToPage(target, instruction);
+  if (sum === undefined || sum.pages !== 1n) return undefined;
+  const offset = Number(sum.offset);
+  return offset >= 0 && offset < PAGE_BYTES && offset % INSTRUCTION_BYTES === 0 ? offset : undefined;
+}
+
+/** A sum of constants, operands and the address of the instruction's page. */
+interface PageSum {
+  readonly pages: bigint;
+  readonly offset: bigint;
+}
+
+function relativeToPage(value: ValueNode, instruction: RegionInstruction): PageSum | undefined {
+  const { op, args } = value;
+  switch (op.kind) {
+    case "pc":
+      return { pages: 1n, offset: BigInt(instruction.offset) };
+    case "nextPc":
+      return { pages: 1n, offset: BigInt(instruction.offset + INSTRUCTION_BYTES) };
+    case "constant64":
+      return { pages: 0n, offset: op.value };
+    case "operand": {
+      const source = instruction.variant.instruction.operands[op.name];
+      return source === undefined ? undefined : { pages: 0n, offset: BigInt(operandValue(source, instruction.fields)) };
+    }
+    case "wasm": {
+      const [left, right] = args.map((arg) => relativeToPage(arg, instruction));
+      if (op.name !== "i64.add" || left === undefined || right === undefined) return undefined;
+      return { pages: left.pages + right.pages, offset: left.offset + right.offset };
+    }
+    default:
+      return undefined;
+  }
+}
+
+export function programsOf(region: Region): Program[] {
+  return region.flatMap(({ instructions }) => instructions.map(({ variant }) => variant.program));
+}
