@@ -85,8 +85,8 @@ export interface CpuDefinition {
    * raises itself is noted in the same way and delivered next.
    */
   readonly takeInterrupt: (Routine & { readonly result: undefined }) | Instruction;
-  /** (entry): may a walk have used this page-table entry? (A not-present entry is never cached.) */
-  readonly entryMayBeLive: Routine & { readonly result: 32 };
+  /** May a walk have used this page-table entry, given as its low and high 32 bits? (A not-present entry is never cached.) */
+  entryMayBeLive(low: number, high: number): boolean;
   /** Whether definitions ask for accesses that are `AccessOptions.privileged`. */
   readonly accessesAsPrivileged?: true;
   /** The context whose definitions a profile of hot variants names. Default 0. */

@@ -58,6 +58,8 @@ export interface EngineOptions {
   readonly hosts?: ReadonlyMap<string, (...parameters: number[]) => number>;
   /** Variants that stand inline in the interpreter, by mnemonic and form; see `profile`. */
   readonly profile?: readonly ProfileEntry[];
+  /** Variants whose handlers are made together, once the guest has shown that it will meet many. */
+  readonly warm?: readonly ProfileEntry[];
 }
 
 /**
@@ -88,6 +90,8 @@ export class Engine {
   readonly #routines: EngineRoutines;
   readonly #handlers: HandlerContext;
   readonly #mainLoop: (budget: number) => number;
+  readonly #warm: readonly ProfileEntry[];
+  #handlersMade = 0;
   /** The first variants of the table stand inline in the main loop. */
   readonly #inlineCount: number;
   readonly #blocks: BlockTier | undefined;
@@ -156,6 +160,7 @@ export class Engine {
       },
       undefinedInstructionOf(cpu),
     );
+    this.#warm = options.warm ?? [];
     const inline = this.#profiledVariants(options.profile ?? []);
     this.#inlineCount = inline.length;
     this.#mainLoop = compileMainLoop(this.#handlers, inline);
@@ -417,7 +422,7 @@ export class Engine {
         if (this.#drops % DROPS_PER_FORGET === 0) this.memory.forgetPageTables();
         this.#special.noteDerivedChanged();
       },
-      entryMayBeLive: (low, high) => this.#entryMayBeLive(low, high),
+      entryMayBeLive: (low, high) => this.#cpu.entryMayBeLive(low, high),
       hashPage: (hostAddress, pageIndex, into) => {
         this.#linker.routine(hashPageRoutine)(hostAddress, pageIndex);
         for (let word = 0; word < 4; word++) into[word] = this.exitWord(word);
@@ -427,11 +432,6 @@ export class Engine {
         this.#cpu.externallyWritten?.(this);
       },
     };
-  }
-
-  #entryMayBeLive(low: number, high: number): boolean {
-    const routine = this.#cpu.entryMayBeLive;
-    return this.#linker.routine(routine)((BigInt(high >>> 0) << 32n) | BigInt(low >>> 0)) !== 0;
   }
 
   #hostFunctions(options: EngineOptions): Map<string, (...parameters: number[]) => number> {
@@ -554,10 +554,21 @@ export class Engine {
   #needHandler(variant: Variant): void {
     if (variant.id >= REGION_TABLE_START) throw new Error(`more than ${REGION_TABLE_START} variants`);
     if (this.#table.get(variant.id) !== null) return;
-    const [handler] = compileHandlers(this.#handlers, [variant]);
-    this.#table.set(variant.id, handler);
+    const isLarge = ++this.#handlersMade === HANDLERS_BEFORE_WARM;
+    const variants = isLarge ? [...new Set([variant, ...this.#withoutHandler(this.#warm)])] : [variant];
+    const handlers = compileHandlers(this.#handlers, variants);
+    variants.forEach(({ id }, index) => this.#table.set(id, handlers[index]));
+  }
+
+  #withoutHandler(profile: readonly ProfileEntry[]): readonly Variant[] {
+    return this.#profiledVariants(profile).filter(
+      ({ id }) => id >= FIRST_VARIANT + this.#inlineCount && id < REGION_TABLE_START && this.#table.get(id) === null,
+    );
   }
 }
+
+/** A bare-metal test needs fewer; a kernel needs ten times as many, and a module costs half a millisecond. */
+const HANDLERS_BEFORE_WARM = 24;
 
 /** Page-table marks are forgotten with every so many drops of translations. */
 const DROPS_PER_FORGET = 64;

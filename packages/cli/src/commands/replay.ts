@@ -32,7 +32,12 @@ export const replay: Command = {
   summary: "run a recording again, stop anywhere",
   options: (yargs) =>
     symbolOptions(recordingOption(yargs.positional("recording", { type: "string" })))
-      .option("from", textOption("POSITION to start at, by way of the nearest snapshot (start)"))
+      .option(
+        "from",
+        textOption(
+          "POSITION to compare from (the snapshot before the moment; the start for --console, an EXPR or the end)",
+        ),
+      )
       .option("until", textOption("POSITION or EXPR to stop at (end)"))
       .option("console", flagOption("print what the guest writes to its console")),
   run: (args, context) => {
@@ -52,14 +57,19 @@ function runReplay(recording: OpenRecording, args: Arguments, { output }: Comman
   // Expressions may name what only the guest knows.
   if (parseStopCondition(until).form === "expression") nameByLastSnapshot(recording);
   const { goal, text, position } = replayGoal(until, replayer, recording.reader, recording.symbols);
-  if (flag(args, "console") && !output.quiet) showConsole(replayer, output);
-  const result = replayer.advance({ ...goal, ...watched(replayer, recording, output) });
+  const showsConsole = flag(args, "console") && !output.quiet;
+  if (showsConsole) showConsole(replayer, output);
+  const watchedGoal = { ...goal, ...watched(replayer, recording, output) };
+  // All of it is compared where all of it was asked for; a moment is reached by the shortest way.
+  const isWhole = from !== undefined || showsConsole || position === undefined || position.at === "end";
+  const result = isWhole ? replayer.advance(watchedGoal) : seek(replayer, watchedGoal);
   if (position !== undefined) checkReached(result, { position, goal }, replayer, recording.path);
   else if (result === "end") throw positionMissing(recording.path, recording.reader, `'${text}'`);
+  if (output.quiet && !output.json) return ExitStatus.done;
   nameByGuest(recording.symbols, replayer.machine);
   const standing = new Standing(recording);
   if (output.json) output.line(jsonLine(standing.json(replayer)));
-  else if (!output.quiet) for (const line of standing.lines(replayer)) output.line(line);
+  else for (const line of standing.lines(replayer)) output.line(line);
   return ExitStatus.done;
 }
 

@@ -41,6 +41,12 @@ export function registerText(machine: Machine, vcpu: number, name: string): stri
   return `${name.padEnd(3)} ${value.toString(16).padStart(REGISTER_DIGITS, "0")}`;
 }
 
+/** Where comparing has begun, unless it was at the recording's start. */
+function sinceText({ startedAt, reader }: Replayer): string {
+  if (startedAt === undefined || startedAt.number === reader.snapshots()[0]?.number) return "";
+  return ` since snapshot:${startedAt.number} (exit:${startedAt.exitNumber})`;
+}
+
 export class Standing {
   readonly #recording: OpenRecording;
   readonly #exits: ExitText;
@@ -78,9 +84,9 @@ export class Standing {
       `  ${registers}    … show ${positionText(machine)} for all`,
     ];
     if (exitPending) lines.push(`  answer, not yet given: ${answerText(this.#exits.answer(this.#exitSeq(replayer)))}`);
-    lines.push(
-      `  compared ${counted(compared.exits, "exit")} and ${counted(compared.digests, "digest")}, equal           digest sha256:${toHex(machine.digest())}`,
-    );
+    const what = `${counted(compared.exits, "exit")} and ${counted(compared.digests, "digest")}`;
+    const digest = toHex(machine.digest());
+    lines.push(`  compared ${what}${sinceText(replayer)}, equal           digest sha256:${digest}`);
     return lines;
   }
 
@@ -105,7 +111,7 @@ export class Standing {
       ...(exitPending ? this.#exitJson(replayer) : {}),
       registers: Object.fromEntries(registers.map(({ name }) => [name, hex(kernel.readRegister(vcpu, name))])),
       symbol: this.#recording.symbols.name(pc),
-      compared,
+      compared: { ...compared, since: replayer.startedAt?.exitNumber ?? 0 },
       digest: toHex(machine.digest()),
     };
   }

@@ -119,7 +119,7 @@ async function rerun(moment: Moment, from: Snapshot, vmm: VmmParts): Promise<Ful
   const written = new Map<string, Uint8Array>();
   const store = {
     hasPage: (hash: string) => written.has(hash),
-    storePage: (hash: string, bytes: Uint8Array) => void written.set(hash, bytes),
+    storePage: (hash: string, bytes: Uint8Array) => void written.set(hash, bytes.slice()),
   };
   const snapshot: Snapshot = {
     number: from.number + 1,

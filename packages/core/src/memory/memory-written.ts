@@ -21,14 +21,21 @@ export function memoryWrittenPayload(
   const count = Math.ceil(bytes.length / PAGE_BYTES);
   const pages = new Uint8Array(count * PAGE_HASH_BYTES);
   for (let index = 0; index < count; index++) {
-    const piece = new Uint8Array(PAGE_BYTES);
-    piece.set(bytes.subarray(index * PAGE_BYTES, (index + 1) * PAGE_BYTES));
+    const piece = wholePiece(bytes.subarray(index * PAGE_BYTES, (index + 1) * PAGE_BYTES));
     const hash = contentHash(piece, digester);
     pages.set(hash, index * PAGE_HASH_BYTES);
     const name = toHex(hash);
     if (store !== undefined && !isAllZero(hash) && !store.hasPage(name)) store.storePage(name, piece);
   }
   return { gpa: physical, length: bytes.length, pages };
+}
+
+/** Padded with zeros where it is shorter than a page. */
+function wholePiece(bytes: Uint8Array): Uint8Array {
+  if (bytes.length === PAGE_BYTES) return bytes;
+  const piece = new Uint8Array(PAGE_BYTES);
+  piece.set(bytes);
+  return piece;
 }
 
 export interface MemoryWrite {

@@ -52,7 +52,7 @@ describe("a base of pages", () => {
     const store = new Map<string, Uint8Array>();
     const pageStore = {
       hasPage: (hash: string) => store.has(hash),
-      storePage: (hash: string, content: Uint8Array) => void store.set(hash, content),
+      storePage: (hash: string, content: Uint8Array) => void store.set(hash, content.slice()),
     };
     memory.write(BASE + 4096, Uint8Array.of(7));
     memory.write(BASE + 3 * 4096, Uint8Array.of(7));
@@ -73,12 +73,40 @@ describe("a base of pages", () => {
   });
 });
 
+describe("pages whose hashes are known", () => {
+  it("are not hashed again, unless somebody has written to them since", () => {
+    const memory = new PlainMemory(BASE, PAGES * 4096);
+    const base = new PageBaseline(memory);
+    const hashed: number[] = [];
+    const digester = {
+      sha256(bytes: Uint8Array) {
+        hashed.push(bytes[0] ?? -1);
+        return plainDigester.sha256(bytes);
+      },
+    };
+    const stored = new Map<string, Uint8Array>();
+    const store = {
+      hasPage: (hash: string) => stored.has(hash),
+      storePage: (hash: string, content: Uint8Array) => void stored.set(hash, content.slice()),
+    };
+    const image = Uint8Array.from({ length: 2 * 4096 }, (_, index) => 1 + Math.floor(index / 4096));
+    memory.write(BASE + 4096, image);
+    const { pages } = memoryWrittenPayload(BASE + 4096, image, plainDigester, undefined);
+    base.noteHashes(1, pages as Uint8Array);
+    memory.write(BASE + 2 * 4096, Uint8Array.of(77));
+    const known = base.advance(digester, store);
+    expect(hashed).toEqual([77]);
+    expect(stored.size).toBe(2);
+    expect(known.subarray(16, 32)).toEqual((pages as Uint8Array).subarray(0, 16));
+  });
+});
+
 describe("a write by a device", () => {
   it.each([1, INLINE_BYTES_MAX, INLINE_BYTES_MAX + 1, 4096, 9000])("of %d bytes is read back", (length) => {
     const store = new Map<string, Uint8Array>();
     const pages = {
       hasPage: (hash: string) => store.has(hash),
-      storePage: (hash: string, content: Uint8Array) => void store.set(hash, content),
+      storePage: (hash: string, content: Uint8Array) => void store.set(hash, content.slice()),
     };
     const bytes = Uint8Array.from({ length }, (_, index) => (index < 4096 ? index : 0));
     const payload = memoryWrittenPayload(0x1234, bytes, plainDigester, pages);

@@ -20,6 +20,8 @@ export class PageBaseline {
   #hashes: Uint8Array;
   /** Pages whose content may differ from the base. */
   readonly #changed = new Set<number>();
+  /** Hashes of changed pages that nobody has written since. */
+  readonly #written = new Map<number, Uint8Array>();
 
   /** Of memory that is all zeros. */
   constructor(memory: GuestMemory) {
@@ -28,8 +30,21 @@ export class PageBaseline {
   }
 
   #collect(): ReadonlySet<number> {
-    for (const index of this.#memory.takeDirtyPages("snapshot")) this.#changed.add(index);
+    for (const index of this.#memory.takeDirtyPages("snapshot")) {
+      this.#changed.add(index);
+      this.#written.delete(index);
+    }
     return this.#changed;
+  }
+
+  /**
+   * Whole pages have just been written whose hashes (16 bytes each) are known already: a kernel image need not be hashed
+   * again for the snapshot behind its loading.
+   */
+  noteHashes(firstIndex: number, hashes: Uint8Array): void {
+    this.#collect();
+    for (let page = 0; page * PAGE_HASH_BYTES < hashes.length; page++)
+      this.#written.set(firstIndex + page, hashAt(hashes, page));
   }
 
   /** Pages that may differ from the base, ascending. */
@@ -42,12 +57,13 @@ export class PageBaseline {
     const hashes = this.#hashes.slice();
     for (const index of this.#collect()) {
       const content = this.#memory.page(index);
-      const hash = contentHash(content, digester);
+      const hash = this.#written.get(index) ?? contentHash(content, digester);
       hashes.set(hash, index * PAGE_HASH_BYTES);
       const name = toHex(hash);
-      if (!isAllZero(hash) && !store.hasPage(name)) store.storePage(name, content.slice());
+      if (!isAllZero(hash) && !store.hasPage(name)) store.storePage(name, content);
     }
     this.#changed.clear();
+    this.#written.clear();
     this.#hashes = hashes;
     return hashes;
   }
@@ -86,6 +102,7 @@ export class PageBaseline {
       else this.#memory.setAbsent(index);
     }
     this.#changed.clear();
+    this.#written.clear();
     this.#memory.takeDirtyPages("snapshot");
     return replaced;
   }
@@ -93,5 +110,6 @@ export class PageBaseline {
   /** Pages whose content is replaced from elsewhere now differ from the base. */
   noteChanged(index: number): void {
     this.#changed.add(index);
+    this.#written.delete(index);
   }
 }

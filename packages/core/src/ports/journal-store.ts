@@ -89,7 +89,7 @@ export interface JournalReader {
 export interface JournalWriter extends JournalReader {
   /** One transaction, one link of the chain. `full` waits for the disk. */
   append(batch: EventBatch, durability: Durability): void;
-  /** Stores pages that are not there yet; inside the transaction of the next `append` or `addSnapshot`. */
+  /** Stores a copy of a page that is not there yet; inside the transaction of the next `append` or `addSnapshot`. */
   storePage(hash: PageHash, content: Uint8Array): void;
   hasPage(hash: PageHash): boolean;
   addSnapshot(snapshot: Snapshot, durability: Durability): void;

@@ -71,9 +71,10 @@ export class BatchWriter implements EventSink {
     this.#batch.appendDigest(icount, digest);
   }
 
-  memoryWritten(place: EventPlace, physical: number, bytes: Uint8Array): void {
+  memoryWritten(place: EventPlace, physical: number, bytes: Uint8Array): EventPayload {
     const payload = memoryWrittenPayload(physical, bytes, this.#digester, this.#writer);
     this.row({ name: "GuestMemoryWritten", version: 1 }, place, payload);
+    return payload;
   }
 
   row(kind: Pick<EventKind, "name" | "version">, place: EventPlace, payload: EventPayload): void {

@@ -18,7 +18,7 @@ export interface EventSink {
   completed(icount: number, low: number, high: number): void;
   output(icount: number, port: number, bytes: Uint8Array): void;
   irqLine(icount: number, line: number, level: number): void;
-  /** Up to `MEMORY_WRITE_BYTES_MAX` bytes. */
-  memoryWritten(place: EventPlace, physical: number, bytes: Uint8Array): void;
+  /** Up to `MEMORY_WRITE_BYTES_MAX` bytes. Gives the payload, from which names of pages can be learned; undefined: there is none. */
+  memoryWritten(place: EventPlace, physical: number, bytes: Uint8Array): EventPayload | undefined;
   row(kind: Pick<EventKind, "name" | "version">, place: EventPlace, payload: EventPayload): void;
 }

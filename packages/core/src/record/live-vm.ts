@@ -17,6 +17,8 @@ import { icountAtTime } from "../guest-time.js";
 import type { Machine } from "../machine/machine.js";
 import { machinePayload } from "../machine/machine-description.js";
 import { MEMORY_WRITE_BYTES_MAX } from "../memory/memory-written.js";
+import { PAGE_HASH_BYTES } from "../memory/page-hash.js";
+import { PAGE_BYTES } from "../ports/guest-memory.js";
 import type { EventPlace, EventSink } from "./event-sink.js";
 import { OutsideInputs } from "./outside-inputs.js";
 
@@ -44,6 +46,9 @@ export interface VmmParts {
 export type OutputListener = (port: number, bytes: Uint8Array) => void;
 
 type Question = "boot" | "exit" | "deadline" | "input";
+
+/** Below, looking for other writes costs more than hashing pages once more. */
+const LARGE_WRITE_BYTES = 64 * PAGE_BYTES;
 
 export class LiveVm {
   readonly machine: Machine;
@@ -154,8 +159,17 @@ export class LiveVm {
     for (let at = 0; at < bytes.length; at += MEMORY_WRITE_BYTES_MAX) {
       const piece = bytes.subarray(at, at + MEMORY_WRITE_BYTES_MAX);
       this.machine.kernel.memory.write(physical + at, piece);
-      this.#sink.memoryWritten(this.#place(), physical + at, piece);
+      const payload = this.#sink.memoryWritten(this.#place(), physical + at, piece);
+      if (piece.length >= LARGE_WRITE_BYTES) this.#noteHashes(physical + at, piece.length, payload);
     }
+  }
+
+  #noteHashes(physical: number, length: number, payload: EventPayload | undefined): void {
+    const { pages, kernel } = this.machine;
+    const first = (physical - kernel.memory.base) / PAGE_BYTES;
+    const hashes = payload?.["pages"];
+    if (!(hashes instanceof Uint8Array) || !Number.isInteger(first)) return;
+    pages.noteHashes(first, hashes.subarray(0, Math.floor(length / PAGE_BYTES) * PAGE_HASH_BYTES));
   }
 
   #produce(port: number, bytes: Uint8Array): void {

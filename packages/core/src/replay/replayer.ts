@@ -4,7 +4,7 @@
  */
 import type { Architecture } from "../ports/architecture.js";
 import type { Digester } from "../ports/digester.js";
-import type { JournalReader, Snapshot } from "../ports/journal-store.js";
+import type { JournalReader, Snapshot, SnapshotHead } from "../ports/journal-store.js";
 import { CoreKind, EventKinds, saysStuck } from "../event/core-kinds.js";
 import { NO_EVENT, type EventCursor } from "../event/event-cursor.js";
 import { HotKind, ROW_EVENT, type RowEvent } from "../event/event-kind.js";
@@ -70,6 +70,8 @@ export class Replayer {
   /** The pending exit stays as it is until the recording says "Resumed". */
   #held = false;
   #lastEqualDigest: { readonly seq: number; readonly icount: number } | undefined;
+  /** The snapshot that it went to last, from which on everything is compared; undefined: the start. */
+  startedAt: SnapshotHead | undefined;
 
   /** At the start of the recording: before its first event, or at its base snapshot when it has a parent. */
   constructor(options: ReplayerOptions) {
@@ -97,6 +99,7 @@ export class Replayer {
   /** Goes back to where a new replayer stands. */
   restart(): void {
     this.#held = false;
+    this.startedAt = undefined;
     this.#lastEqualDigest = undefined;
     if (this.reader.header.parent !== undefined) {
       this.restoreBase();
@@ -127,6 +130,7 @@ export class Replayer {
     this.machine.restore(snapshot, (hash) => this.reader.loadPage(hash));
     this.#cursor.seek(snapshot.seq + 1);
     this.#held = this.machine.exitPending;
+    this.startedAt = snapshot;
     this.#lastEqualDigest = { seq: snapshot.seq, icount: snapshot.icount };
   }
 

@@ -320,10 +320,11 @@ export class Verifier implements EventSink {
     this.#cursor.next();
   }
 
-  memoryWritten(place: EventPlace, physical: number, bytes: Uint8Array): void {
+  memoryWritten(place: EventPlace, physical: number, bytes: Uint8Array): EventPayload | undefined {
     if (this.#past !== undefined) return this.#past.memoryWritten(place, physical, bytes);
     const payload = memoryWrittenPayload(physical, bytes, this.machine.digester, undefined);
     this.row(CoreKind.guestMemoryWritten, place, payload);
+    return payload;
   }
 
   row(kind: { readonly name: string; readonly version: number }, place: EventPlace, payload: EventPayload): void {

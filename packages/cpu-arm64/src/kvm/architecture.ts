@@ -2,7 +2,7 @@
 import type { Architecture, ControlSlice, KernelHalf, KernelHalfOptions } from "@hvjournal/core";
 import { Engine } from "@hvjournal/engine";
 import { cortexA57 } from "../isa/cpu.js";
-import { hotVariants } from "../isa/hot-variants.js";
+import { hotVariants, warmVariants } from "../isa/hot-variants.js";
 import { arm64ControlSlice } from "./control-slice.js";
 import { describeExit } from "./describe-exit.js";
 import { exitModels } from "./exit-model.js";
@@ -58,6 +58,7 @@ function createKernelHalf(board: Arm64Board, options: KernelHalfOptions): Kernel
     ramBytes: memoryBytes,
     vcpuCount,
     profile: hotVariants,
+    warm: warmVariants,
     ...(options.tlbEntries === undefined ? {} : { tlbEntries: options.tlbEntries }),
     ...(options.tier === undefined ? {} : { tier: options.tier }),
   });

@@ -166,12 +166,7 @@ function bit(stage: Stage, value: Value<64>, index: number): Value<32> {
   return stage.truncate32(stage.extractBits(value, index, 1));
 }
 
-/** (entry): one whose P flag is clear has never been used by a walk that succeeded. */
-export const entryMayBeLive: Routine & { readonly result: 32 } = {
-  name: "entryMayBeLive",
-  parameters: [64],
-  result: 32,
-  body(stage, [entry]) {
-    stage.return(bit(stage, entry as Value<64>, Entry.P));
-  },
-};
+/** One whose P flag is clear has never been used by a walk that succeeded. */
+export function entryMayBeLive(low: number): boolean {
+  return (low & (1 << Entry.P)) !== 0;
+}

@@ -228,6 +228,7 @@ export class GuestRam {
   }
 
   #writePageTable(offset: number, bytes: Uint8Array): boolean {
+    if (bytes.length === 8 && offset % 8 === 0) return this.#writeEntry(offset, bytes);
     const firstWord = Math.floor(offset / 8) * 2;
     const lastWord = Math.floor((offset + bytes.length - 1) / 8) * 2 + 1;
     const before = this.#ramWords.slice(firstWord, lastWord + 1);
@@ -239,6 +240,16 @@ export class GuestRam {
       if (this.#listener.entryMayBeLive(low, high)) return true;
     }
     return false;
+  }
+
+  /** What kernels do by the ten thousand: one whole entry. */
+  #writeEntry(offset: number, bytes: Uint8Array): boolean {
+    const word = offset / 4;
+    const low = this.#ramWords[word] ?? 0;
+    const high = this.#ramWords[word + 1] ?? 0;
+    this.#ram.set(bytes, offset);
+    if (low === this.#ramWords[word] && high === this.#ramWords[word + 1]) return false;
+    return this.#listener.entryMayBeLive(low, high);
   }
 
   #noteWatch(offset: number, bytes: number): void {

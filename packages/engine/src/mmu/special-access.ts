@@ -12,7 +12,6 @@ const FRAGMENT_BYTES_MAX = 8;
 
 /** Bytes of an access in one page. */
 interface Piece {
-  readonly virtual: bigint;
   readonly physical: number;
   readonly bytes: number;
   readonly isRam: boolean;
@@ -56,18 +55,27 @@ export class SpecialAccesses {
 
   /** The host function `specialAccess`. */
   access(info: number): number {
-    const address = this.#view.getBigUint64(engineState.accessAddress.offset, true);
     this.#beginInstruction(info);
-    const pieces = this.#translatePieces(address, info);
-    if (pieces === undefined) return SlowResult.fault;
     const writes = (info & AccessInfo.write) !== 0;
-    const [only] = pieces;
-    if (pieces.length === 1 && only !== undefined && only.isRam) {
-      const direct = this.#prepareRam(only, writes);
-      if (direct !== undefined) return direct;
-    }
     const reads = !writes || (info & AccessInfo.alsoReads) !== 0;
-    return this.#bounce(pieces, reads, writes);
+    const bytes = info & AccessInfo.bytesMask;
+    if ((this.#view.getUint32(engineState.accessAddress.offset, true) % 4096) + bytes > 4096)
+      return this.#accessAcross(info, reads, writes);
+    const physical = this.#translatedPhysical();
+    const only = { physical, bytes, isRam: this.#isRam(physical) };
+    const direct = only.isRam ? this.#prepareRam(only, writes) : undefined;
+    return direct ?? this.#bounce([only], reads, writes);
+  }
+
+  #accessAcross(info: number, reads: boolean, writes: boolean): number {
+    const pieces = this.#translatePieces(this.#view.getBigUint64(engineState.accessAddress.offset, true), info);
+    return pieces === undefined ? SlowResult.fault : this.#bounce(pieces, reads, writes);
+  }
+
+  /** Of an access within a page the generated code has translated the address already. */
+  #translatedPhysical(): number {
+    const { offset } = engineFields.translatedPhysical;
+    return this.#view.getUint32(offset, true) + this.#view.getUint32(offset + 4, true) * 2 ** 32;
   }
 
   /** The host function `finishWrites`: 1 when the instruction must leave (devices, changed translations, a watch). */
@@ -76,7 +84,7 @@ export class SpecialAccesses {
     this.#pending = [];
     this.#bounceNext = 0;
     for (const write of pending) {
-      const bytes = this.#bytes.slice(write.bounce, write.bounce + write.bytes);
+      const bytes = this.#bytes.subarray(write.bounce, write.bounce + write.bytes);
       if (write.isRam) this.#writeRam(write.physical, bytes);
       else this.#queueDeviceWrite(write);
     }
@@ -184,8 +192,8 @@ export class SpecialAccesses {
         this.#view.setInt32(engineFields.faultKind.offset, kind, true);
         return undefined;
       }
-      const physical = Number(this.#view.getBigUint64(engineFields.translatedPhysical.offset, true));
-      pieces.push({ virtual, physical, bytes, isRam: this.#isRam(physical) });
+      const physical = this.#translatedPhysical();
+      pieces.push({ physical, bytes, isRam: this.#isRam(physical) });
       done += bytes;
     }
     return pieces;

@@ -104,14 +104,9 @@ const undefinedInstruction: Routine & { readonly result: undefined } = {
   },
 };
 
-const entryMayBeLive: Routine & { readonly result: 32 } = {
-  name: "entryMayBeLive",
-  parameters: [64],
-  result: 32,
-  body(stage, [entry]) {
-    stage.return(stage.truncate32(stage.and(entry as Value<64>, stage.constant64(1))));
-  },
-};
+function entryMayBeLive(low: number): boolean {
+  return (low & 1) !== 0;
+}
 
 const P = "a:4 b:4 c:4 imm:12";
 

@@ -1,0 +1,97 @@
+/**
+ * `npm run profile`: writes the lists of variants that the arm64 interpreter is built with, from a stock boot with a
+ * typed session: `hotVariants` by samples of pc, `warmVariants` by what was decoded beside.
+ */
+import { Engine } from "@hvjournal/engine";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { contextWord, exceptionLevel, pc } from "../../cpu-arm64/dist/isa/state.js";
+import { fetchStockGuest } from "../dist/debian/stock-guest.js";
+import { linuxSession } from "../dist/debian/linux-session.js";
+import { recordGuest } from "../dist/testing/guest-recording.js";
+
+const OUTPUT = join(import.meta.dirname, "..", "..", "cpu-arm64", "src", "isa", "hot-variants.ts");
+/** Inline, at most: beyond some five hundred the main loop loses a third of its speed. */
+const HOT_MAX = 340;
+/** A prime, so that no loop of the guest is met at the same place each time. */
+const SAMPLE_UNITS = 4093;
+
+const samples = new Map();
+const engines = new Set();
+const { run } = Engine.prototype;
+
+function nameOf({ instruction, fields }) {
+  const form = Object.fromEntries(instruction.formFields.map((name) => [name, fields[name] ?? 0]));
+  return `{ mnemonic: ${JSON.stringify(instruction.mnemonic)}, form: ${formText(form)} }`;
+}
+
+function formText(form) {
+  const fields = Object.entries(form).map(([name, value]) => `${name}: ${value}`);
+  return fields.length === 0 ? "{}" : `{ ${fields.join(", ")} }`;
+}
+
+const EXECUTE = 2;
+
+function sample(engine) {
+  if (engine.translate(engine.readField(pc), EXECUTE, engine.readWord(exceptionLevel.offset)) !== 0) return;
+  const word = Buffer.from(engine.memory.read(engine.translatedPhysical, 4)).readUInt32LE();
+  const found = engine.decode(word, engine.readWord(contextWord.offset));
+  if (found === undefined) return;
+  const name = nameOf(found);
+  samples.set(name, (samples.get(name) ?? 0) + 1);
+}
+
+Engine.prototype.run = function runSampled(budget) {
+  engines.add(this);
+  let left = budget;
+  while (left > 0) {
+    const slice = Math.min(left, SAMPLE_UNITS);
+    const code = run.call(this, slice);
+    left -= slice - this.unitsLeft;
+    if (code !== 0) {
+      this.unitsLeft = left;
+      return code;
+    }
+    if (slice === SAMPLE_UNITS) sample(this);
+  }
+  this.unitsLeft = 0;
+  return 0;
+};
+
+const directory = mkdtempSync(join(tmpdir(), "hvjournal-profile-"));
+try {
+  const session = linuxSession(await fetchStockGuest());
+  await recordGuest(session.setup, join(directory, "profile.hvj"), { unitsMax: 3_000_000_000 });
+} finally {
+  rmSync(directory, { recursive: true, force: true });
+}
+const hot = [...samples]
+  .sort(([left, a], [right, b]) => b - a || (left < right ? -1 : 1))
+  .slice(0, HOT_MAX)
+  .map(([name]) => name);
+const decoded = [...engines].flatMap((engine) =>
+  engine.variants().map(({ instruction, form }) => nameOf({ instruction, fields: form })),
+);
+const warm = [...new Set(decoded)].filter((name) => !hot.includes(name) && !name.includes('"undefined"'));
+
+writeFileSync(
+  OUTPUT,
+  `/**
+ * What a stock Linux 6.1 runs from its boot to a shell with typed commands; \`npm run profile\` writes this file. Order and
+ * choice never show.
+ */
+import type { ProfileEntry } from "@hvjournal/engine";
+
+/** Stand inline in the interpreter: most frequent first, by samples of pc. */
+export const hotVariants: readonly ProfileEntry[] = [
+${hot.map((name) => `  ${name},`).join("\n")}
+];
+
+/** The others that were met: their handlers are made together. */
+export const warmVariants: readonly ProfileEntry[] = [
+${warm.map((name) => `  ${name},`).join("\n")}
+];
+`,
+);
+console.log(`${OUTPUT}: ${hot.length} hot, ${warm.length} warm variants`);
