@@ -1,24 +1,52 @@
 /**
- * Joins the compiled packages into the one file that `bin/hvjournal.js` starts: loading some six hundred modules one by
- * one takes a third of a second, and commands are run by the hundred in scripts. better-sqlite3 stays outside: it is native.
+ * Joins the compiled packages into the one file that `bin/hvjournal.js` starts, and keeps V8's compiled code of it:
+ * loading some six hundred modules one by one takes a third of a second, and commands are run by the hundred in scripts.
+ * better-sqlite3 stays outside: it is native.
  */
 import { buildSync } from "esbuild";
+import { spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 const cli = join(import.meta.dirname, "..", "packages", "cli");
+const dist = join(cli, "dist");
 
-buildSync({
-  entryPoints: [join(cli, "dist", "main.js")],
-  outfile: join(cli, "dist", "hvjournal.js"),
-  bundle: true,
-  platform: "node",
-  target: "node20.19",
-  format: "esm",
-  legalComments: "none",
-  external: ["better-sqlite3"],
-  // Bundled CommonJS packages ask for Node's own modules through `require`.
-  banner: {
-    js: 'import { createRequire as requireFrom } from "node:module"; const require = requireFrom(import.meta.url);',
-  },
-  logLevel: "warning",
-});
+/** The hash in the first line names the bundle; see `bin/bundle.js`. */
+function bundle() {
+  const { outputFiles } = buildSync({
+    entryPoints: [join(dist, "main.js")],
+    bundle: true,
+    platform: "node",
+    target: "node20.19",
+    format: "cjs",
+    legalComments: "none",
+    external: ["better-sqlite3"],
+    define: { "import.meta.url": "bundleUrl" },
+    banner: { js: 'const bundleUrl = require("node:url").pathToFileURL(__filename).href;' },
+    logLevel: "warning",
+    write: false,
+  });
+  const [{ text }] = outputFiles;
+  const hash = createHash("sha256").update(text).update(process.version).digest("hex").slice(0, 16);
+  return { text: `//${hash}\n${text}`, hash };
+}
+
+function isCurrent({ text, hash }) {
+  try {
+    readFileSync(join(dist, `hvjournal.cjs.${hash}.cache`));
+    return readFileSync(join(dist, "hvjournal.cjs"), "utf8") === text;
+  } catch {
+    return false;
+  }
+}
+
+const made = bundle();
+if (!isCurrent(made)) {
+  for (const name of readdirSync(dist)) if (name.startsWith("hvjournal.cjs")) rmSync(join(dist, name));
+  writeFileSync(join(dist, "hvjournal.cjs"), made.text);
+  const { status } = spawnSync(process.execPath, [join(import.meta.dirname, "keep-code.js")], {
+    stdio: ["ignore", "ignore", "inherit"],
+  });
+  process.exitCode = status ?? 1;
+}

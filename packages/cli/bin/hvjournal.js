@@ -1,3 +1,3 @@
 #!/usr/bin/env node
-import { main } from "../dist/hvjournal.js";
-process.exitCode = await main(process.argv.slice(2));
+import { loadBundle } from "./bundle.js";
+process.exitCode = await loadBundle().main(process.argv.slice(2));
