@@ -15,12 +15,9 @@ export async function main(argv: readonly string[]): Promise<ExitCode> {
   const { argv: words, command: runCommand } = joinPositions(argv);
   const output = outputFor(words);
   const context: CommandContext = { output, environment: process.env, runCommand };
-  let status: ExitCode = ExitStatus.done;
   try {
-    const parser = commandLine(words, context, (code) => {
-      status = code;
-    });
-    await parser.parseAsync();
+    const chosen = await chooseCommand(words);
+    const status = chosen === undefined ? ExitStatus.done : await chosen.command.run(chosen.args, context);
     await output.endPager();
     return status;
   } catch (error) {
@@ -47,7 +44,30 @@ function outputFor(words: readonly string[]): Output {
   });
 }
 
-function commandLine(words: readonly string[], context: CommandContext, done: (status: ExitCode) => void): Argv {
+/** What the command line asks for. yargs formats its help behind every handler that returns, so its handlers throw it. */
+class ChosenCommand extends Error {
+  readonly command: Command;
+  readonly args: Arguments;
+
+  constructor(command: Command, args: Arguments) {
+    super(command.usage);
+    this.command = command;
+    this.args = args;
+  }
+}
+
+/** undefined: help or version has been printed. */
+async function chooseCommand(words: readonly string[]): Promise<ChosenCommand | undefined> {
+  try {
+    await commandLine(words).parseAsync();
+    return undefined;
+  } catch (error) {
+    if (error instanceof ChosenCommand) return error;
+    throw error;
+  }
+}
+
+function commandLine(words: readonly string[]): Argv {
   const parser = yargs([...words])
     .scriptName("hvjournal")
     .usage("usage: $0 COMMAND [OPTIONS]")
@@ -70,17 +90,17 @@ function commandLine(words: readonly string[], context: CommandContext, done: (s
     .fail((message: string | null, error: Error | undefined) => {
       throw error ?? new UsageError(message ?? "wrong usage", "hvjournal --help");
     });
-  for (const command of COMMANDS) addCommand(parser, command, context, done);
+  for (const command of COMMANDS) addCommand(parser, command);
   return parser;
 }
 
-function addCommand(parser: Argv, command: Command, context: CommandContext, done: (status: ExitCode) => void): void {
+function addCommand(parser: Argv, command: Command): void {
   parser.command(
     command.usage,
     command.summary,
     (yargsOfCommand) => command.options(yargsOfCommand),
-    async (args) => {
-      done(await command.run(args as Arguments, context));
+    (args) => {
+      throw new ChosenCommand(command, args as Arguments);
     },
   );
 }
