@@ -135,7 +135,7 @@ class Check {
     const missing = new Set<string>();
     for (let offset = 0; offset < names.length; offset += PAGE_HASH_HEX) {
       const hash = names.slice(offset, offset + PAGE_HASH_HEX);
-      const isThere = hash === ZERO_PAGE || this.#tables.pages.has(Buffer.from(hash, "hex"));
+      const isThere = hash === ZERO_PAGE || this.#tables.pages.has(hash);
       if (!isThere || this.#damagedPages.has(hash)) missing.add(hash);
     }
     return { missing: missing.size, example: [...missing][0] };
@@ -157,15 +157,9 @@ class Check {
   }
 
   #checkPages(): void {
-    const { path, database } = this.#tables.connection;
     this.#try(() => {
-      const rows = reading(path, { part: "pages" }, () =>
-        database.prepare("SELECT hash, pack FROM pages ORDER BY pack, slot").all(),
-      );
-      for (const row of rows) {
-        const hash = reading(path, { part: "pages" }, () => hex(new StoredFields(row).bytes("hash", PAGE_HASH_BYTES)));
+      for (const [hash, pack] of this.#tables.pages.names()) {
         const before = this.problems.length;
-        const pack = reading(path, { part: "pages" }, () => new StoredFields(row).count("pack"));
         this.#try(() => void this.#tables.pages.load(hash), { table: "page_packs", id: pack });
         this.pageCount += 1;
         if (this.problems.length > before) this.#damagedPages.add(hash);

@@ -1,5 +1,6 @@
 /**
- * Page contents by hash, in packs of up to 64. A pack is `raw` (pages one after the other) or
+ * Page contents by hash, in packs of up to 64 with the hashes beside: a row of its own for each page took longer than
+ * its content. A pack is `raw` (pages one after the other) or
  * `deflate` (the same, raw deflate): the first while recording, since storing a page takes a
  * sixth of the time that compressing it takes.
  */
@@ -8,13 +9,14 @@ import type { Database, Statement } from "better-sqlite3";
 import { Buffer } from "node:buffer";
 import { deflateRawSync, inflateRawSync } from "node:zlib";
 import { ByteCodingError } from "../canonical/byte-coding.js";
-import { contentHash, equalBytes, hex } from "../canonical/hash.js";
+import { contentHash, equalBytes, hex, PAGE_HASH_BYTES } from "../canonical/hash.js";
 import { type Connection, reading } from "./connection.js";
 import { StoredFields } from "./stored-fields.js";
 
 export type PageCoding = "raw" | "deflate";
 
 export const PAGES_PER_PACK_MAX = 64;
+const PAGE_HASH_DIGITS = 2 * PAGE_HASH_BYTES;
 /** Packs kept once read, 256 KiB each: pages that were written together are read together. */
 const CACHED_PACKS_MAX = 64;
 
@@ -23,43 +25,69 @@ export function pageHashBytes(hash: PageHash): Uint8Array {
   return Buffer.from(hash, "hex");
 }
 
+/** Where a page stands. */
+interface PagePlace {
+  readonly pack: number;
+  readonly slot: number;
+}
+
 export class PageReader {
   readonly #connection: Connection;
-  readonly #selectPage: Statement;
+  readonly #selectNames: Statement;
   readonly #selectPack: Statement;
+  /** Of the packs up to `#namesTo`, read when first asked for; packs are only ever added. */
+  readonly #places = new Map<PageHash, PagePlace>();
+  #namesTo = 0;
   /** In order of last use. */
   readonly #packs = new Map<number, Uint8Array>();
 
   constructor(connection: Connection) {
     const { database, path } = connection;
     this.#connection = connection;
-    [this.#selectPage, this.#selectPack] = reading(path, { part: "schema" }, () => [
-      database.prepare("SELECT pack, slot FROM pages WHERE hash = ?"),
+    [this.#selectNames, this.#selectPack] = reading(path, { part: "schema" }, () => [
+      database.prepare("SELECT number, page_count, hashes FROM page_packs WHERE number > ? ORDER BY number"),
       database.prepare("SELECT page_count, coding, bytes FROM page_packs WHERE number = ?"),
     ]);
   }
 
-  has(hash: Uint8Array): boolean {
-    return reading(this.#connection.path, { part: "pages" }, () => this.#selectPage.get(hash) !== undefined);
+  has(hash: PageHash): boolean {
+    return reading(this.#connection.path, { part: "pages" }, () => this.#place(hash) !== undefined);
   }
 
-  /** The name of every page that the file holds. */
-  names(): PageHash[] {
-    const { path, database } = this.#connection;
-    return reading(path, { part: "pages" }, () =>
-      (database.prepare("SELECT hash FROM pages").pluck().all() as Uint8Array[]).map(hex),
-    );
+  /** The name of every page that the file holds, and the pack that it stands in. */
+  names(): (readonly [hash: PageHash, pack: number])[] {
+    return reading(this.#connection.path, { part: "pages" }, () => {
+      this.#readNames();
+      return [...this.#places].map(([hash, { pack }]) => [hash, pack] as const);
+    });
+  }
+
+  #place(hash: PageHash): PagePlace | undefined {
+    const known = this.#places.get(hash);
+    if (known !== undefined) return known;
+    this.#readNames();
+    return this.#places.get(hash);
+  }
+
+  #readNames(): void {
+    for (const row of this.#selectNames.iterate(this.#namesTo)) {
+      const fields = new StoredFields(row);
+      const pack = fields.count("number");
+      const names = hex(fields.bytes("hashes", PAGE_HASH_BYTES * fields.count("page_count")));
+      for (let slot = 0; slot * PAGE_HASH_DIGITS < names.length; slot++)
+        this.#places.set(names.slice(slot * PAGE_HASH_DIGITS, (slot + 1) * PAGE_HASH_DIGITS), { pack, slot });
+      this.#namesTo = pack;
+    }
   }
 
   /** A copy; JournalDamagedError when it is missing or is not what its hash says. */
   load(hash: PageHash): Uint8Array {
     const name = pageHashBytes(hash);
     return reading(this.#connection.path, { part: `page ${hash}` }, () => {
-      const row = this.#selectPage.get(name);
-      if (row === undefined) throw new ByteCodingError("it is missing");
-      const fields = new StoredFields(row);
-      const slot = fields.count("slot");
-      const content = this.#pack(fields.count("pack")).slice(slot * PAGE_BYTES, (slot + 1) * PAGE_BYTES);
+      const place = this.#place(hash);
+      if (place === undefined) throw new ByteCodingError("it is missing");
+      const { pack, slot } = place;
+      const content = this.#pack(pack).slice(slot * PAGE_BYTES, (slot + 1) * PAGE_BYTES);
       if (content.length !== PAGE_BYTES) throw new ByteCodingError(`its pack has no slot ${slot}`);
       if (!equalBytes(contentHash(content), name)) throw new ByteCodingError("its content is not what its hash says");
       return content;
@@ -97,20 +125,19 @@ export class PageReader {
 /** Collects pages into packs; the caller's transaction holds them. */
 export class PageWriter {
   readonly #coding: PageCoding;
-  readonly #insertPage: Statement<unknown[]>;
   readonly #insertPack: Statement<unknown[]>;
   /** Every page that is stored, in the file or in the open pack: asking SQLite takes ten times as long. */
   readonly #names: Set<PageHash>;
   /** The pack that is being filled, and the slot of each page in it. */
   readonly #pack = new Uint8Array(PAGES_PER_PACK_MAX * PAGE_BYTES);
+  readonly #hashes = new Uint8Array(PAGES_PER_PACK_MAX * PAGE_HASH_BYTES);
   readonly #slots = new Map<PageHash, number>();
   #nextPack: number;
 
   constructor(database: Database, reader: PageReader, coding: PageCoding) {
-    this.#names = new Set(reader.names());
+    this.#names = new Set(reader.names().map(([hash]) => hash));
     this.#coding = coding;
-    this.#insertPage = database.prepare("INSERT INTO pages VALUES(?, ?, ?)");
-    this.#insertPack = database.prepare("INSERT INTO page_packs VALUES(?, ?, ?, ?)");
+    this.#insertPack = database.prepare("INSERT INTO page_packs VALUES(?, ?, ?, ?, ?)");
     this.#nextPack = 1 + Number(database.prepare("SELECT coalesce(max(number), 0) FROM page_packs").pluck().get());
   }
 
@@ -132,7 +159,7 @@ export class PageWriter {
     const slot = this.#slots.size;
     this.#pack.set(content, slot * PAGE_BYTES);
     this.#slots.set(hash, slot);
-    this.#insertPage.run(name, this.#nextPack, slot);
+    this.#hashes.set(name, slot * PAGE_HASH_BYTES);
     this.#names.add(hash);
     if (slot + 1 === PAGES_PER_PACK_MAX) this.closePack();
   }
@@ -143,7 +170,8 @@ export class PageWriter {
     if (pageCount === 0) return;
     const bytes = this.#pack.subarray(0, pageCount * PAGE_BYTES);
     const stored = this.#coding === "raw" ? bytes : deflateRawSync(bytes, { level: 1 });
-    this.#insertPack.run(this.#nextPack, pageCount, this.#coding, stored);
+    const hashes = this.#hashes.subarray(0, pageCount * PAGE_HASH_BYTES);
+    this.#insertPack.run(this.#nextPack, pageCount, this.#coding, hashes, stored);
     this.#nextPack += 1;
     this.#slots.clear();
   }

@@ -9,8 +9,8 @@
  *     │                                                (batch/batch-coding.ts)                   │
  *     │ events         seq, kind, ..., payload         its row events; payloads are msgpack      │
  *     ├ covered by its own hash ─────────────────────────────────────────────────────────────────┤
- *     │ page_packs     number, coding, bytes           up to 64 page contents of 4096 bytes      │
- *     │ pages          hash, pack, slot                where a content stands; no zero page      │
+ *     │ page_packs     number, coding, hashes, bytes   up to 64 page contents of 4096 bytes and  │
+ *     │                                                their names of 16; no zero page           │
  *     │ snapshots      number, ..., root               root = SHA-256 of the whole snapshot;     │
  *     │ snapshot_sections                              the event SnapshotTaken carries it, so    │
  *     │                                                the chain covers it                       │
@@ -52,11 +52,7 @@ const TABLES: ReadonlyMap<string, string> = new Map([
   [
     "page_packs",
     `CREATE TABLE page_packs(number INTEGER PRIMARY KEY, page_count INTEGER NOT NULL, coding TEXT NOT NULL,
-  bytes BLOB NOT NULL) STRICT`,
-  ],
-  [
-    "pages",
-    `CREATE TABLE pages(hash BLOB PRIMARY KEY, pack INTEGER NOT NULL, slot INTEGER NOT NULL) STRICT, WITHOUT ROWID`,
+  hashes BLOB NOT NULL, bytes BLOB NOT NULL) STRICT`,
   ],
   [
     "snapshots",
