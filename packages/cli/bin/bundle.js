@@ -3,7 +3,15 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
+import { setFlagsFromString } from "node:v8";
 import { constants, Script } from "node:vm";
+
+/**
+ * A VM's time goes by in WebAssembly; of the JavaScript around it most runs a few thousand times and is not worth
+ * optimizing. By default V8 spends half a second of a boot on that, on its other threads. (A flag that a later version
+ * lacks is ignored.)
+ */
+setFlagsFromString("--interrupt-budget=500000");
 
 const path = fileURLToPath(new URL("../dist/hvjournal.cjs", import.meta.url));
 
