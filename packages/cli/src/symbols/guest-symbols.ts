@@ -9,14 +9,9 @@ import { SymbolList, type Symbols } from "./symbols.js";
 const MOVE_ALIGNMENT = 0x1_0000n;
 /** No kernel with a symbol table of its own is smaller. */
 const KERNEL_BYTES_MIN = 1 << 20;
+/** No kernel is larger; the file of one may be, with debugging information. */
+const KERNEL_BYTES_MAX = 64 << 20;
 const PAGE_BYTES = 4096;
-/** The header of an arm64 Image (Documentation/arm64/booting.rst): its size at 16, "ARM\x64" at 56. */
-const IMAGE_SIZE_OFFSET = 16;
-const IMAGE_MAGIC_OFFSET = 56;
-const IMAGE_MAGIC = 0x644d_5241;
-const IMAGE_HEADER_BYTES = 64;
-/** Vectors lie this far behind the start of the image at most. */
-const TEXT_BYTES_MAX = 64 << 20;
 
 /** Makes the names fit the guest as it stands: moved with its kernel, or read from it where no file gave any. */
 export function nameByGuest(symbols: Symbols, machine: Machine): void {
@@ -36,32 +31,33 @@ function moveWithKernel(symbols: Symbols, machine: Machine): void {
   if (offset !== undefined) symbols.use(symbols.list.movedBy(offset));
 }
 
-function mayHaveSymbols({ boardOptions: { kernel } }: MachineDescription): boolean {
+/** Of the file that was booted; 0: it is not known. */
+function kernelBytes({ boardOptions: { kernel } }: MachineDescription): number {
   const bytes = isPlainMap(kernel) ? kernel["bytes"] : undefined;
-  return typeof bytes === "number" && bytes >= KERNEL_BYTES_MIN;
+  return typeof bytes === "number" ? bytes : 0;
+}
+
+function mayHaveSymbols(description: MachineDescription): boolean {
+  return kernelBytes(description) >= KERNEL_BYTES_MIN;
 }
 
 /** The symbols of the kernel in RAM, relocated as it is; none where there is no such kernel. */
 function kernelSymbols(machine: Machine): GuestSymbol[] {
-  const image = kernelImage(machine);
+  const image = kernelFromVectors(machine);
   return (image === undefined ? undefined : findKallsyms(image)) ?? [];
 }
 
-/** The image lies in one piece, and its vectors are in it. */
-function kernelImage({ kernel, architecture }: Machine): Uint8Array | undefined {
+/**
+ * The kernel lies in one piece, and its vectors are in its text, in front of the symbols in .rodata. Its header is no
+ * landmark: Linux frees the page before `_stext` once it has booted.
+ */
+function kernelFromVectors({ kernel, architecture, description }: Machine): Uint8Array | undefined {
   const vectors = kernel.translate(0, kernel.readRegister(0, displayOf(architecture).vectors.register));
   const { memory } = kernel;
   if (vectors === undefined) return undefined;
-  const last = vectors - (vectors % PAGE_BYTES);
-  const first = Math.max(memory.base, last - TEXT_BYTES_MAX);
-  for (let start = last; start >= first; start -= PAGE_BYTES) {
-    if (start + IMAGE_HEADER_BYTES > memory.base + memory.bytes) return undefined;
-    const header = Buffer.from(memory.read(start, IMAGE_HEADER_BYTES));
-    if (header.readUInt32LE(IMAGE_MAGIC_OFFSET) !== IMAGE_MAGIC) continue;
-    const bytes = Number(header.readBigUInt64LE(IMAGE_SIZE_OFFSET));
-    return memory.read(start, Math.min(bytes, memory.base + memory.bytes - start));
-  }
-  return undefined;
+  const start = vectors - (vectors % PAGE_BYTES);
+  const bytes = Math.min(kernelBytes(description), KERNEL_BYTES_MAX, memory.base + memory.bytes - start);
+  return start < memory.base || bytes <= 0 ? undefined : memory.read(start, bytes);
 }
 
 /** As `nameByGuest`, by the guest at the recording's last snapshot: for commands that replay nothing, or not yet. */
