@@ -96,6 +96,31 @@ describe(`a bit that flips in a closed recording (seed ${SEED}, JOURNAL_DAMAGE_S
   });
 });
 
+describe("a recording that was cut off", () => {
+  const WRITE_AND_READ_VERSION = 18;
+  const half = Math.floor(bytes.length / 2);
+
+  function cutOff(change: (copy: Buffer) => void = () => undefined): string {
+    const path = directory.file();
+    const copy = Buffer.from(bytes.subarray(0, half));
+    change(copy);
+    writeFileSync(path, copy);
+    return path;
+  }
+
+  it("says how much of it is there", () => {
+    const path = cutOff();
+    const what = `it is cut off: it has ${half} of ${bytes.length} bytes`;
+    expect(() => openRecording(path)).toThrow(`${path} is damaged at byte ${half}: ${what}`);
+    expect(fsck(path)).toMatchObject({ isWhole: false, problems: [{ what }], replaysTo: undefined });
+  });
+
+  it("says where the rest was when it is a copy, without the -wal, from the middle of a checkpoint", () => {
+    const path = cutOff((copy) => copy.fill(2, WRITE_AND_READ_VERSION, WRITE_AND_READ_VERSION + 2));
+    expect(() => openRecording(path)).toThrow(`the rest was in ${path}-wal, which is missing`);
+  });
+});
+
 describe("a damaged batch", () => {
   /** A recording whose batch `number` has one bit flipped in its columns. */
   function damageBatch(number: number): { path: string; byte: number } {

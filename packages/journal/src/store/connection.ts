@@ -114,12 +114,21 @@ interface FileHead {
   readonly hasApplicationId: boolean;
   readonly formatVersion: number;
   readonly pageBytes: number;
+  /** Pages that the file has by its own account; 0 where it does not say. */
+  readonly pageCount: number;
   readonly isWal: boolean;
 }
 
 const SQLITE_HEADER_BYTES = 100;
 const SQLITE_MAGIC = "SQLite format 3\0";
-const HeaderOffset = { pageSize: 16, writeVersion: 18, readVersion: 19, userVersion: 60, applicationId: 68 } as const;
+const HeaderOffset = {
+  pageSize: 16,
+  writeVersion: 18,
+  readVersion: 19,
+  pageCount: 28,
+  userVersion: 60,
+  applicationId: 68,
+} as const;
 const WAL_VERSION = 2;
 
 function readFileHead(path: string): FileHead {
@@ -148,6 +157,7 @@ function readFileHead(path: string): FileHead {
     hasApplicationId: view.getUint32(HeaderOffset.applicationId) === APPLICATION_ID,
     formatVersion: view.getUint32(HeaderOffset.userVersion),
     pageBytes: view.getUint16(HeaderOffset.pageSize),
+    pageCount: view.getUint32(HeaderOffset.pageCount),
     isWal: bytes[HeaderOffset.writeVersion] === WAL_VERSION || bytes[HeaderOffset.readVersion] === WAL_VERSION,
   };
 }
@@ -276,12 +286,27 @@ function canShareMemory(path: string): boolean {
   }
 }
 
+/**
+ * SQLite calls a file that is shorter than it says "malformed". It is so when it was cut off, and also when it is a copy
+ * from the middle of a checkpoint, which writes the first page first: then the rest is in the -wal.
+ */
+function checkLength(path: string, { hasApplicationId, pageBytes, pageCount, isWal }: FileHead, hasWal: boolean): void {
+  const bytesMin = pageBytes * pageCount;
+  // Not as it was when the header was read: its writer may have closed it since.
+  const byteCount = statSync(path).size;
+  if (!hasApplicationId || byteCount >= bytesMin || hasWal) return;
+  const rest = isWal ? `; the rest was in ${path}-wal, which is missing` : "";
+  const what = `it is cut off: it has ${byteCount} of ${bytesMin} bytes${rest}`;
+  throw new JournalDamagedError(path, what, { part: `byte ${byteCount}` });
+}
+
 /** Opens for reading, wherever the file lies and whatever became of its -wal. Leaves nothing beside it. */
 export function openForReading(path: string): Connection {
   const head = readFileHead(path);
   checkKind(path, head);
   const name = databasePath(path);
   const logBytes = head.isWal ? walBytes(name) : undefined;
+  checkLength(path, head, (logBytes ?? 0) > 0);
   // Without a -wal there is no writer.
   const needsCopy = head.isWal && (logBytes === undefined || !canShareMemory(name));
   const database = reading(path, { part: "file" }, () => {
