@@ -3,7 +3,9 @@ import { formatGuestTime, parseMachine } from "@hvjournal/core";
 import { openRecording, type RecordingReader } from "@hvjournal/journal";
 import { statSync } from "node:fs";
 import { ExitStatus } from "../exit-status.js";
+import { boardRows } from "../output/board-text.js";
 import { jsonLine, type Output } from "../output/console-output.js";
+import { counted } from "../output/value-text.js";
 import { recordingOption, recordingPath } from "../recording-path.js";
 import type { Command } from "./command.js";
 
@@ -45,11 +47,11 @@ function print(path: string, reader: RecordingReader, output: Output): void {
   );
   row(
     "machine",
-    `${machine.architecture} ${machine.board}, cpu ${machine.cpuModel}, ${machine.vcpuCount} vCPU, ${machine.memoryBytes / 2 ** 20}M at 0x${machine.memoryBase.toString(16)}`,
+    `${machine.architecture} ${machine.board}, cpu ${machine.cpuModel}, ${counted(machine.vcpuCount, "vCPU")}, ${machine.memoryBytes / 2 ** 20}M at 0x${machine.memoryBase.toString(16)}`,
   );
   row("exits", `${machine.exitModel.name} version ${machine.exitModel.version}`);
   row("seed", String(machine.seed));
-  for (const [name, value] of Object.entries(machine.boardOptions)) row(name, optionText(value));
+  for (const [name, text] of boardRows(machine.boardOptions)) row(name, text);
   if (header.parent !== undefined)
     row(
       "parent",
@@ -58,16 +60,11 @@ function print(path: string, reader: RecordingReader, output: Output): void {
   for (const owner of reader.ownership()) row("ownership", `epoch ${owner.epoch} ${owner.state} ${owner.owner}`);
   row("snapshots", String(reader.snapshots().length));
   const last = reader.snapshots().at(-1);
-  const time = last === undefined ? "" : ` time:${formatGuestTime(last.guestTimeNs)}`;
+  // A recording that was not closed goes on behind its last snapshot, and only a replay tells the time there.
+  const time = last?.icount === end.icount ? ` time:${formatGuestTime(last.guestTimeNs)}` : "";
   row(
     "end",
     `exit:${end.exitNumber} event:${end.firstSeq - 1} icount:${end.icount}${time} ${end.state === "open" ? "(not closed: the recorder was ended or still runs)" : end.state}`,
   );
   row("chain", end.chain);
-}
-
-function optionText(value: unknown): string {
-  if (value instanceof Uint8Array) return Buffer.from(value).toString("hex");
-  if (typeof value === "object" && value !== null) return jsonLine(value);
-  return String(value);
 }

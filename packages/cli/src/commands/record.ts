@@ -18,6 +18,7 @@ import { CliError, UsageError } from "../cli-error.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { reason } from "../host/drive-file.js";
 import { nodeDigester } from "../host/node-digester.js";
+import { rtcText } from "../output/board-text.js";
 import { jsonLine, type Output } from "../output/console-output.js";
 import { endText, fileText, LastLine } from "../output/record-report.js";
 import { DEFAULT_RECORDING } from "../recording-path.js";
@@ -292,9 +293,7 @@ function timeouts(args: Arguments): { guestTimeoutNs?: number; hostTimeoutMs?: n
 function announce(description: MachineDescription, path: string, { output }: CommandContext): void {
   const { architecture, board, cpuModel, exitModel, memoryBytes, seed, boardOptions } = description;
   const { rtcBaseNs } = boardOptions;
-  const rtc = new Date(Number((typeof rtcBaseNs === "bigint" ? rtcBaseNs : 0n) / 1_000_000n))
-    .toISOString()
-    .replace(".000Z", "Z");
+  const rtc = rtcText(typeof rtcBaseNs === "bigint" ? rtcBaseNs : 0n);
   const stop = process.stdin.isTTY ? "; C-a x stops" : "";
   output.note(
     `recording ${path}: ${architecture} ${board}, cpu ${cpuModel}, exits ${exitModel.name}, ${memoryBytes / 2 ** 20}M, seed ${seed}, rtc ${rtc}${stop}`,

@@ -1,9 +1,8 @@
 /** What `record` prints when a run has ended. */
 import { CONSOLE_PORT, formatGuestTime, type GuestStop, type Machine } from "@hvjournal/core";
 import type { SessionEnd } from "../vm/live-session.js";
+import { sizeText } from "./value-text.js";
 
-const KIBIBYTE = 2 ** 10;
-const MEBIBYTE = 2 ** 20;
 const LINE_FEED = 10;
 const CARRIAGE_RETURN = 13;
 /** A line without an end is cut here. */
@@ -82,8 +81,4 @@ export interface FileSummary {
 /** "boot.hvj: 41310 events in 0.7 MiB, 31 snapshots in 40.2 MiB" */
 export function fileText({ path, events, eventBytes, snapshots, snapshotBytes }: FileSummary): string {
   return `${path}: ${events} events in ${sizeText(eventBytes)}, ${snapshots} snapshots in ${sizeText(snapshotBytes)}`;
-}
-
-function sizeText(bytes: number): string {
-  return bytes < MEBIBYTE / 10 ? `${(bytes / KIBIBYTE).toFixed(1)} KiB` : `${(bytes / MEBIBYTE).toFixed(1)} MiB`;
 }

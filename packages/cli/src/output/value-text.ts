@@ -1,8 +1,15 @@
 /** Values as people read them. */
 
 const SMALL = 10n;
+const KIBIBYTE = 2 ** 10;
+const MEBIBYTE = 2 ** 20;
 const PRINTABLE = { first: 0x20, last: 0x7e } as const;
 const ESCAPES: Readonly<Record<number, string>> = { 0x0a: "\\n", 0x0d: "\\r", 0x09: "\\t", 0x5c: "\\\\", 0x27: "\\'" };
+
+/** "9.4 KiB", "40.2 MiB" */
+export function sizeText(bytes: number): string {
+  return bytes < MEBIBYTE / 10 ? `${(bytes / KIBIBYTE).toFixed(1)} KiB` : `${(bytes / MEBIBYTE).toFixed(1)} MiB`;
+}
 
 /** "1 exit", "2 exits" */
 export function counted(count: number, noun: string): string {

@@ -11,6 +11,8 @@ export interface CoreControlState {
   readonly vcpus: readonly { readonly cpu: string }[];
 }
 
+const MEBIBYTE = 2 ** 20;
+
 export const CREATE_VM = "create-vm";
 export const CREATE_VCPU = "create-vcpu";
 
@@ -63,7 +65,8 @@ export const coreSlice: ControlSlice<CoreControlState> = {
     if (event.kind === CoreKind.vcpuCreated.name) return `vcpu${event.vcpu} ${fields.string("cpu")}`;
     const machine = new PayloadFields(event.kind, fields.map("machine"));
     const model = new PayloadFields(event.kind, machine.map("exitModel"));
-    return `${machine.string("architecture")} ${machine.string("board")}, cpu ${machine.string("cpuModel")}, ${machine.number("vcpuCount")} vCPUs, ${machine.number("memoryBytes")} bytes, exits ${model.string("name")}`;
+    const vcpus = machine.number("vcpuCount");
+    return `${machine.string("architecture")} ${machine.string("board")}, cpu ${machine.string("cpuModel")}, ${vcpus} ${vcpus === 1 ? "vCPU" : "vCPUs"}, ${machine.number("memoryBytes") / MEBIBYTE} MiB of RAM, exits ${model.string("name")}`;
   },
 
   parse: (word) => `${word} is not for the command line: the machine file creates the VM`,
