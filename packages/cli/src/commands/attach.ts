@@ -1,5 +1,6 @@
 /** `hvjournal attach`: the console of a running VM. */
 import { ExitStatus, type ExitCode } from "../exit-status.js";
+import { stdoutConsole } from "../output/live-console.js";
 import { type ControlClient, connectVm } from "../vm/control-client.js";
 import type { JsonObject } from "../vm/control-protocol.js";
 import type { Command, CommandContext } from "./command.js";
@@ -23,8 +24,12 @@ export async function attachTo(vm: string, context: CommandContext): Promise<Exi
   const detached = new Promise<undefined>((resolve) => {
     detach = () => resolve(undefined);
   });
-  const onOutput = ({ output: bytes }: JsonObject): void => {
-    if (typeof bytes === "string") output.bytes(Buffer.from(bytes, "base64"));
+  const console = stdoutConsole((reason) => output.note(`note: the console goes nowhere any more: ${reason}`));
+  const onOutput = ({ output: bytes, leftOut }: JsonObject): void | Promise<void> => {
+    if (typeof leftOut === "number")
+      output.note(`note: ${leftOut} bytes left out, they came too fast; hvjournal log --console has them`);
+    if (typeof bytes === "string") console.write(Buffer.from(bytes, "base64"));
+    return console.behind();
   };
   const ended = client.request("attach", {}, onOutput);
   // The answer to a request that is never awaited may be that the VM has ended.
@@ -33,7 +38,9 @@ export async function attachTo(vm: string, context: CommandContext): Promise<Exi
   if (process.stdin.isTTY) output.note(`attached to ${vm}; C-a d detaches, C-a h helps`);
   try {
     const farewell = await Promise.race([ended, detached]);
-    if (farewell !== undefined) sayFarewell(farewell, context);
+    if (farewell === undefined) return ExitStatus.done;
+    await Promise.race([console.drained(), detached]);
+    sayFarewell(farewell, context);
     return ExitStatus.done;
   } finally {
     keyboard.release();

@@ -32,7 +32,7 @@ async function runCtl(args: Arguments, context: CommandContext): Promise<ExitCod
   checkWords(action, words, stringOption(args, "at"));
   const client = await connectVm(context.environment, vm);
   try {
-    await carryOut(client, { action, words, at: stringOption(args, "at") }, context);
+    await carryOut(client, { vm, action, words, at: stringOption(args, "at") }, context);
     return ExitStatus.done;
   } finally {
     client.close();
@@ -52,19 +52,23 @@ function checkWords(action: string, words: readonly string[], at: string | undef
 }
 
 interface Wish {
+  readonly vm: string;
   readonly action: string;
   readonly words: readonly string[];
   readonly at: string | undefined;
 }
 
-async function carryOut(client: ControlClient, { action, words, at }: Wish, { output }: CommandContext): Promise<void> {
+async function carryOut(client: ControlClient, { vm, action, words, at }: Wish, { output }: CommandContext): Promise<void> {
   if (CONTROL_WORDS.has(action)) {
     const { lines } = await client.request("control", { word: action, text: words[0] ?? "" });
     for (const line of Array.isArray(lines) ? lines : [])
       output.line(output.json ? jsonLine({ event: line }) : String(line));
     return;
   }
-  const answer = await client.request(action, at === undefined ? {} : { at });
+  const answer = await client.request(action, at === undefined ? {} : { at }, ({ waitsFor, since }) => {
+    if (typeof waitsFor === "string")
+      output.note(`note: ${vm} pauses at ${waitsFor}, looked for from ${String(since)} on`);
+  });
   if (action === "quit") {
     // Its recording is closed when it has closed the connection.
     await client.closed;

@@ -110,7 +110,7 @@ async function runHere(instance: Instance, control: ControlServer, context: Comm
   const isInteractive = session.recorder.isInteractive && !isDetached(context.environment);
   const terminal = attachTerminal(session, { headless: !isInteractive, output: context.output, scripted: false });
   const run = await runInstance(instance, control).finally(() => terminal.detach());
-  return finishInstance(instance, run, context);
+  return finishInstance(instance, { ...run, drained: () => terminal.drained() }, context);
 }
 
 /** Standard input and output carry the VM here; it runs in a process of its own, and outlives this one. */

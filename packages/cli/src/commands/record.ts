@@ -161,9 +161,12 @@ async function recordVm(args: Arguments, context: CommandContext, control: OwnCo
     };
     sayReady({ name: instance.name, recording: file.path });
     const run = await runInstance(instance, control?.server).finally(() => terminal.detach());
-    const status = finish(run.end, { recorder, path: file.path, args, context, lastLine, instance });
+    if (run.end.why !== "moved")
+      recorder.finish({ index: wantsIndex(args, recorder.machine.exitNumber), by: endedBy(run.end) });
     await run.close(farewellOf(run.end, instance));
-    return status;
+    // Nothing depends on the console's reader any more, however slow it is.
+    await terminal.drained();
+    return tellEnd(run.end, { recorder, path: file.path, args, context, lastLine, instance });
   } catch (error) {
     // What has been committed stays a prefix of the run; a run that never began leaves nothing.
     writer.close();
@@ -300,7 +303,7 @@ function announce(description: MachineDescription, path: string, { output }: Com
   );
 }
 
-interface Finished {
+interface EndedVm {
   readonly recorder: Recorder;
   readonly path: string;
   readonly args: Arguments;
@@ -309,11 +312,10 @@ interface Finished {
   readonly instance: Instance;
 }
 
-function finish(end: SessionEnd, { recorder, path, args, context, lastLine, instance }: Finished): ExitCode {
+function tellEnd(end: SessionEnd, { recorder, path, args, context, lastLine, instance }: EndedVm): ExitCode {
   const { machine } = recorder;
   const { output } = context;
   const status = exitCodeOf(end, args);
-  if (end.why !== "moved") recorder.finish({ index: wantsIndex(args, machine.exitNumber), by: endedBy(end) });
   const reader = openRecording(path);
   try {
     const { exitNumber, icount, guestTimeNs } = machine;

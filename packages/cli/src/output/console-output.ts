@@ -39,6 +39,9 @@ export interface OutputOptions {
 
 const STDOUT = 1;
 const STDERR = 2;
+/** Between two tries at a pipe that is full. */
+const RETRY_MS = 1;
+const sleepCell = new Int32Array(new SharedArrayBuffer(4));
 
 export function painted(color: Color, text: string): string {
   return `\x1b[${COLOR_CODES[color]}m${text}\x1b[0m`;
@@ -89,16 +92,17 @@ export function processOutput(options: OutputOptions): Output {
   };
 }
 
+/** Waits for the reader, and so does everything else in this process: not for the console of a VM that runs. */
 function writeAll(file: number, content: string | Uint8Array): void {
   const bytes = typeof content === "string" ? Buffer.from(content) : content;
   for (let done = 0; done < bytes.length;) {
     try {
       done += writeSync(file, bytes, done);
     } catch (error) {
-      // A pipe that is full: try again; one that nobody reads: the reader has seen enough.
-      if (isCode(error, "EAGAIN")) continue;
+      // Nobody reads any more: the reader has seen enough.
       if (isCode(error, "EPIPE")) return;
-      throw error;
+      if (!isCode(error, "EAGAIN")) throw error;
+      Atomics.wait(sleepCell, 0, 0, RETRY_MS);
     }
   }
 }

@@ -13,8 +13,11 @@ import {
 } from "./control-protocol.js";
 import { controlSocketPath, type Environment, namesOfSockets, tryConnect } from "./vm-directory.js";
 
+/** A promise: nothing more is read from the VM until it is kept. */
+export type EventListener = (event: JsonObject) => void | Promise<void>;
+
 interface OpenRequest {
-  readonly onEvent: (event: JsonObject) => void;
+  readonly onEvent: EventListener;
   readonly resolve: (ok: JsonObject) => void;
   readonly reject: (error: Error) => void;
 }
@@ -45,11 +48,18 @@ export class ControlClient {
     const { id, event, ok, error } = line;
     const open = typeof id === "number" ? this.#open.get(id) : undefined;
     if (open === undefined || typeof id !== "number") return;
-    if (isJsonObject(event)) open.onEvent(event);
+    if (isJsonObject(event)) this.#tell(open, event);
     if (ok === undefined && error === undefined) return;
     this.#open.delete(id);
     if (isJsonObject(ok)) open.resolve(ok);
     else open.reject(errorOfJson(isJsonObject(error) ? error : {}));
+  }
+
+  #tell({ onEvent }: OpenRequest, event: JsonObject): void {
+    const taken = onEvent(event);
+    if (taken === undefined) return;
+    this.#socket.pause();
+    void taken.finally(() => this.#socket.resume());
   }
 
   #fail(error: Error): void {
@@ -59,11 +69,7 @@ export class ControlClient {
     this.#socket.destroy();
   }
 
-  request(
-    request: string,
-    body: JsonObject = {},
-    onEvent: (event: JsonObject) => void = () => {},
-  ): Promise<JsonObject> {
+  request(request: string, body: JsonObject = {}, onEvent: EventListener = () => undefined): Promise<JsonObject> {
     return new Promise((resolve, reject) => {
       if (this.#failure !== undefined) return reject(this.#failure);
       const id = this.#nextId++;

@@ -23,10 +23,19 @@ import { SessionEndedError } from "./live-session.js";
 import { controlSocketPath, type Environment, isSocketAlive, listenPrivately } from "./vm-directory.js";
 
 const CONSOLE_PORT = 0;
+/** So much may be under way to somebody who is attached; what comes on top is left out. */
+const UNREAD_BYTES_MAX = 4 * 1024 * 1024;
 /** For the last words to those who listen. */
 const FAREWELL_MS = 1000;
 
 type Answer = (event: JsonObject) => void;
+
+/** Somebody who sees the console. */
+interface Attached {
+  readonly id: number;
+  /** Bytes that came while too much was under way. */
+  leftOut: number;
+}
 
 /** How the VM's presence ends, for those who are attached. */
 export interface Farewell {
@@ -39,7 +48,7 @@ export class ControlServer {
   readonly #path: string;
   readonly #receiving: VmStatus;
   readonly #sockets = new Set<Socket>();
-  readonly #attached = new Map<Socket, number>();
+  readonly #attached = new Map<Socket, Attached>();
   #instance: Instance | undefined;
   #migration: Promise<void> | undefined;
   #isClosed = false;
@@ -75,7 +84,7 @@ export class ControlServer {
     instance.session.recorder.onOutput((port, bytes) => {
       if (port !== CONSOLE_PORT || this.#attached.size === 0) return;
       const output = Buffer.from(bytes).toString("base64");
-      for (const [socket, id] of this.#attached) socket.write(jsonText({ id, event: { output } }));
+      for (const [socket, attached] of this.#attached) showOutput(socket, attached, { output, count: bytes.length });
     });
   }
 
@@ -90,7 +99,7 @@ export class ControlServer {
     this.#isClosed = true;
     this.#server.close();
     rmSync(this.#path, { force: true });
-    for (const [socket, id] of this.#attached) socket.write(jsonText({ id, ok: { ...farewell } }));
+    for (const [socket, { id }] of this.#attached) socket.write(jsonText({ id, ok: { ...farewell } }));
     const open = [...this.#sockets];
     for (const socket of open) socket.end();
     const closed = Promise.all(open.map((socket) => new Promise((resolve) => socket.once("close", resolve))));
@@ -144,9 +153,13 @@ export class ControlServer {
     switch (request) {
       case "status":
         return statusOf(instance);
-      case "pause":
-        await session.pauseAt(pauseGoal(instance, line["at"]));
+      case "pause": {
+        const goal = pauseGoal(instance, line["at"]);
+        const paused = session.pauseAt(goal);
+        if (goal !== undefined) answer({ event: { waitsFor: goal.text, since: statusOf(instance).at } });
+        await paused;
         return statusOf(instance);
+      }
       case "resume":
         await session.request(() => session.resume());
         return statusOf(instance);
@@ -160,7 +173,7 @@ export class ControlServer {
       case "control":
         return { lines: await carryOutCommand(instance, textOf(line, "word"), textOf(line, "text")) };
       case "attach":
-        this.#attached.set(socket, id);
+        this.#attached.set(socket, { id, leftOut: 0 });
         return undefined;
       case "input":
         session.type(Buffer.from(textOf(line, "bytes"), "base64"));
@@ -202,19 +215,36 @@ export class ControlServer {
   }
 }
 
+/** A reader that stands still holds nobody up: the recording has everything. */
+function showOutput(
+  socket: Socket,
+  attached: Attached,
+  { output, count }: { readonly output: string; readonly count: number },
+): void {
+  const { id, leftOut } = attached;
+  if (socket.writableLength > UNREAD_BYTES_MAX) {
+    attached.leftOut += count;
+    return;
+  }
+  attached.leftOut = 0;
+  socket.write(jsonText({ id, event: leftOut === 0 ? { output } : { output, leftOut } }));
+}
+
 function textOf(line: JsonObject, field: string): string {
   const value = line[field];
   if (typeof value === "string") return value;
   throw new CliError(`the request ${String(line["request"])} lacks ${field}`, { code: "control" });
 }
 
-/** undefined: now. Throws UsageError and CliError for a moment that does not lie ahead. */
+/** undefined: now, also where the VM stands there already. Throws UsageError and CliError for a moment that does not lie ahead. */
 function pauseGoal({ name, session }: Instance, at: unknown): SessionGoal | undefined {
   if (typeof at !== "string") return undefined;
   const { machine } = session.recorder;
   const position = parsePosition(at);
   const moment = positionMoment(position, `--at ${at}`, machine);
   if (moment === undefined) throw new UsageError(`--at ${at}: the end comes by itself`);
+  const standsThere = position.at === "exit" && position.number === machine.exitNumber && machine.exitPending;
+  if (standsThere && position.unitsAfter === undefined) return undefined;
   if (isBehind(position, machine))
     throw new CliError(`${name} is at ${formatPosition(machinePosition(machine))} already: ${at} lies behind it`, {
       code: "passed",

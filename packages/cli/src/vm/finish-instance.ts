@@ -27,7 +27,7 @@ export function farewellOf(end: SessionEnd, { path, session, name }: Instance): 
 /** Closes the recording of a VM that was received. */
 export async function finishInstance(
   instance: Instance,
-  { end, close }: InstanceEnd,
+  { end, close, drained }: InstanceEnd & { readonly drained: () => Promise<void> },
   { output }: CommandContext,
 ): Promise<ExitCode> {
   const { session, path, index } = instance;
@@ -36,6 +36,8 @@ export async function finishInstance(
     recorder.finish({ index: index && recorder.machine.exitNumber <= INDEX_EXITS_MAX, by: endedBy(end) });
   const farewell = farewellOf(end, instance);
   await close(farewell);
+  // Nothing depends on the console's reader any more, however slow it is.
+  await drained();
   output.note(farewell.text);
   if (farewell.next !== undefined) output.note(`next: ${farewell.next}`);
   const reader = openRecording(path);

@@ -50,6 +50,7 @@ export class LiveSession {
   #reached: SessionGoal | undefined;
   #paused = false;
   #duty = 1;
+  #behind: () => Promise<void> | undefined = () => undefined;
   #isOver = false;
   readonly #pauses: PauseRequest[] = [];
   #wakeHost: (() => void) | undefined;
@@ -83,6 +84,11 @@ export class LiveSession {
   /** The guest gets this share of the host's time; it can't tell. */
   slowTo(duty: number): void {
     this.#duty = duty;
+  }
+
+  /** The guest does not run on while `behind` gives a promise that is not kept; it can't tell. */
+  holdBackBy(behind: () => Promise<void> | undefined): void {
+    this.#behind = behind;
   }
 
   /** Ends the session at the next boundary. */
@@ -147,6 +153,11 @@ export class LiveSession {
           await this.#waitForHost(undefined);
           continue;
         }
+        const caughtUp = this.#behind();
+        if (caughtUp !== undefined) {
+          await Promise.race([caughtUp, this.#waitForHost(undefined)]);
+          continue;
+        }
         const end = await this.#slice();
         if (end !== undefined) return end;
         await nextTurn();
@@ -174,7 +185,7 @@ export class LiveSession {
     if (reached !== undefined && !this.#takePause(reached)) return { why: "goal", goal: reached };
     if (this.#duty < 1 && result.why === "slice") {
       const restMs = (performance.now() - startedAt) * (1 / this.#duty - 1);
-      await new Promise((resolve) => setTimeout(resolve, restMs));
+      await this.#waitForHost(restMs);
     }
     const { guestTimeoutNs } = this.#options;
     if (guestTimeoutNs !== undefined && this.recorder.machine.guestTimeNs >= guestTimeoutNs)

@@ -1,5 +1,6 @@
 /** The console of a session: a terminal with C-a as its escape, or pipes. */
 import type { Output } from "../output/console-output.js";
+import { stdoutConsole } from "../output/live-console.js";
 import type { LiveSession } from "./live-session.js";
 
 const CONSOLE_PORT = 0;
@@ -22,16 +23,14 @@ export interface TerminalOptions {
 
 export interface AttachedTerminal {
   detach(): void;
+  /** Kept once all that the guest has written has been read, or its reader is gone. */
+  drained(): Promise<void>;
 }
 
 /** Connects console output, and where there is a reader, input; SIGINT and SIGTERM stop cleanly. */
 export function attachTerminal(session: LiveSession, options: TerminalOptions): AttachedTerminal {
   const { output, headless } = options;
-  if (!output.quiet && !output.json) {
-    session.recorder.onOutput((port, bytes) => {
-      if (port === CONSOLE_PORT) output.bytes(bytes);
-    });
-  }
+  const drained = output.quiet || output.json ? () => Promise.resolve() : showConsole(session, output);
   const interrupt = (signal: NodeJS.Signals): void => session.stop({ why: "interrupted", by: signal });
   process.once("SIGINT", interrupt);
   process.once("SIGTERM", interrupt);
@@ -43,6 +42,7 @@ export function attachTerminal(session: LiveSession, options: TerminalOptions): 
     process.stdin.on("data", onData);
   }
   return {
+    drained,
     detach() {
       process.off("SIGINT", interrupt);
       process.off("SIGTERM", interrupt);
@@ -52,6 +52,18 @@ export function attachTerminal(session: LiveSession, options: TerminalOptions): 
       process.stdin.pause();
     },
   };
+}
+
+/** A slow reader holds the guest back, and nothing else. */
+function showConsole(session: LiveSession, output: Output): () => Promise<void> {
+  const console = stdoutConsole((reason) =>
+    output.note(`note: the console goes nowhere any more, only into the recording: ${reason}`),
+  );
+  session.recorder.onOutput((port, bytes) => {
+    if (port === CONSOLE_PORT) console.write(bytes);
+  });
+  session.holdBackBy(() => console.behind());
+  return () => console.drained();
 }
 
 class Keys {
