@@ -45,7 +45,7 @@ describe("a VM in the background", () => {
   });
 
   it("pauses at the exact exit, refuses what KVM refuses without a trace, and records what it accepts", async () => {
-    await keepOnFailure([sandbox.path("ctl.hvj")], () => {
+    await keepOnFailure([sandbox.path("ctl.hvj")], async () => {
       sandbox.recordDetached("ctl", "scenario=main ticks=5 rounds=150 input=none", "--smccc-filter", forwarded);
       sandbox.must("ctl", "ctl", "--at", "hypercall:0xc6000000#2", "pause");
       const paused = sandbox.vm("ctl");
@@ -66,25 +66,56 @@ describe("a VM in the background", () => {
       expect([late.status, late.stderr]).toEqual([1, expect.stringContaining("exit:3 lies behind it")]);
       const next = (paused?.exit ?? 0) + 1;
       const waiting = sandbox.start("ctl", "ctl", "--at", `exit:${next}`, "pause");
+      await waiting.says(new RegExp(`note: ctl pauses at exit:${next}, looked for from exit:${next - 1} on`));
       sandbox.must("ctl", "ctl", "resume");
-      return waiting.finished.then(({ status }) => {
-        expect([status, sandbox.vm("ctl")?.exit]).toEqual([0, next]);
-        sandbox.must("ctl", "ctl", "resume");
-        sandbox.must("ctl", "ctl", "quit");
-        expect(sandbox.must("replay", "ctl.hvj")).toContain("equal");
-        expect(sandbox.must("verify", "ctl.hvj")).toContain("equal");
-      });
+      const { status } = await waiting.finished;
+      expect([status, sandbox.vm("ctl")?.exit]).toEqual([0, next]);
+      expect(sandbox.must("ctl", "ctl", "--at", `exit:${next}`, "pause")).toContain(`paused at exit:${next}`);
+      sandbox.must("ctl", "ctl", "resume");
+      sandbox.must("ctl", "ctl", "quit");
+      expect(sandbox.must("replay", "ctl.hvj")).toContain("equal");
+      expect(sandbox.must("verify", "ctl.hvj")).toContain("equal");
     });
   });
 
   it("gives its console to whoever attaches, and takes what is typed there", async () => {
     sandbox.recordDetached("typed", ENDLESS);
-    const { child, finished } = sandbox.start("attach", "typed");
-    setTimeout(() => child.stdin?.write("hello\nquit\n"), 500);
+    const { child, finished, says } = sandbox.start("attach", "typed");
+    // The first line may have begun before.
+    await says(/\nloop \d+ ticks \d+ chain 0x[0-9a-f]+\r?\n/);
+    child.stdin?.write("hello\nquit\n");
     const { status, stdout, stderr } = await finished;
     expect(status).toBe(0);
-    expect(stdout).toMatch(/loop \d+ ticks \d+ chain 0x[0-9a-f]+/);
     expect(stdout).toContain("hello");
     expect(stderr).toContain("guest powered off");
+  });
+
+  it("whose console nobody reads stands still, answers and ends; whoever reads then has missed nothing", async () => {
+    const append = "scenario=loop period=1 every=1 count=200000";
+    const { child, finished, says } = sandbox.start(
+      ...["record", bareMetalImage, "--append", append, "--headless", "--no-index"],
+      ...["--name", "unread", "-o", "unread.hvj"],
+    );
+    await says(/loop 1 /);
+    child.stdout?.pause();
+    const exits = [-1];
+    // Not before what lies between guest and reader is full.
+    while (exits.at(-1) !== exits.at(-2)) exits.push(sandbox.vm("unread")?.exit ?? exits.length);
+    sandbox.must("ctl", "unread", "quit");
+    child.stdout?.resume();
+    const { status, stdout } = await finished;
+    expect(status).toBe(0);
+    expect(stdout).toBe(sandbox.console("unread.hvj"));
+  });
+
+  it("whose console's reader has left runs on", async () => {
+    const append = "scenario=loop period=1 every=1 count=2000";
+    const { child, finished, says } = sandbox.start(
+      ...["record", bareMetalImage, "--append", append, "--headless", "--no-index", "-o", "left.hvj"],
+    );
+    await says(/loop 1 /);
+    child.stdout?.destroy();
+    expect(await finished).toMatchObject({ status: 0, stderr: expect.stringContaining("guest powered off") });
+    expect(sandbox.console("left.hvj")).toContain("loop 2000 ");
   });
 });

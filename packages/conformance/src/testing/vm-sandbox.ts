@@ -17,6 +17,20 @@ export interface Finished {
   readonly stderr: string;
 }
 
+export interface Started {
+  readonly child: ChildProcess;
+  readonly finished: Promise<Finished>;
+  /** Kept once the command has written this; rejects when it ends without. */
+  readonly says: (expression: RegExp) => Promise<RegExpExecArray>;
+}
+
+/** False once the process has written something more. */
+function oneMore({ stdout, stderr }: ChildProcess): Promise<false> {
+  return new Promise((resolve) => {
+    for (const stream of [stdout, stderr]) stream?.once("data", () => resolve(false));
+  });
+}
+
 export interface VmStatus {
   readonly name: string;
   readonly processId: number;
@@ -72,7 +86,7 @@ export class VmSandbox {
     this.must("record", bareMetalImage, "--append", append, ...fixed, ...words, "-o", `${name}.hvj`);
   }
 
-  start(...words: readonly string[]): { readonly child: ChildProcess; readonly finished: Promise<Finished> } {
+  start(...words: readonly string[]): Started {
     const child = spawn(process.execPath, [entry, ...words], { cwd: this.directory, env: this.#environment });
     this.#children.push(child);
     let [stdout, stderr] = ["", ""];
@@ -81,7 +95,16 @@ export class VmSandbox {
     const finished = new Promise<Finished>((resolve) =>
       child.once("close", (status) => resolve({ status, stdout, stderr })),
     );
-    return { child, finished };
+    const says = async (expression: RegExp): Promise<RegExpExecArray> => {
+      for (;;) {
+        const found = expression.exec(stdout + stderr);
+        if (found !== null) return found;
+        const isOver = await Promise.race([finished.then(() => true), oneMore(child)]);
+        if (isOver && !expression.test(stdout + stderr))
+          throw new Error(`hvjournal ${words.join(" ")} ended without ${String(expression)}\n${stdout}\n${stderr}`);
+      }
+    };
+    return { child, finished, says };
   }
 
   vms(): VmStatus[] {
