@@ -12,10 +12,12 @@ import {
   type RecordedMove,
 } from "../migration/continue-recording.js";
 import { type MigrationOptions, migrationOptions, optionsJson, reportJson } from "../migration/migration-options.js";
+import { moveError, type MoveSource } from "../migration/move-error.js";
 import { type Explanation, explanationOf, type Report, reportOf } from "../migration/migration-report.js";
 import { forceReclaim, resolveMove } from "../migration/resolve-move.js";
 import { jsonLine } from "../output/console-output.js";
 import { explanationLines, progressText, reportLines } from "../output/migration-text.js";
+import { asCliError } from "../report-error.js";
 import { type ControlClient, findVm, runningVms } from "../vm/control-client.js";
 import type { JsonObject } from "../vm/control-protocol.js";
 import { type DetachedInstance, spawnDetached } from "../vm/detached.js";
@@ -77,23 +79,22 @@ async function runMigrate(args: Arguments, context: CommandContext): Promise<Exi
       return await move({ source, destination, options }, args, context);
     } catch (error) {
       destination.giveUp();
-      throw error;
+      throw moveError(asCliError(error), { source, dst });
     }
   } finally {
     if (source.is === "vm") source.client.close();
   }
 }
 
-type Source =
-  | { readonly is: "vm"; readonly name: string; readonly client: ControlClient }
-  | { readonly is: "recording"; readonly name: string; readonly path: string };
+type Source = MoveSource &
+  ({ readonly is: "vm"; readonly client: ControlClient } | { readonly is: "recording" });
 
 /** A VM that runs under this name, that records into this file, or the file itself. */
 async function findSource(src: string, { environment }: CommandContext): Promise<Source> {
   const isFile = existsSync(src) && statSync(src).isFile();
   if (!isFile) {
     const client = await findVm(environment, src);
-    if (client !== undefined) return { is: "vm", name: src, client };
+    if (client !== undefined) return { is: "vm", name: src, path: (await client.status()).recording, client };
   }
   const path = isFile ? src : `${src}.hvj`;
   if (!existsSync(path))
@@ -103,7 +104,7 @@ async function findSource(src: string, { environment }: CommandContext): Promise
     });
   const running = (await runningVms(environment)).find(({ recording }) => recording === resolve(path));
   const client = running === undefined ? undefined : await findVm(environment, running.name);
-  if (running !== undefined && client !== undefined) return { is: "vm", name: running.name, client };
+  if (running !== undefined && client !== undefined) return { is: "vm", name: running.name, path, client };
   return { is: "recording", name: nameOfRecording(path), path };
 }
 

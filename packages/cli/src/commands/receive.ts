@@ -120,7 +120,8 @@ async function relay(options: ReceiveOptions, args: Arguments, { environment }: 
   const argv = ["receive", "--name", options.name, "-o", options.path, "--listen", `unix:${path}`, ...drives];
   const instance = await spawnDetached(argv, { environment, name: options.name });
   const { stream } = await connectAddress({ by: "unix", path });
-  instance.release();
   await Promise.allSettled([pipeline(process.stdin, stream), pipeline(stream, process.stdout)]);
+  // Not before: an instance whose starter is gone no longer waits, and might not have seen the connection yet.
+  instance.release();
   return ExitStatus.done;
 }

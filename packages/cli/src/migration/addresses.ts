@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { rmSync } from "node:fs";
 import { createConnection, createServer, type Server, type Socket } from "node:net";
-import { Duplex } from "node:stream";
+import { Duplex, PassThrough, type Readable } from "node:stream";
 import { CliError, UsageError } from "../cli-error.js";
 import { isSocketAlive, listenPrivately } from "../vm/vm-directory.js";
 
@@ -15,6 +15,8 @@ export type MigrationAddress =
 /** A VM's whole memory goes over it in clear. */
 const LOOPBACK: ReadonlySet<string> = new Set(["localhost", "127.0.0.1", "::1", "[::1]"]);
 const PORT_MAX = 65535;
+/** Of what a command said before it failed. */
+const LAST_WORDS_BYTES = 2048;
 
 /** undefined: it is no address, but a name or a file. Throws UsageError. */
 export function parseAddress(text: string): MigrationAddress | undefined {
@@ -99,18 +101,44 @@ function connected(socket: Socket, name: string, isLocal: boolean): Promise<Conn
 }
 
 function spawned(command: string, args: readonly string[]): Promise<Connection> {
-  const child = spawn(command, args, { stdio: ["pipe", "pipe", "inherit"] });
+  const child = spawn(command, args, { stdio: "pipe" });
   return new Promise((resolve, reject) => {
-    child.once("spawn", () => resolve({ stream: streamOf(child), isLocal: false }));
+    child.once("spawn", () => resolve({ stream: streamOf(child, command), isLocal: false }));
     child.once("error", (cause) =>
       reject(new CliError(`can't run ${command}: ${cause.message}`, { code: "connect", cause })),
     );
   });
 }
 
-function streamOf({ stdin, stdout }: ChildProcess): Duplex {
-  if (stdin === null || stdout === null) throw new RangeError("a child without pipes");
-  return Duplex.from({ readable: stdout, writable: stdin }) as Duplex;
+/** A command that fails ends the stream with an error that carries what it had to say. */
+function streamOf(child: ChildProcess, command: string): Duplex {
+  const { stdin, stdout, stderr } = child;
+  if (stdin === null || stdout === null || stderr === null) throw new RangeError("a child without pipes");
+  const [readable, writable] = [new PassThrough(), new PassThrough()];
+  stdout.pipe(readable, { end: false });
+  writable.pipe(stdin);
+  // That it no longer reads says less than how it ends.
+  stdin.on("error", () => undefined);
+  const lastWords = keepLastWords(stderr);
+  child.once("close", (status, signal) => {
+    if (status === 0) return void readable.end();
+    const how = signal === null ? `status ${status ?? 0}` : signal;
+    readable.destroy(new Error([`${command} ended with ${how}`, ...lastWords()].join(": ")));
+  });
+  return Duplex.from({ readable, writable }) as Duplex;
+}
+
+/** Gives them when asked, in one line, where there are any. What comes is passed on as well. */
+function keepLastWords(stderr: Readable): () => string[] {
+  let words = "";
+  stderr.setEncoding("utf8").on("data", (text: string) => {
+    process.stderr.write(text);
+    words = (words + text).slice(-LAST_WORDS_BYTES);
+  });
+  return () => {
+    const lines = words.split("\n").filter((line) => line.trim() !== "");
+    return lines.length === 0 ? [] : [lines.join("; ")];
+  };
 }
 
 export interface Listener {
@@ -126,7 +154,10 @@ export async function listenAt(text: string): Promise<Listener> {
   const address = parseAddress(text);
   if (address?.by === "unix") {
     if (await isSocketAlive(address.path))
-      throw new CliError(`can't listen at ${text}: somebody does already`, { code: "listen" });
+      throw new CliError(`can't listen at ${text}: somebody does already`, {
+        code: "listen",
+        next: `hvjournal receive --listen ${text}.2`,
+      });
     const server = createServer();
     await listening(server, text, () => listenPrivately(server, address.path));
     return listenerOf(server, `unix:${address.path}`, true, () => rmSync(address.path, { force: true }));
@@ -143,10 +174,15 @@ function listening(server: Server, text: string, listen: () => void): Promise<vo
   return new Promise((resolve, reject) => {
     server.once("listening", () => resolve());
     server.once("error", (cause) =>
-      reject(new CliError(`can't listen at ${text}: ${cause.message}`, { code: "listen", cause })),
+      reject(new CliError(`can't listen at ${text}: ${cause.message}`, { code: "listen", next: anyPort(text), cause })),
     );
     listen();
   });
+}
+
+/** What always works instead. */
+function anyPort(text: string): string {
+  return `hvjournal receive --listen ${text.startsWith("tcp:") ? text.replace(/:\d+$/, ":0") : "tcp:127.0.0.1:0"}`;
 }
 
 function listenerOf(server: Server, address: string, isLocal: boolean, remove: () => void): Listener {

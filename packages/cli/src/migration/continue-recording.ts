@@ -42,7 +42,7 @@ export function sealedError(path: string, act: string, rows: readonly OwnershipR
   return new CliError(`can't ${act} ${path}: it is sealed, its VM was moved${where} in epoch ${moved?.epoch ?? "?"}`, {
     code: "journal-sealed",
     status: ExitStatus.no,
-    next: typeof name === "string" ? `hvjournal migrate ${name} DST` : `hvjournal replay ${path}`,
+    next: typeof name === "string" ? `hvjournal attach ${name}` : `hvjournal replay ${path}`,
   });
 }
 

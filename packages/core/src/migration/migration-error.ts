@@ -17,7 +17,7 @@ export class MigrationRefusedError extends Error {
 export class MigrationFailedError extends Error {
   override readonly name = "MigrationFailedError";
   constructor(reason: string, cause?: unknown) {
-    super(`the VM did not move: ${reason}`, cause === undefined ? {} : { cause });
+    super(reason, cause === undefined ? {} : { cause });
   }
 }
 

@@ -1,0 +1,67 @@
+/** How `migrate` tells that a move came to nothing: who owns the VM, and how to go on. */
+import { existsSync } from "node:fs";
+import { relative } from "node:path";
+import { CliError } from "../cli-error.js";
+import { parseAddress } from "./addresses.js";
+
+/** A VM that was to move: one that runs, or one at the end of its recording. */
+export interface MoveSource {
+  readonly is: "vm" | "recording";
+  readonly name: string;
+  readonly path: string;
+}
+
+interface Attempt {
+  readonly source: MoveSource;
+  /** As the user wrote it. */
+  readonly dst: string;
+}
+
+/** A word of a command line as a shell takes it. */
+function shellWord(word: string): string {
+  return /^[\w./:@%+=,-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
+}
+
+function command(...words: readonly string[]): string {
+  return ["hvjournal", ...words.map((word) => shellWord(word))].join(" ");
+}
+
+function fileOf(path: string): string {
+  const near = relative(process.cwd(), path);
+  return near.startsWith("..") ? path : near;
+}
+
+/** What a user would name: an address is not there to be looked into. */
+function recordingAt(dst: string): string | undefined {
+  if (parseAddress(dst) !== undefined) return undefined;
+  return dst.endsWith(".hvj") ? dst : `${dst}.hvj`;
+}
+
+/** Errors that have nothing to do with the move itself stay as they are. */
+export function moveError(error: CliError, { source, dst }: Attempt): CliError {
+  const { code, status, details, message } = error;
+  const act = `can't migrate ${source.name} to ${dst}`;
+  const stays = source.is === "vm" ? `${source.name} runs on and owns the VM` : `${source.path} owns the VM`;
+  const told = (text: string, next: string): CliError =>
+    new CliError(text, { code, status, details, next, cause: error });
+  switch (code) {
+    case "migration-refused":
+      return told(`${act}: ${message}; ${stays}`, command("migrate", "--explain", source.name, dst));
+    case "migration-failed":
+    case "connect":
+      return told(`${act}: ${message}; ${stays}`, error.next ?? command("migrate", source.name, dst));
+    case "migration-in-doubt":
+    case "vm-ended": {
+      const recording = recordingAt(dst);
+      const file = fileOf(source.path);
+      // Where nothing has come into being at the destination there is nothing to decide.
+      const next =
+        code === "vm-ended" && recording !== undefined && !existsSync(recording)
+          ? command("migrate", file, dst)
+          : command("migrate", "--resolve", file, recording ?? "DST");
+      return told(`${act}: ${message}; which recording owns the VM, the two files say`, next);
+    }
+    default:
+      return error;
+  }
+}
