@@ -30,6 +30,7 @@ import { type Instance, recordedDrivePaths } from "../vm/instance.js";
 import { drivePaths, recordedBoard } from "../vm/recorded-machine.js";
 import type { MigrationAddress } from "./addresses.js";
 import { driveOffers } from "./drive-offers.js";
+import { withFaultPoints } from "./fault-point.js";
 import { hostClock, openChannel } from "./migrate-instance.js";
 import { type MigrationOptions, pacingOf } from "./migration-options.js";
 import { type ReceiveOptions, sessionFor } from "./receive-vm.js";
@@ -201,7 +202,7 @@ function recordedVm(path: string, reader: RecordingReader): RecordedVm {
     reader,
     open() {
       reader.close();
-      return continueRecording(path, { kinds: kindsOf(architecture) });
+      return withFaultPoints(continueRecording(path, { kinds: kindsOf(architecture) }));
     },
     leave: (journal) => journal.finish("closed", { index: true }),
     terms: termsOf(),

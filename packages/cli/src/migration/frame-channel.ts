@@ -13,6 +13,7 @@ import {
   type EventPayload,
   type MigrationChannel,
 } from "@hvjournal/core";
+import { reachSent } from "./fault-point.js";
 
 const HEADER_BYTES = 5;
 const LENGTH_BYTES = 4;
@@ -78,6 +79,7 @@ export class FrameChannel implements MigrationChannel {
     this.#stream.write(header);
     this.#stream.write(body);
     this.#stream.uncork();
+    reachSent(message);
     if (this.#stream.writableLength > UNSENT_BYTES_MAX) await this.#drained();
   }
 

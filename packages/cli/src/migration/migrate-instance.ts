@@ -15,6 +15,7 @@ import { nodeDigester } from "../host/node-digester.js";
 import type { Instance } from "../vm/instance.js";
 import { connectAddress, type MigrationAddress } from "./addresses.js";
 import { driveOffers } from "./drive-offers.js";
+import { withFaultPoints } from "./fault-point.js";
 import { FrameChannel } from "./frame-channel.js";
 import { type MigrationOptions, pacingOf } from "./migration-options.js";
 
@@ -50,7 +51,7 @@ function hostOf({ session, terms, index }: Instance): SourceHost {
 function sourceOptions(instance: Instance, channel: FrameChannel, options: MigrationOptions): SourceOptions {
   const { session, journal, path, drivePaths, index } = instance;
   return {
-    vm: new RecorderVm(session.recorder, journal, hostOf(instance), { index }),
+    vm: new RecorderVm(session.recorder, withFaultPoints(journal), hostOf(instance), { index }),
     channel,
     clock: hostClock,
     digester: nodeDigester,

@@ -27,6 +27,7 @@ import { removeRecording } from "../vm/new-recording.js";
 import { drivePaths, recordedBoard } from "../vm/recorded-machine.js";
 import { productVersion } from "../version.js";
 import type { Connection } from "./addresses.js";
+import { withFaultPoints } from "./fault-point.js";
 import { FrameChannel } from "./frame-channel.js";
 
 export interface ReceiveOptions {
@@ -114,9 +115,8 @@ class ReceivingHost implements DestinationHost {
     this.checkJournal({ ...header, id: header.parent?.id ?? header.id });
     removeRecording(this.path);
     const { control } = architectureNamed(header.architecture);
-    return createRecording(this.path, header, {
-      kinds: [...HOT_EVENT_KINDS, ...Object.values(CoreKind), ...control.kinds],
-    });
+    const kinds = [...HOT_EVENT_KINDS, ...Object.values(CoreKind), ...control.kinds];
+    return withFaultPoints(createRecording(this.path, header, { kinds }));
   }
 
   discard(journal: OwnedJournal): void {

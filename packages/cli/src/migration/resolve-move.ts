@@ -109,12 +109,14 @@ async function goOnThere(
   const running = (await runningVms(environment)).find(({ recording }) => recording === resolve(path));
   if (running !== undefined) {
     output.line(`${path} owns the VM, and ${running.name} runs (pid ${running.processId})`);
+    output.note(`next: hvjournal attach ${running.name}`);
     return;
   }
   const reader = readFile(path);
   const standing = standingOf(reader.side.header, reader.side.rows);
   if (standing.is === "moved") {
     output.line(`${path} took the VM, and it has moved on since`);
+    output.note(`next: hvjournal info ${path}`);
     return;
   }
   const name = nameOfRecording(path);

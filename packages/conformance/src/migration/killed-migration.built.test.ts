@@ -1,77 +1,173 @@
-import { afterAll, describe, expect, it } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { resolveOwnership, standingOf } from "@hvjournal/core";
-import { existsSync } from "node:fs";
+import { copyFileSync, existsSync } from "node:fs";
 import { keepOnFailure } from "../testing/keep-recording.js";
-import { VmSandbox } from "../testing/vm-sandbox.js";
+import { type Finished, VmSandbox } from "../testing/vm-sandbox.js";
 
 const sandbox = new VmSandbox();
 afterAll(() => sandbox.close());
 
-const APPEND = "scenario=loop count=800";
-const ROUNDS = 4;
-const MIGRATION_MS = 2500;
+/** A line each 10 ms. */
+const APPEND = "scenario=loop count=100";
+const STANDS_AT = "console:/loop 60 /";
+/** Long enough to be met on its way. */
+const LONGER = "scenario=loop count=400";
+const RANDOM_ROUNDS = 2;
+const MIGRATION_MS = 2000;
 
-function sideOf(name: string): Parameters<typeof resolveOwnership>[0] {
+beforeAll(() => {
+  sandbox.recordWhole("whole", APPEND);
+  sandbox.recordWhole("longer", LONGER);
+  sandbox.recordWhole("half", APPEND, "--until", STANDS_AT);
+});
+
+type Side = Parameters<typeof resolveOwnership>[0];
+
+function sideOf(name: string): Side {
   return sandbox.open(name, (reader) => ({ header: reader.header, rows: reader.ownership() }));
-}
-
-/** Which recording owns the VM, by what the files say. */
-function ownerOf(source: string, destination: string): string {
-  const side = sideOf(source);
-  const moved = standingOf(side.header, side.rows).is === "moved";
-  if (!existsSync(sandbox.path(destination))) {
-    expect(moved).toBe(false);
-    return source;
-  }
-  return resolveOwnership(side, sideOf(destination)).owner === "source" ? source : destination;
-}
-
-/** A move that is cut by killing one side, and what becomes of the VM. */
-async function killOnce(round: number, victim: "source" | "destination", afterMs: number): Promise<string> {
-  const [source, destination, third] = [`s${round}`, `d${round}`, `t${round}`];
-  sandbox.recordInteractive(source, APPEND);
-  const sourceId = sandbox.vm(source)?.processId ?? 0;
-  const moving = sandbox.start("migrate", source, destination);
-  await new Promise((resolve) => setTimeout(resolve, afterMs));
-  const id = victim === "source" ? sourceId : sandbox.vm(destination)?.processId;
-  if (id !== undefined) process.kill(id, "SIGKILL");
-  await moving.finished;
-  const owner = ownerOf(`${source}.hvj`, `${destination}.hvj`);
-  await goOnToTheEnd(owner, { source, destination, third });
-  return owner;
 }
 
 interface Names {
   readonly source: string;
   readonly destination: string;
-  readonly third: string;
 }
 
-async function goOnToTheEnd(owner: string, { source, destination, third }: Names): Promise<void> {
-  const name = owner.replace(".hvj", "");
-  const whole = sandbox.console("whole.hvj");
-  if (sandbox.vm(name) !== undefined) {
-    // It runs, and runs alone.
-    expect(sandbox.vms().map((vm) => vm.name)).toEqual([name]);
-    expect(await sandbox.gone(name)).toBe(true);
-  } else if (existsSync(sandbox.path(`${destination}.hvj`))) sandbox.must("migrate", "--resolve", source, destination);
-  if (await isOver(owner)) {
-    const text = owner === `${source}.hvj` ? sandbox.console(owner) : sandbox.joinedConsole(`${source}.hvj`, owner);
-    expect(text).toBe(whole);
-    return;
+function ownerOf({ source, destination }: Names): "source" | "destination" {
+  const side = sideOf(`${source}.hvj`);
+  const isMoved = standingOf(side.header, side.rows).is === "moved";
+  if (!existsSync(sandbox.path(`${destination}.hvj`))) {
+    expect(isMoved).toBe(false);
+    return "source";
   }
-  sandbox.must("migrate", owner, third);
-  expect(await sandbox.gone(third)).toBe(true);
-  const before = owner === `${source}.hvj` ? sandbox.console(owner) : sandbox.joinedConsole(`${source}.hvj`, owner);
-  expect(before + sandbox.console(`${third}.hvj`, sandbox.handOverSeq(`${third}.hvj`))).toBe(whole);
+  return resolveOwnership(side, sideOf(`${destination}.hvj`)).owner;
 }
 
-async function isOver(owner: string): Promise<boolean> {
-  await sandbox.gone(owner.replace(".hvj", ""));
-  return sandbox.console(owner).trimEnd().endsWith("power off");
+function nextOf({ stderr, stdout }: Finished): string[] | undefined {
+  const [, words] = /^next: hvjournal (.*)$/m.exec(stderr + stdout) ?? [];
+  return words?.split(" ");
+}
+
+/** Does what it is told to, until it is told to attach. Who was killed says nothing: then the two files are asked. */
+function followAdvice(killed: Finished, { source, destination }: Names): void {
+  let advice = (killed.status === 0 ? undefined : nextOf(killed)) ?? ["migrate", "--resolve", source, destination];
+  for (let step = 0; advice[0] === "migrate"; step++) {
+    expect(step).toBeLessThan(3);
+    const done = sandbox.run(...advice);
+    expect([advice.join(" "), done.status, done.stderr]).toEqual([advice.join(" "), 0, expect.any(String)]);
+    advice = nextOf(done) ?? [];
+  }
+  expect(advice).toEqual(["attach", destination]);
+}
+
+async function expectWhole(names: Names, whole: string): Promise<void> {
+  const { source, destination } = names;
+  expect(await sandbox.gone(destination)).toBe(true);
+  expect(ownerOf(names)).toBe("destination");
+  expect(sandbox.open(`${source}.hvj`, ({ end }) => end.state)).toBe("sealed");
+  expect(sandbox.joinedConsole(`${source}.hvj`, `${destination}.hvj`)).toBe(sandbox.console(whole));
+}
+
+function filesOf({ source, destination }: Names): string[] {
+  return [source, destination].map((name) => sandbox.path(`${name}.hvj`));
 }
 
 describe("a move of which one side is killed", () => {
+  const steps: readonly (readonly [string, "source" | "destination"])[] = [
+    ["before prepared", "source"],
+    ["after prepared", "source"],
+    ["sent prepared", "destination"],
+    ["before moved", "source"],
+    ["after moved", "destination"],
+    ["sent moved", "destination"],
+    ["before taken", "destination"],
+    ["after taken", "destination"],
+    ["sent taken", "destination"],
+  ];
+
+  it.each(steps)("%s: the %s owns the VM; what is advised brings it to its end, whole", async (killedAt, owner) => {
+    const names = { source: `from-${killedAt.replace(" ", "-")}`, destination: `to-${killedAt.replace(" ", "-")}` };
+    copyFileSync(sandbox.path("half.hvj"), sandbox.path(`${names.source}.hvj`));
+    await keepOnFailure(filesOf(names), async () => {
+      const { source, destination } = names;
+      const killed = sandbox.runWith({ HVJOURNAL_TEST_KILL: killedAt }, "migrate", source, destination);
+      expect(ownerOf(names)).toBe(owner);
+      followAdvice(killed, names);
+      await expectWhole(names, "whole.hvj");
+    });
+  });
+
+  it("which runs, and of which the destination is killed before it owns the VM: it runs on where it is", async () => {
+    const names = { source: "runs", destination: "runs-dst" };
+    await keepOnFailure(filesOf(names), async () => {
+      sandbox.recordInteractive("runs", LONGER);
+      const killed = sandbox.runWith({ HVJOURNAL_TEST_KILL: "after prepared" }, "migrate", "runs", "runs-dst");
+      expect([killed.status, killed.stderr]).toEqual([128, expect.stringContaining("runs runs on and owns the VM")]);
+      expect(sandbox.vms().map(({ name }) => name)).toEqual(["runs"]);
+      expect(ownerOf(names)).toBe("source");
+      expect(await sandbox.gone("runs")).toBe(true);
+      expect(sandbox.console("runs.hvj")).toBe(sandbox.console("longer.hvj"));
+    });
+  });
+
+  it("which ran, and which is killed once it has moved: the destination goes on by itself or by what is advised", async () => {
+    const names = { source: "ran", destination: "ran-dst" };
+    await keepOnFailure(filesOf(names), async () => {
+      sandbox.recordDoomed("after moved", "ran", LONGER);
+      const killed = sandbox.run("migrate", "ran", "ran-dst");
+      expect([killed.status, killed.stderr]).toEqual([128, expect.stringContaining("ran has ended")]);
+      expect(sandbox.vms()).toEqual([]);
+      expect(ownerOf(names)).toBe("destination");
+      followAdvice(killed, names);
+      await expectWhole(names, "longer.hvj");
+      expect(sandbox.must("replay", "ran-dst.hvj")).toContain("equal");
+    });
+  });
+});
+
+/** A move that is cut by killing one side at some time, and what becomes of the VM. */
+async function killOnce(names: Names, victim: "source" | "destination", afterMs: number): Promise<string> {
+  const { source, destination } = names;
+  sandbox.recordInteractive(source, LONGER);
+  const sourceId = sandbox.vm(source)?.processId ?? 0;
+  const moving = sandbox.start("migrate", source, destination);
+  await new Promise((resolve) => setTimeout(resolve, afterMs));
+  const id = victim === "source" ? sourceId : sandbox.vm(destination)?.processId;
+  if (id !== undefined) killIfAlive(id);
+  await moving.finished;
+  const owner = ownerOf(names);
+  await goOnToTheEnd(names, owner);
+  return owner;
+}
+
+function killIfAlive(processId: number): void {
+  try {
+    process.kill(processId, "SIGKILL");
+  } catch {
+    // It has come to its end.
+  }
+}
+
+async function goOnToTheEnd(names: Names, owner: "source" | "destination"): Promise<void> {
+  const { source, destination } = names;
+  const file = `${names[owner]}.hvj`;
+  if (sandbox.vm(names[owner]) !== undefined) {
+    // It runs, and runs alone.
+    expect(sandbox.vms().map((vm) => vm.name)).toEqual([names[owner]]);
+    expect(await sandbox.gone(names[owner])).toBe(true);
+  } else if (existsSync(sandbox.path(`${destination}.hvj`))) {
+    sandbox.must("migrate", "--resolve", source, destination);
+    await sandbox.gone(destination);
+  }
+  const soFar = owner === "source" ? sandbox.console(file) : sandbox.joinedConsole(`${source}.hvj`, file);
+  const whole = sandbox.console("longer.hvj");
+  if (soFar.trimEnd().endsWith("power off")) return void expect(soFar).toBe(whole);
+  const third = `${destination}-on`;
+  sandbox.must("migrate", file, third);
+  expect(await sandbox.gone(third)).toBe(true);
+  expect(soFar + sandbox.console(`${third}.hvj`, sandbox.handOverSeq(`${third}.hvj`))).toBe(whole);
+}
+
+describe("a move of which one side is killed at any time", () => {
   it("leaves exactly one owner, which goes on without losing or repeating a byte", async () => {
     const seed = Number(process.env["HVJOURNAL_TEST_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
     process.stderr.write(`seed: ${seed} (HVJOURNAL_TEST_SEED)\n`);
@@ -80,13 +176,12 @@ describe("a move of which one side is killed", () => {
       state = (Math.imul(state, 1103515245) + 12345) >>> 0;
       return (state >>> 8) % below;
     };
-    sandbox.recordWhole("whole", APPEND);
     const owners: string[] = [];
-    for (let round = 0; round < ROUNDS; round++) {
+    for (let round = 0; round < RANDOM_ROUNDS; round++) {
       const victim = round % 2 === 0 ? "source" : "destination";
-      const files = [`s${round}.hvj`, `d${round}.hvj`].map((name) => sandbox.path(name));
-      owners.push(await keepOnFailure(files, () => killOnce(round, victim, random(MIGRATION_MS))));
+      const names = { source: `s${round}`, destination: `d${round}` };
+      owners.push(await keepOnFailure(filesOf(names), () => killOnce(names, victim, random(MIGRATION_MS))));
     }
     process.stderr.write(`owners: ${owners.join(", ")}\n`);
-  }, 600_000);
+  }, 120_000);
 });

@@ -10,6 +10,7 @@ import { repositoryRoot } from "./repository.js";
 
 const entry = join(repositoryRoot, "packages", "cli", "bin", "hvjournal.js");
 const COMMAND_TIMEOUT_MS = 120_000;
+const POLL_MS = 20;
 
 export interface Finished {
   readonly status: number | null;
@@ -39,6 +40,12 @@ export interface VmStatus {
   readonly icount: number;
 }
 
+function checked(words: readonly string[], finished: Finished): Finished {
+  const { status, stdout, stderr } = finished;
+  if (status !== 0) throw new Error(`hvjournal ${words.join(" ")}: status ${status}\n${stdout}\n${stderr}`);
+  return finished;
+}
+
 export class VmSandbox {
   readonly entry: string = entry;
   readonly directory: string = mkdtempSync(join(tmpdir(), "hvj-"));
@@ -50,9 +57,14 @@ export class VmSandbox {
   }
 
   run(...words: readonly string[]): Finished {
+    return this.runWith({}, ...words);
+  }
+
+  /** With more in its environment. */
+  runWith(environment: Readonly<Record<string, string>>, ...words: readonly string[]): Finished {
     const { status, stdout, stderr } = spawnSync(process.execPath, [entry, ...words], {
       cwd: this.directory,
-      env: this.#environment,
+      env: { ...this.#environment, ...environment },
       encoding: "utf8",
       timeout: COMMAND_TIMEOUT_MS,
     });
@@ -61,14 +73,17 @@ export class VmSandbox {
 
   /** Throws with what the command said unless its status is 0. */
   must(...words: readonly string[]): string {
-    const { status, stdout, stderr } = this.run(...words);
-    if (status !== 0) throw new Error(`hvjournal ${words.join(" ")}: status ${status}\n${stdout}\n${stderr}`);
-    return stdout;
+    return checked(words, this.run(...words)).stdout;
   }
 
   /** The bare-metal guest in the background; idle time is skipped. */
   recordDetached(name: string, append: string, ...words: readonly string[]): void {
     this.#record(name, append, ["--detach", "--headless", ...words]);
+  }
+
+  /** The same, ready to be killed at a step of a move; see the command line's `fault-point.ts`. */
+  recordDoomed(killedAt: string, name: string, append: string): void {
+    this.#record(name, append, ["--detach"], { HVJOURNAL_TEST_KILL: killedAt });
   }
 
   /** In the background too; it idles at its own pace, and waits for what is typed. */
@@ -81,9 +96,10 @@ export class VmSandbox {
     this.#record(name, append, ["--headless", "-q", ...words]);
   }
 
-  #record(name: string, append: string, words: readonly string[]): void {
+  #record(name: string, append: string, words: readonly string[], environment: Record<string, string> = {}): void {
     const fixed = ["--seed", "7", "--rtc", "base=2026-01-01", "--no-index", "--host-timeout", "600s"];
-    this.must("record", bareMetalImage, "--append", append, ...fixed, ...words, "-o", `${name}.hvj`);
+    const all = ["record", bareMetalImage, "--append", append, ...fixed, ...words, "-o", `${name}.hvj`];
+    checked(all, this.runWith(environment, ...all));
   }
 
   start(...words: readonly string[]): Started {
@@ -120,9 +136,10 @@ export class VmSandbox {
 
   /** Comes back once the VM is gone; false: it still runs after `milliseconds`. */
   async gone(name: string, milliseconds = COMMAND_TIMEOUT_MS): Promise<boolean> {
+    const id = this.vm(name)?.processId;
     for (const until = performance.now() + milliseconds; performance.now() < until;) {
-      if (this.vm(name) === undefined) return true;
-      await new Promise((resolve) => setTimeout(resolve, 200));
+      if (id === undefined || !isAlive(id)) return true;
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
     return false;
   }
@@ -164,6 +181,15 @@ export class VmSandbox {
       }
     }
     rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+function isAlive(processId: number): boolean {
+  try {
+    process.kill(processId, 0);
+    return true;
+  } catch {
+    return false;
   }
 }
 
