@@ -1,9 +1,10 @@
 /**
  * `npm run bench`: measures what SPECIFICATION.md promises.
  *
- *     npm run bench -- [boot] [overhead] [replay] [seek] [size] [memory] [startup]     default: all
+ *     npm run bench -- [boot] [overhead] [replay] [seek] [size] [memory] [startup] [migrate]     default: all
  *         --quick          few repetitions: for a first impression, and for CI
- *         --pairs N        interleaved runs of boot, replay and startup (10); --overhead-pairs N (30); --seeks N (200)
+ *         --pairs N        interleaved runs of boot, replay and startup (10); --overhead-pairs N (30); --seeks N (200);
+ *                         --moves N (5)
  *         --seed N         of the exits that are sought
  *         --json           one object a line
  *
@@ -14,7 +15,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { BENCHES } from "./benches.js";
+import { BARE_METAL_BENCHES, BENCHES } from "./benches.js";
 import { findingLine } from "./findings.js";
 import { prepareGuest, QEMU } from "./guest-commands.js";
 import { programVersion } from "./measured-process.js";
@@ -26,6 +27,7 @@ const OPTIONS = {
   pairs: { type: "string" },
   "overhead-pairs": { type: "string" },
   seeks: { type: "string" },
+  moves: { type: "string" },
   seed: { type: "string" },
   json: { type: "boolean", default: false },
 };
@@ -72,7 +74,8 @@ function print(bench, finding) {
 
 /** Gives the exit status. */
 async function run(names, directory, options) {
-  const guest = await prepareGuest(directory);
+  const isBareMetal = names.every((name) => Object.hasOwn(BARE_METAL_BENCHES, name));
+  const guest = isBareMetal ? { directory, release: "none" } : await prepareGuest(directory);
   if (!values.json) {
     const [processor] = cpus();
     const qemu = programVersion(QEMU) ?? `no ${QEMU}`;
@@ -101,6 +104,7 @@ const options = {
   pairs: count("pairs", 10, 2),
   overheadPairs: count("overhead-pairs", 30, 3),
   seeks: count("seeks", 200, 10),
+  moves: count("moves", 5, 1),
   seed: count("seed", Date.now() % 2 ** 32, Date.now() % 2 ** 32),
 };
 const directory = mkdtempSync(join(tmpdir(), "hvjournal-bench-"));

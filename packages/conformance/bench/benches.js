@@ -13,6 +13,7 @@ import {
   runGuestCommand,
 } from "./guest-commands.js";
 import { BenchError, measure, programVersion } from "./measured-process.js";
+import { moveRepeatedly } from "./moves.js";
 import { median, pairedRatio, quantile, randomSource } from "./statistics.js";
 
 const MIB = 2 ** 20;
@@ -170,4 +171,26 @@ function startup({ guest, pairs, note }) {
   ];
 }
 
-export const BENCHES = { boot, overhead, replay, seek, size, memory, startup };
+/** Scenarios without end, of guests that do not idle: idle time is skipped, and `dirty` never waits. */
+const MOVED = { loop: "scenario=loop", dirty: "scenario=dirty" };
+
+function migrate({ guest, moves, note }) {
+  return Object.entries(MOVED).flatMap(([name, scenario]) => {
+    const samples = moveRepeatedly(scenario, { directory: guest.directory, count: moves, note });
+    const downtimes = samples.map(({ stoodStillMs }) => stoodStillMs);
+    const ways = [...new Set(samples.map(({ by }) => by))].join(" or ");
+    const what = `${name}, handed over by ${ways}`;
+    return [
+      finding(`guest stands still (${what}), worst of ${moves}`, Math.max(...downtimes), "milliseconds", {
+        bound: 500,
+      }),
+      finding(`guest stands still (${name}), median`, median(downtimes), "milliseconds"),
+      finding(`whole move (${name}), median`, median(samples.map(({ tookMs }) => tookMs)), "milliseconds"),
+    ];
+  });
+}
+
+/** Without the stock kernel. */
+export const BARE_METAL_BENCHES = { migrate };
+
+export const BENCHES = { boot, overhead, replay, seek, size, memory, startup, ...BARE_METAL_BENCHES };

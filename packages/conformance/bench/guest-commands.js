@@ -6,7 +6,7 @@ import { fetchStockGuest } from "../dist/debian/stock-guest.js";
 
 const repository = join(import.meta.dirname, "..", "..", "..");
 const hvjournalPath = join(repository, "packages", "cli", "bin", "hvjournal.js");
-const bareMetalGuest = join(repository, "guests", "arm64-bare-metal", "guest.img");
+export const bareMetalGuest = join(repository, "guests", "arm64-bare-metal", "guest.img");
 
 export const GUEST_RAM_BYTES = 256 * 2 ** 20;
 /** One run for all that are compared. */
