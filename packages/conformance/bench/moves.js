@@ -18,7 +18,7 @@ class Move {
     const env = { ...process.env, XDG_RUNTIME_DIR: this.#directory };
     const { status, stdout, stderr } = spawnSync(program, args, { cwd: this.#directory, env, encoding: "utf8" });
     if (status !== 0)
-      throw new BenchError(`hvjournal ${words.join(" ")} ended with status ${status}: ${stderr.trim()}`);
+      throw new BenchError(`hvjournal ${words.join(" ")} ended with status ${status}: ${(stderr + stdout).trim()}`);
     return stdout;
   }
 

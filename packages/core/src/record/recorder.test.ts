@@ -1,4 +1,7 @@
 import { describe, expect, it } from "@jest/globals";
+import { NO_EVENT } from "../event/event-cursor.js";
+import { HotKind } from "../event/event-kind.js";
+import { journalCursor } from "../replay/journal-cursor.js";
 import { plainDigester } from "../testing/digester.js";
 import { busyProgram, echoProgram, smallVm, type SmallVmOptions } from "../testing/programs.js";
 import {
@@ -57,6 +60,38 @@ describe("a recorded guest", () => {
     expect(consoleText(plain)).toBe("login: helloqbye\n");
     const random = randomNumbers(5);
     expect(eventTexts(await recordSmall(options, { script }, () => 1 + random(7)))).toEqual(eventTexts(plain));
+  });
+
+  describe("that computes for long without an exit", () => {
+    const computing: SmallVmOptions = { program: busyProgram(1, 4000) };
+
+    it("has a digest at every multiple of the cadence", async () => {
+      const journal = await recordSmall(computing);
+      const { digestEvery } = TEST_CADENCE;
+      const digested: number[] = [];
+      for (const cursor = journalCursor(journal, 1); cursor.kind !== NO_EVENT; cursor.next())
+        if (cursor.kind === HotKind.digested && cursor.icount > 0) digested.push(cursor.icount);
+      // The last is that of the end.
+      expect(digested.slice(0, -1)).toEqual(digested.slice(0, -1).map((_, index) => (index + 1) * digestEvery));
+      expect(digested.length).toBeGreaterThan(10);
+    });
+
+    it("is replayed from every snapshot, wherever the operator took it", async () => {
+      const { recorder, journal } = createSmall(computing);
+      await recorder.step({ units: 1500 });
+      recorder.snapshot("full");
+      await recorder.step({ units: 3100 });
+      recorder.standStill();
+      recorder.standStill();
+      recorder.snapshot("seek");
+      await runToStop(recorder);
+      recorder.finish({ index: false });
+      for (const { number } of journal.snapshots()) {
+        const replayer = replaySmall(journal);
+        replayer.restore(journal.loadSnapshot(number));
+        expect([number, replayer.advance()]).toEqual([number, "end"]);
+      }
+    });
   });
 
   it("waits for typed input when it runs interactively, and the wait is in the journal", async () => {

@@ -101,8 +101,8 @@ export class Recorder {
   readonly #script: InputScript;
   readonly #interactive: boolean;
   #nextDigest = 0;
-  /** Number of the next event when the last digest had been recorded: no second one for the same moment. */
-  #digestedAtSeq = 0;
+  /** icount of the last digest, and the number of the event that followed it: no second one for the same moment. */
+  #digestedAt = { seq: 0, icount: -1 };
   #nextSnapshot: number;
   #paused = false;
   #stopRecorded = false;
@@ -378,9 +378,16 @@ export class Recorder {
     this.#scheduleDigest();
   }
 
+  /** Whether the last event is the digest of this moment. A guest may run for long without an event. */
+  get #isDigested(): boolean {
+    const { seq, icount } = this.#digestedAt;
+    return seq === this.#events.nextSeq && icount === this.machine.icount;
+  }
+
   #recordDigest(digest: Uint8Array, durability: Durability): void {
-    if (this.#digestedAtSeq !== this.#events.nextSeq) this.#events.digested(this.machine.icount, digest);
-    this.#digestedAtSeq = this.#events.nextSeq;
+    const { icount } = this.machine;
+    if (!this.#isDigested) this.#events.digested(icount, digest);
+    this.#digestedAt = { seq: this.#events.nextSeq, icount };
     this.#events.flush(durability);
   }
 
@@ -390,7 +397,7 @@ export class Recorder {
     live.settleSkip();
     const snapshot = takeSnapshot(machine, this.#writer, {
       number: this.#nextSnapshot,
-      seq: this.#events.nextSeq - (this.#digestedAtSeq === this.#events.nextSeq ? 1 : 0),
+      seq: this.#events.nextSeq - (this.#isDigested ? 1 : 0),
       vmmSections: kind === "full" ? live.saveVmm() : undefined,
     });
     this.#recordDigest(snapshot.digest, "normal");
