@@ -58,7 +58,11 @@ interface Wish {
   readonly at: string | undefined;
 }
 
-async function carryOut(client: ControlClient, { vm, action, words, at }: Wish, { output }: CommandContext): Promise<void> {
+async function carryOut(
+  client: ControlClient,
+  { vm, action, words, at }: Wish,
+  { output }: CommandContext,
+): Promise<void> {
   if (CONTROL_WORDS.has(action)) {
     const { lines } = await client.request("control", { word: action, text: words[0] ?? "" });
     for (const line of Array.isArray(lines) ? lines : [])

@@ -86,8 +86,7 @@ async function runMigrate(args: Arguments, context: CommandContext): Promise<Exi
   }
 }
 
-type Source = MoveSource &
-  ({ readonly is: "vm"; readonly client: ControlClient } | { readonly is: "recording" });
+type Source = MoveSource & ({ readonly is: "vm"; readonly client: ControlClient } | { readonly is: "recording" });
 
 /** A VM that runs under this name, that records into this file, or the file itself. */
 async function findSource(src: string, { environment }: CommandContext): Promise<Source> {

@@ -15,6 +15,8 @@ import { MigrationFailedError, MigrationInDoubtError, MigrationRefusedError } fr
 import { resolveOwnership, standingOf } from "./ownership.js";
 
 const busy: SmallVmOptions = { program: busyProgram(12, 300) };
+/** Nothing of it is recorded while it moves, so that replaying could not follow: it goes by a snapshot. */
+const computing: SmallVmOptions = { program: busyProgram(2, 4000) };
 const architecture = smallArchitecture();
 
 /** Console output of the events behind `seq`. */
@@ -68,6 +70,21 @@ describe("a VM that moves while it runs", () => {
         expect(new Replayer({ architecture, digester: plainDigester, reader }).advance()).toBe("end");
     },
   );
+
+  it("goes by a snapshot where few pages stand for much work, and goes on from the very unit as well", async () => {
+    const whole = await recordSmall(computing);
+    const host = await startMoving(computing, 1250);
+    const { report, received, file } = await moveWhileRunning(host, { vm: computing });
+    if (received === undefined || file === undefined) throw new Error("nothing arrived");
+    expect(report?.handOver.by).toBe("snapshot");
+    expect(received.recorder.machine.icount).toBe(report?.handOver.icount);
+    await runToStop(received.recorder);
+    received.recorder.finish({ index: false });
+    expect(joinedConsole(host.journal, file)).toBe(consoleText(whole));
+    expect(file.snapshots().at(-1)?.digest).toEqual(whole.snapshots().at(-1)?.digest);
+    for (const reader of [host.journal, file])
+      expect(new Replayer({ architecture, digester: plainDigester, reader }).advance()).toBe("end");
+  });
 
   it("loses nothing of an exit that waits for its answer", async () => {
     const whole = await recordSmall(busy);
@@ -132,11 +149,15 @@ describe("a VM that moves while it runs", () => {
 });
 
 /** Kills one side at its n-th step, then lets the two files decide. */
-async function killAt(side: "source" | "destination", step: number): Promise<boolean> {
+async function killAt(
+  side: "source" | "destination",
+  step: number,
+  { vm, whole }: { readonly vm: SmallVmOptions; readonly whole: string },
+): Promise<boolean> {
   const source = new Mortal(side === "source" ? step : Infinity);
   const destination = new Mortal(side === "destination" ? step : Infinity);
-  const host = await startMoving(busy, 700, source);
-  const move = await moveWhileRunning(host, { vm: busy, destination });
+  const host = await startMoving(vm, 1250, source);
+  const move = await moveWhileRunning(host, { vm, destination });
   const { journal } = host;
   const { file, received } = move;
   const place = `${side} killed at step ${step}`;
@@ -146,12 +167,12 @@ async function killAt(side: "source" | "destination", step: number): Promise<boo
   expect([place, sourceRuns && destinationRuns]).toEqual([place, false]);
   if (!source.isDead && !sourceRuns && !destinationRuns) expect(move.sourceError ?? move.report).toBeDefined();
   const owner = await decide(journal, file);
-  const whole = consoleText(await recordSmall(busy));
   journal.process = new Mortal();
   if (file !== undefined) file.process = new Mortal();
   const going = owner === "source" ? journal : file;
   if (going === undefined) throw new Error(`${place}: nobody owns the VM`);
-  const recorder = (destinationRuns ? received.recorder : undefined) ?? (await restart(going, sourceRuns, host));
+  const recorder =
+    (destinationRuns ? received.recorder : undefined) ?? (await restart(going, sourceRuns, { host, vm }));
   if (recorder.stopped === undefined) await runToStop(recorder);
   recorder.flush();
   const text = owner === "source" ? consoleText(journal) : joinedConsole(journal, going);
@@ -169,26 +190,35 @@ async function decide(journal: MortalJournal, file: MortalJournal | undefined): 
     .owner;
 }
 
-async function restart(journal: MortalJournal, stillRuns: boolean, host: SmallHost) {
+async function restart(
+  journal: MortalJournal,
+  stillRuns: boolean,
+  { host, vm }: { readonly host: SmallHost; readonly vm: SmallVmOptions },
+) {
   if (stillRuns && journal === host.journal) return host.recorder;
   return goOn({
     architecture,
     digester: plainDigester,
     writer: journal,
-    createVmm: () => smallVmm(busy),
+    createVmm: () => smallVmm(vm),
     cadence: TEST_CADENCE,
   });
 }
 
 describe("a move that is cut", () => {
-  it.each(["source", "destination"] as const)(
-    "by killing the %s at any step leaves exactly one owner, and nothing is lost",
-    async (side) => {
-      let step = 1;
-      while (await killAt(side, step)) step += 1;
-      expect(step).toBeGreaterThan(20);
-    },
-  );
+  const moves = { "by replay": busy, "by a snapshot": computing };
+  it.each([
+    ["source", "by replay"],
+    ["destination", "by replay"],
+    ["source", "by a snapshot"],
+    ["destination", "by a snapshot"],
+  ] as const)("by killing the %s at any step, %s, leaves exactly one owner, and nothing is lost", async (side, way) => {
+    const vm = moves[way];
+    const whole = consoleText(await recordSmall(vm));
+    let step = 1;
+    while (await killAt(side, step, { vm, whole })) step += 1;
+    expect(step).toBeGreaterThan(20);
+  });
 
   it("leaves the ends in doubt only between their own step and the other's", async () => {
     const seen = new Set<string>();

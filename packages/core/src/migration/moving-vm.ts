@@ -55,6 +55,8 @@ export interface MovingVm {
   takeBase(pagesMax: number): Promise<{ readonly snapshot: Snapshot; readonly pausedMs: number }>;
   /** Commits what has been recorded, so that the journal can be read up to now. */
   flush(): Promise<void>;
+  /** Where the VM is now: behind its last event, where none has come for a while. */
+  readonly icount: number;
   /** Pages that a full snapshot of now would store; undefined when `base` is not the newest snapshot. */
   changedPages(base: Snapshot): number | undefined;
   /** Share of the host's time that the guest gets. */
@@ -119,6 +121,10 @@ export class RecorderVm implements MovingVm {
   flush(): Promise<void> {
     // No boundary is needed: an idle VM's wait goes on.
     return Promise.resolve().then(() => this.#recorder.flush());
+  }
+
+  get icount(): number {
+    return this.#recorder.machine.icount;
   }
 
   changedPages(base: Snapshot): number | undefined {
@@ -225,6 +231,10 @@ export class RecordedVm implements MovingVm {
 
   flush(): Promise<void> {
     return Promise.resolve();
+  }
+
+  get icount(): number {
+    return this.#machine.icount;
   }
 
   changedPages(): number {

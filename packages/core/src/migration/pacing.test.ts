@@ -21,6 +21,20 @@ describe("the pace of a move", () => {
     expect(new Pacing(limits).decide(computing)).toEqual({ act: "hand over", by: "snapshot" });
   });
 
+  it("hands over by a snapshot where the destination has had nothing to replay by which its speed were known", () => {
+    const few = { added: { events: 0, units: 10_000 }, replayed: { events: 2, units: 0 } };
+    const silent = { ...round, ...few, backlog: { events: 0, units: 10_000 } };
+    expect(new Pacing(limits).decide({ ...silent, changedPages: 40 })).toEqual({ act: "hand over", by: "snapshot" });
+    expect(new Pacing(limits).decide(silent)).toEqual({ act: "go on", duty: 1 });
+  });
+
+  it("takes the speed of an earlier round where nothing was replayed in this one", () => {
+    const pacing = new Pacing(limits);
+    pacing.decide({ ...round, backlog: { events: 10, units: 10_000_000 } });
+    const silent = { ...round, replayed: { events: 0, units: 0 }, backlog: { events: 0, units: 1_000_000 } };
+    expect(pacing.decide(silent)).toEqual({ act: "hand over", by: "replay" });
+  });
+
   it("goes on while neither is close enough, and slows the source until the backlog halves", () => {
     const behind = {
       ...round,

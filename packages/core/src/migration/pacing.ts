@@ -40,21 +40,15 @@ export interface Round {
 export type PacingDecision =
   { readonly act: "hand over"; readonly by: "replay" | "snapshot" } | { readonly act: "go on"; readonly duty: number };
 
-/** Finite, so that a time multiplied by it is one. */
-function ratio(part: number, whole: number): number {
-  if (part <= 0) return 0;
-  return whole <= 0 ? Number.MAX_SAFE_INTEGER : part / whole;
-}
-
-/** The larger of two shares. */
-function share(part: Work, whole: Work): number {
-  return Math.max(ratio(part.events, whole.events), ratio(part.units, whole.units));
-}
+type Measure = keyof Work;
+const MEASURES: readonly Measure[] = ["events", "units"];
 
 /** Looks at one round after the other. */
 export class Pacing {
   readonly #options: PacingOptions;
   readonly #behindMs: number[] = [];
+  /** How long the destination takes for one, by the last round in which it replayed any. */
+  readonly #costMs: { events: number; units: number } = { events: Infinity, units: Infinity };
   #duty = 1;
 
   constructor(options: PacingOptions) {
@@ -78,20 +72,30 @@ export class Pacing {
 
   decide({ tookMs, replayed, added, backlog, changedPages, elapsedMs }: Round): PacingDecision {
     const { downtimeLimitMs, maxTimeMs, isThrottled } = this.#options;
-    const behindMs = tookMs * share(backlog, replayed);
+    for (const measure of MEASURES) if (replayed[measure] > 0) this.#costMs[measure] = tookMs / replayed[measure];
+    const behindMs = Math.max(...MEASURES.map((measure) => this.#timeFor(measure, backlog)));
     this.#note(behindMs);
     // The last events are part of the recording either way: with a snapshot they are stored, and not replayed.
-    const storedMs = tookMs * ratio(backlog.events, replayed.events);
+    const storedMs = this.#timeFor("events", backlog);
     const snapshotMs = changedPages === undefined ? Infinity : changedPages * PAGE_MS + storedMs;
     const isClose = Math.min(behindMs, snapshotMs) <= downtimeLimitMs * REPLAY_SHARE;
     if (isClose || (maxTimeMs !== undefined && elapsedMs >= maxTimeMs))
       return { act: "hand over", by: snapshotMs < behindMs ? "snapshot" : "replay" };
-    const growth = share(added, replayed);
+    // What was not replayed in this round says nothing about who is faster.
+    const growth = Math.max(
+      0,
+      ...MEASURES.filter((measure) => replayed[measure] > 0).map((measure) => added[measure] / replayed[measure]),
+    );
     if (isThrottled && growth > GROWTH_MAX) this.#duty = Math.max(DUTY_MIN, this.#duty * (GROWTH_MAX / growth));
     return { act: "go on", duty: this.#duty };
   }
 
+  #timeFor(measure: Measure, work: Work): number {
+    return work[measure] <= 0 ? 0 : work[measure] * this.#costMs[measure];
+  }
+
   #note(behindMs: number): void {
+    if (behindMs === Infinity) return;
     const last = this.#behindMs.at(-1);
     if (last === undefined || behindMs <= last / 2) this.#behindMs.push(behindMs);
   }

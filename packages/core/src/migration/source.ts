@@ -295,8 +295,7 @@ export class MigrationSource {
   async #workDone(): Promise<Work> {
     const { vm } = this.#options;
     await vm.flush();
-    const { firstSeq, icount } = vm.journal.end;
-    return { events: firstSeq - 1, units: icount };
+    return { events: vm.journal.end.firstSeq - 1, units: vm.icount };
   }
 
   /** What the journal has and the destination has not, in at most so many batches. */
