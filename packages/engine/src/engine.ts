@@ -50,7 +50,7 @@ export interface EngineOptions {
   readonly ramBase: number;
   readonly ramBytes: number;
   readonly vcpuCount: number;
-  /** Entries of one TLB set, a power of two. Never shows. */
+  /** Entries of one TLB set, a power of two, at least 2. Never shows. */
   readonly tlbEntries?: number;
   /** What runs beside the interpreter; never shows. Default: compiled regions where the guest spends its time. */
   readonly tier?: Tier;
@@ -183,8 +183,9 @@ export class Engine {
    */
   run(budget: number): number {
     let left = budget;
-    const sampleUnits = this.#regions?.sampleUnits ?? Infinity;
+    this.#regions?.begin();
     while (left > 0) {
+      const sampleUnits = this.#regions?.sampleUnits ?? Infinity;
       const restarting = this.#view.getUint32(engineState.fragmentCount.offset, true) > 0;
       const slice = restarting ? 1 : Math.min(left, sampleUnits);
       this.#regions?.comeBack();
@@ -388,6 +389,11 @@ export class Engine {
   /** How often each variant was decoded so far, for a profile of hot variants. */
   variants(): readonly Variant[] {
     return this.#variants.variants;
+  }
+
+  /** Regions compiled so far. */
+  get compiledRegionCount(): number {
+    return this.#regions?.compiledCount ?? 0;
   }
 
   #takeWatchHit(pc: bigint): boolean {

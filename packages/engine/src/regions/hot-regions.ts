@@ -11,16 +11,16 @@ import { findRegion, type Region } from "./region.js";
 
 /** When a place is hot. Never shows. */
 export interface RegionPolicy {
-  /** Units between two samples of pc. */
-  readonly sampleUnits: number;
+  /** Units between two samples of pc, in turn, from the first with each run. */
+  readonly sampleUnits: readonly number[];
   /** Samples in one line of code that make it hot. */
   readonly hotSamples: number;
 }
 
 /** A region costs some milliseconds in all, its place about as much in the interpreter until then. */
-export const DEFAULT_REGION_POLICY: RegionPolicy = { sampleUnits: 32_768, hotSamples: 96 };
-/** Compiles whatever is met: for tests. */
-export const EAGER_REGION_POLICY: RegionPolicy = { sampleUnits: 61, hotSamples: 1 };
+export const DEFAULT_REGION_POLICY: RegionPolicy = { sampleUnits: [32_768], hotSamples: 96 };
+/** Compiles whatever is met: for tests. Their runs are short, so the first samples are; the later slices hold many turns of a loop. */
+export const EAGER_REGION_POLICY: RegionPolicy = { sampleUnits: [5, 19, 1009], hotSamples: 1 };
 
 /** Functions of regions stand in the table behind those of variants. */
 export const REGION_TABLE_START = 32_768;
@@ -53,14 +53,24 @@ export class HotRegions {
   /** Entries that stand aside until the next run. */
   readonly #aside: Entry[] = [];
   #count = 0;
+  #slice = 0;
+  /** Regions compiled so far. */
+  compiledCount = 0;
 
   constructor(options: HotRegionsOptions) {
     this.#options = options;
     this.#view = new DataView(options.buffer);
   }
 
+  /** A run begins. */
+  begin(): void {
+    this.#slice = 0;
+  }
+
+  /** Units until the next sample. */
   get sampleUnits(): number {
-    return this.#options.policy.sampleUnits;
+    const { sampleUnits } = this.#options.policy;
+    return sampleUnits[this.#slice % sampleUnits.length] ?? Infinity;
   }
 
   /** Before the vCPU runs again: what stood aside comes back. */
@@ -134,6 +144,7 @@ export class HotRegions {
     const tableIndex = REGION_TABLE_START + this.#count;
     this.#count += 1;
     table.set(tableIndex, compileRegion(this.#options, region));
+    this.compiledCount += 1;
     const entries = this.#entries.get(page.pageIndex) ?? new Map<number, Entry>();
     this.#entries.set(page.pageIndex, entries);
     region.forEach(({ offset, instructions }, block) => {
@@ -153,6 +164,7 @@ export class HotRegions {
 
   /** Takes a sample where the vCPU stands, if it stands in the page that ran last. */
   sampleAt(pc: bigint): void {
+    this.#slice += 1;
     if ((pc & ~BigInt(PAGE_BYTES - 1)) !== this.#view.getBigUint64(engineState.codePage.offset, true)) return;
     this.sample(this.#view.getInt32(engineState.decodedBase.offset, true), Number(pc & BigInt(PAGE_BYTES - 1)));
   }
