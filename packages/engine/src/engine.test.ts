@@ -37,8 +37,12 @@ const tiers: readonly (readonly [string, Partial<EngineOptions>])[] = [
   ["handlers inline", { profile }],
   ["compiled blocks", { tier: "blocks" }],
   ["compiled regions", { tier: "regions" }],
-  ["a TLB of one entry", { tlbEntries: 1, profile }],
+  ["a TLB of two entries", { tlbEntries: 2, profile }],
 ];
+
+it("refuses a TLB of one entry, which could not tell an access across two pages", () => {
+  expect(() => machine([], { tlbEntries: 1 })).toThrow("must be a power of two, and at least 2");
+});
 
 describe.each(tiers)("engine with %s", (_name, options) => {
   it("counts one unit an instruction and stops exactly at the budget", () => {
@@ -89,6 +93,29 @@ describe.each(tiers)("engine with %s", (_name, options) => {
     expect(engine.run(10)).toBe(TINY_EXIT);
     expect(engine.exitOperand(0)).toBe(0x1122_3344_5566_7788n);
     expect([...engine.memory.read(RAM_BASE + 0x5ffd, 8)]).toEqual([0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11]);
+  });
+
+  it("reads and writes across two pages that lie apart, whichever was used last", () => {
+    const engine = machine(
+      [
+        encode(Op.setTable, 1),
+        encode(Op.load, 3, 4),
+        encode(Op.store, 5, 4),
+        encode(Op.store, 5, 2),
+        encode(Op.load, 3, 2),
+        encode(Op.exit, 3),
+      ],
+      options,
+    );
+    identityTable(engine, [0, 1]);
+    setEntry(engine, 5, 9);
+    setEntry(engine, 6, 7);
+    const values = [BigInt(TABLE), 0x4000_5ffdn, 0n, 0x4000_6010n, 0x1122_3344_5566_7788n];
+    values.forEach((value, index) => setRegister(engine, index + 1, value));
+    expect(engine.run(10)).toBe(TINY_EXIT);
+    expect(engine.exitOperand(0)).toBe(0x1122_3344_5566_7788n);
+    expect([...engine.memory.read(RAM_BASE + 0x9ffd, 3)]).toEqual([0x88, 0x77, 0x66]);
+    expect([...engine.memory.read(RAM_BASE + 0x7000, 5)]).toEqual([0x55, 0x44, 0x33, 0x22, 0x11]);
   });
 
   it("leaves at a device read, starts the instruction again with the data, and retires it once", () => {

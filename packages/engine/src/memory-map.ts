@@ -32,8 +32,9 @@ export interface MemoryMap extends TlbGeometry {
 export function memoryMap(ramBase: number, ramBytes: number, tlbEntries: number, granule: 1 | 4): MemoryMap {
   if (ramBytes <= 0 || ramBytes % 4096 !== 0 || ramBytes > GUEST_RAM_BYTES_MAX)
     throw new RangeError(`guest RAM of ${ramBytes} bytes: must be whole pages, at most ${GUEST_RAM_BYTES_MAX}`);
-  if (tlbEntries < 1 || (tlbEntries & (tlbEntries - 1)) !== 0)
-    throw new RangeError(`a TLB of ${tlbEntries} entries: must be a power of two`);
+  // Of two pages in a row the entries must differ: an access across them is told by the entry of the first.
+  if (tlbEntries < 2 || (tlbEntries & (tlbEntries - 1)) !== 0)
+    throw new RangeError(`a TLB of ${tlbEntries} entries: must be a power of two, and at least 2`);
   const arrayBytes = tlbEntries * TLB_ENTRY_BYTES;
   const setBytes = 3 * arrayBytes;
   const fillLogStart = VCPU_STATE_END;

@@ -72,7 +72,7 @@ describe("a guest with timer, EL0, calls, disk, entropy and typed lines", () => 
   );
 
   it.each<CacheOptions>([
-    { tlbEntries: 1 },
+    { tlbEntries: 2 },
     { tlbEntries: 16 },
     { tlbEntries: 4096 },
     { tier: "blocks", tlbEntries: 16 },

@@ -68,7 +68,7 @@ export interface KernelHalfOptions {
   readonly entropy: Entropy;
   /** Wall-clock time at guest time 0, in nanoseconds since 1970, for services that tell the guest the host's time. Default 0. */
   readonly wallClockBaseNs?: bigint;
-  /** Caches never show: sizes and tiers for tests. Entries of one TLB set, a power of two. */
+  /** Caches never show: sizes and tiers for tests. Entries of one TLB set, a power of two, at least 2. */
   readonly tlbEntries?: number;
   readonly tier?: "interpreter" | "blocks" | "regions";
 }

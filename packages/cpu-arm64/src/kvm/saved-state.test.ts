@@ -56,7 +56,7 @@ describe("the saved kernel half", () => {
     ["blocks and random observer stops", { tier: "blocks" as const }, true],
     ["regions", { tier: "regions" as const }, false],
     ["regions and random observer stops", { tier: "regions" as const }, true],
-    ["a TLB of one entry", { tlbEntries: 1 }, true],
+    ["a TLB of two entries", { tlbEntries: 2 }, true],
   ])("is the same after a run with %s", (_name, options, stops) => {
     const next = random(7);
     const { kernel } = mixed(options);

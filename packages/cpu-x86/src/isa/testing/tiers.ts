@@ -8,5 +8,5 @@ export const tiers: readonly (readonly [name: string, options: Partial<EngineOpt
   ["handlers out of line", {}],
   ["handlers inline", { profile }],
   ["compiled blocks", { tier: "blocks" }],
-  ["a TLB of one entry", { tlbEntries: 1 }],
+  ["a TLB of two entries", { tlbEntries: 2 }],
 ];
