@@ -179,10 +179,15 @@ export class DecodeCache {
     const reach = (this.#options.cpu.variableLength?.lengthMax ?? 1) - 1;
     const from = Math.max(0, (first & ~(LINE_BYTES - 1)) - reach) << shift;
     const to = Math.min(((last | (LINE_BYTES - 1)) + 1) << shift, slots * recordBytes);
-    for (const page of this.#byPhysical.get(pageIndex) ?? []) {
+    for (const page of this.pagesOf(pageIndex)) {
       for (let record = page.base + from; record < page.base + to; record += recordBytes)
         this.#view.setUint16(record, SpecialVariant.decode, true);
     }
+  }
+
+  /** The decoded pages of a page of RAM, one for each context. */
+  pagesOf(pageIndex: number): readonly DecodedPage[] {
+    return this.#byPhysical.get(pageIndex) ?? [];
   }
 
   /** Pages of RAM that have decoded code. */

@@ -26,6 +26,7 @@ export const EAGER_REGION_POLICY: RegionPolicy = { sampleUnits: [5, 19, 1009], h
 export const REGION_TABLE_START = 32_768;
 export const REGIONS_MAX = 512;
 const LINE_SHIFT = 6;
+const HAS_REGION = 0xffff_ffff;
 const PAGE_BYTES = 4096;
 
 export interface HotRegionsOptions extends HandlerContext {
@@ -46,8 +47,8 @@ interface Entry {
 export class HotRegions {
   readonly #options: HotRegionsOptions;
   readonly #view: DataView;
-  /** Samples by decoded page and line; of lines with a region, or without hope of one, none are taken. */
-  readonly #samples = new Map<number, number>();
+  /** Samples by decoded page, then by line; `HAS_REGION` where none are taken any more. */
+  readonly #samples = new Map<number, Uint32Array>();
   /** Entries by page of RAM, then by record. */
   readonly #entries = new Map<number, Map<number, Entry>>();
   /** Entries that stand aside until the next run. */
@@ -89,14 +90,24 @@ export class HotRegions {
 
   /** The budget of a slice has run out at `offset` of a decoded page. */
   sample(base: number, offset: number): void {
-    const line = base + (offset >> LINE_SHIFT);
-    const samples = (this.#samples.get(line) ?? 0) + 1;
-    this.#samples.set(line, samples);
-    if (samples !== this.#options.policy.hotSamples) return;
+    const lines = this.#samples.get(base) ?? new Uint32Array(PAGE_BYTES >> LINE_SHIFT);
+    this.#samples.set(base, lines);
+    const line = offset >> LINE_SHIFT;
+    const samples = Math.min((lines[line] ?? 0) + 1, HAS_REGION);
+    lines[line] = samples;
+    if (!this.#isHot(samples)) return;
     const page = this.#options.decoded.pageOf(base);
     this.comeBack();
     const region = findRegion(this.#options.decoded, page, offset);
-    if (region !== undefined) this.#install(page, region);
+    if (region === undefined) return;
+    this.#install(page, region);
+    lines[line] = HAS_REGION;
+  }
+
+  /** Where there was no loop the first time, much of it may not have run yet: after twice as many samples it may have. */
+  #isHot(samples: number): boolean {
+    const times = samples / this.#options.policy.hotSamples;
+    return samples !== HAS_REGION && Number.isInteger(Math.log2(times));
   }
 
   /** Whether compiled code of a page of RAM exists: a write to the page must end its instruction's region. */
@@ -106,10 +117,11 @@ export class HotRegions {
 
   /** Code of a page was written; true when compiled code went. */
   invalidate(pageIndex: number): boolean {
+    this.#lookAgain(pageIndex);
     const entries = this.#entries.get(pageIndex);
     if (entries === undefined) return false;
     this.#entries.delete(pageIndex);
-    for (const { record } of entries.values()) this.#forget(record);
+    for (const { record } of entries.values()) this.#view.setUint16(record, SpecialVariant.decode, true);
     const kept = this.#aside.filter(({ record }) => !entries.has(record));
     this.#aside.splice(0, this.#aside.length, ...kept);
     return true;
@@ -122,14 +134,19 @@ export class HotRegions {
     this.#aside.length = 0;
     for (let index = 0; index < this.#count; index++) this.#options.table.set(REGION_TABLE_START + index, null);
     this.#count = 0;
+    // Nothing is decoded for the page that ran last: a vCPU that can't fetch may stand in it for long.
+    this.#view.setInt32(engineState.decodedBase.offset, 0, true);
   }
 
-  /** The place may become hot again, with other code. */
-  #forget(record: number): void {
-    const { decoded, records } = this.#options;
-    const { base } = decoded.pageOf(record);
-    this.#view.setUint16(record, SpecialVariant.decode, true);
-    this.#samples.delete(base + (((record - base) >> records.shift) >> LINE_SHIFT));
+  /** What was hot may become so again, with other code. */
+  #lookAgain(pageIndex: number): void {
+    const { decoded, policy } = this.#options;
+    for (const { base } of decoded.pagesOf(pageIndex)) {
+      const lines = this.#samples.get(base);
+      lines?.forEach((samples, line) => {
+        if (samples >= policy.hotSamples) lines[line] = 0;
+      });
+    }
   }
 
   /** So that a guest which makes code anew again and again has its hot places compiled still. */
@@ -165,7 +182,9 @@ export class HotRegions {
   /** Takes a sample where the vCPU stands, if it stands in the page that ran last. */
   sampleAt(pc: bigint): void {
     this.#slice += 1;
-    if ((pc & ~BigInt(PAGE_BYTES - 1)) !== this.#view.getBigUint64(engineState.codePage.offset, true)) return;
-    this.sample(this.#view.getInt32(engineState.decodedBase.offset, true), Number(pc & BigInt(PAGE_BYTES - 1)));
+    const base = this.#view.getInt32(engineState.decodedBase.offset, true);
+    const page = this.#view.getBigUint64(engineState.codePage.offset, true);
+    if (base === 0 || (pc & ~BigInt(PAGE_BYTES - 1)) !== page) return;
+    this.sample(base, Number(pc & BigInt(PAGE_BYTES - 1)));
   }
 }
