@@ -74,7 +74,6 @@ const ways: readonly (readonly [string, Partial<EngineOptions>])[] = (
     ["out of line", {}],
     ["inline", { profile }],
     ["compiled", { tier: "blocks" as const }],
-    ["regions", { tier: "regions" as const }],
   ] as const
 ).flatMap(([name, options]) =>
   [16, 4096].map((tlbEntries) => [`${name}, TLB of ${tlbEntries}`, { ...options, tlbEntries }] as const),

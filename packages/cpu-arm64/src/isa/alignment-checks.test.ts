@@ -20,7 +20,6 @@ const SP = 31;
 const tiers: readonly (readonly [string, Partial<EngineOptions>])[] = [
   ["interpreter", {}],
   ["blocks", { tier: "blocks" }],
-  ["regions", { tier: "regions" }],
 ];
 
 function guest(words: readonly number[], options: Partial<EngineOptions>): Machine {

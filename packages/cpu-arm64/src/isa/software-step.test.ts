@@ -22,7 +22,6 @@ const EL1H_D_CLEAR = 0x1c5n;
 const tiers: readonly (readonly [string, Partial<EngineOptions>])[] = [
   ["interpreter", {}],
   ["blocks", { tier: "blocks" }],
-  ["regions", { tier: "regions" }],
 ];
 
 /** A debugger at EL1 that returns to EL0 to step the first of `words`. */

@@ -15,7 +15,6 @@ import { CODE, machine } from "./testing/machine.js";
 const tiers: readonly (readonly [string, Partial<EngineOptions>])[] = [
   ["interpreter", {}],
   ["blocks", { tier: "blocks" }],
-  ["regions", { tier: "regions" }],
 ];
 
 describe("the table of system registers", () => {

@@ -23,7 +23,6 @@ const LOWER_EL = 8;
 const tiers: readonly (readonly [string, Partial<EngineOptions>])[] = [
   ["interpreter", {}],
   ["blocks", { tier: "blocks" }],
-  ["regions", { tier: "regions" }],
 ];
 
 /** An address in the middle of both the table of each level and of its page. */

@@ -5,7 +5,6 @@ import { CODE, machine, type Machine } from "../testing/machine.js";
 const tiers: readonly (readonly [string, Partial<EngineOptions>])[] = [
   ["interpreter", {}],
   ["blocks", { tier: "blocks" }],
-  ["regions", { tier: "regions" }],
 ];
 
 /** Arm ARM, shared pseudocode ConditionHolds. */

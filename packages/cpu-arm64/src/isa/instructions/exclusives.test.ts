@@ -5,7 +5,6 @@ import { Attribute, CODE, DATA, enableMmu, machine, type Machine, PAGE } from ".
 const tiers: readonly (readonly [string, Partial<EngineOptions>])[] = [
   ["interpreter", {}],
   ["blocks", { tier: "blocks" }],
-  ["regions", { tier: "regions" }],
 ];
 
 // With base X1 unless said; status in W2, data in X3.

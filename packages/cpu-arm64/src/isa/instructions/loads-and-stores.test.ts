@@ -5,7 +5,6 @@ import { Attribute, CODE, DATA, enableMmu, machine, type Machine, PAGE } from ".
 const tiers: readonly (readonly [string, Partial<EngineOptions>])[] = [
   ["interpreter", {}],
   ["blocks", { tier: "blocks" }],
-  ["regions", { tier: "regions" }],
 ];
 
 /** Bytes at DATA: fe dc ba 98 76 54 32 90, then 16 more words of 8 bytes. */
