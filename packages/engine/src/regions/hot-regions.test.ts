@@ -110,7 +110,10 @@ describe("compiled regions", () => {
       setRegister(engine, 4, PAGE_BYTES);
       setPc(engine, RAM_BASE);
     }
-    expectAlike(engines, Array.from({ length: 600 }, (_, index) => 1 + ((index * 37) % 97)));
+    expectAlike(
+      engines,
+      Array.from({ length: 600 }, (_, index) => 1 + ((index * 37) % 97)),
+    );
     expect(register(engines[1], 1)).toBeGreaterThan(2048n);
     expect(engines[1].compiledRegionCount).toBeGreaterThan(1);
   });
@@ -149,7 +152,10 @@ describe("compiled regions", () => {
       setRegister(engine, 5, encode(Op.addi, 1, 1, 0, 1));
       engine.writeField(elementOf(registers, 5), BigInt(encode(Op.addi, 1, 1, 0, 1)) * 0x1_0000_0001n);
     }
-    expectAlike(engines, Array.from({ length: 60 }, (_, index) => [40, 200, 3, 1][index % 4] ?? 1));
+    expectAlike(
+      engines,
+      Array.from({ length: 60 }, (_, index) => [40, 200, 3, 1][index % 4] ?? 1),
+    );
     expect(engines[1].compiledRegionCount).toBeGreaterThan(0);
     expect(register(engines[1], 1)).toBeGreaterThan(0n);
   });
