@@ -25,7 +25,9 @@ export async function attachTo(vm: string, context: CommandContext): Promise<Exi
     detach = () => resolve(undefined);
   });
   const console = stdoutConsole((reason) => output.note(`note: the console goes nowhere any more: ${reason}`));
-  const onOutput = ({ output: bytes, leftOut }: JsonObject): void | Promise<void> => {
+  const onOutput = ({ attached, output: bytes, leftOut }: JsonObject): void | Promise<void> => {
+    if (attached === true)
+      output.note(`attached to ${vm}${process.stdin.isTTY ? "; C-a d detaches, C-a h helps" : ""}`);
     if (typeof leftOut === "number")
       output.note(`note: ${leftOut} bytes left out, they came too fast; hvjournal log --console has them`);
     if (typeof bytes === "string") console.write(Buffer.from(bytes, "base64"));
@@ -35,7 +37,6 @@ export async function attachTo(vm: string, context: CommandContext): Promise<Exi
   // The answer to a request that is never awaited may be that the VM has ended.
   ended.catch(() => undefined);
   const keyboard = attachKeyboard(client, context, detach);
-  if (process.stdin.isTTY) output.note(`attached to ${vm}; C-a d detaches, C-a h helps`);
   try {
     const farewell = await Promise.race([ended, detached]);
     if (farewell === undefined) return ExitStatus.done;

@@ -41,7 +41,7 @@ function recordingAt(dst: string): string | undefined {
 export function moveError(error: CliError, { source, dst }: Attempt): CliError {
   const { code, status, details, message } = error;
   const act = `can't migrate ${source.name} to ${dst}`;
-  const stays = source.is === "vm" ? `${source.name} runs on and owns the VM` : `${source.path} owns the VM`;
+  const stays = `${source.is === "vm" ? source.name : source.path} still owns the VM`;
   const told = (text: string, next: string): CliError =>
     new CliError(text, { code, status, details, next, cause: error });
   switch (code) {

@@ -174,6 +174,7 @@ export class ControlServer {
         return { lines: await carryOutCommand(instance, textOf(line, "word"), textOf(line, "text")) };
       case "attach":
         this.#attached.set(socket, { id, leftOut: 0 });
+        answer({ event: { attached: true } });
         return undefined;
       case "input":
         session.type(Buffer.from(textOf(line, "bytes"), "base64"));

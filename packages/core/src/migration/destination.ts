@@ -121,7 +121,17 @@ export class MigrationDestination {
       await channel.send(messagePayload({ kind: "abort", reason: reasonOf(error) })).catch(() => undefined);
     if (this.#journal !== undefined) host.discard(this.#journal);
     if (isRefused) throw error;
+    await this.#ignoreTheRest();
     throw new MigrationFailedError(reasonOf(error), error);
+  }
+
+  /** A source that is still sending would find the connection broken, and never read why. */
+  async #ignoreTheRest(): Promise<void> {
+    try {
+      for (;;) await this.#options.channel.receive();
+    } catch {
+      // It has read it, and has gone.
+    }
   }
 
   async #send(message: MigrationMessage): Promise<void> {

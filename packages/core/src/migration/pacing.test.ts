@@ -12,7 +12,7 @@ const round: Round = {
 const limits = { downtimeLimitMs: 300, isThrottled: true };
 
 describe("the pace of a move", () => {
-  it("hands over by replay when the rest is replayed within half of the limit", () => {
+  it("hands over by replay when the rest is replayed within a third of the limit", () => {
     expect(new Pacing(limits).decide(round)).toEqual({ act: "hand over", by: "replay" });
   });
 
@@ -31,7 +31,7 @@ describe("the pace of a move", () => {
   it("takes the speed of an earlier round where nothing was replayed in this one", () => {
     const pacing = new Pacing(limits);
     pacing.decide({ ...round, backlog: { events: 10, units: 10_000_000 } });
-    const silent = { ...round, replayed: { events: 0, units: 0 }, backlog: { events: 0, units: 1_000_000 } };
+    const silent = { ...round, replayed: { events: 0, units: 0 }, backlog: { events: 0, units: 800_000 } };
     expect(pacing.decide(silent)).toEqual({ act: "hand over", by: "replay" });
   });
 

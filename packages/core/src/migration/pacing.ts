@@ -2,8 +2,11 @@
 
 /** Share of the host's time that the source leaves to its guest at least. */
 export const DUTY_MIN = 0.05;
-/** Of the limit: what the last events take to replay; the rest is for digests, device state and what both sides store durably. */
-const REPLAY_SHARE = 0.5;
+/**
+ * Of the limit: what the last events take to replay. Where other processes want the CPUs, a replay is slower than it was
+ * a moment ago, and digest, device state and what both sides store durably take as long again.
+ */
+const REPLAY_SHARE = 0.3;
 /** To read, hash, send and store a page, in milliseconds. */
 const PAGE_MS = 0.1;
 /** So much of what the destination replays in a time the source may add in the same time: the backlog halves. */
