@@ -20,6 +20,7 @@ import {
   type RowEvent,
   type VmmHalf,
 } from "@hvjournal/core";
+import { JournalDamagedError } from "@hvjournal/journal";
 import { type ArchitectureDisplay, displayOf } from "../architectures.js";
 import { boardToAsk } from "../vm/recorded-machine.js";
 import { hex, quotedBytes, resultText, u64 } from "./value-text.js";
@@ -45,7 +46,7 @@ export interface Decision {
 
 /** What was done about an exit. */
 export interface AnswerPart {
-  readonly kind: "result" | "register" | "memory" | "irq" | "stop";
+  readonly kind: "result" | "register" | "memory" | "irq" | "stop" | "lost";
   readonly text: string;
   readonly value?: bigint;
 }
@@ -173,6 +174,16 @@ export class ExitText {
 
   /** What the recording says was done about the exit of event `seq`, in order. */
   answer(seq: number): AnswerPart[] {
+    try {
+      return this.#readAnswer(seq);
+    } catch (error) {
+      // A recording replays up to its damage, and the answer to its last exit may lie in that.
+      if (!(error instanceof JournalDamagedError)) throw error;
+      return [{ kind: "lost", text: `lost: ${error.place.part} is damaged` }];
+    }
+  }
+
+  #readAnswer(seq: number): AnswerPart[] {
     const cursor = journalCursor(this.#parts.reader, seq);
     if (cursor.kind !== HotKind.exited) return [];
     const { icount } = cursor;

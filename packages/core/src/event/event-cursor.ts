@@ -21,6 +21,8 @@ export class EventCursor {
   #irq = 0;
   #digest = 0;
   #row = 0;
+  /** There is no batch behind this one, as of when it was looked for. */
+  #isLast = false;
 
   /** Stands at event `seq`. */
   constructor(source: BatchSource, seq: number) {
@@ -49,7 +51,13 @@ export class EventCursor {
 
   #load(seq: number): void {
     this.#rewind();
-    if (!this.#source(seq, this.#batch)) this.#batch.begin({ firstSeq: seq, exitNumber: 0, icount: 0 });
+    this.#isLast = !this.#source(seq, this.#batch);
+    if (this.#isLast) this.#batch.begin({ firstSeq: seq, exitNumber: 0, icount: 0 });
+  }
+
+  /** Only when its events are asked for: what goes up to the end of a batch needs no batch behind it, which may be damaged. */
+  #loadNext(): void {
+    if (!this.#isLast && this.#index >= this.#batch.count) this.#load(this.#batch.nextSeq);
   }
 
   /** Number of the current event. */
@@ -59,10 +67,12 @@ export class EventCursor {
 
   /** `HotKind`, `ROW_EVENT`, or `NO_EVENT`. */
   get kind(): number {
+    this.#loadNext();
     return this.#index < this.#batch.count ? (this.#batch.kinds[this.#index] ?? NO_EVENT) : NO_EVENT;
   }
 
   get icount(): number {
+    this.#loadNext();
     return this.#batch.icounts[this.#index] ?? 0;
   }
 
@@ -72,7 +82,7 @@ export class EventCursor {
   }
 
   #skip(): void {
-    switch (this.kind) {
+    switch (this.#batch.kinds[this.#index]) {
       case HotKind.exited:
         this.#exit += 1;
         break;
@@ -95,15 +105,15 @@ export class EventCursor {
         this.#row += 1;
         break;
       default:
-        throw new RangeError(`event:${this.seq} has the unknown code ${this.kind}`);
+        throw new RangeError(`event:${this.seq} has the unknown code ${this.#batch.kinds[this.#index]}`);
     }
     this.#index += 1;
   }
 
   /** To the next event. */
   next(): void {
+    this.#loadNext();
     this.#skip();
-    if (this.#index >= this.#batch.count) this.#load(this.#batch.nextSeq);
   }
 
   /** The exit's words, valid until the cursor moves to another batch. */

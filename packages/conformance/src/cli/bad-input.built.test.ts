@@ -1,0 +1,216 @@
+/** What is wrong with a file, a host or a guest is said once, with the place, the status that scripts go by, and a next step that works. */
+import { afterAll, beforeAll, describe, expect, it, jest } from "@jest/globals";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { bareMetalImage } from "../guests/bare-metal.js";
+import {
+  commandDirectory,
+  type CommandResult,
+  hvjournalCommand,
+  runHvjournal,
+  runShell,
+} from "../testing/command-line.js";
+import { flipBit, forgeFormat, forgeRecording } from "../testing/forged-recording.js";
+
+jest.setTimeout(300_000);
+
+const fixed = ["--seed", "1", "--rtc", "base=2026-01-01", "--headless", "-q"];
+let directory: string;
+let binaries: string;
+const pathOf = (name: string): string => join(directory, name);
+
+function run(...args: string[]): CommandResult {
+  return runHvjournal(args, { cwd: directory });
+}
+
+/** Pastes what stands behind `next:` into a shell. */
+function runNext({ stderr }: CommandResult): { readonly status: number | null; readonly output: string } {
+  const [, line] = /^next: (.*)$/m.exec(stderr) ?? [];
+  if (line === undefined) throw new Error(`no next step in: ${stderr}`);
+  return runShell(line, { cwd: directory, binaries });
+}
+
+beforeAll(() => {
+  directory = mkdtempSync(join(tmpdir(), "hvjournal-bad-"));
+  binaries = commandDirectory(directory);
+  const append = ["--append", "scenario=main input=none ticks=2"];
+  expect(run("record", bareMetalImage, ...append, ...fixed, "-o", "good.hvj").status).toBe(0);
+});
+afterAll(() => rmSync(directory, { recursive: true }));
+
+describe("a recording that is damaged", () => {
+  it("when it was cut off says how much of it is there", () => {
+    const bytes = readFileSync(pathOf("good.hvj"));
+    writeFileSync(pathOf("cut.hvj"), bytes.subarray(0, bytes.length / 2));
+    const what = `it is cut off: it has ${bytes.length / 2} of ${bytes.length} bytes`;
+    for (const command of ["replay", "log", "info", "verify"]) {
+      const result = run(command, "cut.hvj");
+      expect(result).toMatchObject({
+        status: 128,
+        stdout: "",
+        stderr: `error: cut.hvj is damaged at byte ${bytes.length / 2}: ${what}\nnext: hvjournal fsck cut.hvj\n`,
+      });
+    }
+    const checked = runNext(run("replay", "cut.hvj"));
+    expect(checked.status).toBe(1);
+    expect(checked.output).toContain(what);
+  });
+
+  it("by a flipped bit names the events that are lost, and replays up to them", () => {
+    flipBit(pathOf("good.hvj"), pathOf("flipped.hvj"));
+    const result = run("replay", "flipped.hvj");
+    expect(result.status).toBe(128);
+    const [, last, exit] =
+      /^error: flipped\.hvj is damaged at batch \d+, event:\d+\.\.\d+, .*; it replays up to event:(\d+) \(exit:(\d+)\)$/m.exec(
+        result.stderr,
+      ) ?? [];
+    expect(Number(last)).toBeGreaterThan(0);
+    const checked = runNext(result);
+    expect(checked.status).toBe(1);
+    expect(checked.output).toContain(`event:${last}`);
+    for (const position of [`event:${last}`, `exit:${exit}`]) {
+      const [standing] = run("replay", "flipped.hvj", "--until", position, "--json").stdout.split("\n");
+      expect(JSON.parse(standing ?? "")).toMatchObject({ exit: Number(exit), compared: { exits: Number(exit) } });
+    }
+    expect(run("fsck", "good.hvj").status).toBe(0);
+  });
+
+  it("is no recording at all when it is something else", () => {
+    writeFileSync(pathOf("text.hvj"), "no recording");
+    writeFileSync(pathOf("empty.hvj"), "");
+    for (const name of ["text.hvj", "empty.hvj", "nowhere.hvj"]) {
+      const result = run("replay", name);
+      expect(result.status).toBe(128);
+      expect(result.stderr).toMatch(new RegExp(`^error: .*${name}`));
+    }
+  });
+});
+
+describe("a recording that is not for this build", () => {
+  it("of a later format says which, and can't be told", () => {
+    forgeFormat(pathOf("good.hvj"), pathOf("future.hvj"), 99);
+    for (const command of ["replay", "verify", "info"]) {
+      expect(run(command, "future.hvj")).toMatchObject({
+        status: 125,
+        stderr: "error: can't tell what future.hvj holds with this build: its format is 99, this build reads 1\n",
+      });
+    }
+  });
+
+  it("of an architecture that it has not says which, and can't be told", () => {
+    forgeRecording(pathOf("good.hvj"), pathOf("other.hvj"), () => undefined, { architecture: "riscv64" });
+    for (const command of ["replay", "verify", "log"]) {
+      const result = run(command, "other.hvj");
+      expect(result.status).toBe(125);
+      expect(result.stderr).toMatch(/^error: .*riscv64/);
+    }
+  });
+});
+
+describe("record", () => {
+  it("refuses what can't boot, and leaves no file", () => {
+    writeFileSync(pathOf("text.img"), "hello\n");
+    for (const [args, message] of [
+      [["text.img"], "can't boot text.img: it is no kernel"],
+      [[bareMetalImage, "-m", "64K"], "which has 65536; give it more memory"],
+      [[bareMetalImage, "-m", "1M"], "do not fit into the"],
+    ] as const) {
+      const result = run("record", ...args, ...fixed, "-o", "unbooted.hvj");
+      expect(result.status).toBe(128);
+      expect(result.stderr).toContain(message);
+      expect(existsSync(pathOf("unbooted.hvj"))).toBe(false);
+    }
+  });
+
+  it("on a full disk says up to where it kept the run, and that replays", () => {
+    const options = `--append 'scenario=main input=none rounds=200 ticks=3' ${fixed.join(" ")}`;
+    // Units of 512 bytes: the first snapshot fits, the run does not.
+    const line = `ulimit -f 400; exec hvjournal record '${bareMetalImage}' ${options} -o full.hvj`;
+    const { status, output } = runShell(line, { cwd: directory, binaries });
+    expect(status).toBe(128);
+    const [, event, exit] =
+      /^error: can't write full\.hvj: there is no room left; it keeps everything up to event:(\d+) \(exit:(\d+)\); free space/.exec(
+        output,
+      ) ?? [];
+    expect(run("fsck", "full.hvj")).toMatchObject({ status: 0 });
+    const [standing] = run("replay", "full.hvj", "--json").stdout.split("\n");
+    expect(JSON.parse(standing ?? "")).toMatchObject({ event: Number(event), exit: Number(exit) });
+    expect(Number(exit)).toBeGreaterThan(100);
+  });
+
+  it.each(["1", "2", "3"])("of a guest that executes garbage (seed %s) ends, and replays", (seed) => {
+    const append = `scenario=garbage seed=${seed}`;
+    const result = run("record", bareMetalImage, "--append", append, ...fixed, "--timeout", "1s", "--force", "-o", "g.hvj");
+    expect([0, 1, 124]).toContain(result.status);
+    expect(result.stderr).not.toContain("bug");
+    expect(run("replay", "g.hvj", "-q").status).toBe(0);
+  });
+
+  it("of a guest that faults in its own vectors for ever says where, and its next step shows that", () => {
+    const result = run("record", bareMetalImage, "--append", "scenario=vectors", "--headless", "-o", "vectors.hvj");
+    expect(result.status).toBe(1);
+    const [, address] = /vcpu0 takes the same exception for ever: .* vector (0x[0-9a-f]+)/.exec(result.stderr) ?? [];
+    const shown = runNext(result);
+    expect(shown.status).toBe(0);
+    expect(shown.output).toContain("vbar_el1");
+    expect(run("show", "vectors.hvj", "end").stdout).toContain(address?.slice(2));
+  });
+});
+
+describe("receive", () => {
+  it("on a port that another has says so", async () => {
+    const server = createServer().listen(0, "127.0.0.1");
+    await once(server, "listening");
+    try {
+      const { port } = server.address() as AddressInfo;
+      const result = run("receive", "--listen", `tcp:127.0.0.1:${port}`, "-o", "received.hvj");
+      expect(result.status).toBe(128);
+      expect(result.stderr).toMatch(new RegExp(`^error: .*${port}.*(in use|taken)`));
+      expect(existsSync(pathOf("received.hvj"))).toBe(false);
+    } finally {
+      server.close();
+    }
+  });
+});
+
+describe("a recorder that is killed", () => {
+  /** Kills it once the file holds this many bytes, with or without its -wal. */
+  async function recordAndKill(name: string): Promise<void> {
+    const args = ["record", bareMetalImage, "--append", "scenario=loop period=10", "--headless", "-o", name];
+    const child = spawn(process.execPath, [hvjournalCommand, ...args], {
+      cwd: directory,
+      stdio: ["ignore", "pipe", "ignore"],
+      env: { ...process.env, XDG_RUNTIME_DIR: directory },
+    });
+    let lines = 0;
+    child.stdout.on("data", (bytes: Buffer) => {
+      lines += bytes.toString("latin1").split("\n").length - 1;
+      if (lines > 400) child.kill("SIGKILL");
+    });
+    await once(child, "close");
+    expect(child.signalCode).toBe("SIGKILL");
+  }
+
+  it("leaves a file that replays up to its last batch, also when it is copied without its -wal", async () => {
+    await recordAndKill("killed.hvj");
+    expect(existsSync(pathOf("killed.hvj-wal"))).toBe(true);
+    copyFileSync(pathOf("killed.hvj"), pathOf("alone.hvj"));
+    const lastOf = (name: string): { readonly event: number; readonly stderr: string } => {
+      const { status, stdout, stderr } = run("replay", name, "--json");
+      expect({ status, stderr: stderr.replace(/^note: .*\n/, "") }).toEqual({ status: 0, stderr: "" });
+      const { event, compared } = JSON.parse(stdout) as { event: number; compared: { exits: number } };
+      expect(compared.exits).toBeGreaterThan(0);
+      return { event, stderr };
+    };
+    const whole = lastOf("killed.hvj");
+    const alone = lastOf("alone.hvj");
+    expect(alone.event).toBeLessThanOrEqual(whole.event);
+    expect(alone.stderr).toMatch(/^note: .*-wal/);
+    expect(whole.stderr).toBe("");
+    expect(run("fsck", "killed.hvj").status).toBe(0);
+  });
+});
