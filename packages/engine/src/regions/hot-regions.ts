@@ -27,6 +27,8 @@ export const REGION_TABLE_START = 32_768;
 export const REGIONS_MAX = 512;
 const LINE_SHIFT = 6;
 const HAS_REGION = 0xffff_ffff;
+/** A hot line without a loop is looked at once more, after so many times the samples: each look compiles on suspicion. */
+const LOOK_AGAIN = 16;
 const PAGE_BYTES = 4096;
 
 export interface HotRegionsOptions extends HandlerContext {
@@ -101,13 +103,16 @@ export class HotRegions {
     const region = findRegion(this.#options.decoded, page, offset);
     if (region === undefined) return;
     this.#install(page, region);
+    // All of its lines: each would be found hot otherwise, and the same loop compiled again.
     lines[line] = HAS_REGION;
+    for (const { instructions } of region)
+      for (const instruction of instructions) lines[instruction.offset >> LINE_SHIFT] = HAS_REGION;
   }
 
-  /** Where there was no loop the first time, much of it may not have run yet: after twice as many samples it may have. */
+  /** Where there was no loop the first time, much of it may not have run yet. */
   #isHot(samples: number): boolean {
     const times = samples / this.#options.policy.hotSamples;
-    return samples !== HAS_REGION && Number.isInteger(Math.log2(times));
+    return samples !== HAS_REGION && (times === 1 || times === LOOK_AGAIN);
   }
 
   /** Whether compiled code of a page of RAM exists: a write to the page must end its instruction's region. */
