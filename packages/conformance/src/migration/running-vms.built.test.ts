@@ -1,9 +1,12 @@
-import { afterAll, describe, expect, it } from "@jest/globals";
+import { afterAll, describe, expect, it, jest } from "@jest/globals";
 import { existsSync, lstatSync } from "node:fs";
 import { join } from "node:path";
 import { bareMetalImage } from "../guests/bare-metal.js";
 import { keepOnFailure } from "../testing/keep-recording.js";
 import { VmSandbox } from "../testing/vm-sandbox.js";
+
+// A busy machine takes many times as long to start a process.
+jest.setTimeout(300_000);
 
 const sandbox = new VmSandbox();
 afterAll(() => sandbox.close());
