@@ -2,6 +2,7 @@
 import { resolve } from "node:path";
 import {
   CoreKind,
+  endingOf,
   EventBatch,
   type OwnershipRow,
   ownershipRow,
@@ -20,14 +21,22 @@ import { spawnDetached } from "../vm/detached.js";
 import { nameOfRecording } from "../vm/vm-directory.js";
 import { kindsOf, recorderAtEnd } from "./continue-recording.js";
 
+/** For so long a destination may take to see that the connection has broken. */
+const RECEIVING_MS = 10_000;
+const POLL_MS = 50;
+
 interface File {
   readonly path: string;
   readonly side: { readonly header: RecordingWriter["header"]; readonly rows: readonly OwnershipRow[] };
   readonly state: string;
 }
 
+function fileNamed(text: string): string {
+  return existsSync(text) ? text : `${text}.hvj`;
+}
+
 function readFile(text: string): File {
-  const path = existsSync(text) ? text : `${text}.hvj`;
+  const path = fileNamed(text);
   const reader = openRecording(path);
   try {
     return { path, side: { header: reader.header, rows: reader.ownership() }, state: reader.end.state };
@@ -62,6 +71,7 @@ export async function resolveMove(
   drives: readonly string[],
   context: CommandContext,
 ): Promise<ExitCode> {
+  await receivedOrGivenUp(dst, context);
   const [source, destination] = [readFile(src), readFile(dst)];
   const verdict = resolveOwnership(source.side, destination.side);
   const { output } = context;
@@ -75,6 +85,21 @@ export async function resolveMove(
   if (verdict.take) take(destination, verdict.epoch);
   await goOnThere(destination, drives, context);
   return ExitStatus.done;
+}
+
+/** A destination that has been told that the VM moved, and takes it just now, decides by itself. */
+async function receivedOrGivenUp(dst: string, { environment }: CommandContext): Promise<void> {
+  const path = resolve(fileNamed(dst));
+  for (const until = performance.now() + RECEIVING_MS; performance.now() < until;) {
+    const vm = (await runningVms(environment)).find(({ recording }) => recording === path);
+    if (vm?.state !== "receiving") return;
+    await new Promise((kept) => setTimeout(kept, POLL_MS));
+  }
+  throw new CliError(`can't resolve the move to ${dst}: it is under way`, {
+    code: "busy",
+    status: ExitStatus.no,
+    next: "hvjournal ps",
+  });
 }
 
 /** The move will never be: what was prepared for it can't be taken later. */
@@ -101,6 +126,17 @@ function take(destination: File, epoch: number): void {
   writer.close();
 }
 
+/** undefined: there is something to go on with. */
+function stopOfGuest(path: string): string | undefined {
+  const reader = openRecording(path);
+  try {
+    const { stop } = endingOf(reader);
+    return stop?.byGuest === true ? `${stop.what} (${stop.by})` : undefined;
+  } finally {
+    reader.close();
+  }
+}
+
 async function goOnThere(
   { path }: File,
   drives: readonly string[],
@@ -117,6 +153,12 @@ async function goOnThere(
   if (standing.is === "moved") {
     output.line(`${path} took the VM, and it has moved on since`);
     output.note(`next: hvjournal info ${path}`);
+    return;
+  }
+  const stop = stopOfGuest(path);
+  if (stop !== undefined) {
+    output.line(`${path} owns the VM, and its guest ${stop}`);
+    output.note(`next: hvjournal replay ${path}`);
     return;
   }
   const name = nameOfRecording(path);
