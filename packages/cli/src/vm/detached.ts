@@ -1,13 +1,12 @@
 /** Instances in the background: this very command line again, in a process of its own. */
 import { spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import { CliError } from "../cli-error.js";
+import { ENTRY_PATH } from "../entry-path.js";
 import { asCliError } from "../report-error.js";
 import { errorJson, errorOfJson, isJsonObject, type JsonObject } from "./control-protocol.js";
 import { type Environment, instanceLogPath } from "./vm-directory.js";
 
-const ENTRY = fileURLToPath(new URL("../../bin/hvjournal.js", import.meta.url));
 const PRIVATE_FILE = 0o600;
 /** Tells an instance that it was started in the background. */
 const DETACHED = "HVJOURNAL_DETACHED";
@@ -32,7 +31,7 @@ export function spawnDetached(
 ): Promise<DetachedInstance> {
   const logPath = instanceLogPath(environment, name);
   const log = openSync(logPath, "w", PRIVATE_FILE);
-  const child = spawn(process.execPath, [...process.execArgv, ENTRY, ...argv], {
+  const child = spawn(process.execPath, [...process.execArgv, ENTRY_PATH, ...argv], {
     detached: true,
     stdio: ["ignore", "ignore", log, "ipc"],
     env: { ...environment, [DETACHED]: "1" },
