@@ -144,7 +144,18 @@ describe("record", () => {
 
   it.each(["1", "2", "3"])("of a guest that executes garbage (seed %s) ends, and replays", (seed) => {
     const append = `scenario=garbage seed=${seed}`;
-    const result = run("record", bareMetalImage, "--append", append, ...fixed, "--timeout", "1s", "--force", "-o", "g.hvj");
+    const result = run(
+      "record",
+      bareMetalImage,
+      "--append",
+      append,
+      ...fixed,
+      "--timeout",
+      "1s",
+      "--force",
+      "-o",
+      "g.hvj",
+    );
     expect([0, 1, 124]).toContain(result.status);
     expect(result.stderr).not.toContain("bug");
     expect(run("replay", "g.hvj", "-q").status).toBe(0);
