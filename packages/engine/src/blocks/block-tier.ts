@@ -3,19 +3,16 @@
  * with operands as constants. It proves the definitions for compiled code; regions and speed are the JIT's.
  */
 import type { DecodeCache, DecodedPage } from "../decode/decode-cache.js";
-import { operandValue } from "../decode/record.js";
-import type { Variant } from "../decode/variant-table.js";
+import { type CompiledInstruction, CompiledTarget } from "../emit/compiled-target.js";
 import { emitProgram } from "../emit/emitter.js";
 import type { ModuleScope } from "../emit/linker.js";
-import type { EmitTarget } from "../emit/target.js";
 import { engineState } from "../engine-fields.js";
-import { ENGINE_HOSTS, finishWrites } from "../interpreter/engine-routines.js";
+import { ENGINE_HOSTS } from "../interpreter/engine-routines.js";
 import { isDelivery } from "../interpreter/delivery.js";
 import type { HandlerContext } from "../interpreter/out-of-line.js";
 import { EngineExit, HandlerStatus } from "../interpreter/status.js";
 import type { Block, EndItem, Program } from "../stage/program.js";
 import { blocksOf } from "../stage/schedule.js";
-import type { HostFunction, Routine } from "../stage/stage.js";
 import type { FunctionBuilder } from "../wasm/function-builder.js";
 import { ValueType } from "../wasm/opcodes.js";
 
@@ -40,9 +37,7 @@ interface CompiledBlock {
   readonly run: () => number;
 }
 
-interface BlockInstruction {
-  readonly variant: Variant;
-  readonly fields: Readonly<Record<string, number>>;
+interface BlockInstruction extends CompiledInstruction {
   readonly pc: bigint;
   readonly bytes: number;
 }
@@ -200,14 +195,13 @@ function blockLeaves(block: Block): boolean {
   );
 }
 
-class BlockTarget implements EmitTarget {
+class BlockTarget extends CompiledTarget {
   readonly #options: BlockTierOptions;
   readonly #instruction: BlockInstruction;
   /** Units of the block from this instruction on. */
   readonly #unitsFromHere: number;
   readonly #isLast: boolean;
   readonly #code: FunctionBuilder;
-  readonly #scope: ModuleScope;
 
   constructor(
     options: BlockTierOptions,
@@ -217,25 +211,12 @@ class BlockTarget implements EmitTarget {
     code: FunctionBuilder,
     scope: ModuleScope,
   ) {
+    super({ context: options, code, scope }, instruction);
     this.#options = options;
     this.#instruction = instruction;
     this.#unitsFromHere = unitsFromHere;
     this.#isLast = isLast;
     this.#code = code;
-    this.#scope = scope;
-  }
-
-  operand(name: string): void {
-    const value = this.constantOperand(name);
-    if (this.#instruction.variant.places.get(name)?.kind === "i64") this.#code.i64(BigInt(value));
-    else this.#code.i32(Number(value));
-  }
-
-  constantOperand(name: string): number | bigint {
-    const source = this.#instruction.variant.instruction.operands[name];
-    if (source === undefined)
-      throw new Error(`${this.#instruction.variant.instruction.mnemonic} has no operand ${name}`);
-    return operandValue(source, this.#instruction.fields);
   }
 
   pc(): void {
@@ -244,22 +225,6 @@ class BlockTarget implements EmitTarget {
 
   nextPc(): void {
     this.#code.i64(this.#instruction.pc + BigInt(this.#instruction.bytes));
-  }
-
-  callRoutine(routine: Routine): void {
-    this.#code.call(this.#scope.routineIndex(routine));
-  }
-
-  callHost(host: HostFunction): void {
-    this.#code.call(this.#scope.hostIndex(host));
-  }
-
-  callMemorySlow(): void {
-    this.callRoutine(this.#options.routines.memorySlow);
-  }
-
-  callFinishWrites(): void {
-    this.callHost(finishWrites);
   }
 
   end(item: EndItem | { readonly type: "fallThrough" }, pushTarget: () => void): void {
@@ -295,10 +260,6 @@ class BlockTarget implements EmitTarget {
 
   leaveForDeviceWrite(): void {
     this.#exit(EngineExit.mmioWrite, () => this.pc(), this.#unitsFromHere, HandlerStatus.exitBefore);
-  }
-
-  return(): void {
-    throw new Error(`${this.#instruction.variant.instruction.mnemonic} returns like a routine`);
   }
 
   /** An exception is a unit where it is taken; where it is only noted its delivery is. */

@@ -4,25 +4,30 @@
  * Each block begins only with budget for all its instructions; the interpreter runs what is too short. Registers stay in
  * memory, so that state is precise wherever control leaves.
  */
-import { operandValue } from "../decode/record.js";
+import { type CompiledFunction, CompiledTarget } from "../emit/compiled-target.js";
 import { emitProgram } from "../emit/emitter.js";
 import type { ModuleScope } from "../emit/linker.js";
-import type { EmitTarget, Temporaries } from "../emit/target.js";
+import type { Temporaries } from "../emit/target.js";
 import { engineState } from "../engine-fields.js";
-import { ENGINE_HOSTS, finishWrites } from "../interpreter/engine-routines.js";
+import { ENGINE_HOSTS } from "../interpreter/engine-routines.js";
 import { isDelivery } from "../interpreter/delivery.js";
 import type { HandlerContext } from "../interpreter/out-of-line.js";
 import { EngineExit, HandlerStatus } from "../interpreter/status.js";
 import type { EndItem } from "../stage/program.js";
-import type { HostFunction, Routine } from "../stage/stage.js";
 import type { FunctionBuilder, Label, LocalType } from "../wasm/function-builder.js";
 import { ValueType } from "../wasm/opcodes.js";
-import { jumpTarget, programsOf, type Region, type RegionBlock, type RegionInstruction } from "./region.js";
+import {
+  INSTRUCTION_BYTES,
+  jumpTarget,
+  programsOf,
+  type Region,
+  type RegionBlock,
+  type RegionInstruction,
+} from "./region.js";
 
 /** Parameters of a region's function. */
 const BLOCK = 0;
 const LEFT = 1;
-const INSTRUCTION_BYTES = 4n;
 
 /** Compiles a region in a module of its own. */
 export function compileRegion(context: HandlerContext, region: Region): unknown {
@@ -39,7 +44,7 @@ export function compileRegion(context: HandlerContext, region: Region): unknown 
   return exports["region"];
 }
 
-class RegionFunction {
+class RegionFunction implements CompiledFunction {
   readonly context: HandlerContext;
   readonly code: FunctionBuilder;
   readonly scope: ModuleScope;
@@ -173,13 +178,14 @@ interface BlockPlace {
   readonly isLast: boolean;
 }
 
-class RegionTarget implements EmitTarget {
+class RegionTarget extends CompiledTarget {
   readonly #function: RegionFunction;
   readonly #instruction: RegionInstruction;
   readonly #place: BlockPlace;
   #temporaries: Temporaries = () => [];
 
   constructor(region: RegionFunction, instruction: RegionInstruction, place: BlockPlace) {
+    super(region, instruction);
     this.#function = region;
     this.#instruction = instruction;
     this.#place = place;
@@ -187,20 +193,6 @@ class RegionTarget implements EmitTarget {
 
   begin(temporaries: Temporaries): void {
     this.#temporaries = temporaries;
-  }
-
-  operand(name: string): void {
-    const value = this.constantOperand(name);
-    const { code } = this.#function;
-    if (this.#instruction.variant.places.get(name)?.kind === "i64") code.i64(BigInt(value));
-    else code.i32(Number(value));
-  }
-
-  constantOperand(name: string): number | bigint {
-    const { instruction } = this.#instruction.variant;
-    const source = instruction.operands[name];
-    if (source === undefined) throw new Error(`${instruction.mnemonic} has no operand ${name}`);
-    return operandValue(source, this.#instruction.fields);
   }
 
   pc(): void {
@@ -212,23 +204,7 @@ class RegionTarget implements EmitTarget {
   }
 
   get #next(): number {
-    return this.#instruction.offset + Number(INSTRUCTION_BYTES);
-  }
-
-  callRoutine(routine: Routine): void {
-    this.#function.code.call(this.#function.scope.routineIndex(routine));
-  }
-
-  callHost(host: HostFunction): void {
-    this.#function.code.call(this.#function.scope.hostIndex(host));
-  }
-
-  callMemorySlow(): void {
-    this.callRoutine(this.#function.context.routines.memorySlow);
-  }
-
-  callFinishWrites(): void {
-    this.callHost(finishWrites);
+    return this.#instruction.offset + INSTRUCTION_BYTES;
   }
 
   end(item: EndItem | { readonly type: "fallThrough" }, pushTarget: () => void): void {
@@ -287,10 +263,6 @@ class RegionTarget implements EmitTarget {
   leaveForDeviceWrite(): void {
     const { offset } = this.#instruction;
     this.#exit(EngineExit.mmioWrite, offset, this.#place.unitsBehind + 1, HandlerStatus.exitBefore);
-  }
-
-  return(): void {
-    throw new Error(`${this.#instruction.variant.instruction.mnemonic} returns like a routine`);
   }
 
   /** An exception is a unit where it is taken; where it is only noted its delivery is. */

@@ -3,21 +3,18 @@
  * other by jumps whose targets stand in the code.
  */
 import type { DecodeCache, DecodedPage } from "../decode/decode-cache.js";
-import { operandValue } from "../decode/record.js";
-import type { Variant } from "../decode/variant-table.js";
+import { type CompiledInstruction, constantOperandOf } from "../emit/compiled-target.js";
 import type { Block, Program, ValueNode } from "../stage/program.js";
 import { blocksOf } from "../stage/schedule.js";
 
 const PAGE_BYTES = 4096;
-const INSTRUCTION_BYTES = 4;
+export const INSTRUCTION_BYTES = 4;
 /** Instructions of a region; what lies beyond is left to the interpreter. */
 const INSTRUCTIONS_MAX = 512;
 /** How far in front of a hot place its block may begin. */
 const LOOK_BACK_MAX = 64;
 
-export interface RegionInstruction {
-  readonly variant: Variant;
-  readonly fields: Readonly<Record<string, number>>;
+export interface RegionInstruction extends CompiledInstruction {
   /** In its page. */
   readonly offset: number;
 }
@@ -180,10 +177,8 @@ function relativeToPage(value: ValueNode, instruction: RegionInstruction): PageS
       return { pages: 1n, offset: BigInt(instruction.offset + INSTRUCTION_BYTES) };
     case "constant64":
       return { pages: 0n, offset: op.value };
-    case "operand": {
-      const source = instruction.variant.instruction.operands[op.name];
-      return source === undefined ? undefined : { pages: 0n, offset: BigInt(operandValue(source, instruction.fields)) };
-    }
+    case "operand":
+      return { pages: 0n, offset: BigInt(constantOperandOf(instruction, op.name)) };
     case "wasm": {
       const [left, right] = args.map((arg) => relativeToPage(arg, instruction));
       if (op.name !== "i64.add" || left === undefined || right === undefined) return undefined;
