@@ -3,6 +3,7 @@ import { cortexA57, refreshContext, resetValues, systemRegisterFields, vcpuState
 import { elementOf, Engine, type EngineOptions, type StateField } from "@hvjournal/engine";
 import { createHash } from "node:crypto";
 import { STOP } from "./a64-assembler.js";
+import { ACCESSED, ALSO_EL0, FPEN_NO_TRAP, NOT_EXECUTABLE, NOT_WRITABLE, SCTLR, TABLE, TCR } from "./descriptors.js";
 
 const RAM_BASE = 0x4000_0000;
 const RAM_BYTES = 0x8_0000;
@@ -32,18 +33,6 @@ const PHYSICAL: ReadonlyMap<number, number> = new Map([
 export const OTHER_DATA = RAM_BASE + 0x2_9000;
 
 const TABLES = RAM_BASE + 0x1000;
-/** Descriptors, Arm ARM D5.3: 39 bits of address in three levels. */
-const TABLE = 3n;
-const ACCESSED = 1n << 10n;
-const ALSO_EL0 = 1n << 6n;
-const NOT_WRITABLE = 1n << 7n;
-const NOT_EXECUTABLE = (1n << 54n) | (1n << 53n);
-/** T0SZ 25, TTBR1 off, 40 bits of output. */
-const TCR = 25n | (1n << 23n) | (2n << 32n);
-/** Reset value with M, C and I. */
-const SCTLR = 0x30d0_1905n;
-const FPEN_NO_TRAP = 3n << 20n;
-
 export interface Outcome {
   /** Units that were counted. */
   readonly units: number;

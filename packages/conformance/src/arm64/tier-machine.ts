@@ -5,6 +5,7 @@
 import { cortexA57, refreshContext, resetValues, systemRegisterFields, vcpuState } from "@hvjournal/cpu-arm64";
 import { elementOf, Engine, EngineExit, type EngineOptions, type StateField } from "@hvjournal/engine";
 import { branchToRegister, moveAddress, moveImmediate16 } from "./a64-assembler.js";
+import { ACCESSED, ALSO_EL0, FPEN_NO_TRAP, NOT_EXECUTABLE, NOT_WRITABLE, SCTLR, TABLE, TCR } from "./descriptors.js";
 import { CODE_PAGES, type LoopProgram, Page, Register } from "./loop-programs.js";
 
 const RAM_BASE = 0x4000_0000;
@@ -28,16 +29,8 @@ const Place = {
 /** Virtual page of the vectors, behind all others. */
 const VECTORS = RAM_BASE + 0x2_0000;
 
-const TABLE = 3n;
-const ACCESSED = 1n << 10n;
-const ALSO_EL0 = 1n << 6n;
-const NOT_WRITABLE = 1n << 7n;
-const NOT_EXECUTABLE = (1n << 54n) | (1n << 53n);
-const TCR = 25n | (1n << 23n) | (2n << 32n);
-const SCTLR = 0x30d0_1905n;
 /** SA and SA0, UCI, UCT, DZE, UMA. */
 const SCTLR_EL0 = (1n << 3n) | (1n << 4n) | (1n << 26n) | (1n << 15n) | (1n << 14n) | (1n << 9n);
-const FPEN_NO_TRAP = 3n << 20n;
 const ERET = 0xd69f_03e0;
 
 export interface Stop {

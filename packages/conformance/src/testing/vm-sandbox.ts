@@ -6,9 +6,8 @@ import { join } from "node:path";
 import { EventCursor, HotKind, NO_EVENT, type EventBatch } from "@hvjournal/core";
 import { openRecording, type RecordingReader } from "@hvjournal/journal";
 import { bareMetalImage } from "../guests/bare-metal.js";
-import { repositoryRoot } from "./repository.js";
+import { hvjournalCommand } from "./command-line.js";
 
-const entry = join(repositoryRoot, "packages", "cli", "bin", "hvjournal.js");
 const COMMAND_TIMEOUT_MS = 120_000;
 const POLL_MS = 20;
 
@@ -47,7 +46,7 @@ function checked(words: readonly string[], finished: Finished): Finished {
 }
 
 export class VmSandbox {
-  readonly entry: string = entry;
+  readonly entry: string = hvjournalCommand;
   readonly directory: string = mkdtempSync(join(tmpdir(), "hvj-"));
   readonly #environment: NodeJS.ProcessEnv = { ...process.env, XDG_RUNTIME_DIR: this.directory, NO_COLOR: "1" };
   readonly #children: ChildProcess[] = [];
@@ -62,7 +61,7 @@ export class VmSandbox {
 
   /** With more in its environment. */
   runWith(environment: Readonly<Record<string, string>>, ...words: readonly string[]): Finished {
-    const { status, stdout, stderr } = spawnSync(process.execPath, [entry, ...words], {
+    const { status, stdout, stderr } = spawnSync(process.execPath, [hvjournalCommand, ...words], {
       cwd: this.directory,
       env: { ...this.#environment, ...environment },
       encoding: "utf8",
@@ -103,7 +102,10 @@ export class VmSandbox {
   }
 
   start(...words: readonly string[]): Started {
-    const child = spawn(process.execPath, [entry, ...words], { cwd: this.directory, env: this.#environment });
+    const child = spawn(process.execPath, [hvjournalCommand, ...words], {
+      cwd: this.directory,
+      env: this.#environment,
+    });
     this.#children.push(child);
     let [stdout, stderr] = ["", ""];
     child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
