@@ -51,7 +51,10 @@ export const bisect: Command = {
   options: (yargs) =>
     symbolOptions(wordsOption(yargs))
       .usage("usage: $0 bisect [RECORDING] --when EXPR\n       $0 bisect [RECORDING] --run COMMAND [ARG ...]")
-      .option("when", textOption("EXPR: the first moment at which it holds, exactly"))
+      .option(
+        "when",
+        textOption("EXPR: the first moment at which it holds; registers are looked at behind events only"),
+      )
       .option("run", flagOption("the rest of the line is a command: 0 good, 125 skip, 1 to 127 bad, 128 and more stop"))
       .option("good", textOption("POSITION at which it is good (start)"))
       .option("bad", textOption("POSITION at which it is bad (end)"))
