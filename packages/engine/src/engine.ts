@@ -101,7 +101,8 @@ export class Engine {
   #current = 0;
   /** A translation is asked for from outside: it sets no bits of entries. */
   #observing = false;
-  #drops = 0;
+  /** Since marks of page tables were last forgotten. */
+  #entryWrites = 0;
   /** Budget that the last `run` did not use. */
   unitsLeft = 0;
   /** After `EngineExit.watch`: the instruction that wrote, and the first watched bytes that it wrote. */
@@ -422,13 +423,19 @@ export class Engine {
       },
       translationsChanged: () => {
         this.#tlb.dropAll();
-        // Marks are kept most of the time: a walk would only set them again. A page that has become something else
-        // costs a drop for each write to what looks like a live entry, until marks are forgotten.
-        this.#drops += 1;
-        if (this.#drops % DROPS_PER_FORGET === 0) this.memory.forgetPageTables();
+        if (this.#entryWrites >= ENTRY_WRITES_PER_FORGET) {
+          this.#entryWrites = 0;
+          this.memory.forgetPageTables();
+        }
         this.#special.noteDerivedChanged();
       },
-      entryMayBeLive: (low, high) => this.#cpu.entryMayBeLive(low, high),
+      entryMayBeLive: (offset, low, high) => {
+        this.#entryWrites += 1;
+        return (
+          this.#entryWrites >= ENTRY_WRITES_PER_FORGET ||
+          (this.#tlb.wasWalked(offset) && this.#cpu.entryMayBeLive(low, high))
+        );
+      },
       hashPage: (hostAddress, pageIndex, into) => {
         this.#linker.routine(hashPageRoutine)(hostAddress, pageIndex);
         for (let word = 0; word < 4; word++) into[word] = this.exitWord(word);
@@ -576,8 +583,11 @@ export class Engine {
 /** A bare-metal test needs fewer; a kernel needs ten times as many, and a module costs half a millisecond. */
 const HANDLERS_BEFORE_WARM = 24;
 
-/** Page-table marks are forgotten with every so many drops of translations. */
-const DROPS_PER_FORGET = 64;
+/**
+ * With every so many writes of entries, marks of page tables are forgotten: most stay, and a walk would only set them
+ * again, but a page that has become something else costs a call for each write until then.
+ */
+const ENTRY_WRITES_PER_FORGET = 4096;
 
 const IN_FLIGHT = {
   start: engineState.nextPc.offset,

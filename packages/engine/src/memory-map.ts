@@ -6,6 +6,7 @@ import {
   TLB_ENTRY_BYTES,
   TLB_SET_COUNT,
   type TlbGeometry,
+  WALKED_ENTRIES_BYTES,
 } from "./mmu/tlb-layout.js";
 
 /** The engine's own fields: exits, faults, fragments. */
@@ -38,7 +39,8 @@ export function memoryMap(ramBase: number, ramBytes: number, tlbEntries: number,
   const arrayBytes = tlbEntries * TLB_ENTRY_BYTES;
   const setBytes = 3 * arrayBytes;
   const fillLogStart = VCPU_STATE_END;
-  const setsStart = fillLogStart + FILL_LOG_ENTRIES * 4;
+  const walkedEntriesStart = fillLogStart + FILL_LOG_ENTRIES * 4;
+  const setsStart = walkedEntriesStart + WALKED_ENTRIES_BYTES;
   const pageStateStart = setsStart + TLB_SET_COUNT * setBytes;
   // Page states are read as words, so three bytes follow the last one.
   const scratchStart = align(pageStateStart + ramBytes / 4096 + 3, 4096);
@@ -52,6 +54,7 @@ export function memoryMap(ramBase: number, ramBytes: number, tlbEntries: number,
     writeOffset: arrayBytes,
     fetchOffset: 2 * arrayBytes,
     fillLogStart,
+    walkedEntriesStart,
     pageStateStart,
     scratchStart,
     decodedIndexStart,

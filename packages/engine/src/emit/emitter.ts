@@ -14,7 +14,7 @@ import { schedule } from "../stage/schedule.js";
 import type { StateField } from "../stage/state-layout.js";
 import type { FunctionBuilder, LocalType } from "../wasm/function-builder.js";
 import type { EmitTarget } from "./target.js";
-import { loadPageState, preparePageTablePage } from "./page-table-access.js";
+import { loadPageState, markWalkedEntry, preparePageTablePage } from "./page-table-access.js";
 
 /** Emits `program` into `code`; behind it control has left through the target. */
 export function emitProgram(program: Program, code: FunctionBuilder, target: EmitTarget, geometry: TlbGeometry): void {
@@ -461,6 +461,7 @@ class Emitter {
     this.#target.callHost(preparePageTablePage);
     code.drop();
     code.end();
+    markWalkedEntry(code, this.#geometry, offset);
     code.get(offset);
     code.op("i32.wrap_i64");
     code.memory(item.bits === 64 ? "i64.load" : "i64.load32_u", ramStart);

@@ -1,5 +1,5 @@
 /** Pieces of generated code that look at the state of a page of RAM. */
-import type { TlbGeometry } from "../mmu/tlb-layout.js";
+import { type TlbGeometry, WALKED_ENTRIES_BYTES, WALKED_ENTRY_SHIFT } from "../mmu/tlb-layout.js";
 import type { HostFunction } from "../stage/stage.js";
 import type { FunctionBuilder } from "../wasm/function-builder.js";
 
@@ -13,4 +13,16 @@ export function loadPageState(code: FunctionBuilder, geometry: TlbGeometry, offs
   code.i32(12);
   code.op("i32.shr_u");
   code.memory("i32.load8_u", geometry.pageStateStart);
+}
+
+/** Notes that a walk has read the entry at the i64 local `offset` (from the start of RAM). */
+export function markWalkedEntry(code: FunctionBuilder, geometry: TlbGeometry, offset: number): void {
+  code.get(offset);
+  code.op("i32.wrap_i64");
+  code.i32(WALKED_ENTRY_SHIFT);
+  code.op("i32.shr_u");
+  code.i32(WALKED_ENTRIES_BYTES - 1);
+  code.op("i32.and");
+  code.i32(1);
+  code.memory("i32.store8", geometry.walkedEntriesStart);
 }

@@ -21,8 +21,8 @@ export interface RamListener {
   codeWritten(pageIndex: number, first: number, last: number): void;
   /** A live page-table entry has changed: drop everything derived from walks. */
   translationsChanged(): void;
-  /** May a walk have used this entry? 64 bits as two words. */
-  entryMayBeLive(low: number, high: number): boolean;
+  /** May a translation be derived from this page-table entry? Its offset in RAM, and its 64 bits as two words. */
+  entryMayBeLive(offset: number, low: number, high: number): boolean;
   hashPage(hostAddress: number, pageIndex: number, into: Uint32Array): void;
   externallyWritten(): void;
 }
@@ -237,7 +237,7 @@ export class GuestRam {
       const low = before[word] ?? 0;
       const high = before[word + 1] ?? 0;
       if (low === this.#ramWords[firstWord + word] && high === this.#ramWords[firstWord + word + 1]) continue;
-      if (this.#listener.entryMayBeLive(low, high)) return true;
+      if (this.#listener.entryMayBeLive((firstWord + word) * 4, low, high)) return true;
     }
     return false;
   }
@@ -249,7 +249,7 @@ export class GuestRam {
     const high = this.#ramWords[word + 1] ?? 0;
     this.#ram.set(bytes, offset);
     if (low === this.#ramWords[word] && high === this.#ramWords[word + 1]) return false;
-    return this.#listener.entryMayBeLive(low, high);
+    return this.#listener.entryMayBeLive(offset, low, high);
   }
 
   #noteWatch(offset: number, bytes: number): void {

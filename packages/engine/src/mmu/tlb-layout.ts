@@ -30,6 +30,14 @@ export const PageState = {
 export const FORBIDS_READ: number = PageState.absent;
 export const FORBIDS_WRITE = 127;
 
+/**
+ * Which page-table entries walks have read since translations were last dropped: a byte for each, found by its address;
+ * entries whose addresses differ by a multiple of the whole share one. A power of two.
+ */
+export const WALKED_ENTRIES_BYTES = 32768;
+/** log2 of the bytes of an entry; smaller ones (x86's of 32 bits) share a byte. */
+export const WALKED_ENTRY_SHIFT = 3;
+
 /** Contexts whose decoded pages are found without leaving generated code. */
 export const INDEXED_CONTEXTS = 2;
 
@@ -57,6 +65,8 @@ export interface TlbGeometry {
   readonly fetchOffset: number;
   readonly fillLogStart: number;
   readonly pageStateStart: number;
+  /** `WALKED_ENTRIES_BYTES` long. */
+  readonly walkedEntriesStart: number;
   /** One page for the host's own use. */
   readonly scratchStart: number;
   /** For each context below `INDEXED_CONTEXTS` and each page of RAM, the base of its decoded page, or 0. */

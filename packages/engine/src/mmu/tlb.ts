@@ -1,7 +1,15 @@
 /** The TLB sets as TypeScript sees them: choosing sets for a regime, and dropping entries. */
 import type { CpuDefinition } from "../cpu-definition.js";
 import { engineFields, engineState } from "../engine-fields.js";
-import { FILL_LOG_ENTRIES, TLB_ENTRY_BYTES, TLB_SET_COUNT, TlbEntry, type TlbGeometry } from "./tlb-layout.js";
+import {
+  FILL_LOG_ENTRIES,
+  TLB_ENTRY_BYTES,
+  TLB_SET_COUNT,
+  TlbEntry,
+  type TlbGeometry,
+  WALKED_ENTRIES_BYTES,
+  WALKED_ENTRY_SHIFT,
+} from "./tlb-layout.js";
 
 const REGIME_COUNT = TLB_SET_COUNT / 2;
 const NO_TAG = -1;
@@ -14,6 +22,7 @@ interface Regime {
 
 export class Tlb {
   readonly #words: Int32Array;
+  readonly #walked: Uint8Array;
   readonly #cpu: CpuDefinition;
   readonly #geometry: TlbGeometry;
   readonly #regimes: Regime[];
@@ -23,6 +32,7 @@ export class Tlb {
 
   constructor(buffer: ArrayBuffer, cpu: CpuDefinition, geometry: TlbGeometry) {
     this.#words = new Int32Array(buffer);
+    this.#walked = new Uint8Array(buffer, geometry.walkedEntriesStart, WALKED_ENTRIES_BYTES);
     this.#cpu = cpu;
     this.#geometry = geometry;
     this.#keyOffsets = cpu.translationFields.flatMap((field) =>
@@ -54,8 +64,14 @@ export class Tlb {
       this.#words[this.#cpu.privilege.offset >> 2] === 0 ? user : kernel;
   }
 
+  /** May an entry of a set be derived from the page-table entry at this offset of RAM? */
+  wasWalked(offset: number): boolean {
+    return this.#walked[(offset >>> WALKED_ENTRY_SHIFT) & (WALKED_ENTRIES_BYTES - 1)] !== 0;
+  }
+
   /** Drops every translation that was derived from page tables. */
   dropAll(): void {
+    this.#walked.fill(0);
     const count = this.#words[engineState.fillCount.offset >> 2] ?? 0;
     if (count > FILL_LOG_ENTRIES) {
       this.clearAll();
@@ -114,6 +130,7 @@ export class Tlb {
     } else this.#words[engineState.fillCount.offset >> 2] = FILL_LOG_ENTRIES + 1;
   }
 
+  /** What was walked stays noted: a walk whose entry is yet to be made may be under way. */
   clearAll(): void {
     const { setsStart, setBytes } = this.#geometry;
     this.#words.fill(NO_TAG, setsStart >> 2, (setsStart + TLB_SET_COUNT * setBytes) >> 2);
