@@ -4,4 +4,6 @@ export { UnexpectedExitError, createVirtBoard, type VirtBoard, type VirtBoardOpt
 export { BootError } from "./boot/boot-error.js";
 export { cpioArchive, type CpioEntry } from "./boot/cpio.js";
 export { DeviceTreeError, findNode, flattenDeviceTree, parseDeviceTree, type DeviceTreeNode } from "./boot/fdt.js";
+export { isArm64Image } from "./boot/arm64-image.js";
+export { loadKernel } from "./boot/kernel-image.js";
 export type { KernelFile } from "./boot/kernel-format.js";

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "@jest/globals";
 import type { GuestSymbol } from "@hvjournal/core";
-import { findKallsyms } from "./kallsyms.js";
+import { Kallsyms, type KernelReader, locateKallsyms } from "./kallsyms.js";
 
 /** Tokens: every byte for itself, but for one that stands for "symbol_" as compression would have it. */
 const SYMBOL_TOKEN = 0xf0;
@@ -78,6 +78,15 @@ function kernelImage(
   };
 }
 
+function reader(image: Uint8Array): KernelReader {
+  return (offset, bytes) => image.subarray(offset, offset + bytes);
+}
+
+function opened(image: Uint8Array): Kallsyms | undefined {
+  const place = locateKallsyms(image);
+  return place === undefined ? undefined : Kallsyms.open(place, reader(image));
+}
+
 describe("a kernel's own symbols", () => {
   it.each([
     ["6.0", 600],
@@ -88,15 +97,35 @@ describe("a kernel's own symbols", () => {
     ["6.4", 1000],
   ] as const)("are found in the order of Linux %s, %d of them", (order, count) => {
     const { image, symbols } = kernelImage(order, count);
-    expect(findKallsyms(image)).toEqual(symbols);
+    const table = opened(image);
+    expect(table?.size).toBe(count);
+    expect(symbols.map(({ address }) => table?.at(address + 15n))).toEqual(symbols);
+    expect(symbols.map(({ name }) => table?.find(name))).toEqual(symbols);
+    expect(table?.at(BASE - 1n)).toBeUndefined();
+    expect(table?.find("another")).toBeUndefined();
   });
 
   it("are not seen where there are none", () => {
     const { image } = kernelImage("6.0", 600);
-    expect(findKallsyms(Buffer.alloc(4096))).toBeUndefined();
-    expect(findKallsyms(image.subarray(0, image.length - 600))).toBeUndefined();
+    expect(locateKallsyms(Buffer.alloc(4096))).toBeUndefined();
+    expect(locateKallsyms(image.subarray(0, image.length - 600))).toBeUndefined();
     const broken = Buffer.from(image);
     broken.writeUInt16LE(7, image.length - 64 - 512 + 0x31 * 2);
-    expect(findKallsyms(broken)).toBeUndefined();
+    expect(locateKallsyms(broken)).toBeUndefined();
+  });
+
+  it("are read where they are asked for, and not when something else lies there", () => {
+    const { image } = kernelImage("6.1", 1000);
+    const place = locateKallsyms(image);
+    if (place === undefined) throw new Error("no table");
+    let bytesRead = 0;
+    const table = Kallsyms.open(place, (offset, bytes) => {
+      bytesRead += bytes;
+      return reader(image)(offset, bytes);
+    });
+    expect(table?.at(BASE + 700n * 16n)?.name).toBe("symbol_700");
+    expect(bytesRead).toBeLessThan(image.length / 2);
+    expect(Kallsyms.open(place, reader(Buffer.alloc(image.length)))).toBeUndefined();
+    expect(Kallsyms.open(place, reader(image.subarray(0, place.tokens + 16)))).toBeUndefined();
   });
 });

@@ -5,6 +5,12 @@ import type { GuestSymbol, SymbolTable } from "@hvjournal/core";
 const REACH_MAX = 1n << 20n;
 const ADDRESS_DIGITS = 16;
 
+/** Whether an address behind the start of a symbol, in front of the next one, belongs to it. */
+export function symbolReaches(symbol: GuestSymbol, address: bigint): boolean {
+  // A label inside a function has no size of its own: the next symbol ends it anyway.
+  return address - symbol.address < (symbol.bytes === 0 ? REACH_MAX : BigInt(symbol.bytes));
+}
+
 /** Immutable; symbols sorted by address. */
 export class SymbolList implements SymbolTable {
   readonly #sorted: readonly GuestSymbol[];
@@ -17,10 +23,6 @@ export class SymbolList implements SymbolTable {
 
   get size(): number {
     return this.#sorted.length;
-  }
-
-  all(): readonly GuestSymbol[] {
-    return this.#sorted;
   }
 
   find(name: string): GuestSymbol | undefined {
@@ -37,9 +39,7 @@ export class SymbolList implements SymbolTable {
     }
     const symbol = this.#sorted[low - 1];
     if (symbol === undefined) return undefined;
-    const bytes = symbol.bytes === 0 ? REACH_MAX : BigInt(symbol.bytes);
-    // A label inside a function has no size of its own: the next symbol ends it anyway.
-    return address - symbol.address < bytes ? symbol : undefined;
+    return symbolReaches(symbol, address) ? symbol : undefined;
   }
 
   /** The same names elsewhere: a kernel that was loaded at another address than it was linked for. */
@@ -53,27 +53,26 @@ export class SymbolList implements SymbolTable {
 
 /** What output and expressions name addresses by. */
 export class Symbols implements SymbolTable {
-  #list: SymbolList;
+  /** From files. */
+  readonly list: SymbolList;
+  #table: SymbolTable;
 
   constructor(list: SymbolList = new SymbolList([])) {
-    this.#list = list;
-  }
-
-  get list(): SymbolList {
-    return this.#list;
+    this.list = list;
+    this.#table = list;
   }
 
   /** Names come to be known when the guest can be looked into. */
-  use(list: SymbolList): void {
-    this.#list = list;
+  use(table: SymbolTable): void {
+    this.#table = table;
   }
 
   find(name: string): GuestSymbol | undefined {
-    return this.#list.find(name);
+    return this.#table.find(name);
   }
 
   at(address: bigint): GuestSymbol | undefined {
-    return this.#list.at(address);
+    return this.#table.at(address);
   }
 
   /** "vendor_call+0x20"; undefined for an address without a name. */

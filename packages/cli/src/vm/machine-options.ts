@@ -11,13 +11,14 @@ import {
   SeededEntropy,
   type VmmParts,
 } from "@hvjournal/core";
-import { createVirtBoard, VIRT_ADDRESS_MAP } from "@hvjournal/vmm";
+import { createVirtBoard, isArm64Image, loadKernel, VIRT_ADDRESS_MAP } from "@hvjournal/vmm";
 import { architectureNamed } from "../architectures.js";
 import { CliError, UsageError } from "../cli-error.js";
 import { type Arguments, listOption, stringOption } from "../commands/command.js";
 import { nodeDigester } from "../host/node-digester.js";
 import { type DriveFile, openDriveFile, reason } from "../host/drive-file.js";
 import { parseSize, parseU64 } from "../sizes.js";
+import { locateKallsyms } from "../symbols/kallsyms.js";
 
 const DEFAULT_MEMORY = "256M";
 const DEFAULT_BOARD = "virt";
@@ -143,7 +144,7 @@ function boardOptions(args: Arguments, files: MachineFiles): EventPayload {
   return {
     append: stringOption(args, "append") ?? "",
     rtcBaseNs: rtcBase(stringOption(args, "rtc")),
-    ...(files.kernel === undefined ? {} : { kernel: fingerprint(files.kernel) }),
+    ...(files.kernel === undefined ? {} : { kernel: { ...fingerprint(files.kernel), ...kernelSymbols(files.kernel) } }),
     ...(files.initrd === undefined ? {} : { initrd: fingerprint(files.initrd) }),
     drives: files.drives.map((drive) => ({
       id: drive.id,
@@ -153,6 +154,15 @@ function boardOptions(args: Arguments, files: MachineFiles): EventPayload {
       sha256: drive.fingerprint(),
     })),
   };
+}
+
+/** Where a kernel's own symbol table will lie, for whoever names addresses of the recording. */
+function kernelSymbols({ name, bytes }: NamedFile): EventPayload {
+  const table = isArm64Image(bytes) ? locateKallsyms(bytes) : undefined;
+  if (table === undefined) return {};
+  const { base } = VIRT_ADDRESS_MAP.ram;
+  const [image] = loadKernel({ name, bytes }, { base, bytes: Number.MAX_SAFE_INTEGER - base }).segments;
+  return image === undefined ? {} : { symbols: { kernel: image.address, ...table } };
 }
 
 /** "base=now", "base=2026-11-21T09:00:00Z", or the bare date. Nanoseconds since 1970. */
