@@ -6,27 +6,19 @@
  * Stock kernels check the stack pointer always, and it is always aligned. So nothing looks at it when it is used: what
  * may misalign it does, and brings about the context in which each load or store with that base raises.
  */
-import type { AccessOptions, Instruction, Stage } from "@hvjournal/engine";
+import { type AccessOptions, compilePattern, type Instruction, type Stage } from "@hvjournal/engine";
 import { Context, contextChanged } from "./context.js";
 import { spAlignmentFault } from "./exceptions.js";
 import { contextWord, sp, STACK_ALIGNMENT } from "./state.js";
 
 const STACK_POINTER = 31;
 
-/** Which bits of an encoding a pattern fixes, from the most significant: "0", "1", or "." for a field or any. */
-function fixedBits(pattern: string): string {
-  return pattern
-    .split(" ")
-    .map((token) => {
-      const [, bits] = token.split(":");
-      return bits === undefined ? token : ".".repeat(Number(bits));
-    })
-    .join("");
-}
+/** Loads and stores have x1x0 in bits 28 to 25 (Arm ARM C4.1). */
+const LOAD_OR_STORE = { mask: (1 << 27) | (1 << 25), value: 1 << 27 } as const;
 
-/** Bits 28 to 25 of an encoding are x1x0 (Arm ARM C4.1, loads and stores). */
-function isLoadOrStore({ pattern }: Instruction): boolean {
-  return /^....1.0/.test(fixedBits(pattern));
+function isLoadOrStore(instruction: Instruction): boolean {
+  const { mask, value } = compilePattern(instruction.pattern);
+  return (mask & LOAD_OR_STORE.mask) === LOAD_OR_STORE.mask && (value & LOAD_OR_STORE.mask) === LOAD_OR_STORE.value;
 }
 
 type Registers = Readonly<Record<string, number>>;
