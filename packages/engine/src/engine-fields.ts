@@ -46,6 +46,8 @@ export const engineState = {
   decodedBase: layout.cacheField("decodedBase", 32),
   /** Logged TLB entries; above the log's size the log is incomplete. */
   fillCount: layout.cacheField("fillCount", 32),
+  /** Offset in RAM of the page-table entry that was read last: behind a walk, the one that it ended at. */
+  lastEntry: layout.cacheField("lastEntry", 32),
   /** Parameters of a slow access. */
   accessAddress: layout.cacheField("accessAddress", 64),
   /** Of an instruction with several accesses: whether one of them has been special. Cleared at its first slow one. */

@@ -423,18 +423,13 @@ export class Engine {
       },
       translationsChanged: () => {
         this.#tlb.dropAll();
-        if (this.#entryWrites >= ENTRY_WRITES_PER_FORGET) {
-          this.#entryWrites = 0;
-          this.memory.forgetPageTables();
-        }
         this.#special.noteDerivedChanged();
       },
-      entryMayBeLive: (offset, low, high) => {
-        this.#entryWrites += 1;
-        return (
-          this.#entryWrites >= ENTRY_WRITES_PER_FORGET ||
-          (this.#tlb.wasWalked(offset) && this.#cpu.entryMayBeLive(low, high))
-        );
+      entryChanged: (offset, low, high) => {
+        if (++this.#entryWrites >= ENTRY_WRITES_PER_FORGET) this.#forgetPageTables();
+        else if (!this.#cpu.entryMayBeLive(low, high) || !this.#tlb.dropDerivedFrom(offset)) return false;
+        this.#special.noteDerivedChanged();
+        return true;
       },
       hashPage: (hostAddress, pageIndex, into) => {
         this.#linker.routine(hashPageRoutine)(hostAddress, pageIndex);
@@ -445,6 +440,12 @@ export class Engine {
         this.#cpu.externallyWritten?.(this);
       },
     };
+  }
+
+  #forgetPageTables(): void {
+    this.#entryWrites = 0;
+    this.#tlb.dropAll();
+    this.memory.forgetPageTables();
   }
 
   #hostFunctions(options: EngineOptions): Map<string, (...parameters: number[]) => number> {

@@ -2,6 +2,7 @@
 import { recordGeometry } from "./decode/record.js";
 import {
   FILL_LOG_ENTRIES,
+  FILL_LOG_ENTRY_BYTES,
   INDEXED_CONTEXTS,
   TLB_ENTRY_BYTES,
   TLB_SET_COUNT,
@@ -39,7 +40,7 @@ export function memoryMap(ramBase: number, ramBytes: number, tlbEntries: number,
   const arrayBytes = tlbEntries * TLB_ENTRY_BYTES;
   const setBytes = 3 * arrayBytes;
   const fillLogStart = VCPU_STATE_END;
-  const walkedEntriesStart = fillLogStart + FILL_LOG_ENTRIES * 4;
+  const walkedEntriesStart = fillLogStart + FILL_LOG_ENTRIES * FILL_LOG_ENTRY_BYTES;
   const setsStart = walkedEntriesStart + WALKED_ENTRIES_BYTES;
   const pageStateStart = setsStart + TLB_SET_COUNT * setBytes;
   // Page states are read as words, so three bytes follow the last one.

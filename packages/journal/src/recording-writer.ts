@@ -29,6 +29,7 @@ import {
   createForWriting,
   openToContinue,
   reading,
+  startWritingAhead,
   writeFailure,
 } from "./store/connection.js";
 import { recordingStart, writeEventKinds, writeHeader } from "./store/header-table.js";
@@ -68,6 +69,7 @@ export class RecordingWriter implements JournalWriter {
   readonly #ownershipWriter: OwnershipWriter;
   /** The write that failed; nothing is written after it. */
   #failure: unknown;
+  #writesAhead: boolean;
 
   constructor(tables: RecordingTables, options: WriterOptions) {
     const { connection, pages, progress } = tables;
@@ -75,6 +77,7 @@ export class RecordingWriter implements JournalWriter {
     this.#tables = tables;
     this.#reader = new RecordingReader(tables);
     this.#options = options;
+    this.#writesAhead = database.pragma("journal_mode", { simple: true }) === "wal";
     if (options.fileBytesMax !== undefined)
       database.pragma(`max_page_count = ${Math.floor(options.fileBytesMax / DATABASE_PAGE_BYTES)}`);
     this.#progressWriter = new ProgressWriter(database);
@@ -219,6 +222,8 @@ export class RecordingWriter implements JournalWriter {
         database.exec("COMMIT");
       }
       if (durability === "full") database.pragma("synchronous = NORMAL");
+      if (!this.#writesAhead) startWritingAhead(this.#tables.connection);
+      this.#writesAhead = true;
     });
   }
 

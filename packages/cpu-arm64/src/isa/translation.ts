@@ -185,12 +185,12 @@ function readDescriptor(stage: Stage, walk: Walk, input: Value<64>, beyond: Valu
   const level = stage.get(walk.level);
   const index = stage.and(stage.binary("shr_u", input, stage.get(walk.shift)), stage.constant64(0x1ff));
   const place = stage.add(stage.get(walk.table), stage.shiftLeft(index, 3));
-  const descriptor = stage.readPageTableEntry(64, place, () => {
+  const isLast = stage.compare("eq", level, stage.constant32(3));
+  const descriptor = stage.readPageTableEntry(64, place, isLast, () => {
     fault(stage, FaultStatus.externalOnWalk, stage.get(walk.level));
   });
   stage.set(walk.descriptor, descriptor);
   const tableOrPage = bit(stage, descriptor, Descriptor.table);
-  const isLast = stage.compare("eq", level, stage.constant32(3));
   // Blocks exist at levels 1 and 2: there is none at 0, and 0b01 is reserved at 3.
   const mayBeBlock = stage.compare("lt_u", stage.sub(level, stage.constant32(1)), stage.constant32(2));
   const valid = stage.and(bit(stage, descriptor, Descriptor.valid), stage.or(tableOrPage, mayBeBlock));

@@ -82,7 +82,7 @@ function executeDisableEnabled(stage: Stage): Value<32> {
 function walkLevel(stage: Stage, level: 0 | 1 | 2 | 3, table: Value<64>, walk: Walk): void {
   const shift = LEVEL_SHIFTS[level];
   const place = stage.add(table, stage.shiftLeft(stage.extractBits(walk.address, shift, 9), 3));
-  const value = stage.readPageTableEntry(64, place, () => {
+  const value = stage.readPageTableEntry(64, place, stage.constant32(Number(level === 3)), () => {
     stage.return(walk.errorCode);
   });
   stage.if(stage.isZero(bit(stage, value, Entry.P)), () => {

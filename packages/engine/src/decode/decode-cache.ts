@@ -138,15 +138,31 @@ export class DecodeCache {
   #decodeWord(page: DecodedPage, offset: number, record: number): number {
     const { ensureLoaded, ramStart } = this.#options;
     ensureLoaded(page.pageIndex);
-    const encoding = this.#words[(ramStart + page.pageIndex * PAGE_BYTES + offset) >> 2] ?? 0;
+    const word = (ramStart + page.pageIndex * PAGE_BYTES + offset) >> 2;
+    const encoding = this.#words[word] ?? 0;
     const { templates } = this.#wordDecoder(page.context);
-    if (templates.copy(encoding, this.#words, record >> 2)) return DecodeResult.kept;
+    if (templates.copy(encoding, this.#words, record >> 2)) {
+      this.#decodeFollowing(templates, word, record);
+      return DecodeResult.kept;
+    }
     const decoded = this.lookUp(encoding >>> 0, page.context);
     this.#writeRecord(record, decoded, true);
     this.#view.setUint16(record, decoded.variant.id, true);
     // Each decoding of an undefined word is counted.
     if (decoded.variant.instruction !== this.#undefined) templates.keep(encoding, this.#words, record >> 2);
     return DecodeResult.kept;
+  }
+
+  /** Of the words behind one whose record is there, to the end of the line or of the block: most will run next. */
+  #decodeFollowing(templates: RecordTemplates, word: number, record: number): void {
+    const { records, variants } = this.#options;
+    const last = word | (LINE_BYTES / 4 - 1);
+    for (let next = record; word < last; word++) {
+      if (variants.ofId(this.#view.getUint16(next, true)).program.alwaysEnds) return;
+      next += records.recordBytes;
+      if (this.#view.getUint16(next, true) !== SpecialVariant.decode) return;
+      if (!templates.copy(this.#words[word + 1] ?? 0, this.#words, next >> 2)) return;
+    }
   }
 
   /** The variant and fields of an encoding of 32 bits; undefined ones have a variant of their own that raises. */

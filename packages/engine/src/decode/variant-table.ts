@@ -34,6 +34,13 @@ export class VariantTable {
     return this.#get(instruction, packed, () => formOf(instruction, form));
   }
 
+  /** One that was given out. */
+  ofId(id: number): Variant {
+    const variant = this.variants[id - FIRST_VARIANT];
+    if (variant === undefined) throw new RangeError(`variant ${id} of ${this.variants.length}`);
+    return variant;
+  }
+
   #get(instruction: Instruction, packed: number, makeForm: () => Record<string, number>): Variant {
     let forms = this.#byForm.get(instruction);
     if (forms === undefined) this.#byForm.set(instruction, (forms = new Map<number, Variant>()));

@@ -461,7 +461,9 @@ class Emitter {
     this.#target.callHost(preparePageTablePage);
     code.drop();
     code.end();
-    markWalkedEntry(code, this.#geometry, offset);
+    markWalkedEntry(code, this.#geometry, offset, () => {
+      this.#push(item.isLast);
+    });
     code.get(offset);
     code.op("i32.wrap_i64");
     code.memory(item.bits === 64 ? "i64.load" : "i64.load32_u", ramStart);

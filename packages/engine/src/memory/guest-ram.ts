@@ -19,10 +19,13 @@ export interface RamListener {
   revokePage(pageIndex: number): void;
   /** Decoded code in these bytes (offsets in the page) is outdated. */
   codeWritten(pageIndex: number, first: number, last: number): void;
-  /** A live page-table entry has changed: drop everything derived from walks. */
+  /** A page table has become something else: drop everything derived from walks. */
   translationsChanged(): void;
-  /** May a translation be derived from this page-table entry? Its offset in RAM, and its 64 bits as two words. */
-  entryMayBeLive(offset: number, low: number, high: number): boolean;
+  /**
+   * What were these 64 bits, as two words, at an offset in RAM is written, in a page table: drop what is derived from them.
+   * Gives whether anything may have been.
+   */
+  entryChanged(offset: number, low: number, high: number): boolean;
   hashPage(hostAddress: number, pageIndex: number, into: Uint32Array): void;
   externallyWritten(): void;
 }
@@ -200,7 +203,7 @@ export class GuestRam {
     this.#ramWords[offset / 4] = (this.#ramWords[offset / 4] ?? 0) | bits;
   }
 
-  /** Writes through every rule. Gives whether a live page-table entry changed. */
+  /** Writes through every rule. Gives whether a page-table entry changed that a translation may be derived from. */
   writeAtOffset(offset: number, bytes: Uint8Array): boolean {
     let changed = false;
     for (let done = 0; done < bytes.length;) {
@@ -209,7 +212,6 @@ export class GuestRam {
       if (this.#writeInPage(index, offset + done, bytes.subarray(done, done + length))) changed = true;
       done += length;
     }
-    if (changed) this.#listener.translationsChanged();
     return changed;
   }
 
@@ -233,13 +235,14 @@ export class GuestRam {
     const lastWord = Math.floor((offset + bytes.length - 1) / 8) * 2 + 1;
     const before = this.#ramWords.slice(firstWord, lastWord + 1);
     this.#ram.set(bytes, offset);
+    let changed = false;
     for (let word = 0; word < before.length; word += 2) {
       const low = before[word] ?? 0;
       const high = before[word + 1] ?? 0;
       if (low === this.#ramWords[firstWord + word] && high === this.#ramWords[firstWord + word + 1]) continue;
-      if (this.#listener.entryMayBeLive((firstWord + word) * 4, low, high)) return true;
+      if (this.#listener.entryChanged((firstWord + word) * 4, low, high)) changed = true;
     }
-    return false;
+    return changed;
   }
 
   /** What kernels do by the ten thousand: one whole entry. */
@@ -249,7 +252,7 @@ export class GuestRam {
     const high = this.#ramWords[word + 1] ?? 0;
     this.#ram.set(bytes, offset);
     if (low === this.#ramWords[word] && high === this.#ramWords[word + 1]) return false;
-    return this.#listener.entryMayBeLive(offset, low, high);
+    return this.#listener.entryChanged(offset, low, high);
   }
 
   #noteWatch(offset: number, bytes: number): void {

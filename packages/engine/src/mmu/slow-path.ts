@@ -5,6 +5,7 @@ import type { HostFunction, Routine, Stage, Value } from "../stage/stage.js";
 import {
   AccessInfo,
   FILL_LOG_ENTRIES,
+  FILL_LOG_ENTRY_BYTES,
   FORBIDS_READ,
   FORBIDS_WRITE,
   INDEXED_CONTEXTS,
@@ -124,7 +125,9 @@ function fill(
   stage.if(
     stage.compare("lt_u", count, stage.constant32(FILL_LOG_ENTRIES)),
     () => {
-      stage.writeAt(stage.shiftLeft(count, 2), stage.add(entry, stage.constant32(array)), geometry.fillLogStart);
+      const at = stage.shiftLeft(count, Math.log2(FILL_LOG_ENTRY_BYTES));
+      stage.writeAt(at, stage.add(entry, stage.constant32(array)), geometry.fillLogStart);
+      stage.writeAt(at, stage.read(engineState.lastEntry), geometry.fillLogStart + 4);
       stage.write(engineState.fillCount, stage.add(count, stage.constant32(1)));
     },
     () => {

@@ -10,6 +10,8 @@ export const TlbEntry = { tag: 0, addend: 8 } as const;
 
 /** Filled entries are logged, so that dropping them all costs what was filled. */
 export const FILL_LOG_ENTRIES = 4096;
+/** Of the log: where the TLB entry lies, and the page-table entry (its offset in RAM) that its walk ended at. */
+export const FILL_LOG_ENTRY_BYTES = 8;
 
 /** State of one page of guest RAM. A fast entry is only made while none of the bits that forbid it is set. */
 export const PageState = {
@@ -31,10 +33,12 @@ export const FORBIDS_READ: number = PageState.absent;
 export const FORBIDS_WRITE = 127;
 
 /**
- * Which page-table entries walks have read since translations were last dropped: a byte for each, found by its address;
- * entries whose addresses differ by a multiple of the whole share one. A power of two.
+ * As what walks have read page-table entries since translations were last dropped (`WalkedAs`): a byte for each, found by
+ * its address; entries whose addresses differ by a multiple of the whole share one. A power of two.
  */
 export const WALKED_ENTRIES_BYTES = 32768;
+/** At a level that may lead further, or at the last one. */
+export const WalkedAs = { table: 1, last: 2 } as const;
 /** log2 of the bytes of an entry; smaller ones (x86's of 32 bits) share a byte. */
 export const WALKED_ENTRY_SHIFT = 3;
 

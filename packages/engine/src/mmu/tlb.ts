@@ -3,16 +3,19 @@ import type { CpuDefinition } from "../cpu-definition.js";
 import { engineFields, engineState } from "../engine-fields.js";
 import {
   FILL_LOG_ENTRIES,
+  FILL_LOG_ENTRY_BYTES,
   TLB_ENTRY_BYTES,
   TLB_SET_COUNT,
   TlbEntry,
   type TlbGeometry,
   WALKED_ENTRIES_BYTES,
   WALKED_ENTRY_SHIFT,
+  WalkedAs,
 } from "./tlb-layout.js";
 
 const REGIME_COUNT = TLB_SET_COUNT / 2;
 const NO_TAG = -1;
+const FILL_LOG_ENTRY_WORDS = FILL_LOG_ENTRY_BYTES / 4;
 
 /** A translation regime that has TLB sets: the words of its registers, and when it was last chosen. */
 interface Regime {
@@ -64,9 +67,36 @@ export class Tlb {
       this.#words[this.#cpu.privilege.offset >> 2] === 0 ? user : kernel;
   }
 
-  /** May an entry of a set be derived from the page-table entry at this offset of RAM? */
-  wasWalked(offset: number): boolean {
-    return this.#walked[(offset >>> WALKED_ENTRY_SHIFT) & (WALKED_ENTRIES_BYTES - 1)] !== 0;
+  /**
+   * Drops what is derived from the page-table entry at an offset of RAM: what ended there, or all when it led further.
+   * False: no walk has read it.
+   */
+  dropDerivedFrom(offset: number): boolean {
+    const walked = this.#walked[(offset >>> WALKED_ENTRY_SHIFT) & (WALKED_ENTRIES_BYTES - 1)] ?? 0;
+    if (walked === 0) return false;
+    if ((walked & WalkedAs.table) !== 0) this.dropAll();
+    else this.#dropEndingAt(offset & ~((1 << WALKED_ENTRY_SHIFT) - 1));
+    return true;
+  }
+
+  /** And takes it from the log: kernels map page after page by one entry. */
+  #dropEndingAt(offset: number): void {
+    let count = this.#words[engineState.fillCount.offset >> 2] ?? 0;
+    if (count > FILL_LOG_ENTRIES) {
+      this.clearAll();
+      return;
+    }
+    const log = this.#geometry.fillLogStart >> 2;
+    for (let index = count - 1; index >= 0; index--) {
+      const at = log + index * FILL_LOG_ENTRY_WORDS;
+      if (((this.#words[at + 1] ?? 0) & ~((1 << WALKED_ENTRY_SHIFT) - 1)) !== offset) continue;
+      this.#clearEntry(this.#words[at] ?? 0);
+      count -= 1;
+      const last = log + count * FILL_LOG_ENTRY_WORDS;
+      this.#words[at] = this.#words[last] ?? 0;
+      this.#words[at + 1] = this.#words[last + 1] ?? 0;
+    }
+    this.#words[engineState.fillCount.offset >> 2] = count;
   }
 
   /** Drops every translation that was derived from page tables. */
@@ -125,7 +155,9 @@ export class Tlb {
     this.#words[(entry + TlbEntry.addend) >> 2] = decodedBase;
     const count = this.#words[engineState.fillCount.offset >> 2] ?? 0;
     if (count < FILL_LOG_ENTRIES) {
-      this.#words[(this.#geometry.fillLogStart >> 2) + count] = entry;
+      const at = (this.#geometry.fillLogStart >> 2) + count * FILL_LOG_ENTRY_WORDS;
+      this.#words[at] = entry;
+      this.#words[at + 1] = this.#words[engineState.lastEntry.offset >> 2] ?? 0;
       this.#words[engineState.fillCount.offset >> 2] = count + 1;
     } else this.#words[engineState.fillCount.offset >> 2] = FILL_LOG_ENTRIES + 1;
   }
@@ -138,7 +170,7 @@ export class Tlb {
   }
 
   #logged(index: number): number {
-    return this.#words[(this.#geometry.fillLogStart >> 2) + index] ?? 0;
+    return this.#words[(this.#geometry.fillLogStart >> 2) + index * FILL_LOG_ENTRY_WORDS] ?? 0;
   }
 
   #clearEntry(entry: number): void {

@@ -474,7 +474,7 @@ class ProgramBuilder implements Stage {
     this.#end({ type: "exitAfter", code, operands: operands.map((value) => node(value)), epoch: this.#epoch });
   }
 
-  readPageTableEntry(bits: 32 | 64, physical: Value<64>, onAbsent: () => void): Value<64> {
+  readPageTableEntry(bits: 32 | 64, physical: Value<64>, isLast: Value<32>, onAbsent: () => void): Value<64> {
     this.#routineOnly("a page walk");
     const epoch = this.#epoch;
     const absent = this.#arm(onAbsent);
@@ -485,6 +485,7 @@ class ProgramBuilder implements Stage {
       type: "readPageTable",
       bits,
       physical: node(physical),
+      isLast: node(isLast),
       onAbsent: absent.block,
       result,
       epoch,

@@ -110,6 +110,7 @@ export type EffectItem =
       readonly type: "readPageTable";
       readonly bits: 32 | 64;
       readonly physical: ValueNode;
+      readonly isLast: ValueNode;
       readonly onAbsent: Block;
       readonly result: ValueNode;
       readonly epoch: number;

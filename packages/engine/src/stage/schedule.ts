@@ -90,7 +90,7 @@ export function argumentsOf(item: EffectItem): readonly ValueNode[] {
     case "raise":
       return item.args;
     case "readPageTable":
-      return [item.physical];
+      return [item.physical, item.isLast];
     case "jump":
       return [item.target];
     case "exitBefore":

@@ -220,10 +220,10 @@ export interface Stage {
   // Physical memory, for routines that walk page tables
   /**
    * Reads a page-table entry at a guest-physical address. The page is marked as a page table: a write to
-   * one of its live entries drops what was derived from it.
+   * one of its live entries drops what was derived from it. `isLast`: not 0 where an entry never leads to another table.
    * `onAbsent` runs where there is no RAM.
    */
-  readPageTableEntry(bits: 32 | 64, physical: Value<64>, onAbsent: () => void): Value<64>;
+  readPageTableEntry(bits: 32 | 64, physical: Value<64>, isLast: Value<32>, onAbsent: () => void): Value<64>;
 }
 
 /** Anything with a name and a place; re-exported for the signatures above. */

@@ -60,7 +60,7 @@ const translate: Routine & { readonly result: 32 } = {
       finish(stage, virtual, stage.constant32(Rights.read | Rights.write | Rights.execute));
     });
     const slot = stage.shiftLeft(stage.extractBits(virtual, 12, 9), 3);
-    const entry = stage.readPageTableEntry(64, stage.add(base, slot), () => {
+    const entry = stage.readPageTableEntry(64, stage.add(base, slot), stage.constant32(1), () => {
       stage.return(stage.constant32(9));
     });
     stage.if(stage.isZero(stage.truncate32(stage.and(entry, stage.constant64(1)))), () => {

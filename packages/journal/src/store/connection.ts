@@ -385,7 +385,17 @@ function startWal(database: Database.Database): void {
   database.pragma(`journal_size_limit = ${WAL_FILE_BYTES_MAX}`);
 }
 
-/** For a file that was just made and is empty. `fill` runs in its first transaction. */
+/** From now on a crash costs what was not committed, and others read while this process writes. */
+export function startWritingAhead({ database }: Connection): void {
+  startWal(database);
+  // An empty -wal says that no writer is there.
+  database.pragma(`user_version = ${FORMAT_VERSION}`);
+}
+
+/**
+ * For a file that was just made and is empty. `fill` runs in its first transaction. Until `startWritingAhead` it is
+ * written once: through a write-ahead log a kernel image would go twice.
+ */
 export function createForWriting(path: string, fill: (database: Database.Database) => void): Connection {
   try {
     const database = openForWriting(path, LOCK_TIMEOUT_MS);
@@ -394,9 +404,6 @@ export function createForWriting(path: string, fill: (database: Database.Databas
       database.pragma("auto_vacuum = NONE");
       // With a rollback journal and FULL: from its first commit on the file itself is a recording.
       database.transaction(() => fill(database)).immediate();
-      startWal(database);
-      // From now on an empty -wal says that no writer is there.
-      database.pragma(`user_version = ${FORMAT_VERSION}`);
     } catch (error) {
       database.close();
       throw error;
