@@ -106,6 +106,11 @@ export function encodeCanonical(value: PlainValue): Uint8Array {
   return writer.finish();
 }
 
+/** As `encodeCanonical`, into a writer that the caller reuses: for values of a megabyte. */
+export function writeCanonical(writer: ByteWriter, value: PlainValue): void {
+  writeValue(writer, value, 0);
+}
+
 function readMap(reader: ByteReader, depth: number): PlainValue {
   const count = reader.u32();
   const map: Record<string, PlainValue> = {};

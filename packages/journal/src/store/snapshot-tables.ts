@@ -1,9 +1,9 @@
 /** Snapshots: heads that are listed cheaply, and the rest, verified against the root that the chain carries. */
 import {
-  canonicalSnapshotBytes,
   EventBatch,
   type Snapshot,
   type SnapshotHead,
+  snapshotRoot as rootOfSnapshot,
   type StateSection,
 } from "@hvjournal/core";
 import type { Database, Statement } from "better-sqlite3";
@@ -55,7 +55,7 @@ function readHead(row: unknown): StoredHead {
 }
 
 export function snapshotRoot(snapshot: Snapshot): Uint8Array {
-  return sha256(canonicalSnapshotBytes(snapshot));
+  return rootOfSnapshot(snapshot, { sha256 });
 }
 
 export class SnapshotTables {
