@@ -425,6 +425,11 @@ export class Engine {
         this.#tlb.dropAll();
         this.#special.noteDerivedChanged();
       },
+      mayBeDerivedFrom: (offset, low, high) => {
+        // Its time to be forgotten has come when it is written.
+        if (++this.#entryWrites >= ENTRY_WRITES_PER_FORGET) return true;
+        return this.#cpu.entryMayBeLive(low, high) && this.#tlb.wasWalked(offset);
+      },
       entryChanged: (offset, low, high) => {
         if (++this.#entryWrites >= ENTRY_WRITES_PER_FORGET) this.#forgetPageTables();
         else if (!this.#cpu.entryMayBeLive(low, high) || !this.#tlb.dropDerivedFrom(offset)) return false;

@@ -26,6 +26,8 @@ export interface RamListener {
    * Gives whether anything may have been.
    */
   entryChanged(offset: number, low: number, high: number): boolean;
+  /** May anything be derived from these 64 bits at an offset in RAM? They are about to be written. */
+  mayBeDerivedFrom(offset: number, low: number, high: number): boolean;
   hashPage(hostAddress: number, pageIndex: number, into: Uint32Array): void;
   externallyWritten(): void;
 }
@@ -227,6 +229,14 @@ export class GuestRam {
       return false;
     }
     return this.#writePageTable(offset, bytes);
+  }
+
+  /** In a page table: whether anything may be derived from the entries in these bytes, which are about to be written. */
+  mayHaveBeenWalked(offset: number, bytes: number): boolean {
+    for (let word = Math.floor(offset / 8) * 2; word * 4 < offset + bytes; word += 2)
+      if (this.#listener.mayBeDerivedFrom(word * 4, this.#ramWords[word] ?? 0, this.#ramWords[word + 1] ?? 0))
+        return true;
+    return false;
   }
 
   #writePageTable(offset: number, bytes: Uint8Array): boolean {

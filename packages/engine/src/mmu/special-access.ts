@@ -63,7 +63,7 @@ export class SpecialAccesses {
       return this.#accessAcross(info, reads, writes);
     const physical = this.#translatedPhysical();
     const only = { physical, bytes, isRam: this.#isRam(physical) };
-    const direct = only.isRam ? this.#prepareRam(only, writes) : undefined;
+    const direct = only.isRam ? this.#prepareRam(only, writes, info) : undefined;
     return direct ?? this.#bounce([only], reads, writes);
   }
 
@@ -205,14 +205,19 @@ export class SpecialAccesses {
   }
 
   /** Puts the page into a state that allows the access directly; undefined when it must bounce. */
-  #prepareRam(piece: Piece, writes: boolean): number | undefined {
+  #prepareRam(piece: Piece, writes: boolean, info: number): number | undefined {
     const { ram, geometry, bouncesCode } = this.#options;
     const offset = piece.physical - geometry.ramBase;
     const page = Math.floor(offset / 4096);
     ram.ensureLoaded(page);
     if (!writes) return geometry.ramStart + offset;
     const state = ram.stateOf(page);
-    if ((state & (PageState.pageTable | PageState.watched)) !== 0) return undefined;
+    if ((state & PageState.watched) !== 0) return undefined;
+    if ((state & PageState.pageTable) !== 0) {
+      // Another access of the instruction may yet walk what this one is going to change.
+      const isOnly = (info & AccessInfo.several) === 0;
+      if (!isOnly || ram.mayHaveBeenWalked(offset, piece.bytes)) return undefined;
+    }
     if ((state & PageState.code) !== 0) {
       if (bouncesCode(page)) return undefined;
       ram.codeAboutToChange(page, offset % 4096, piece.bytes);

@@ -72,11 +72,20 @@ export class Tlb {
    * False: no walk has read it.
    */
   dropDerivedFrom(offset: number): boolean {
-    const walked = this.#walked[(offset >>> WALKED_ENTRY_SHIFT) & (WALKED_ENTRIES_BYTES - 1)] ?? 0;
+    const walked = this.#walkedAs(offset);
     if (walked === 0) return false;
     if ((walked & WalkedAs.table) !== 0) this.dropAll();
     else this.#dropEndingAt(offset & ~((1 << WALKED_ENTRY_SHIFT) - 1));
     return true;
+  }
+
+  /** Has a walk read the page-table entry at an offset of RAM? */
+  wasWalked(offset: number): boolean {
+    return this.#walkedAs(offset) !== 0;
+  }
+
+  #walkedAs(offset: number): number {
+    return this.#walked[(offset >>> WALKED_ENTRY_SHIFT) & (WALKED_ENTRIES_BYTES - 1)] ?? 0;
   }
 
   /** And takes it from the log: kernels map page after page by one entry. */
