@@ -2,7 +2,7 @@ import { EventBatch } from "@hvjournal/core";
 import { afterAll, describe, expect, it } from "@jest/globals";
 import { copyFileSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { JournalDamagedError } from "./errors.js";
-import { fsck } from "./fsck.js";
+import { damageBesideBatches, fsck } from "./fsck.js";
 import { openRecording } from "./recording-reader.js";
 import { batchTexts, questions } from "./testing/recorded-answers.js";
 import { SeededNumbers } from "./testing/sample-run.js";
@@ -199,9 +199,11 @@ describe("a damaged page", () => {
     expect(() => reader.loadPage(hash)).toThrow(
       `${path} is damaged at page ${hash}: its content is not what its hash says`,
     );
+    const passedBy = damageBesideBatches(reader);
     reader.close();
     const { problems, replaysTo } = fsck(path);
     expect(problems.map(({ place }) => place.part)).toEqual([`page ${hash}`, "snapshot 1"]);
+    expect(passedBy).toEqual(problems);
     expect(problems[0]?.bytes?.[0]).toBeLessThanOrEqual(byte);
     expect(problems[0]?.bytes?.[1]).toBeGreaterThanOrEqual(byte);
     expect(replaysTo?.seq).toBe(original.lastSeq);

@@ -5,6 +5,7 @@ import type { SqlRow, SqlValue } from "./derived/derived-rows.js";
 import { DERIVED_TABLES, type DerivedTable, hasDerivedTable } from "./derived/index-tables.js";
 import { hex, PAGE_HASH_BYTES } from "./canonical/hash.js";
 import { JournalDamagedError, type JournalPlace, type JournalPosition } from "./errors.js";
+import type { RecordingReader } from "./recording-reader.js";
 import { type JournalNote, openForReading, reading } from "./store/connection.js";
 import { readEventKinds } from "./store/header-table.js";
 import { readOwnership } from "./store/ownership-table.js";
@@ -80,14 +81,26 @@ class Check {
   }
 
   run(): void {
-    this.#checkDatabase();
-    this.#try(() => void readEventKinds(this.#tables.connection, this.#tables.progress.kindCount));
-    this.#try(() => void readOwnership(this.#tables.connection, this.#tables.progress.ownershipCount));
+    this.#checkFrame();
     this.#checkPages();
     this.#checkBatches();
     this.#checkStrayRows();
     this.#checkSnapshots();
     for (const table of DERIVED_TABLES) this.#try(() => this.#checkDerived(table));
+  }
+
+  /** All that no run from start to end has to read. */
+  runBesideBatches(): void {
+    this.#checkFrame();
+    this.#checkPages();
+    this.#checkStrayRows();
+    this.#checkSnapshots();
+  }
+
+  #checkFrame(): void {
+    this.#checkDatabase();
+    this.#try(() => void readEventKinds(this.#tables.connection, this.#tables.progress.kindCount));
+    this.#try(() => void readOwnership(this.#tables.connection, this.#tables.progress.ownershipCount));
   }
 
   /** SQLite's own check of its trees; its messages name pages of the file. */
@@ -98,7 +111,7 @@ class Check {
         database.pragma(`integrity_check(${INTEGRITY_MESSAGES_MAX})`),
       );
       for (const row of messages as Readonly<Record<string, unknown>>[]) {
-        const what = String(row["integrity_check"]);
+        const what = String(row["integrity_check"]).replace(/^\*\*\* in database main \*\*\*\s*/, "");
         if (what !== "ok") this.problems.push({ what, place: { part: "SQLite structure" } });
       }
     });
@@ -227,6 +240,16 @@ function sameValue(expected: SqlValue, stored: SqlValue | undefined): boolean {
 
 function isSameRow(expected: SqlRow, stored: SqlRow): boolean {
   return expected.length === stored.length && expected.every((value, index) => sameValue(value, stored[index]));
+}
+
+/**
+ * Damage where a run through all batches does not come by: SQLite's trees, snapshots, pages. The batches it has checked
+ * itself, and the tables for the stock sqlite3 are none of the recording.
+ */
+export function damageBesideBatches(reader: RecordingReader): readonly FsckProblem[] {
+  const check = new Check(reader.tables);
+  check.runBesideBatches();
+  return check.problems;
 }
 
 /** Throws JournalMissingError and JournalFormatError; damage is what it reports. */

@@ -1,7 +1,8 @@
 /** `hvjournal fsck`: is every byte of the recording what was written? */
-import { fsck as check, type FsckProblem } from "@hvjournal/journal";
+import { fsck as check } from "@hvjournal/journal";
 import { ExitStatus } from "../exit-status.js";
 import { jsonLine } from "../output/console-output.js";
+import { problemText } from "../output/damage-text.js";
 import { recordingOption, recordingPath } from "../recording-path.js";
 import type { Command } from "./command.js";
 
@@ -31,10 +32,3 @@ export const fsck: Command = {
     return Promise.resolve(report.isWhole ? ExitStatus.done : ExitStatus.no);
   },
 };
-
-function problemText({ what, place, bytes }: FsckProblem): string {
-  const events = place.events === undefined ? "" : `, event:${place.events[0]}..${place.events[1]}`;
-  const exits = place.exits === undefined ? "" : `, exit:${place.exits[0]}..${place.exits[1]}`;
-  const at = bytes === undefined ? "" : ` (bytes ${bytes[0]}..${bytes[1]})`;
-  return `${place.part}${events}${exits}${at}: ${what}`;
-}

@@ -8,7 +8,7 @@ import { Progress } from "../output/progress.js";
 import { counted } from "../output/value-text.js";
 import { recordingOption, recordingPath } from "../recording-path.js";
 import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
-import { type OpenRecording, withRecording } from "../vm/open-recording.js";
+import { checkPassedBy, type OpenRecording, withRecording } from "../vm/open-recording.js";
 import { changed, recordedBoard } from "../vm/recorded-machine.js";
 import { type Arguments, type Command, type CommandContext, stringOption, textOption } from "./command.js";
 
@@ -47,5 +47,6 @@ async function runVerify(recording: OpenRecording, args: Arguments, { output }: 
     output.line(
       `${path}: ${counted(exits, "exit")}, ${counted(digests, "digest")} and all that the VMM half did, equal`,
     );
+  checkPassedBy(recording);
   return ExitStatus.done;
 }

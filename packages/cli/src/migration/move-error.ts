@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { relative } from "node:path";
 import { CliError } from "../cli-error.js";
+import { shellCommand } from "../output/shell-words.js";
 import { parseAddress } from "./addresses.js";
 
 /** A VM that was to move: one that runs, or one at the end of its recording. */
@@ -17,13 +18,8 @@ interface Attempt {
   readonly dst: string;
 }
 
-/** A word of a command line as a shell takes it. */
-function shellWord(word: string): string {
-  return /^[\w./:@%+=,-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
-}
-
 function command(...words: readonly string[]): string {
-  return ["hvjournal", ...words.map((word) => shellWord(word))].join(" ");
+  return shellCommand("hvjournal", ...words);
 }
 
 function fileOf(path: string): string {

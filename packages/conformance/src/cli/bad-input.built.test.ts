@@ -14,7 +14,7 @@ import {
   runHvjournal,
   runShell,
 } from "../testing/command-line.js";
-import { flipBit, forgeFormat, forgeRecording } from "../testing/forged-recording.js";
+import { flipBit, flipLastPage, forgeFormat, forgeRecording } from "../testing/forged-recording.js";
 
 jest.setTimeout(300_000);
 
@@ -77,6 +77,21 @@ describe("a recording that is damaged", () => {
       expect(JSON.parse(standing ?? "")).toMatchObject({ exit: Number(exit), compared: { exits: Number(exit) } });
     }
     expect(run("fsck", "good.hvj").status).toBe(0);
+  });
+
+  it("where a run to its end had nothing to read is told behind the answer, and stops a search", () => {
+    flipLastPage(pathOf("good.hvj"), pathOf("page.hvj"));
+    for (const command of ["replay", "verify"]) {
+      const [whole, damaged] = [run(command, "good.hvj"), run(command, "page.hvj")];
+      expect(whole).toMatchObject({ status: 0, stderr: "" });
+      expect(damaged.status).toBe(128);
+      expect(damaged.stdout).toBe(whole.stdout.replaceAll("good.hvj", "page.hvj"));
+      expect(damaged.stderr).toMatch(
+        /^error: page\.hvj is damaged where this run had nothing to read, at page [0-9a-f]+ \(bytes \d+\.\.\d+\): .*\n {2}and at snapshot 1.*\nnext: hvjournal fsck page\.hvj\n$/,
+      );
+      expect(run(command, "page.hvj", "-q")).toMatchObject({ status: 128, stdout: "" });
+    }
+    expect(run("replay", "page.hvj", "--until", "exit:100").status).toBe(0);
   });
 
   it("is no recording at all when it is something else", () => {
