@@ -3,8 +3,9 @@ import { afterAll, describe, expect, it } from "@jest/globals";
 import { copyFileSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { JournalDamagedError } from "./errors.js";
 import { damageBesideBatches, fsck } from "./fsck.js";
-import { openRecording } from "./recording-reader.js";
-import { batchTexts, questions } from "./testing/recorded-answers.js";
+import { openRecording, type RecordingReader } from "./recording-reader.js";
+import { DATABASE_PAGE_BYTES } from "./store/schema.js";
+import { batchText, batchTexts, questions } from "./testing/recorded-answers.js";
 import { SeededNumbers } from "./testing/sample-run.js";
 import { smallRecording, writeSmallRun } from "./testing/small-recording.js";
 import { TemporaryDirectory } from "./testing/temporary-directory.js";
@@ -112,7 +113,41 @@ describe("a recording that was cut off", () => {
     const path = cutOff();
     const what = `it is cut off: it has ${half} of ${bytes.length} bytes`;
     expect(() => openRecording(path)).toThrow(`${path} is damaged at byte ${half}: ${what}`);
-    expect(fsck(path)).toMatchObject({ isWhole: false, problems: [{ what }], replaysTo: undefined });
+    const [problem] = fsck(path).problems;
+    expect(problem).toMatchObject({ what, place: { part: `byte ${half}` } });
+  });
+
+  /** Every batch up to event `seq`: none of them may be damaged. */
+  function textsUpTo(reader: RecordingReader, seq: number): string[] {
+    const texts: string[] = [];
+    if (seq === 0) return texts;
+    reader.readBatches(0, new EventBatch(), (batch) => {
+      texts.push(batchText(batch));
+      return batch.nextSeq <= seq;
+    });
+    return texts;
+  }
+
+  it("opens with what is whole of it, when asked to, and fsck says up to where", () => {
+    const reader = openRecording(original.path);
+    const before = batchTexts(reader);
+    reader.close();
+    const kept = new Set<number>();
+    for (let bytesLeft = DATABASE_PAGE_BYTES; bytesLeft < bytes.length; bytesLeft += DATABASE_PAGE_BYTES) {
+      const path = directory.file();
+      writeFileSync(path, bytes.subarray(0, bytesLeft));
+      const { isWhole, replaysTo, end } = fsck(path);
+      expect(isWhole).toBe(false);
+      if (end === undefined || replaysTo === undefined) continue;
+      const salvaged = openRecording(path, { salvage: true });
+      expect(salvaged.notes).toMatchObject([{ code: "salvaged" }]);
+      const texts = textsUpTo(salvaged, replaysTo.seq);
+      expect(texts).toEqual(before.slice(0, texts.length));
+      expect(salvaged.tables.batches.position.seq).toBeGreaterThanOrEqual(replaysTo.seq);
+      kept.add(texts.length);
+      salvaged.close();
+    }
+    expect(Math.max(...kept)).toBe(before.length);
   });
 
   it("says where the rest was when it is a copy, without the -wal, from the middle of a checkpoint", () => {

@@ -81,6 +81,7 @@ class Check {
   }
 
   run(): void {
+    this.#checkOpening();
     this.#checkFrame();
     this.#checkPages();
     this.#checkBatches();
@@ -97,8 +98,23 @@ class Check {
     this.#checkSnapshots();
   }
 
+  /** What opening it has found. */
+  #checkOpening(): void {
+    const { connection, progress, batches } = this.#tables;
+    const { cutOff, walIsMissing, path, notes } = connection;
+    if (cutOff !== undefined) this.problems.push({ what: cutOff.what, place: cutOff.place });
+    for (const { code, text } of notes) {
+      if (code === "salvaged" && cutOff === undefined)
+        this.problems.push({ what: text, place: { part: "index of batches" } });
+    }
+    if (!walIsMissing || progress.state !== "open" || cutOff !== undefined) return;
+    const what = `no end mark stands behind batch ${batches.heads.length}, and ${path}-wal, which held what came later, is missing`;
+    this.problems.push({ what, place: { part: "end" } });
+  }
+
   #checkFrame(): void {
-    this.#checkDatabase();
+    // Of one that was cut off, SQLite names every page that is gone.
+    if (this.#tables.connection.cutOff === undefined) this.#checkDatabase();
     this.#try(() => void readEventKinds(this.#tables.connection, this.#tables.progress.kindCount));
     this.#try(() => void readOwnership(this.#tables.connection, this.#tables.progress.ownershipCount));
   }
@@ -256,13 +272,10 @@ export function damageBesideBatches(reader: RecordingReader): readonly FsckProbl
 export function fsck(path: string): FsckReport {
   const empty = { end: undefined, replaysTo: undefined, batchCount: 0, snapshotCount: 0, pageCount: 0 };
   try {
-    const connection = openForReading(path);
+    const connection = openForReading(path, { salvage: true });
     try {
       const tables = new RecordingTables(connection, { salvage: true });
       const check = new Check(tables);
-      for (const note of connection.notes) {
-        if (note.code === "salvaged") check.problems.push({ what: note.text, place: { part: "index of batches" } });
-      }
       check.run();
       const { problems, replaysTo, snapshotCount, pageCount } = check;
       return {

@@ -43,9 +43,20 @@ export const replay: Command = {
       .option("console", flagOption("print what the guest writes to its console")),
   run: (args, context) => {
     const path = recordingPath(args, context);
-    return withRecording(path, context, symbolsFromFiles(args), (recording) => runReplay(recording, args, context));
+    const symbols = symbolsFromFiles(args);
+    return withRecording(path, context, symbols, (recording) => runReplay(recording, args, context), {
+      salvage: isToMoment(args),
+    });
   },
 };
+
+/** A moment before the damage is reached in a damaged file too; whatever needs its end is refused. */
+function isToMoment(args: Arguments): boolean {
+  const until = stringOption(args, "until");
+  if (until === undefined) return false;
+  const condition = parseStopCondition(until);
+  return condition.form === "position" && condition.position.at !== "end";
+}
 
 function runReplay(recording: OpenRecording, args: Arguments, { output }: CommandContext): ExitCode {
   const replayer = createReplayer(recording);

@@ -16,7 +16,7 @@ import {
   Replayer,
   resolvePosition,
 } from "@hvjournal/core";
-import { damageBesideBatches, openRecording, type RecordingReader } from "@hvjournal/journal";
+import { damageBesideBatches, openRecording, type OpenOptions, type RecordingReader } from "@hvjournal/journal";
 import { architectureNamed } from "../architectures.js";
 import { CliError } from "../cli-error.js";
 import type { CommandContext } from "../commands/command.js";
@@ -44,8 +44,9 @@ export async function withRecording<Result>(
   context: CommandContext,
   symbols: Symbols,
   use: (recording: OpenRecording) => Result | Promise<Result>,
+  options: OpenOptions = {},
 ): Promise<Result> {
-  const reader = openRecording(path);
+  const reader = openRecording(path, options);
   try {
     for (const note of reader.notes) context.output.note(`note: ${note.text}`);
     const architecture = architectureNamed(reader.header.architecture);

@@ -60,6 +60,19 @@ describe("a recording that is damaged", () => {
     expect(checked.output).toContain(what);
   });
 
+  it("when only its end was cut off replays up to where fsck says, and no further without a word", () => {
+    const bytes = readFileSync(pathOf("good.hvj"));
+    writeFileSync(pathOf("short.hvj"), bytes.subarray(0, bytes.length - 3 * 8192));
+    const checked = run("fsck", "short.hvj");
+    expect(checked.status).toBe(1);
+    const [, exit] = /^short\.hvj: replays up to event:\d+ \(exit:(\d+), /m.exec(checked.stdout) ?? [];
+    const replayed = runNext(checked);
+    expect(replayed.status).toBe(0);
+    expect(replayed.output).toContain("note: short.hvj is damaged at byte");
+    expect(replayed.output).toContain(`compared ${exit} exits`);
+    expect(run("replay", "short.hvj")).toMatchObject({ status: 128, stdout: "" });
+  });
+
   it("by a flipped bit names the events that are lost, and replays up to them", () => {
     flipBit(pathOf("good.hvj"), pathOf("flipped.hvj"));
     const result = run("replay", "flipped.hvj");
@@ -237,6 +250,15 @@ describe("a recorder that is killed", () => {
     expect(alone.event).toBeLessThanOrEqual(whole.event);
     expect(alone.stderr).toMatch(/^note: .*-wal/);
     expect(whole.stderr).toBe("");
-    expect(run("fsck", "killed.hvj").status).toBe(0);
+    const checked = run("fsck", "killed.hvj");
+    expect(checked.status).toBe(0);
+    expect(checked.stdout).toMatch(/^killed\.hvj: not finished, whole up to exit:\d+: /);
+    expect(checked.stderr).toMatch(/^note: no end mark stands behind batch \d+: /);
+    const lone = run("fsck", "alone.hvj");
+    expect(lone.status).toBe(1);
+    expect(lone.stdout).toMatch(
+      /^damaged: end: no end mark stands behind batch \d+, and alone\.hvj-wal, which held what came later, is missing\n/,
+    );
+    expect(runNext(lone).status).toBe(0);
   });
 });
