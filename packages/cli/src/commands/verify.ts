@@ -37,7 +37,7 @@ export const verify: Command = {
 async function runVerify(recording: OpenRecording, args: Arguments, { output }: CommandContext): Promise<ExitCode> {
   const { path, reader, architecture, description } = recording;
   const boots = reader.header.parent === undefined;
-  const vmm = recordedBoard(description, { args, boots });
+  const vmm = recordedBoard(description, { args, boots, recording: path });
   const verifier = new Verifier({ architecture, digester: nodeDigester, reader, vmm });
   const progress = new Progress(output, `verifying ${path}:`, reader.end.icount);
   while ((await verifier.step(SLICE_UNITS)) !== "equal") progress.at(verifier.machine.icount);

@@ -2,7 +2,16 @@
 import { afterAll, beforeAll, describe, expect, it, jest } from "@jest/globals";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -136,6 +145,38 @@ describe("a recording that is not for this build", () => {
       expect(result.status).toBe(125);
       expect(result.stderr).toMatch(/^error: .*riscv64/);
     }
+  });
+});
+
+describe("verify of a recording whose kernel", () => {
+  beforeAll(() => {
+    mkdirSync(pathOf("away"));
+    mkdirSync(pathOf("kernels"));
+    copyFileSync(bareMetalImage, pathOf("kernels/a guest.img"));
+    const args = ["--append", "scenario=psci rounds=1", ...fixed, "-o", "away/psci.hvj"];
+    expect(run("record", "kernels/a guest.img", ...args).status).toBe(0);
+    renameSync(pathOf("kernels/a guest.img"), pathOf("away/a guest.img"));
+    writeFileSync(pathOf("other.img"), "another kernel");
+  });
+
+  it("has gone from where it was stops a search, and is found beside the recording", () => {
+    const result = run("verify", "away/psci.hvj");
+    const said =
+      "can't read the kernel that was recorded, kernels/a guest.img: no such file; --kernel says where it is now";
+    const next = "hvjournal verify away/psci.hvj --kernel 'away/a guest.img'";
+    expect(result).toMatchObject({ status: 128, stderr: `error: ${said}\nnext: ${next}\n` });
+    expect(runNext(result).status).toBe(0);
+    expect(run("verify", "away/psci.hvj", "--kernel", "nowhere.img").status).toBe(128);
+  });
+
+  it("has become another stops a search too; one that is asked to be another can't be told", () => {
+    copyFileSync(pathOf("other.img"), pathOf("kernels/a guest.img"));
+    const result = run("verify", "away/psci.hvj");
+    expect(result.status).toBe(128);
+    expect(result.stderr).toContain("kernel kernels/a guest.img is not the one that was recorded");
+    expect(runNext(result).status).toBe(0);
+    rmSync(pathOf("kernels/a guest.img"));
+    expect(run("verify", "away/psci.hvj", "--kernel", "other.img").status).toBe(125);
   });
 });
 
