@@ -1,9 +1,9 @@
 /** `hvjournal fsck`: is every byte of the recording what was written? */
+import { shellCommand } from "@hvjournal/core";
 import { fsck as check, type FsckReport } from "@hvjournal/journal";
 import { ExitStatus } from "../exit-status.js";
 import { jsonLine, type Output } from "../output/console-output.js";
 import { problemText } from "../output/damage-text.js";
-import { shellCommand } from "../output/shell-words.js";
 import { recordingOption, recordingPath } from "../recording-path.js";
 import type { Command } from "./command.js";
 

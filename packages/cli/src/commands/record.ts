@@ -12,6 +12,7 @@ import {
   Recorder,
   type RecorderOptions,
   type ScriptEntry,
+  shellWord,
 } from "@hvjournal/core";
 import { INDEX_EXITS_MAX, openRecording, recordingSizes, type RecordingWriter } from "@hvjournal/journal";
 import { CliError, UsageError } from "../cli-error.js";
@@ -137,6 +138,7 @@ async function recordVm(args: Arguments, context: CommandContext, control: OwnCo
     path: outputPath(args),
     isNamed: stringOption(args, "output") !== undefined,
     force: flag(args, "force"),
+    argv: process.argv.slice(2),
   };
   const { recorder, writer, description } = await startRecording(args, file, host);
   const lastLine = new LastLine();
@@ -347,7 +349,7 @@ function tellEnd(end: SessionEnd, { recorder, path, args, context, lastLine, ins
       `note: ${recorder.scriptLeft.length} lines of ${stringOption(args, "input") ?? "the input"} never came up`,
     );
   if (status === ExitStatus.no)
-    output.note(`next: hvjournal show ${path} exit:${machine.exitNumber} --stack --disas 8`);
+    output.note(`next: hvjournal show ${shellWord(path)} exit:${machine.exitNumber} --stack --disas 8`);
   return status;
 }
 

@@ -15,6 +15,7 @@ import {
   type RecordingParent,
   Replayer,
   resolvePosition,
+  shellCommand,
 } from "@hvjournal/core";
 import { damageBesideBatches, openRecording, type OpenOptions, type RecordingReader } from "@hvjournal/journal";
 import { architectureNamed } from "../architectures.js";
@@ -24,7 +25,6 @@ import { ExitStatus } from "../exit-status.js";
 import { nodeDigester } from "../host/node-digester.js";
 import { problemText } from "../output/damage-text.js";
 import { divergenceReport } from "../output/divergence-report.js";
-import { shellCommand } from "../output/shell-words.js";
 import type { Symbols } from "../symbols/symbols.js";
 
 /** `fsck` tells the rest. */
@@ -101,7 +101,7 @@ export function positionMissing(path: string, reader: JournalReader, place: stri
     code: "not-found",
     status: ExitStatus.no,
     position: place,
-    next: `hvjournal replay ${path} --until end`,
+    next: shellCommand("hvjournal", "replay", path, "--until", "end"),
     fields: { end: { exit: exitNumber, event: firstSeq - 1, icount } },
   });
 }
@@ -141,7 +141,7 @@ function beforeBase(path: string, parent: RecordingParent, position: Position): 
       code: "not-found",
       status: ExitStatus.no,
       position: text,
-      next: `hvjournal replay ${parent.path} --until ${text}`,
+      next: shellCommand("hvjournal", "replay", parent.path, "--until", text),
     },
   );
 }

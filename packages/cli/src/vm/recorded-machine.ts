@@ -9,13 +9,13 @@ import {
   type PlainValue,
   toHex,
   type VmmParts,
+  shellCommand,
 } from "@hvjournal/core";
 import { CliError, UsageError } from "../cli-error.js";
 import { type Arguments, listOption, stringOption } from "../commands/command.js";
 import { ExitStatus } from "../exit-status.js";
 import { openDriveFile } from "../host/drive-file.js";
 import { nodeDigester } from "../host/node-digester.js";
-import { shellCommand } from "../output/shell-words.js";
 import { boardFor, kernelOption, type NamedFile, readNamed } from "./machine-options.js";
 
 /** A file that the machine was made from. */
