@@ -78,7 +78,10 @@ async function receiveOne(
 ): Promise<Instance | undefined> {
   const listener = await listenAt(listen ?? `unix:${receiveSocketPath(environment, options.name)}`);
   if (isDetached(environment)) giveUpWithStarter(listener);
-  else output.note(`waiting for a VM, which comes by: hvjournal migrate VM ${shellWord(listener.address)}`);
+  else
+    output.note(
+      `waiting for a VM at ${listener.address}; it comes by: hvjournal migrate VM ${shellWord(listener.address)}`,
+    );
   sayReady({ name: options.name, address: listener.address });
   const connection = await listener.accept();
   return connection === undefined ? undefined : receiveVm(connection, options);
