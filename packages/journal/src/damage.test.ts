@@ -6,8 +6,8 @@ import { damageBesideBatches, fsck } from "./fsck.js";
 import { openRecording, type RecordingReader } from "./recording-reader.js";
 import { DATABASE_PAGE_BYTES } from "./store/schema.js";
 import { batchText, batchTexts, questions } from "./testing/recorded-answers.js";
-import { SeededNumbers } from "./testing/sample-run.js";
-import { smallRecording, writeSmallRun } from "./testing/small-recording.js";
+import { sampleMemory, SampleRun, SeededNumbers } from "./testing/sample-run.js";
+import { SMALL_PAGE_COUNT, smallRecording, takeSampleSnapshot, writeSmallRun } from "./testing/small-recording.js";
 import { TemporaryDirectory } from "./testing/temporary-directory.js";
 
 const directory = new TemporaryDirectory();
@@ -242,6 +242,22 @@ describe("a damaged page", () => {
     expect(problems[0]?.bytes?.[0]).toBeLessThanOrEqual(byte);
     expect(problems[0]?.bytes?.[1]).toBeGreaterThanOrEqual(byte);
     expect(replaysTo?.seq).toBe(original.lastSeq);
+  });
+});
+
+describe("a recording that is still being written", () => {
+  it("is not damaged by what came after it was opened", () => {
+    const path = directory.file();
+    const { writer } = writeSmallRun(path);
+    const reader = openRecording(path);
+    const run = new SampleRun(6, reader.end, (batch) => writer.append(batch, "normal"));
+    takeSampleSnapshot(writer, run, 3, sampleMemory(14, SMALL_PAGE_COUNT, 12));
+    run.run(500);
+    run.end();
+    expect(damageBesideBatches(reader)).toEqual([]);
+    expect(fsck(path)).toMatchObject({ isWhole: true, snapshotCount: 4, end: { state: "open" } });
+    reader.close();
+    writer.close();
   });
 });
 

@@ -263,9 +263,49 @@ function isSameRow(expected: SqlRow, stored: SqlRow): boolean {
  * itself, and the tables for the stock sqlite3 are none of the recording.
  */
 export function damageBesideBatches(reader: RecordingReader): readonly FsckProblem[] {
-  const check = new Check(reader.tables);
-  check.runBesideBatches();
-  return check.problems;
+  return atOneMoment(reader.tables, () => {
+    const check = new Check(reader.tables);
+    check.runBesideBatches();
+    return check.problems;
+  });
+}
+
+/** A writer may go on meanwhile: what is compared with each other is read as of one moment. */
+function atOneMoment<Result>(tables: RecordingTables, act: () => Result): Result {
+  const { database, path } = tables.connection;
+  reading(path, { part: "file" }, () => database.exec("BEGIN"));
+  try {
+    tables.refreshLive();
+    return act();
+  } finally {
+    endReading(tables);
+  }
+}
+
+function endReading({ connection: { database } }: RecordingTables): void {
+  try {
+    database.exec("COMMIT");
+  } catch {
+    // A damaged tree fails it, which has been told; nothing was written.
+  }
+}
+
+function reportOf(tables: RecordingTables): FsckReport {
+  const check = new Check(tables);
+  check.run();
+  const { problems, replaysTo, snapshotCount, pageCount } = check;
+  const { path, notes } = tables.connection;
+  return {
+    path,
+    isWhole: problems.length === 0,
+    problems,
+    notes,
+    end: progressEnd(tables.progress),
+    replaysTo,
+    batchCount: tables.batches.heads.length,
+    snapshotCount,
+    pageCount,
+  };
 }
 
 /** Throws JournalMissingError and JournalFormatError; damage is what it reports. */
@@ -275,20 +315,7 @@ export function fsck(path: string): FsckReport {
     const connection = openForReading(path, { salvage: true });
     try {
       const tables = new RecordingTables(connection, { salvage: true });
-      const check = new Check(tables);
-      check.run();
-      const { problems, replaysTo, snapshotCount, pageCount } = check;
-      return {
-        path,
-        isWhole: problems.length === 0,
-        problems,
-        notes: connection.notes,
-        end: progressEnd(tables.progress),
-        replaysTo,
-        batchCount: tables.batches.heads.length,
-        snapshotCount,
-        pageCount,
-      };
+      return atOneMoment(tables, () => reportOf(tables));
     } finally {
       connection.database.close();
     }

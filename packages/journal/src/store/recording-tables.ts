@@ -97,6 +97,11 @@ export class RecordingTables {
     if (failure !== undefined) throw failure;
   }
 
+  /** Does so where there may be a writer. */
+  refreshLive(): void {
+    if (this.progress.state === "open" && !this.#isSalvaged && this.connection.cutOff === undefined) this.refresh();
+  }
+
   #refreshNow(): void {
     let damage: unknown;
     try {
