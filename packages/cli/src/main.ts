@@ -2,9 +2,11 @@
 import yargs, { type Argv } from "yargs";
 import { UsageError } from "./cli-error.js";
 import { joinPositions } from "./command-line.js";
-import type { Arguments, Command, CommandContext } from "./commands/command.js";
+import { type Arguments, type Command, type CommandContext, commandName } from "./commands/command.js";
 import { COMMANDS } from "./commands/index.js";
 import { type ExitCode, ExitStatus } from "./exit-status.js";
+import { commandEpilogue } from "./help/command-help.js";
+import { nearestWord } from "./help/nearest-word.js";
 import { type Output, processOutput } from "./output/console-output.js";
 import { openPager, pagerCommand } from "./output/pager.js";
 import { reportError } from "./report-error.js";
@@ -12,7 +14,7 @@ import { productVersion } from "./version.js";
 
 /** Runs one command line. Never throws. */
 export async function main(argv: readonly string[]): Promise<ExitCode> {
-  const { argv: words, command: runCommand } = joinPositions(argv);
+  const { argv: words, command: runCommand } = joinPositions(helpWords(argv));
   const output = outputFor(words);
   const context: CommandContext = { output, environment: process.env, runCommand };
   try {
@@ -22,8 +24,26 @@ export async function main(argv: readonly string[]): Promise<ExitCode> {
     return status;
   } catch (error) {
     await output.endPager();
-    return reportError(error, output);
+    return reportError(error, output, helpFor(words));
   }
+}
+
+/** `help record` is `record --help`, `help` alone the help of all. */
+function helpWords(argv: readonly string[]): readonly string[] {
+  const [first, second] = argv;
+  if (first !== "help") return argv;
+  if (second === undefined) return ["--help"];
+  return second !== "help" && commandNamed(second) !== undefined ? [second, "--help"] : argv;
+}
+
+function commandNamed(name: string | undefined): Command | undefined {
+  return COMMANDS.find((command) => commandName(command) === name);
+}
+
+/** What explains how a command line is to be written. */
+function helpFor(words: readonly string[]): string {
+  const command = commandNamed(words.find((word) => !word.startsWith("-")));
+  return command === undefined ? "hvjournal --help" : `hvjournal ${commandName(command)} --help`;
 }
 
 /** Read off before yargs, so that its errors come out as they should. */
@@ -84,21 +104,37 @@ function commandLine(words: readonly string[]): Argv {
     .option("color", { type: "string", choices: ["auto", "always", "never"], describe: "colours on a terminal" })
     .strictCommands()
     .strictOptions()
-    .demandCommand(1, "which command? see hvjournal --help")
+    .demandCommand(1, "which command?")
     .exitProcess(false)
     .wrap(Math.min(120, process.stdout.columns ?? 100))
     .fail((message: string | null, error: Error | undefined) => {
-      throw error ?? new UsageError(message ?? "wrong usage", "hvjournal --help");
+      if (error !== undefined && error.name !== "YError") throw error;
+      const told = message ?? error?.message ?? "wrong usage";
+      throw new UsageError(withSuggestion(told, parser), helpFor(words));
     });
   for (const command of COMMANDS) addCommand(parser, command);
   return parser;
+}
+
+/** For a misspelt word, what may have been meant. */
+function withSuggestion(message: string, parser: Argv): string {
+  const [, what, word] = /^Unknown (command|argument): (\S+)$/.exec(message) ?? [];
+  if (word === undefined) return message;
+  const meant = nearestWord(word, what === "command" ? COMMANDS.map(commandName) : optionNames(parser));
+  return meant === undefined ? message : `${message}; did you mean ${what === "command" ? "" : "--"}${meant}?`;
+}
+
+/** yargs has them, and its types leave that out. */
+function optionNames(parser: Argv): string[] {
+  const { key } = (parser as Argv & { getOptions(): { readonly key: object } }).getOptions();
+  return Object.keys(key).filter((name) => name.length > 1);
 }
 
 function addCommand(parser: Argv, command: Command): void {
   parser.command(
     command.usage,
     command.summary,
-    (yargsOfCommand) => command.options(yargsOfCommand),
+    (yargsOfCommand) => command.options(yargsOfCommand).epilogue(commandEpilogue(commandName(command))),
     (args) => {
       throw new ChosenCommand(command, args as Arguments);
     },

@@ -18,6 +18,7 @@ import { JournalError, JournalFormatError } from "@hvjournal/journal";
 import { BootError } from "@hvjournal/vmm";
 import { CliError } from "./cli-error.js";
 import { type ExitCode, ExitStatus } from "./exit-status.js";
+import { shellHint } from "./help/shell-hint.js";
 import { jsonLine, type Output } from "./output/console-output.js";
 
 interface Report {
@@ -30,9 +31,10 @@ interface Report {
   readonly fields?: Readonly<Record<string, unknown>>;
 }
 
-/** Prints an error and gives the exit status. A bug says that it is one, with its stack. */
-export function reportError(error: unknown, output: Output): ExitCode {
-  const { code, message, status, next, position, details = [], fields = {} } = describe(error);
+/** Prints an error and gives the exit status. A bug says that it is one, with its stack. `help`: where usage is explained. */
+export function reportError(error: unknown, output: Output, help?: string): ExitCode {
+  const { code, message, status, position, details = [], fields = {}, ...described } = describe(error);
+  const next = described.next ?? (status === ExitStatus.usage ? help : undefined);
   if (output.json) output.line(jsonLine({ error: code, message, position, next, ...fields }));
   else output.error(message, details, next);
   return status;
@@ -69,8 +71,16 @@ function describe(error: unknown): Report {
     const status = error.unsupported ? ExitStatus.untestable : ExitStatus.usage;
     return { code: "machine", message: error.message, status };
   }
-  if (error instanceof InputScriptError || error instanceof PositionError || error instanceof ExpressionError)
-    return { code: "usage", message: error.message, status: ExitStatus.usage };
+  if (error instanceof PositionError)
+    return { code: "usage", message: error.message, status: ExitStatus.usage, next: "hvjournal help positions" };
+  if (error instanceof ExpressionError)
+    return {
+      code: "usage",
+      message: error.message + shellHint(error.source),
+      status: ExitStatus.usage,
+      next: "hvjournal help expressions",
+    };
+  if (error instanceof InputScriptError) return { code: "usage", message: error.message, status: ExitStatus.usage };
   if (error instanceof BootError) return { code: "boot", message: error.message, status: ExitStatus.error };
   if (error instanceof ReplayError) return { code: "replay", message: error.message, status: ExitStatus.error };
   if (error instanceof MigrationRefusedError)

@@ -108,7 +108,9 @@ describe(`a recording whose process is killed (seed ${SEED}, JOURNAL_CRASH_SEED)
     expect(reader.notes).toMatchObject([{ code: "wal-missing" }]);
     expect(reader.notes[0]?.text).toContain(`event:${reader.end.firstSeq - 1}`);
     reader.close();
-    expect(fsck(copy).isWhole).toBe(true);
+    const { isWhole, problems, replaysTo } = fsck(copy);
+    expect({ isWhole, parts: problems.map(({ place }) => place.part) }).toEqual({ isWhole: false, parts: ["end"] });
+    expect(replaysTo?.seq).toBe(reader.end.firstSeq - 1);
     expect(readdirSync(directory.path).filter((name) => name.startsWith(basename(copy)))).toEqual([basename(copy)]);
   });
 });

@@ -2,11 +2,12 @@ import { EventBatch } from "@hvjournal/core";
 import { afterAll, describe, expect, it } from "@jest/globals";
 import { copyFileSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { JournalDamagedError } from "./errors.js";
-import { fsck } from "./fsck.js";
-import { openRecording } from "./recording-reader.js";
-import { batchTexts, questions } from "./testing/recorded-answers.js";
-import { SeededNumbers } from "./testing/sample-run.js";
-import { smallRecording, writeSmallRun } from "./testing/small-recording.js";
+import { damageBesideBatches, fsck } from "./fsck.js";
+import { openRecording, type RecordingReader } from "./recording-reader.js";
+import { DATABASE_PAGE_BYTES } from "./store/schema.js";
+import { batchText, batchTexts, questions } from "./testing/recorded-answers.js";
+import { sampleMemory, SampleRun, SeededNumbers } from "./testing/sample-run.js";
+import { SMALL_PAGE_COUNT, smallRecording, takeSampleSnapshot, writeSmallRun } from "./testing/small-recording.js";
 import { TemporaryDirectory } from "./testing/temporary-directory.js";
 
 const directory = new TemporaryDirectory();
@@ -112,7 +113,41 @@ describe("a recording that was cut off", () => {
     const path = cutOff();
     const what = `it is cut off: it has ${half} of ${bytes.length} bytes`;
     expect(() => openRecording(path)).toThrow(`${path} is damaged at byte ${half}: ${what}`);
-    expect(fsck(path)).toMatchObject({ isWhole: false, problems: [{ what }], replaysTo: undefined });
+    const [problem] = fsck(path).problems;
+    expect(problem).toMatchObject({ what, place: { part: `byte ${half}` } });
+  });
+
+  /** Every batch up to event `seq`: none of them may be damaged. */
+  function textsUpTo(reader: RecordingReader, seq: number): string[] {
+    const texts: string[] = [];
+    if (seq === 0) return texts;
+    reader.readBatches(0, new EventBatch(), (batch) => {
+      texts.push(batchText(batch));
+      return batch.nextSeq <= seq;
+    });
+    return texts;
+  }
+
+  it("opens with what is whole of it, when asked to, and fsck says up to where", () => {
+    const reader = openRecording(original.path);
+    const before = batchTexts(reader);
+    reader.close();
+    const kept = new Set<number>();
+    for (let bytesLeft = DATABASE_PAGE_BYTES; bytesLeft < bytes.length; bytesLeft += DATABASE_PAGE_BYTES) {
+      const path = directory.file();
+      writeFileSync(path, bytes.subarray(0, bytesLeft));
+      const { isWhole, replaysTo, end } = fsck(path);
+      expect(isWhole).toBe(false);
+      if (end === undefined || replaysTo === undefined) continue;
+      const salvaged = openRecording(path, { salvage: true });
+      expect(salvaged.notes).toMatchObject([{ code: "salvaged" }]);
+      const texts = textsUpTo(salvaged, replaysTo.seq);
+      expect(texts).toEqual(before.slice(0, texts.length));
+      expect(salvaged.tables.batches.position.seq).toBeGreaterThanOrEqual(replaysTo.seq);
+      kept.add(texts.length);
+      salvaged.close();
+    }
+    expect(Math.max(...kept)).toBe(before.length);
   });
 
   it("says where the rest was when it is a copy, without the -wal, from the middle of a checkpoint", () => {
@@ -199,12 +234,30 @@ describe("a damaged page", () => {
     expect(() => reader.loadPage(hash)).toThrow(
       `${path} is damaged at page ${hash}: its content is not what its hash says`,
     );
+    const passedBy = damageBesideBatches(reader);
     reader.close();
     const { problems, replaysTo } = fsck(path);
     expect(problems.map(({ place }) => place.part)).toEqual([`page ${hash}`, "snapshot 1"]);
+    expect(passedBy).toEqual(problems);
     expect(problems[0]?.bytes?.[0]).toBeLessThanOrEqual(byte);
     expect(problems[0]?.bytes?.[1]).toBeGreaterThanOrEqual(byte);
     expect(replaysTo?.seq).toBe(original.lastSeq);
+  });
+});
+
+describe("a recording that is still being written", () => {
+  it("is not damaged by what came after it was opened", () => {
+    const path = directory.file();
+    const { writer } = writeSmallRun(path);
+    const reader = openRecording(path);
+    const run = new SampleRun(6, reader.end, (batch) => writer.append(batch, "normal"));
+    takeSampleSnapshot(writer, run, 3, sampleMemory(14, SMALL_PAGE_COUNT, 12));
+    run.run(500);
+    run.end();
+    expect(damageBesideBatches(reader)).toEqual([]);
+    expect(fsck(path)).toMatchObject({ isWhole: true, snapshotCount: 4, end: { state: "open" } });
+    reader.close();
+    writer.close();
   });
 });
 

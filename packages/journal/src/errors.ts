@@ -1,4 +1,5 @@
 /** What can go wrong with a recording, as classes whose fields say what, where, and up to where it still replays. */
+import { shellWord } from "@hvjournal/core";
 
 /** A moment of a recording, as the journal knows it. */
 export interface JournalPosition {
@@ -52,7 +53,10 @@ export class JournalDamagedError extends JournalError {
   constructor(path: string, what: string, place: JournalPlace, replaysTo?: JournalPosition, cause?: unknown) {
     const upTo =
       replaysTo === undefined ? "" : `; it replays up to event:${replaysTo.seq} (exit:${replaysTo.exitNumber})`;
-    super(path, `${path} is damaged at ${placeText(place)}: ${what}${upTo}`, { next: `hvjournal fsck ${path}`, cause });
+    super(path, `${path} is damaged at ${placeText(place)}: ${what}${upTo}`, {
+      next: `hvjournal fsck ${shellWord(path)}`,
+      cause,
+    });
     this.what = what;
     this.place = place;
     this.replaysTo = replaysTo;
@@ -107,7 +111,9 @@ export class JournalSealedError extends JournalError {
   readonly code = "journal-sealed";
 
   constructor(path: string, act: string) {
-    super(path, `can't ${act} ${path}: it is sealed, its VM was moved`, { next: `hvjournal replay ${path}` });
+    super(path, `can't ${act} ${path}: it is sealed, its VM was moved`, {
+      next: `hvjournal replay ${shellWord(path)}`,
+    });
   }
 }
 
@@ -134,7 +140,10 @@ export class JournalQueryError extends JournalError {
   readonly code = "journal-query";
 
   constructor(path: string, reason: string, cause?: unknown) {
-    super(path, `can't query ${path}: ${reason}`, { next: `hvjournal sql ${path} "select name from tables"`, cause });
+    super(path, `can't query ${path}: ${reason}`, {
+      next: `hvjournal sql ${shellWord(path)} "select name from tables"`,
+      cause,
+    });
   }
 }
 
@@ -144,6 +153,6 @@ export class JournalNotFoundError extends JournalError {
   readonly code = "journal-not-found";
 
   constructor(path: string, what: string) {
-    super(path, `${path} has no ${what}`, { next: `hvjournal info ${path}` });
+    super(path, `${path} has no ${what}`, { next: `hvjournal info ${shellWord(path)}` });
   }
 }

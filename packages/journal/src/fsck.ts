@@ -5,6 +5,7 @@ import type { SqlRow, SqlValue } from "./derived/derived-rows.js";
 import { DERIVED_TABLES, type DerivedTable, hasDerivedTable } from "./derived/index-tables.js";
 import { hex, PAGE_HASH_BYTES } from "./canonical/hash.js";
 import { JournalDamagedError, type JournalPlace, type JournalPosition } from "./errors.js";
+import type { RecordingReader } from "./recording-reader.js";
 import { type JournalNote, openForReading, reading } from "./store/connection.js";
 import { readEventKinds } from "./store/header-table.js";
 import { readOwnership } from "./store/ownership-table.js";
@@ -80,14 +81,42 @@ class Check {
   }
 
   run(): void {
-    this.#checkDatabase();
-    this.#try(() => void readEventKinds(this.#tables.connection, this.#tables.progress.kindCount));
-    this.#try(() => void readOwnership(this.#tables.connection, this.#tables.progress.ownershipCount));
+    this.#checkOpening();
+    this.#checkFrame();
     this.#checkPages();
     this.#checkBatches();
     this.#checkStrayRows();
     this.#checkSnapshots();
     for (const table of DERIVED_TABLES) this.#try(() => this.#checkDerived(table));
+  }
+
+  /** All that no run from start to end has to read. */
+  runBesideBatches(): void {
+    this.#checkFrame();
+    this.#checkPages();
+    this.#checkStrayRows();
+    this.#checkSnapshots();
+  }
+
+  /** What opening it has found. */
+  #checkOpening(): void {
+    const { connection, progress, batches } = this.#tables;
+    const { cutOff, walIsMissing, path, notes } = connection;
+    if (cutOff !== undefined) this.problems.push({ what: cutOff.what, place: cutOff.place });
+    for (const { code, text } of notes) {
+      if (code === "salvaged" && cutOff === undefined)
+        this.problems.push({ what: text, place: { part: "index of batches" } });
+    }
+    if (!walIsMissing || progress.state !== "open" || cutOff !== undefined) return;
+    const what = `no end mark stands behind batch ${batches.heads.length}, and ${path}-wal, which held what came later, is missing`;
+    this.problems.push({ what, place: { part: "end" } });
+  }
+
+  #checkFrame(): void {
+    // Of one that was cut off, SQLite names every page that is gone.
+    if (this.#tables.connection.cutOff === undefined) this.#checkDatabase();
+    this.#try(() => void readEventKinds(this.#tables.connection, this.#tables.progress.kindCount));
+    this.#try(() => void readOwnership(this.#tables.connection, this.#tables.progress.ownershipCount));
   }
 
   /** SQLite's own check of its trees; its messages name pages of the file. */
@@ -98,7 +127,7 @@ class Check {
         database.pragma(`integrity_check(${INTEGRITY_MESSAGES_MAX})`),
       );
       for (const row of messages as Readonly<Record<string, unknown>>[]) {
-        const what = String(row["integrity_check"]);
+        const what = String(row["integrity_check"]).replace(/^\*\*\* in database main \*\*\*\s*/, "");
         if (what !== "ok") this.problems.push({ what, place: { part: "SQLite structure" } });
       }
     });
@@ -229,30 +258,64 @@ function isSameRow(expected: SqlRow, stored: SqlRow): boolean {
   return expected.length === stored.length && expected.every((value, index) => sameValue(value, stored[index]));
 }
 
+/**
+ * Damage where a run through all batches does not come by: SQLite's trees, snapshots, pages. The batches it has checked
+ * itself, and the tables for the stock sqlite3 are none of the recording.
+ */
+export function damageBesideBatches(reader: RecordingReader): readonly FsckProblem[] {
+  return atOneMoment(reader.tables, () => {
+    const check = new Check(reader.tables);
+    check.runBesideBatches();
+    return check.problems;
+  });
+}
+
+/** A writer may go on meanwhile: what is compared with each other is read as of one moment. */
+function atOneMoment<Result>(tables: RecordingTables, act: () => Result): Result {
+  const { database, path } = tables.connection;
+  reading(path, { part: "file" }, () => database.exec("BEGIN"));
+  try {
+    tables.refreshLive();
+    return act();
+  } finally {
+    endReading(tables);
+  }
+}
+
+function endReading({ connection: { database } }: RecordingTables): void {
+  try {
+    database.exec("COMMIT");
+  } catch {
+    // A damaged tree fails it, which has been told; nothing was written.
+  }
+}
+
+function reportOf(tables: RecordingTables): FsckReport {
+  const check = new Check(tables);
+  check.run();
+  const { problems, replaysTo, snapshotCount, pageCount } = check;
+  const { path, notes } = tables.connection;
+  return {
+    path,
+    isWhole: problems.length === 0,
+    problems,
+    notes,
+    end: progressEnd(tables.progress),
+    replaysTo,
+    batchCount: tables.batches.heads.length,
+    snapshotCount,
+    pageCount,
+  };
+}
+
 /** Throws JournalMissingError and JournalFormatError; damage is what it reports. */
 export function fsck(path: string): FsckReport {
   const empty = { end: undefined, replaysTo: undefined, batchCount: 0, snapshotCount: 0, pageCount: 0 };
   try {
-    const connection = openForReading(path);
+    const connection = openForReading(path, { salvage: true });
     try {
       const tables = new RecordingTables(connection, { salvage: true });
-      const check = new Check(tables);
-      for (const note of connection.notes) {
-        if (note.code === "salvaged") check.problems.push({ what: note.text, place: { part: "index of batches" } });
-      }
-      check.run();
-      const { problems, replaysTo, snapshotCount, pageCount } = check;
-      return {
-        path,
-        isWhole: problems.length === 0,
-        problems,
-        notes: connection.notes,
-        end: progressEnd(tables.progress),
-        replaysTo,
-        batchCount: tables.batches.heads.length,
-        snapshotCount,
-        pageCount,
-      };
+      return atOneMoment(tables, () => reportOf(tables));
     } finally {
       connection.database.close();
     }

@@ -100,7 +100,7 @@ export class RecordingReader implements JournalReader {
  * are damaged; damage elsewhere is thrown when it is met.
  */
 export function openRecording(path: string, options: OpenOptions = {}): RecordingReader {
-  const connection = openForReading(path);
+  const connection = openForReading(path, options);
   try {
     return new RecordingReader(new RecordingTables(connection, options));
   } catch (error) {

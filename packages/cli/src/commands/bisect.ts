@@ -20,6 +20,7 @@ import {
   startSeq,
   verdictOfStatus,
   type Verdict,
+  shellCommand,
 } from "@hvjournal/core";
 import { CliError, UsageError } from "../cli-error.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
@@ -65,7 +66,7 @@ export const bisect: Command = {
       throw new CliError("this build bisects one recording; which of two differences did it, another may tell", {
         code: "not-in-this-build",
         status: ExitStatus.untestable,
-        next: `hvjournal diff ${words.join(" ")}`,
+        next: shellCommand("hvjournal", "diff", ...words),
       });
     const path = words[0] ?? defaultRecording(args, context);
     const when = stringOption(args, "when");
@@ -178,7 +179,7 @@ async function runCommandSearch(
   args: Arguments,
   { output }: CommandContext,
 ): Promise<ExitCode> {
-  if (command.length === 0) throw new UsageError("--run needs a command", "hvjournal bisect --run ./check.sh");
+  if (command.length === 0) throw new UsageError("--run needs a command");
   const { path } = recording;
   const replayer = createReplayer(recording);
   const exitAt = (option: "good" | "bad"): number | undefined => {

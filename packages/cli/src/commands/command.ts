@@ -22,6 +22,10 @@ export interface Command {
   run(args: Arguments, context: CommandContext): Promise<ExitCode>;
 }
 
+export function commandName({ usage }: Command): string {
+  return usage.split(" ")[0] ?? usage;
+}
+
 /** For an option with one value: `text`, and what it is for. */
 export function textOption(describe: string): {
   readonly type: "string";

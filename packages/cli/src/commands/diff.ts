@@ -43,8 +43,7 @@ export const diff: Command = {
       .option("state", flagOption("only registers and memory")),
   run: (args, context) => {
     const [a, b, ...more] = listOption(args, "words").map(parseFileAtPosition);
-    if (a === undefined || b === undefined || more.length > 0)
-      throw new UsageError("diff A[@POSITION] B[@POSITION]", "hvjournal diff a.hvj b.hvj");
+    if (a === undefined || b === undefined || more.length > 0) throw new UsageError("diff A[@POSITION] B[@POSITION]");
     const symbols = symbolsFromFiles(args);
     return withRecording(a.file, context, symbols, (recordingA) =>
       withRecording(b.file, context, symbolsFromFiles(args), (recordingB) =>

@@ -1,9 +1,14 @@
 /** `hvjournal fsck`: is every byte of the recording what was written? */
-import { fsck as check, type FsckProblem } from "@hvjournal/journal";
+import { shellCommand } from "@hvjournal/core";
+import { fsck as check, type FsckReport } from "@hvjournal/journal";
 import { ExitStatus } from "../exit-status.js";
-import { jsonLine } from "../output/console-output.js";
+import { jsonLine, type Output } from "../output/console-output.js";
+import { problemText } from "../output/damage-text.js";
 import { recordingOption, recordingPath } from "../recording-path.js";
 import type { Command } from "./command.js";
+
+/** A file of which half is gone has thousands. */
+const PROBLEMS_TOLD_MAX = 20;
 
 export const fsck: Command = {
   usage: "fsck [recording]",
@@ -14,27 +19,32 @@ export const fsck: Command = {
     const report = check(path);
     const { output } = context;
     if (output.json) output.line(jsonLine(report));
-    else {
-      for (const note of report.notes) output.note(`note: ${note.text}`);
-      for (const problem of report.problems) output.line(`damaged: ${problemText(problem)}`);
-      const { batchCount, snapshotCount, pageCount, end } = report;
-      if (report.isWhole && end !== undefined) {
-        output.line(
-          `${path}: whole: ${end.firstSeq - 1} events in ${batchCount} batches, ${snapshotCount} snapshots, ${pageCount} pages, ${end.state}`,
-        );
-      } else if (report.replaysTo === undefined) output.line(`${path}: nothing of it replays`);
-      else
-        output.line(
-          `${path}: replays up to event:${report.replaysTo.seq} (exit:${report.replaysTo.exitNumber}, icount:${report.replaysTo.icount})`,
-        );
-    }
+    else if (report.isWhole) tellWhole(report, output);
+    else tellDamage(report, output);
     return Promise.resolve(report.isWhole ? ExitStatus.done : ExitStatus.no);
   },
 };
 
-function problemText({ what, place, bytes }: FsckProblem): string {
-  const events = place.events === undefined ? "" : `, event:${place.events[0]}..${place.events[1]}`;
-  const exits = place.exits === undefined ? "" : `, exit:${place.exits[0]}..${place.exits[1]}`;
-  const at = bytes === undefined ? "" : ` (bytes ${bytes[0]}..${bytes[1]})`;
-  return `${place.part}${events}${exits}${at}: ${what}`;
+function tellWhole({ path, end, batchCount, snapshotCount, pageCount }: FsckReport, output: Output): void {
+  if (end === undefined) return;
+  const counts = `${end.firstSeq - 1} events in ${batchCount} batches, ${snapshotCount} snapshots, ${pageCount} pages`;
+  if (end.state === "open") {
+    output.line(`${path}: not finished, whole up to exit:${end.exitNumber}: ${counts}`);
+    output.note(
+      `note: no end mark stands behind batch ${batchCount}: its recorder was killed after it, or still runs (hvjournal ps)`,
+    );
+  } else output.line(`${path}: whole: ${counts}, ${end.state}`);
+}
+
+function tellDamage({ path, problems, replaysTo }: FsckReport, output: Output): void {
+  for (const problem of problems.slice(0, PROBLEMS_TOLD_MAX)) output.line(`damaged: ${problemText(problem)}`);
+  const left = problems.length - PROBLEMS_TOLD_MAX;
+  if (left > 0) output.line(`damaged: ${left} more places (--json lists them)`);
+  if (replaysTo === undefined || replaysTo.exitNumber === 0) {
+    output.line(`${path}: nothing of it replays`);
+    return;
+  }
+  const { seq, exitNumber, icount } = replaysTo;
+  output.line(`${path}: replays up to event:${seq} (exit:${exitNumber}, icount:${icount})`);
+  output.note(`next: ${shellCommand("hvjournal", "replay", path, "--until", `exit:${exitNumber}`)}`);
 }

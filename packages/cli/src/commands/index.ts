@@ -1,5 +1,5 @@
 /** Every command, in the order in which the help lists them. */
-import type { Command } from "./command.js";
+import { type Command, commandName } from "./command.js";
 import { attach } from "./attach.js";
 import { bisect } from "./bisect.js";
 import { completionOf } from "./completion.js";
@@ -7,6 +7,7 @@ import { ctl } from "./ctl.js";
 import { diff } from "./diff.js";
 import { fsck } from "./fsck.js";
 import { index } from "./index-tables.js";
+import { helpOf } from "./help.js";
 import { info } from "./info.js";
 import { log } from "./log.js";
 import { migrate } from "./migrate.js";
@@ -37,9 +38,6 @@ export const COMMANDS: readonly Command[] = [
   fsck,
   sql,
   index,
-  completionOf(() => COMMANDS.map(nameOf)),
+  completionOf(() => COMMANDS.map(commandName)),
+  helpOf(() => COMMANDS.map(commandName)),
 ];
-
-function nameOf({ usage }: Command): string {
-  return usage.split(" ")[0] ?? usage;
-}

@@ -1,4 +1,5 @@
 /** `hvjournal migrate`: moves a VM to a fresh instance. */
+import { shellCommand } from "@hvjournal/core";
 import { existsSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Argv } from "yargs";
@@ -21,7 +22,7 @@ import { asCliError } from "../report-error.js";
 import { type ControlClient, findVm, runningVms } from "../vm/control-client.js";
 import type { JsonObject } from "../vm/control-protocol.js";
 import { type DetachedInstance, spawnDetached } from "../vm/detached.js";
-import { checkVmName, nameOfRecording, receiveSocketPath } from "../vm/vm-directory.js";
+import { checkVmName, freshName, nameOfRecording, receiveSocketPath } from "../vm/vm-directory.js";
 import { attachTo } from "./attach.js";
 import {
   type Arguments,
@@ -65,7 +66,8 @@ async function runMigrate(args: Arguments, context: CommandContext): Promise<Exi
   const src = stringOption(args, "src") ?? "";
   const dst = stringOption(args, "dst");
   if (flag(args, "force-reclaim")) return forceReclaim(src, listOption(args, "drive"), context);
-  if (dst === undefined) throw new UsageError("migrate needs a destination: hvjournal migrate SRC DST");
+  if (dst === undefined)
+    throw new UsageError("migrate needs a destination", shellCommand("hvjournal", "migrate", src, freshName(src)));
   if (flag(args, "resolve")) return resolveMove(src, dst, listOption(args, "drive"), context);
   const options = migrationOptions(args);
   const source = await findSource(src, context);

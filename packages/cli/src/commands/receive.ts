@@ -1,4 +1,5 @@
 /** `hvjournal receive`: waits for a VM that moves here, and runs it. */
+import { shellWord } from "@hvjournal/core";
 import { existsSync } from "node:fs";
 import { pipeline } from "node:stream/promises";
 import { CliError, UsageError } from "../cli-error.js";
@@ -77,7 +78,10 @@ async function receiveOne(
 ): Promise<Instance | undefined> {
   const listener = await listenAt(listen ?? `unix:${receiveSocketPath(environment, options.name)}`);
   if (isDetached(environment)) giveUpWithStarter(listener);
-  else output.note(`waiting for a VM at ${listener.address}; next: hvjournal migrate SRC ${listener.address}`);
+  else
+    output.note(
+      `waiting for a VM at ${listener.address}; it comes by: hvjournal migrate VM ${shellWord(listener.address)}`,
+    );
   sayReady({ name: options.name, address: listener.address });
   const connection = await listener.accept();
   return connection === undefined ? undefined : receiveVm(connection, options);

@@ -12,12 +12,14 @@ import {
   Recorder,
   type RecorderOptions,
   type ScriptEntry,
+  shellWord,
 } from "@hvjournal/core";
 import { INDEX_EXITS_MAX, openRecording, recordingSizes, type RecordingWriter } from "@hvjournal/journal";
 import { CliError, UsageError } from "../cli-error.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { reason } from "../host/drive-file.js";
 import { nodeDigester } from "../host/node-digester.js";
+import { againCommand } from "../output/again-command.js";
 import { rtcText } from "../output/board-text.js";
 import { jsonLine, type Output } from "../output/console-output.js";
 import { endText, fileText, LastLine } from "../output/record-report.js";
@@ -62,8 +64,8 @@ const MACHINE_OPTIONS = {
   cap: textOption("KVM capability to enable: NAME[=ARG,...]; repeatable"),
   "smccc-filter": textOption("BASE+COUNT=handle|deny|forward; repeatable"),
   "firmware-reg": textOption("firmware pseudo-register: NAME=VALUE; repeatable"),
-  seed: textOption("entropy for the guest and the vCPU schedule; default random, printed and recorded"),
-  rtc: textOption("base=now|DATE: guest wall clock at start"),
+  seed: textOption("entropy for the guest and the vCPU schedule; random, printed. A run is the same with --rtc only"),
+  rtc: textOption("base=now|DATE: guest wall clock at start; now, printed, and so another in each run"),
 } as const;
 
 export function machineOptions(yargs: Argv): Argv {
@@ -137,12 +139,13 @@ async function recordVm(args: Arguments, context: CommandContext, control: OwnCo
     path: outputPath(args),
     isNamed: stringOption(args, "output") !== undefined,
     force: flag(args, "force"),
+    argv: process.argv.slice(2),
   };
   const { recorder, writer, description } = await startRecording(args, file, host);
   const lastLine = new LastLine();
   try {
     const goals = liveGoals(texts, recorder, symbols);
-    announce(description, file.path, context);
+    announce({ description, path: file.path, isNew: args["from"] === undefined }, context);
     recorder.onOutput((port, bytes) => lastLine.note(port, bytes));
     const session = new LiveSession({ recorder, goals, ...limits });
     const terminal = attachTerminal(session, {
@@ -293,7 +296,14 @@ function timeouts(args: Arguments): { guestTimeoutNs?: number; hostTimeoutMs?: n
   };
 }
 
-function announce(description: MachineDescription, path: string, { output }: CommandContext): void {
+interface Announced {
+  readonly description: MachineDescription;
+  readonly path: string;
+  /** Not the machine of another recording, which has its seed and clock. */
+  readonly isNew: boolean;
+}
+
+function announce({ description, path, isNew }: Announced, { output }: CommandContext): void {
   const { architecture, board, cpuModel, exitModel, memoryBytes, seed, boardOptions } = description;
   const { rtcBaseNs } = boardOptions;
   const rtc = rtcText(typeof rtcBaseNs === "bigint" ? rtcBaseNs : 0n);
@@ -301,6 +311,8 @@ function announce(description: MachineDescription, path: string, { output }: Com
   output.note(
     `recording ${path}: ${architecture} ${board}, cpu ${cpuModel}, exits ${exitModel.name}, ${memoryBytes / 2 ** 20}M, seed ${seed}, rtc ${rtc}${stop}`,
   );
+  const again = isNew ? againCommand(process.argv.slice(2), { seed: String(seed), rtc: `base=${rtc}` }) : undefined;
+  if (again !== undefined) output.note(`to run it again: ${again}`);
 }
 
 interface EndedVm {
@@ -347,7 +359,7 @@ function tellEnd(end: SessionEnd, { recorder, path, args, context, lastLine, ins
       `note: ${recorder.scriptLeft.length} lines of ${stringOption(args, "input") ?? "the input"} never came up`,
     );
   if (status === ExitStatus.no)
-    output.note(`next: hvjournal show ${path} exit:${machine.exitNumber} --stack --disas 8`);
+    output.note(`next: hvjournal show ${shellWord(path)} exit:${machine.exitNumber} --stack --disas 8`);
   return status;
 }
 

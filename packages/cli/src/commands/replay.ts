@@ -8,6 +8,7 @@ import { recordingOption, recordingPath } from "../recording-path.js";
 import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
 import { nameByGuest, nameByLastSnapshot } from "../symbols/guest-symbols.js";
 import {
+  checkPassedBy,
   checkReached,
   createReplayer,
   findPlace,
@@ -42,9 +43,20 @@ export const replay: Command = {
       .option("console", flagOption("print what the guest writes to its console")),
   run: (args, context) => {
     const path = recordingPath(args, context);
-    return withRecording(path, context, symbolsFromFiles(args), (recording) => runReplay(recording, args, context));
+    const symbols = symbolsFromFiles(args);
+    return withRecording(path, context, symbols, (recording) => runReplay(recording, args, context), {
+      salvage: isToMoment(args),
+    });
   },
 };
+
+/** A moment before the damage is reached in a damaged file too; whatever needs its end is refused. */
+function isToMoment(args: Arguments): boolean {
+  const until = stringOption(args, "until");
+  if (until === undefined) return false;
+  const condition = parseStopCondition(until);
+  return condition.form === "position" && condition.position.at !== "end";
+}
 
 function runReplay(recording: OpenRecording, args: Arguments, { output }: CommandContext): ExitCode {
   const replayer = createReplayer(recording);
@@ -65,12 +77,17 @@ function runReplay(recording: OpenRecording, args: Arguments, { output }: Comman
   const result = isWhole ? replayer.advance(watchedGoal) : seek(replayer, watchedGoal);
   if (position !== undefined) checkReached(result, { position, goal }, replayer, recording.path);
   else if (result === "end") throw positionMissing(recording.path, recording.reader, `'${text}'`);
-  if (output.quiet && !output.json) return ExitStatus.done;
+  tellStanding(recording, replayer, output);
+  if (result === "end") checkPassedBy(recording);
+  return ExitStatus.done;
+}
+
+function tellStanding(recording: OpenRecording, replayer: Replayer, output: Output): void {
+  if (output.quiet && !output.json) return;
   nameByGuest(recording.symbols, replayer.machine);
   const standing = new Standing(recording);
   if (output.json) output.line(jsonLine(standing.json(replayer)));
   else for (const line of standing.lines(replayer)) output.line(line);
-  return ExitStatus.done;
 }
 
 function showConsole(replayer: Replayer, output: Output): void {

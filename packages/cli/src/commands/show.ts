@@ -8,7 +8,9 @@ import {
   type Replayer,
   seek,
   toHex,
+  shellCommand,
 } from "@hvjournal/core";
+import { existsSync } from "node:fs";
 import { UsageError } from "../cli-error.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { jsonLine } from "../output/console-output.js";
@@ -16,9 +18,10 @@ import { configSummary, configLines } from "../output/config-text.js";
 import { dumpLines } from "../output/memory-dump.js";
 import { MomentText } from "../output/moment-text.js";
 import { Standing, standingVcpu } from "../output/standing.js";
-import { wordsOption, recordingWords } from "../recording-path.js";
+import { defaultRecording, wordsOption, recordingWords } from "../recording-path.js";
 import { nameByGuest } from "../symbols/guest-symbols.js";
 import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
+import { parseStopCondition } from "../vm/stop-condition.js";
 import { checkReached, createReplayer, findPlace, type OpenRecording, withRecording } from "../vm/open-recording.js";
 import {
   type Arguments,
@@ -46,12 +49,38 @@ export const show: Command = {
       .option("config", flagOption("the whole configuration")),
   run: (args, context) => {
     const { path, place } = recordingWords(args, context, "position");
-    if (place === undefined) throw new UsageError("show [RECORDING] POSITION", `hvjournal show ${path} end`);
+    if (place === undefined && !existsSync(path)) refuseExpression(path, defaultRecording(args, context));
+    if (place === undefined)
+      throw new UsageError(
+        "show takes a POSITION behind the recording",
+        shellCommand("hvjournal", "show", path, "end"),
+      );
+    refuseExpression(place, path);
     return withRecording(path, context, symbolsFromFiles(args), (recording) =>
       runShow(recording, place, args, context),
     );
   },
 };
+
+/** A moment is shown, not a condition: the first at which one holds is found by replay. Throws UsageError. */
+function refuseExpression(text: string, path: string): void {
+  if (!isCondition(text)) return;
+  throw new UsageError(
+    `show takes a POSITION, and '${text}' is an EXPR: replay finds the first exit at which it holds`,
+    shellCommand("hvjournal", "replay", path, "--until", text),
+  );
+}
+
+/** A single name could be a file's as well. */
+function isCondition(text: string): boolean {
+  if (!/[$=<>!*&|(]/.test(text)) return false;
+  try {
+    return parseStopCondition(text).form === "expression";
+  } catch {
+    // What is wrong with it as a position is said elsewhere.
+    return false;
+  }
+}
 
 function runShow(recording: OpenRecording, text: string, args: Arguments, { output }: CommandContext): ExitCode {
   const replayer = createReplayer(recording);

@@ -1,4 +1,5 @@
 /** `hvjournal sql`: a query over a recording, with or without derived tables in the file. */
+import { shellCommand } from "@hvjournal/core";
 import { query } from "@hvjournal/journal";
 import { UsageError } from "../cli-error.js";
 import { ExitStatus } from "../exit-status.js";
@@ -16,7 +17,12 @@ export const sql: Command = {
     if (text === undefined || words.length > 2)
       throw new UsageError(
         "sql [RECORDING] QUERY",
-        'hvjournal sql vm.hvj "select reason, count(*) from exits group by 1"',
+        shellCommand(
+          "hvjournal",
+          "sql",
+          words[0] ?? defaultRecording(args, context),
+          "select reason, count(*) from exits group by 1",
+        ),
       );
     const [named] = words.length === 2 ? words : [];
     const path = named ?? defaultRecording(args, context);

@@ -8,7 +8,7 @@ import { Progress } from "../output/progress.js";
 import { counted } from "../output/value-text.js";
 import { recordingOption, recordingPath } from "../recording-path.js";
 import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
-import { type OpenRecording, withRecording } from "../vm/open-recording.js";
+import { checkPassedBy, type OpenRecording, withRecording } from "../vm/open-recording.js";
 import { changed, recordedBoard } from "../vm/recorded-machine.js";
 import { type Arguments, type Command, type CommandContext, stringOption, textOption } from "./command.js";
 
@@ -37,7 +37,7 @@ export const verify: Command = {
 async function runVerify(recording: OpenRecording, args: Arguments, { output }: CommandContext): Promise<ExitCode> {
   const { path, reader, architecture, description } = recording;
   const boots = reader.header.parent === undefined;
-  const vmm = recordedBoard(description, { args, boots });
+  const vmm = recordedBoard(description, { args, boots, recording: path });
   const verifier = new Verifier({ architecture, digester: nodeDigester, reader, vmm });
   const progress = new Progress(output, `verifying ${path}:`, reader.end.icount);
   while ((await verifier.step(SLICE_UNITS)) !== "equal") progress.at(verifier.machine.icount);
@@ -47,5 +47,6 @@ async function runVerify(recording: OpenRecording, args: Arguments, { output }: 
     output.line(
       `${path}: ${counted(exits, "exit")}, ${counted(digests, "digest")} and all that the VMM half did, equal`,
     );
+  checkPassedBy(recording);
   return ExitStatus.done;
 }

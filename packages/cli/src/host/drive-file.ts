@@ -1,7 +1,7 @@
 /** A raw disk image, opened read-only: what the guest writes stays in the VM's state. */
 import { createHash } from "node:crypto";
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
-import type { BlockBackend } from "@hvjournal/core";
+import { type BlockBackend, shellWord } from "@hvjournal/core";
 import { CliError } from "../cli-error.js";
 
 const CHUNK_BYTES = 1 << 20;
@@ -23,7 +23,7 @@ export function openDriveFile(path: string, id: string, readOnly: boolean): Driv
   if (size % 512 !== 0)
     throw new CliError(`drive ${id}: ${path} has ${size} bytes, no whole number of 512-byte sectors`, {
       code: "drive",
-      next: `truncate -s %512 ${path}`,
+      next: `truncate -s %512 ${shellWord(path)}`,
     });
   let fingerprint: string | undefined;
   return {

@@ -1,4 +1,5 @@
 /** Where the other end of a move is: `unix:PATH`, `tcp:HOST:PORT`, `exec:COMMAND`, `ssh:HOST[/NAME]`, `-`. */
+import { shellWord } from "@hvjournal/core";
 import { type ChildProcess, spawn } from "node:child_process";
 import { rmSync } from "node:fs";
 import { createConnection, createServer, type Server, type Socket } from "node:net";
@@ -45,8 +46,7 @@ function parseTcp(text: string, rest: string): MigrationAddress {
     throw new UsageError(`${text}: expected tcp:HOST:PORT`);
   if (!LOOPBACK.has(host))
     throw new UsageError(
-      `${text}: a VM goes to another host only by ssh: or exec:, which encrypt and authenticate`,
-      `hvjournal migrate SRC ssh:${host}`,
+      `${text}: a VM goes to another host only by ssh: or exec:, which encrypt and authenticate: ssh:${host}`,
     );
   return { by: "tcp", host: host.replace(/^\[|\]$/g, ""), port };
 }
@@ -92,7 +92,7 @@ function connected(socket: Socket, name: string, isLocal: boolean): Promise<Conn
       reject(
         new CliError(`can't connect to ${name}: ${cause.message}`, {
           code: "connect",
-          next: `hvjournal receive --listen ${name}`,
+          next: `hvjournal receive --listen ${shellWord(name)}`,
           cause,
         }),
       ),
@@ -156,7 +156,7 @@ export async function listenAt(text: string): Promise<Listener> {
     if (await isSocketAlive(address.path))
       throw new CliError(`can't listen at ${text}: somebody does already`, {
         code: "listen",
-        next: `hvjournal receive --listen ${text}.2`,
+        next: `hvjournal receive --listen ${shellWord(`${text}.2`)}`,
       });
     const server = createServer();
     await listening(server, text, () => listenPrivately(server, address.path));

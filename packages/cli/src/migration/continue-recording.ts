@@ -20,6 +20,8 @@ import {
   type SourceProgress,
   standingOf,
   decodeCanonicalMap,
+  shellCommand,
+  shellWord,
 } from "@hvjournal/core";
 import { continueRecording, openRecording, type RecordingReader, type RecordingWriter } from "@hvjournal/journal";
 import { architectureNamed } from "../architectures.js";
@@ -43,7 +45,7 @@ export function sealedError(path: string, act: string, rows: readonly OwnershipR
   return new CliError(`can't ${act} ${path}: it is sealed, its VM was moved${where} in epoch ${moved?.epoch ?? "?"}`, {
     code: "journal-sealed",
     status: ExitStatus.no,
-    next: typeof name === "string" ? `hvjournal attach ${name}` : `hvjournal replay ${path}`,
+    next: typeof name === "string" ? `hvjournal attach ${name}` : `hvjournal replay ${shellWord(path)}`,
   });
 }
 
@@ -60,13 +62,20 @@ export function checkOwner(path: string, act: string, reader: RecordingReader | 
       throw new CliError(`can't ${act} ${path}: whether its VM has moved here is in doubt`, {
         code: "migration-in-doubt",
         status: ExitStatus.error,
-        next: `hvjournal migrate --resolve ${reader.header.parent?.path ?? "SRC"} ${path}`,
+        next: resolveCommand(reader.header.parent?.path, path),
       });
     case "nobody":
       throw new CliError(`can't ${act} ${path}: its VM never came here`, { code: "not-owner", status: ExitStatus.no });
     default:
       return standing satisfies never;
   }
+}
+
+/** A VM that came here came from a recording. */
+function resolveCommand(source: string | undefined, path: string): string {
+  return source === undefined
+    ? shellCommand("hvjournal", "info", path)
+    : shellCommand("hvjournal", "migrate", "--resolve", source, path);
 }
 
 export function kindsOf({ control }: Architecture) {
@@ -143,7 +152,7 @@ export async function prepareRecording({ path, drives }: RecordedSource, note: (
     if (stop?.byGuest === true)
       throw new CliError(
         `can't migrate ${path}: its guest ${stop.what} (${stop.by}) at exit:${reader.end.exitNumber}, there is nothing to go on with`,
-        { code: "ended", status: ExitStatus.no, next: `hvjournal replay ${path}` },
+        { code: "ended", status: ExitStatus.no, next: `hvjournal replay ${shellWord(path)}` },
       );
     const last = reader.snapshots().findLast(({ kind }) => kind === "full");
     const { icount, exitNumber, state } = reader.end;

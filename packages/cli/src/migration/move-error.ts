@@ -1,4 +1,5 @@
 /** How `migrate` tells that a move came to nothing: who owns the VM, and how to go on. */
+import { shellCommand } from "@hvjournal/core";
 import { existsSync } from "node:fs";
 import { relative } from "node:path";
 import { CliError } from "../cli-error.js";
@@ -17,13 +18,8 @@ interface Attempt {
   readonly dst: string;
 }
 
-/** A word of a command line as a shell takes it. */
-function shellWord(word: string): string {
-  return /^[\w./:@%+=,-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
-}
-
 function command(...words: readonly string[]): string {
-  return ["hvjournal", ...words.map((word) => shellWord(word))].join(" ");
+  return shellCommand("hvjournal", ...words);
 }
 
 function fileOf(path: string): string {
@@ -55,11 +51,13 @@ export function moveError(error: CliError, { source, dst }: Attempt): CliError {
       const recording = recordingAt(dst);
       const file = fileOf(source.path);
       // Where nothing has come into being at the destination there is nothing to decide.
-      const next =
-        code === "vm-ended" && recording !== undefined && !existsSync(recording)
-          ? command("migrate", file, dst)
-          : command("migrate", "--resolve", file, recording ?? "DST");
-      return told(`${act}: ${message}; which recording owns the VM, the two files say`, next);
+      const which = "which recording owns the VM, the two files say";
+      if (recording === undefined)
+        return told(`${act}: ${message}; ${which}, by migrate --resolve where both are`, command("info", file));
+      // Where nothing has come into being at the destination there is nothing to decide.
+      const isNew = code === "vm-ended" && !existsSync(recording);
+      const next = isNew ? command("migrate", file, dst) : command("migrate", "--resolve", file, recording);
+      return told(`${act}: ${message}; ${which}`, next);
     }
     default:
       return error;

@@ -14,6 +14,7 @@ import {
   type RecordingHeader,
   standingOf,
   type VmmParts,
+  shellWord,
 } from "@hvjournal/core";
 import { createRecording, FORMAT_VERSION, openRecording } from "@hvjournal/journal";
 import { randomBytes } from "node:crypto";
@@ -107,7 +108,7 @@ class ReceivingHost implements DestinationHost {
     if (left !== undefined)
       throw new CliError(`can't receive into ${this.#options.path}: ${left}`, {
         code: "exists",
-        next: `hvjournal info ${this.#options.path}`,
+        next: `hvjournal info ${shellWord(this.#options.path)}`,
       });
   }
 

@@ -9,6 +9,7 @@ import {
   OwnershipState,
   resolveOwnership,
   standingOf,
+  shellWord,
 } from "@hvjournal/core";
 import { continueRecording, openRecording, type RecordingWriter } from "@hvjournal/journal";
 import { existsSync } from "node:fs";
@@ -18,7 +19,7 @@ import type { CommandContext } from "../commands/command.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { findVm, runningVms } from "../vm/control-client.js";
 import { spawnDetached } from "../vm/detached.js";
-import { nameOfRecording } from "../vm/vm-directory.js";
+import { freshName, nameOfRecording } from "../vm/vm-directory.js";
 import { kindsOf, recorderAtEnd } from "./continue-recording.js";
 
 /** For so long a destination may take to see that the connection has broken. */
@@ -78,7 +79,7 @@ export async function resolveMove(
   if (verdict.owner === "source") {
     if (verdict.abandon) abandon(destination, source);
     output.line(`${source.path} owns the VM: it never said that it moved`);
-    output.note(`next: hvjournal migrate ${source.path} ${nameOfRecording(destination.path)}`);
+    output.note(`next: hvjournal migrate ${shellWord(source.path)} ${nameOfRecording(destination.path)}`);
     return ExitStatus.done;
   }
   if (source.state !== "sealed") sealed(source);
@@ -152,13 +153,13 @@ async function goOnThere(
   const standing = standingOf(reader.side.header, reader.side.rows);
   if (standing.is === "moved") {
     output.line(`${path} took the VM, and it has moved on since`);
-    output.note(`next: hvjournal info ${path}`);
+    output.note(`next: hvjournal info ${shellWord(path)}`);
     return;
   }
   const stop = stopOfGuest(path);
   if (stop !== undefined) {
     output.line(`${path} owns the VM, and its guest ${stop}`);
-    output.note(`next: hvjournal replay ${path}`);
+    output.note(`next: hvjournal replay ${shellWord(path)}`);
     return;
   }
   const name = nameOfRecording(path);
@@ -179,7 +180,7 @@ export async function forceReclaim(src: string, drives: readonly string[], conte
     throw new CliError(`can't reclaim ${source.path}: its VM has not moved`, {
       code: "not-moved",
       status: ExitStatus.no,
-      next: `hvjournal info ${source.path}`,
+      next: `hvjournal info ${shellWord(source.path)}`,
     });
   const { name } = standing.detail;
   if (typeof name === "string") {
@@ -205,6 +206,6 @@ export async function forceReclaim(src: string, drives: readonly string[], conte
   context.output.line(
     `${source.path} owns the VM again, in epoch ${epoch}; recording ${standing.to} does not any more`,
   );
-  context.output.note(`next: hvjournal migrate ${source.path} NAME`);
+  context.output.note(`next: hvjournal migrate ${shellWord(source.path)} ${freshName(source.path)}`);
   return ExitStatus.done;
 }

@@ -1,5 +1,5 @@
 /** Where a re-run parted from its recording, as people read it. */
-import type { DivergenceReport, RecordingHeader } from "@hvjournal/core";
+import { type DivergenceReport, type RecordingHeader, shellWord } from "@hvjournal/core";
 import { CliError } from "../cli-error.js";
 import { ExitStatus } from "../exit-status.js";
 import { productVersion } from "../version.js";
@@ -35,7 +35,7 @@ export function divergenceReport(report: DivergenceReport, { path, header, symbo
     status: ExitStatus.no,
     position,
     details,
-    next: `hvjournal show ${path} ${before} --stack --disas 8`,
+    next: `hvjournal show ${shellWord(path)} ${before} --stack --disas 8`,
     fields: { report },
   });
 }

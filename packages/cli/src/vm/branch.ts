@@ -15,6 +15,7 @@ import {
   type Snapshot,
   Verifier,
   type VmmParts,
+  shellCommand,
 } from "@hvjournal/core";
 import { openRecording, type RecordingReader, type RecordingWriter } from "@hvjournal/journal";
 import { architectureNamed } from "../architectures.js";
@@ -113,7 +114,7 @@ async function rerun(moment: Moment, from: Snapshot, vmm: VmmParts): Promise<Ful
       {
         code: "not-a-boundary",
         status: ExitStatus.no,
-        next: `hvjournal record --from ${moment.file}@exit:${machine.exitNumber}`,
+        next: shellCommand("hvjournal", "record", "--from", `${moment.file}@exit:${machine.exitNumber}`),
       },
     );
   const written = new Map<string, Uint8Array>();

@@ -1,4 +1,5 @@
 /** Instances in the background: this very command line again, in a process of its own. */
+import { shellWord } from "@hvjournal/core";
 import { spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
 import { CliError } from "../cli-error.js";
@@ -50,7 +51,7 @@ export function spawnDetached(
       fail(
         new CliError(`${name} ended before it was ready (${signal ?? `status ${code ?? 0}`})`, {
           code: "spawn",
-          next: `cat ${logPath}`,
+          next: `cat ${shellWord(logPath)}`,
         }),
       ),
     );

@@ -1,4 +1,5 @@
 /** The end of a VM's stay in this process: its recording is closed, and everyone is told how it ended. */
+import { shellWord } from "@hvjournal/core";
 import { INDEX_EXITS_MAX, openRecording, recordingSizes } from "@hvjournal/journal";
 import type { CommandContext } from "../commands/command.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
@@ -12,11 +13,11 @@ import { nameOfRecording } from "./vm-directory.js";
 /** What somebody at the VM's console is told when the VM is gone. */
 export function farewellOf(end: SessionEnd, { path, session, name }: Instance): Farewell {
   const { machine } = session.recorder;
-  if (end.why !== "moved") return { text: endText(end, machine, ""), next: `hvjournal replay ${path}` };
+  if (end.why !== "moved") return { text: endText(end, machine, ""), next: `hvjournal replay ${shellWord(path)}` };
   if (end.to === undefined)
     return {
-      text: `${name} was moved, and the destination has not confirmed it; ${nameOfRecording(path)} is sealed`,
-      next: `hvjournal migrate --resolve ${path} DST`,
+      text: `${name} was moved, and the destination has not confirmed it; ${nameOfRecording(path)} is sealed. Which one owns the VM, migrate --resolve says by both recordings`,
+      next: `hvjournal info ${shellWord(path)}`,
     };
   return {
     text: `moved: ${end.to.name} runs (pid ${end.to.processId}); ${nameOfRecording(path)} is sealed`,

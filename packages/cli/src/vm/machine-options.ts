@@ -10,6 +10,7 @@ import {
   type MachineDescription,
   SeededEntropy,
   type VmmParts,
+  shellCommand,
 } from "@hvjournal/core";
 import { createVirtBoard, isArm64Image, loadKernel, VIRT_ADDRESS_MAP } from "@hvjournal/vmm";
 import { architectureNamed } from "../architectures.js";
@@ -187,7 +188,10 @@ export function openDrives(texts: readonly string[]): DriveFile[] {
     if (path === undefined || unknown !== undefined)
       throw new UsageError(`--drive ${text}: expected file=PATH[,readonly=on][,id=ID]`);
     if ((parts.get("format") ?? "raw") !== "raw")
-      throw new UsageError(`--drive ${text}: only raw images are read`, `qemu-img convert -O raw ${path} ${path}.raw`);
+      throw new UsageError(
+        `--drive ${text}: only raw images are read`,
+        shellCommand("qemu-img", "convert", "-O", "raw", path, `${path}.raw`),
+      );
     return openDriveFile(path, parts.get("id") ?? `drive${index}`, parts.get("readonly") === "on");
   });
 }

@@ -7,6 +7,7 @@ import { clearOutput } from "./new-recording.js";
 describe("a new recording", () => {
   let directory: string;
   let path: string;
+  const argv = ["record", "a guest.img", "-o", "vm.hvj"];
   const content = (name: string): string | undefined =>
     existsSync(join(directory, name)) ? readFileSync(join(directory, name), "utf8") : undefined;
 
@@ -20,17 +21,17 @@ describe("a new recording", () => {
 
   it("moves an older one of the default name aside, with its write-ahead log", () => {
     writeFileSync(`${path}.old`, "oldest");
-    clearOutput({ path, isNamed: false, force: false });
+    clearOutput({ path, isNamed: false, force: false, argv });
     expect([content("vm.hvj"), content("vm.hvj-wal")]).toEqual([undefined, undefined]);
     expect([content("vm.hvj.old"), content("vm.hvj.old-wal")]).toEqual(["older", "older log"]);
   });
 
   it("leaves a file alone that -o names, unless it is forced", () => {
-    expect(() => clearOutput({ path, isNamed: true, force: false })).toThrow(
+    expect(() => clearOutput({ path, isNamed: true, force: false, argv })).toThrow(
       `can't record to ${path}: the file exists`,
     );
     expect(content("vm.hvj")).toBe("older");
-    clearOutput({ path, isNamed: true, force: true });
+    clearOutput({ path, isNamed: true, force: true, argv });
     expect([content("vm.hvj"), content("vm.hvj-wal"), content("vm.hvj.old")]).toEqual([
       undefined,
       undefined,

@@ -8,6 +8,7 @@ import {
   machinePayload,
   type MachineDescription,
   type RecordingParent,
+  shellCommand,
 } from "@hvjournal/core";
 import { createRecording, FORMAT_VERSION, type RecordingWriter } from "@hvjournal/journal";
 import { CliError } from "../cli-error.js";
@@ -21,18 +22,25 @@ export interface OutputFile {
   /** -o named it: an older one is kept, unless `force`. Otherwise an older one becomes PATH.old. */
   readonly isNamed: boolean;
   readonly force: boolean;
+  /** The command line that asks for it. */
+  readonly argv: readonly string[];
 }
 
 /** Makes room for a new recording. Throws CliError where a file stands that must not be lost. */
-export function clearOutput({ path, isNamed, force }: OutputFile): void {
+export function clearOutput({ path, isNamed, force, argv }: OutputFile): void {
   if (!existsSync(path)) return;
   if (isNamed && !force)
     throw new CliError(`can't record to ${path}: the file exists`, {
       code: "exists",
-      next: `hvjournal record --force -o ${path} ...`,
+      next: forced(argv),
     });
   if (isNamed) removeRecording(path);
   else keepOld(path);
+}
+
+/** The same command line, with leave to overwrite. */
+function forced([command = "record", ...words]: readonly string[]): string {
+  return shellCommand("hvjournal", command, "--force", ...words);
 }
 
 /** What a crashed recorder left in the write-ahead log goes along. */

@@ -15,15 +15,20 @@ import {
   type RecordingParent,
   Replayer,
   resolvePosition,
+  shellCommand,
 } from "@hvjournal/core";
-import { openRecording, type RecordingReader } from "@hvjournal/journal";
+import { damageBesideBatches, openRecording, type OpenOptions, type RecordingReader } from "@hvjournal/journal";
 import { architectureNamed } from "../architectures.js";
 import { CliError } from "../cli-error.js";
 import type { CommandContext } from "../commands/command.js";
 import { ExitStatus } from "../exit-status.js";
 import { nodeDigester } from "../host/node-digester.js";
+import { problemText } from "../output/damage-text.js";
 import { divergenceReport } from "../output/divergence-report.js";
 import type { Symbols } from "../symbols/symbols.js";
+
+/** `fsck` tells the rest. */
+const PROBLEMS_TOLD_MAX = 3;
 
 export interface OpenRecording {
   readonly path: string;
@@ -39,8 +44,9 @@ export async function withRecording<Result>(
   context: CommandContext,
   symbols: Symbols,
   use: (recording: OpenRecording) => Result | Promise<Result>,
+  options: OpenOptions = {},
 ): Promise<Result> {
-  const reader = openRecording(path);
+  const reader = openRecording(path, options);
   try {
     for (const note of reader.notes) context.output.note(`note: ${note.text}`);
     const architecture = architectureNamed(reader.header.architecture);
@@ -62,6 +68,20 @@ function inContext(error: unknown, path: string, reader: RecordingReader, symbol
   return error;
 }
 
+/**
+ * For a run that came to the recording's end: what it passed by is checked too, which costs little beside the run. Throws
+ * CliError for damage there. Its answer stands, so it is told before.
+ */
+export function checkPassedBy({ path, reader }: OpenRecording): void {
+  const [first, ...others] = damageBesideBatches(reader).map(problemText);
+  if (first === undefined) return;
+  throw new CliError(`${path} is damaged where this run had nothing to read, at ${first}`, {
+    code: "journal-damaged",
+    details: others.slice(0, PROBLEMS_TOLD_MAX).map((text) => `  and at ${text}`),
+    next: shellCommand("hvjournal", "fsck", path),
+  });
+}
+
 /** How the guest ended, for a sentence: "guest powered off", "not closed". */
 export function endingText(reader: JournalReader): string {
   const ending = describeEnding(reader);
@@ -81,7 +101,7 @@ export function positionMissing(path: string, reader: JournalReader, place: stri
     code: "not-found",
     status: ExitStatus.no,
     position: place,
-    next: `hvjournal replay ${path} --until end`,
+    next: shellCommand("hvjournal", "replay", path, "--until", "end"),
     fields: { end: { exit: exitNumber, event: firstSeq - 1, icount } },
   });
 }
@@ -121,7 +141,7 @@ function beforeBase(path: string, parent: RecordingParent, position: Position): 
       code: "not-found",
       status: ExitStatus.no,
       position: text,
-      next: `hvjournal replay ${parent.path} --until ${text}`,
+      next: shellCommand("hvjournal", "replay", parent.path, "--until", text),
     },
   );
 }

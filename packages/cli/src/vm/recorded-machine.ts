@@ -1,5 +1,6 @@
 /** The VMM half of a recorded machine, put together again: to go live from a recording, to verify it, to name devices. */
 import { existsSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import {
   type BlockBackend,
   isPlainMap,
@@ -8,6 +9,7 @@ import {
   type PlainValue,
   toHex,
   type VmmParts,
+  shellCommand,
 } from "@hvjournal/core";
 import { CliError, UsageError } from "../cli-error.js";
 import { type Arguments, listOption, stringOption } from "../commands/command.js";
@@ -67,41 +69,63 @@ export interface FileChoice {
   readonly args: Arguments;
   /** Whether the machine boots, and so needs kernel and initrd. */
   readonly boots: boolean;
+  /** For an error that says how to verify it all the same. */
+  readonly recording?: string;
 }
 
 /** The board as it was recorded, with the files that it needs. Throws CliError for one that is gone or is another. */
-export function recordedBoard(description: MachineDescription, { args, boots }: FileChoice): VmmParts {
+export function recordedBoard(description: MachineDescription, { args, boots, recording }: FileChoice): VmmParts {
   const { kernel, initrd } = description.boardOptions;
   const drives = openRecordedDrives(recordedDrives(description), listOption(args, "drive"));
   if (!boots) return boardFor(description, { drives });
   return boardFor(description, {
     drives,
-    kernel: sameFile("kernel", recordedFile("kernel", kernel), kernelOption(args)),
-    initrd: sameFile("initrd", recordedFile("initrd", initrd), stringOption(args, "initrd")),
+    kernel: sameFile("kernel", recordedFile("kernel", kernel), kernelOption(args), recording),
+    initrd: sameFile("initrd", recordedFile("initrd", initrd), stringOption(args, "initrd"), recording),
   });
 }
 
+type FileOption = "kernel" | "initrd";
+
 function sameFile(
-  what: "kernel" | "initrd",
+  what: FileOption,
   recorded: RecordedFile | undefined,
   given: string | undefined,
+  recording: string | undefined,
 ): NamedFile | undefined {
   if (recorded === undefined) {
     if (given !== undefined) throw changed(`${what} ${given}: the recorded machine had none`);
     return undefined;
   }
   const path = given ?? recorded.name;
-  if (!existsSync(path))
-    throw new CliError(`can't read the ${what} that was recorded, ${path}: no such file`, {
-      code: "no-file",
-      next: `hvjournal verify --${what} PATH ...`,
-    });
+  if (!existsSync(path)) {
+    const said = given === undefined ? `; --${what} says where it is now` : "";
+    const reason = `can't read the ${what} that was recorded, ${path}: no such file${said}`;
+    throw fileGone(reason, what, recorded, recording);
+  }
   const { bytes } = readNamed(what, path);
-  const sha256 = toHex(nodeDigester.sha256(bytes));
-  if (sha256 !== recorded.sha256)
-    throw changed(`${what} ${path} is not the one that was recorded: sha256 ${sha256}, recorded ${recorded.sha256}`);
+  const sha256 = sha256Of(bytes);
   // The name is part of what the loader says, not of what the guest sees.
-  return { name: path, bytes };
+  if (sha256 === recorded.sha256) return { name: path, bytes };
+  const reason = `${what} ${path} is not the one that was recorded: sha256 ${sha256}, recorded ${recorded.sha256}`;
+  throw given === undefined ? fileGone(reason, what, recorded, recording) : changed(reason);
+}
+
+function sha256Of(bytes: Uint8Array): string {
+  return toHex(nodeDigester.sha256(bytes));
+}
+
+/** What was recorded is not where it was: no fault of any build, so a search through builds must stop. */
+function fileGone(message: string, what: FileOption, recorded: RecordedFile, recording: string | undefined): CliError {
+  const places =
+    recording === undefined ? [] : [basename(recorded.name), join(dirname(recording), basename(recorded.name))];
+  const found = places.find((place) => existsSync(place) && sha256Of(readNamed(what, place).bytes) === recorded.sha256);
+  return new CliError(message, {
+    code: "no-file",
+    ...(found === undefined || recording === undefined
+      ? {}
+      : { next: shellCommand("hvjournal", "verify", recording, `--${what}`, found) }),
+  });
 }
 
 /** To run a recording with something changed is not what this build can do; another one may. */
@@ -136,10 +160,10 @@ function openRecordedDrives(recorded: readonly RecordedDrive[], texts: readonly 
   return recorded.map(({ id, name, readOnly, sha256 }) => {
     const drive = openDriveFile(paths.get(id) ?? name, id, readOnly);
     const found = drive.fingerprint();
-    if (found !== sha256)
-      throw changed(
-        `drive ${id}: ${drive.path} is not the image that was recorded: sha256 ${found}, recorded ${sha256}`,
-      );
-    return drive;
+    if (found === sha256) return drive;
+    const what = `drive ${id}: ${drive.path} is not the image that was recorded: sha256 ${found}, recorded ${sha256}`;
+    throw paths.has(id)
+      ? changed(what)
+      : new CliError(`${what}; --drive ${id}=PATH says where it is now`, { code: "no-file" });
   });
 }

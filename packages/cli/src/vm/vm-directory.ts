@@ -1,5 +1,5 @@
 /** Where running VMs are found: one socket each in a directory that only its user can enter. */
-import { chmodSync, lstatSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, lstatSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { createConnection, type Server, type Socket } from "node:net";
 import { tmpdir, userInfo } from "node:os";
 import { basename, join } from "node:path";
@@ -13,6 +13,8 @@ const PRIVATE_DIRECTORY = 0o700;
 const PRIVATE_SOCKET_UMASK = 0o177;
 /** `sun_path` of unix(7), with its final zero byte. */
 const SOCKET_PATH_BYTES_MAX = 107;
+/** For the shell from which the same command is tried again. */
+const NEW_RUNTIME_DIRECTORY = "export XDG_RUNTIME_DIR=$(mktemp -d)";
 const NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/;
 
 /** Throws UsageError for a name that can't be a file's, or that reads as something else. */
@@ -26,6 +28,12 @@ export function nameOfRecording(path: string): string {
   return basename(path).replace(/\.hvj$/, "");
 }
 
+/** A name for a VM that goes on from this recording, and whose own file is not there yet. */
+export function freshName(path: string): string {
+  const name = nameOfRecording(path);
+  for (let number = 2; ; number++) if (!existsSync(`${name}-${number}.hvj`)) return `${name}-${number}`;
+}
+
 /** Made where it is not there. Throws CliError when it is not this user's alone. */
 export function vmDirectory(environment: Environment): string {
   const { XDG_RUNTIME_DIR: runtime } = environment;
@@ -37,7 +45,7 @@ export function vmDirectory(environment: Environment): string {
   if (!status.isDirectory() || (uid >= 0 && status.uid !== uid))
     throw new CliError(`can't keep control sockets in ${path}: it is not a directory of this user's`, {
       code: "vm-directory",
-      next: "XDG_RUNTIME_DIR=DIRECTORY hvjournal ...",
+      next: NEW_RUNTIME_DIRECTORY,
     });
   if ((status.mode & 0o077) !== 0) chmodSync(path, PRIVATE_DIRECTORY);
   return path;
@@ -47,7 +55,7 @@ function checkedSocketPath(path: string): string {
   if (Buffer.byteLength(path) <= SOCKET_PATH_BYTES_MAX) return path;
   throw new CliError(`can't make the socket ${path}: its name has more than ${SOCKET_PATH_BYTES_MAX} bytes`, {
     code: "socket",
-    next: "XDG_RUNTIME_DIR=DIRECTORY hvjournal ...",
+    next: NEW_RUNTIME_DIRECTORY,
   });
 }
 

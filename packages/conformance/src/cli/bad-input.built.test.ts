@@ -2,7 +2,16 @@
 import { afterAll, beforeAll, describe, expect, it, jest } from "@jest/globals";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -14,7 +23,7 @@ import {
   runHvjournal,
   runShell,
 } from "../testing/command-line.js";
-import { flipBit, forgeFormat, forgeRecording } from "../testing/forged-recording.js";
+import { flipBit, flipLastPage, forgeFormat, forgeRecording } from "../testing/forged-recording.js";
 
 jest.setTimeout(300_000);
 
@@ -60,6 +69,19 @@ describe("a recording that is damaged", () => {
     expect(checked.output).toContain(what);
   });
 
+  it("when only its end was cut off replays up to where fsck says, and no further without a word", () => {
+    const bytes = readFileSync(pathOf("good.hvj"));
+    writeFileSync(pathOf("short.hvj"), bytes.subarray(0, bytes.length - 3 * 8192));
+    const checked = run("fsck", "short.hvj");
+    expect(checked.status).toBe(1);
+    const [, exit] = /^short\.hvj: replays up to event:\d+ \(exit:(\d+), /m.exec(checked.stdout) ?? [];
+    const replayed = runNext(checked);
+    expect(replayed.status).toBe(0);
+    expect(replayed.output).toContain("note: short.hvj is damaged at byte");
+    expect(replayed.output).toContain(`compared ${exit} exits`);
+    expect(run("replay", "short.hvj")).toMatchObject({ status: 128, stdout: "" });
+  });
+
   it("by a flipped bit names the events that are lost, and replays up to them", () => {
     flipBit(pathOf("good.hvj"), pathOf("flipped.hvj"));
     const result = run("replay", "flipped.hvj");
@@ -77,6 +99,21 @@ describe("a recording that is damaged", () => {
       expect(JSON.parse(standing ?? "")).toMatchObject({ exit: Number(exit), compared: { exits: Number(exit) } });
     }
     expect(run("fsck", "good.hvj").status).toBe(0);
+  });
+
+  it("where a run to its end had nothing to read is told behind the answer, and stops a search", () => {
+    flipLastPage(pathOf("good.hvj"), pathOf("page.hvj"));
+    for (const command of ["replay", "verify"]) {
+      const [whole, damaged] = [run(command, "good.hvj"), run(command, "page.hvj")];
+      expect(whole).toMatchObject({ status: 0, stderr: "" });
+      expect(damaged.status).toBe(128);
+      expect(damaged.stdout).toBe(whole.stdout.replaceAll("good.hvj", "page.hvj"));
+      expect(damaged.stderr).toMatch(
+        /^error: page\.hvj is damaged where this run had nothing to read, at page [0-9a-f]+ \(bytes \d+\.\.\d+\): .*\n {2}and at snapshot 1.*\nnext: hvjournal fsck page\.hvj\n$/,
+      );
+      expect(run(command, "page.hvj", "-q")).toMatchObject({ status: 128, stdout: "" });
+    }
+    expect(run("replay", "page.hvj", "--until", "exit:100").status).toBe(0);
   });
 
   it("is no recording at all when it is something else", () => {
@@ -108,6 +145,38 @@ describe("a recording that is not for this build", () => {
       expect(result.status).toBe(125);
       expect(result.stderr).toMatch(/^error: .*riscv64/);
     }
+  });
+});
+
+describe("verify of a recording whose kernel", () => {
+  beforeAll(() => {
+    mkdirSync(pathOf("away"));
+    mkdirSync(pathOf("kernels"));
+    copyFileSync(bareMetalImage, pathOf("kernels/a guest.img"));
+    const args = ["--append", "scenario=psci rounds=1", ...fixed, "-o", "away/psci.hvj"];
+    expect(run("record", "kernels/a guest.img", ...args).status).toBe(0);
+    renameSync(pathOf("kernels/a guest.img"), pathOf("away/a guest.img"));
+    writeFileSync(pathOf("other.img"), "another kernel");
+  });
+
+  it("has gone from where it was stops a search, and is found beside the recording", () => {
+    const result = run("verify", "away/psci.hvj");
+    const said =
+      "can't read the kernel that was recorded, kernels/a guest.img: no such file; --kernel says where it is now";
+    const next = "hvjournal verify away/psci.hvj --kernel 'away/a guest.img'";
+    expect(result).toMatchObject({ status: 128, stderr: `error: ${said}\nnext: ${next}\n` });
+    expect(runNext(result).status).toBe(0);
+    expect(run("verify", "away/psci.hvj", "--kernel", "nowhere.img").status).toBe(128);
+  });
+
+  it("has become another stops a search too; one that is asked to be another can't be told", () => {
+    copyFileSync(pathOf("other.img"), pathOf("kernels/a guest.img"));
+    const result = run("verify", "away/psci.hvj");
+    expect(result.status).toBe(128);
+    expect(result.stderr).toContain("kernel kernels/a guest.img is not the one that was recorded");
+    expect(runNext(result).status).toBe(0);
+    rmSync(pathOf("kernels/a guest.img"));
+    expect(run("verify", "away/psci.hvj", "--kernel", "other.img").status).toBe(125);
   });
 });
 
@@ -222,6 +291,15 @@ describe("a recorder that is killed", () => {
     expect(alone.event).toBeLessThanOrEqual(whole.event);
     expect(alone.stderr).toMatch(/^note: .*-wal/);
     expect(whole.stderr).toBe("");
-    expect(run("fsck", "killed.hvj").status).toBe(0);
+    const checked = run("fsck", "killed.hvj");
+    expect(checked.status).toBe(0);
+    expect(checked.stdout).toMatch(/^killed\.hvj: not finished, whole up to exit:\d+: /);
+    expect(checked.stderr).toMatch(/^note: no end mark stands behind batch \d+: /);
+    const lone = run("fsck", "alone.hvj");
+    expect(lone.status).toBe(1);
+    expect(lone.stdout).toMatch(
+      /^damaged: end: no end mark stands behind batch \d+, and alone\.hvj-wal, which held what came later, is missing\n/,
+    );
+    expect(runNext(lone).status).toBe(0);
   });
 });

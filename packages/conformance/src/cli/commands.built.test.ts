@@ -40,9 +40,10 @@ afterAll(() => rmSync(directory, { recursive: true }));
 describe("record", () => {
   it("does not overwrite what -o names, and moves an older vm.hvj aside", () => {
     const refused = run("record", bareMetalImage, ...fixed, "-o", "main.hvj");
+    const next = `hvjournal record --force ${bareMetalImage} ${fixed.join(" ")} -o main.hvj`;
     expect(refused).toMatchObject({
       status: 128,
-      stderr: "error: can't record to main.hvj: the file exists\nnext: hvjournal record --force -o main.hvj ...\n",
+      stderr: `error: can't record to main.hvj: the file exists\nnext: ${next}\n`,
     });
     const append = ["--append", "scenario=psci rounds=1"];
     for (let i = 0; i < 2; i++) expect(run("record", bareMetalImage, ...append, ...fixed, "-q").status).toBe(0);
@@ -69,6 +70,26 @@ describe("record", () => {
     expect(result.status).toBe(status);
     expect(result.stderr).toContain(message);
     expect(existsSync(join(directory, "refused.hvj"))).toBe(before);
+  });
+
+  it.each([
+    [["replya"], "Unknown command: replya; did you mean replay?", "hvjournal --help"],
+    [["replay", "--untill", "end"], "Unknown argument: untill; did you mean --until?", "hvjournal replay --help"],
+    [["record", "x", "--snapshot", "5"], "did you mean --snapshot-every?", "hvjournal record --help"],
+    [["replay", "--until"], "Not enough arguments following: until", "hvjournal replay --help"],
+    [["verify", "--level", "x"], "--level x: bits, exits, outcome", "hvjournal verify --help"],
+    [["replay", "main.hvj", "--until", "exit:"], "exit:REASON is expected", "hvjournal help positions"],
+    [["replay", "main.hvj", "--until", " == 0x40"], "between single quotes: '$pc", "hvjournal help expressions"],
+    [["show", "main.hvj", "$pc == 0x40"], "is an EXPR", "hvjournal replay main.hvj --until '$pc == 0x40'"],
+    [["show", "-i", "main.hvj", "$pc == 0x40"], "is an EXPR", "hvjournal replay main.hvj --until '$pc == 0x40'"],
+    [["help", "positon"], "there is no help for positon", "hvjournal help positions"],
+    [["migrate", "main.hvj"], "migrate needs a destination", "hvjournal migrate main.hvj main-2"],
+    [["sql", "-i", "main.hvj"], "sql [RECORDING] QUERY", "hvjournal sql main.hvj 'select reason, count("],
+  ])("of what is misspelt, as in %j, says what was meant and where it is explained", (args, message, next) => {
+    const { status, stderr } = run(...args);
+    expect(status).toBe(129);
+    expect(stderr).toContain(message);
+    expect(stderr).toContain(`\nnext: ${next}`);
   });
 
   it("types what comes through a pipe, and what a script says when the guest asks", () => {
@@ -306,5 +327,12 @@ describe("the other commands", () => {
     }
     expect(run("completion", "fish").status).toBe(129);
     expect(run("record", "--help").stdout).toContain("--from FILE[@POSITION]");
+    expect(run("help", "record").stdout).toBe(run("record", "--help").stdout);
+    expect(run("help").stdout).toBe(help);
+    for (const [, topic = ""] of help.matchAll(/(positions|expressions|statuses)/g))
+      expect(run("help", topic)).toMatchObject({ status: 0, stderr: "" });
+    const { stdout: replayHelp } = run("replay", "--help");
+    for (const text of ["help positions", "help expressions", "help statuses", ": 0 equal, and there;"])
+      expect(replayHelp).toContain(text);
   });
 });

@@ -72,3 +72,36 @@ export function flipBit(from: string, to: string): void {
   bytes.writeUInt8(bytes.readUInt8(at + 16) ^ 1, at + 16);
   writeFileSync(to, bytes);
 }
+
+/** One bit of a page that only the last snapshot needs is another: a replay from the start never reads it. */
+export function flipLastPage(from: string, to: string): void {
+  const bytes = readFileSync(from);
+  const reader = openRecording(from);
+  const [first = [], last = []] = [reader.snapshots()[0], reader.snapshots().at(-1)].map((head) =>
+    head === undefined ? [] : hashesOf(reader.loadSnapshot(head.number)),
+  );
+  const own = last.filter((hash) => /[^0]/.test(hash) && !first.includes(hash)).map((hash) => reader.loadPage(hash));
+  reader.close();
+  const at = own.map((content) => onlyPlaceOf(content, bytes)).find((place) => place !== undefined);
+  if (at === undefined) throw new Error(`${from} has no page of its last snapshot's own`);
+  bytes.writeUInt8(bytes.readUInt8(at) ^ 1, at);
+  writeFileSync(to, bytes);
+}
+
+/** Where some piece of a page stands that the file has once; undefined when there is no such piece. */
+function onlyPlaceOf(content: Uint8Array, file: Buffer): number | undefined {
+  const PIECE_BYTES = 64;
+  for (let start = 0; start < content.length; start += PIECE_BYTES) {
+    const piece = Buffer.from(content.subarray(start, start + PIECE_BYTES));
+    const at = file.indexOf(piece);
+    if (at >= 0 && !file.includes(piece, at + 1)) return at;
+  }
+  return undefined;
+}
+
+function hashesOf({ pageHashes }: Snapshot): string[] {
+  const names = Buffer.from(pageHashes).toString("hex");
+  return Array.from({ length: pageHashes.length / PAGE_HASH_BYTES }, (_, index) =>
+    names.slice(index * 2 * PAGE_HASH_BYTES, (index + 1) * 2 * PAGE_HASH_BYTES),
+  );
+}

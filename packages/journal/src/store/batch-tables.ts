@@ -124,16 +124,15 @@ export class BatchTables {
   loadHeads(): void {
     const { path } = this.#connection;
     const known = this.#heads.length;
-    const rows = reading(path, { part: "batches" }, () => this.#selectHeads.all(known));
-    for (const row of rows) {
-      const number = this.#heads.length + 1;
-      try {
+    try {
+      for (const row of this.#selectHeads.iterate(known)) {
         const head = readHead(row);
-        this.#checkSuccession(head, number);
+        this.#checkSuccession(head, this.#heads.length + 1);
         this.#heads.push({ ...head, chain: head.chain.slice() });
-      } catch (error) {
-        throw readFailure(path, { part: `batch ${number}, its row of the index` }, error, this.position);
       }
+    } catch (error) {
+      const place = { part: `batch ${this.#heads.length + 1}, its row of the index` };
+      throw readFailure(path, place, error, this.position);
     }
   }
 

@@ -13,6 +13,7 @@ import {
   readSync,
   rmSync,
   statSync,
+  truncateSync,
   writeSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -130,6 +131,7 @@ const HeaderOffset = {
   applicationId: 68,
 } as const;
 const WAL_VERSION = 2;
+const RECORDING_BYTES_MAX = 2 ** 40;
 
 function readFileHead(path: string): FileHead {
   const bytes = new Uint8Array(SQLITE_HEADER_BYTES);
@@ -177,6 +179,8 @@ export interface Connection {
   readonly walIsMissing: boolean;
   /** The file itself, and not a copy, is open beside a write-ahead log. */
   readonly sharesWal: boolean;
+  /** The file is shorter than it says, and was opened all the same. */
+  readonly cutOff?: JournalDamagedError | undefined;
 }
 
 function checkKind(path: string, head: FileHead): void {
@@ -256,10 +260,18 @@ function markAsRollback(copy: string): void {
 }
 
 /**
+ * What was cut off reads as zeros then, which no tree of SQLite's takes for its own; a shorter file it does not open. Far
+ * more than any recording has is the header's own damage.
+ */
+function padTo(copy: string, byteCount: number): void {
+  if (byteCount <= RECORDING_BYTES_MAX && statSync(copy).size < byteCount) truncateSync(copy, byteCount);
+}
+
+/**
  * A file in WAL mode can't be read where SQLite can't keep its -shm, and reading it leaves one behind where it
  * can. Then a copy is read, of which nothing stays: its files are unlinked once they are open.
  */
-function openCopy(path: string, withWal: boolean): Database.Database {
+function openCopy(path: string, withWal: boolean, byteCountMin = 0): Database.Database {
   const directory = mkdtempSync(join(tmpdir(), "hvjournal-"));
   const copy = join(directory, "copy.hvj");
   try {
@@ -269,6 +281,7 @@ function openCopy(path: string, withWal: boolean): Database.Database {
       chmodSync(copy + suffix, 0o600);
     }
     if (!withWal) markAsRollback(copy);
+    padTo(copy, byteCountMin);
     return tryOpen(copy);
   } finally {
     rmSync(directory, { recursive: true, force: true });
@@ -290,27 +303,35 @@ function canShareMemory(path: string): boolean {
  * SQLite calls a file that is shorter than it says "malformed". It is so when it was cut off, and also when it is a copy
  * from the middle of a checkpoint, which writes the first page first: then the rest is in the -wal.
  */
-function checkLength(path: string, { hasApplicationId, pageBytes, pageCount, isWal }: FileHead, hasWal: boolean): void {
+function findCutOff(
+  path: string,
+  { hasApplicationId, pageBytes, pageCount, isWal }: FileHead,
+  hasWal: boolean,
+): JournalDamagedError | undefined {
   const bytesMin = pageBytes * pageCount;
   // Not as it was when the header was read: its writer may have closed it since.
   const byteCount = statSync(path).size;
-  if (!hasApplicationId || byteCount >= bytesMin || hasWal) return;
+  if (!hasApplicationId || byteCount >= bytesMin || hasWal) return undefined;
   const rest = isWal ? `; the rest was in ${path}-wal, which is missing` : "";
   const what = `it is cut off: it has ${byteCount} of ${bytesMin} bytes${rest}`;
-  throw new JournalDamagedError(path, what, { part: `byte ${byteCount}` });
+  return new JournalDamagedError(path, what, { part: `byte ${byteCount}` });
 }
 
-/** Opens for reading, wherever the file lies and whatever became of its -wal. Leaves nothing beside it. */
-export function openForReading(path: string): Connection {
+/**
+ * Opens for reading, wherever the file lies and whatever became of its -wal. Leaves nothing beside it. A file that was
+ * cut off is opened when it is to be salvaged; else JournalDamagedError.
+ */
+export function openForReading(path: string, { salvage = false } = {}): Connection {
   const head = readFileHead(path);
   checkKind(path, head);
   const name = databasePath(path);
   const logBytes = head.isWal ? walBytes(name) : undefined;
-  checkLength(path, head, (logBytes ?? 0) > 0);
+  const cutOff = findCutOff(path, head, (logBytes ?? 0) > 0);
+  if (cutOff !== undefined && !salvage) throw cutOff;
   // Without a -wal there is no writer.
-  const needsCopy = head.isWal && (logBytes === undefined || !canShareMemory(name));
+  const needsCopy = cutOff !== undefined || (head.isWal && (logBytes === undefined || !canShareMemory(name)));
   const database = reading(path, { part: "file" }, () => {
-    return needsCopy ? openCopy(name, logBytes !== undefined) : tryOpen(name);
+    return needsCopy ? openCopy(name, logBytes !== undefined, head.pageBytes * head.pageCount) : tryOpen(name);
   });
   return {
     path,
@@ -318,6 +339,7 @@ export function openForReading(path: string): Connection {
     notes: [],
     walIsMissing: head.isWal && (logBytes ?? 0) === 0,
     sharesWal: head.isWal && !needsCopy,
+    cutOff,
   };
 }
 

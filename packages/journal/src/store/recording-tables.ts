@@ -37,6 +37,7 @@ export class RecordingTables {
     this.progress = initialProgress(start, chain);
     this.#salvage = options.salvage === true;
     this.#load();
+    this.#noteCutOff();
     this.#noteMissingWal();
   }
 
@@ -49,7 +50,7 @@ export class RecordingTables {
       this.progress = { ...this.progress, ...this.#reach(), state: "open" };
       this.connection.notes.push({
         code: "salvaged",
-        text: `${error.message}; opened up to event:${this.progress.nextSeq - 1} (exit:${this.progress.exitNumber})`,
+        text: `${this.connection.cutOff?.message ?? error.message}; opened up to event:${this.progress.nextSeq - 1} (exit:${this.progress.exitNumber})`,
       });
     }
   }
@@ -79,16 +80,26 @@ export class RecordingTables {
   refresh(): void {
     const { path, database } = this.connection;
     let failure: unknown;
-    reading(path, { part: "file" }, () => {
-      database.transaction(() => {
-        try {
-          this.#refreshNow();
-        } catch (error) {
-          failure = error;
-        }
-      })();
-    });
+    try {
+      reading(path, { part: "file" }, () => {
+        database.transaction(() => {
+          try {
+            this.#refreshNow();
+          } catch (error) {
+            failure = error;
+          }
+        })();
+      });
+    } catch (error) {
+      // A damaged tree fails the end of the transaction as well, which says less.
+      failure ??= error;
+    }
     if (failure !== undefined) throw failure;
+  }
+
+  /** Does so where there may be a writer. */
+  refreshLive(): void {
+    if (this.progress.state === "open" && !this.#isSalvaged && this.connection.cutOff === undefined) this.refresh();
   }
 
   #refreshNow(): void {
@@ -114,6 +125,12 @@ export class RecordingTables {
     if (agrees) return;
     const what = `${reach.batchCount} of ${batchCount} batches are there, up to event:${reach.nextSeq - 1} of ${nextSeq - 1}`;
     throw new JournalDamagedError(path, what, { part: "batches" }, this.batches.position);
+  }
+
+  /** For one that was cut off behind all of its index. */
+  #noteCutOff(): void {
+    const { cutOff, notes } = this.connection;
+    if (cutOff !== undefined && !this.#isSalvaged) notes.push({ code: "salvaged", text: cutOff.message });
   }
 
   #noteMissingWal(): void {

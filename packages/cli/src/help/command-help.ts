@@ -1,0 +1,84 @@
+/** What stands below a command's options in its --help: forms that it takes, with examples, and its exit statuses. */
+import type { Topic } from "./topics.js";
+
+interface CommandHelp {
+  /** Words that it takes, and where they are explained. */
+  readonly topics: readonly Exclude<Topic, "statuses">[];
+  readonly examples: readonly string[];
+  /** What 0 and 1 mean here. */
+  readonly statuses: string;
+}
+
+const COMMAND_HELP: Readonly<Record<string, CommandHelp>> = {
+  record: {
+    topics: ["positions", "expressions"],
+    examples: [
+      "hvjournal record Image --headless --until 'console:/login:/' --fail-on 'console:/Kernel panic/'",
+      "hvjournal record Image --headless --until '$pc == 0x40080000'",
+    ],
+    statuses: "0 the guest ended well, or --until; 1 it ended badly, or --fail-on; 124 --timeout",
+  },
+  replay: {
+    topics: ["positions", "expressions"],
+    examples: [
+      "hvjournal replay boot.hvj --until exit:4821+12",
+      "hvjournal replay boot.hvj --until 'exit.reason == HVC64 && $x0 == 0x84000008'",
+    ],
+    statuses: "0 equal, and there; 1 diverged, or not reached",
+  },
+  verify: {
+    topics: [],
+    examples: ["git bisect run hvjournal verify ~/good.hvj"],
+    statuses: "0 equal; 1 diverged; 125 not with this build",
+  },
+  bisect: {
+    topics: ["expressions", "positions"],
+    examples: [
+      "hvjournal bisect oops.hvj --when '*(u64 *)0xffff800009f3a018 != 0x51a7'",
+      "hvjournal bisect oops.hvj --good exit:370 --run sh -c './check.sh $HVJ_RECORDING $HVJ_POSITION'",
+    ],
+    statuses: "0 found; 1 not in the recording",
+  },
+  diff: {
+    topics: ["positions"],
+    examples: ["hvjournal diff good.hvj bad.hvj", "hvjournal diff good.hvj@exit:412 bad.hvj@exit:412 --state"],
+    statuses: "0 equal; 1 different",
+  },
+  migrate: {
+    topics: [],
+    examples: ["hvjournal migrate src dst", "hvjournal migrate src.hvj ssh:host"],
+    statuses: "0 moved; 1 refused, nothing touched; 128 failed, and it says who owns the VM",
+  },
+  ctl: {
+    topics: ["positions"],
+    examples: ["hvjournal ctl vm pause --at 'console:/login:/'", "hvjournal ctl vm pause --at time:1.65s"],
+    statuses: "0 done; 1 the VM refused it",
+  },
+  log: {
+    topics: ["positions", "expressions"],
+    examples: ["hvjournal log boot.hvj exit:4800..exit:4821", "hvjournal log boot.hvj --where 'exit.nr == 0xc6000001'"],
+    statuses: "0 done; 1 no such moment",
+  },
+  show: {
+    topics: ["positions"],
+    examples: ["hvjournal show boot.hvj exit:4821 --stack", "hvjournal show boot.hvj 'console:/login:/#-1'"],
+    statuses: "0 shown; 1 no such moment",
+  },
+  stat: {
+    topics: ["positions"],
+    examples: ["hvjournal stat boot.hvj", "hvjournal stat boot.hvj exit:4000..exit:5000 --event hypercall"],
+    statuses: "0 done; 1 no such moment",
+  },
+  fsck: { topics: [], examples: [], statuses: "0 whole, as far as it goes; 1 damaged, or its -wal is missing" },
+};
+
+const WORDS = { positions: "POSITION", expressions: "EXPR" } as const;
+
+/** The lines of a command's epilogue. */
+export function commandEpilogue(name: string): string {
+  const { topics = [], examples = [], statuses = "0 done; 1 the answer is no" } = COMMAND_HELP[name] ?? {};
+  const shown = examples.map((example) => `  ${example}`);
+  const explained = topics.map((topic) => `${WORDS[topic]}: see hvjournal help ${topic}`);
+  const status = `Exit status (hvjournal help statuses): ${statuses}; 128 error; 129 usage`;
+  return [...(shown.length > 0 ? ["Examples:", ...shown, ""] : []), ...explained, status].join("\n");
+}

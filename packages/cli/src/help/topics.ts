@@ -1,0 +1,59 @@
+/** What `hvjournal help TOPIC` says of the words that many commands take. docs/cli.md says the same at length. */
+
+export const TOPICS = {
+  positions: `POSITION: a moment of a run. What is printed as a position can be pasted back.
+
+  start, end                the start, and where the recording stops
+  exit:4821                 exit 4821 has occurred, nothing has been answered
+  exit:4821+12              it has been answered, and 12 units later (a unit for each retired instruction)
+  event:N  icount:N         events 1 to N have taken effect; N units have been counted on the VM
+  time:1.65s                guest time reaches it (s, ms, us, ns)
+  console:/RE/              the guest writes the byte that completes the match
+  hypercall:0xc4000003      the first exit of that function
+  exit:HVC64                the first exit of that reason, or of that KVM exit
+  snapshot:N                snapshot N was taken
+
+#K picks the K-th match, #-1 the last: console:/login:/#2, exit:MMIO#-1
+Two words do as well: --until exit 4821
+RANGE is A..B, either end may be missing. FILE@POSITION is a moment of one of two recordings.
+
+In a shell, put whatever holds / or # between single quotes:
+  hvjournal replay --until 'console:/login: $/#2'
+  hvjournal log exit:4800..exit:4821
+`,
+  expressions: `EXPR: as in gdb and C, on unsigned 64-bit integers, without side effects.
+
+  $x0 $pc $sp $vcpu         registers
+  jiffies, &init_task       symbols
+  *(u32 *)ADDR              memory by the guest's translation: u8, u16, u32, u64
+  phys(u64, ADDR)           memory by physical address
+  hash(ADDR, LENGTH), changed(ADDR, LENGTH)
+  exit.nr  exit.reason  exit.kvm  exit.gpa  exit.args[0]
+  count(EXPR)               how often it held
+  icount  time              units, nanoseconds of guest time
+  console =~ /RE/           what the guest has written so far matches
+  config.cap(NAME)  config.smccc(FUNCTION)  config.reg(NAME)
+
+console =~ /RE/ is a condition, true from the match on, and can be joined to others by && and ||. console:/RE/ is a
+POSITION, the moment of the match (hvjournal help positions), and stands alone.
+
+A shell takes $ and & for itself: always put an EXPR between single quotes.
+  hvjournal replay --until '$pc == 0x40080000 && exit.reason == HVC64'
+  hvjournal bisect --when '*(u64 *)0xffff800009f3a018 != 0x51a7'
+`,
+  statuses: `Exit status of every command, fit for git bisect run and for CI:
+
+    0   done; equal; found; reached; the guest ended well
+    1   the answer is no: diverged, differs, damaged (fsck), not found, not reached, the guest ended badly
+  124   ran out of --timeout
+  125   can't be told with this build: it lacks a format, a feature or a CPU model (git bisect skips)
+  128   error: a damaged or missing file, I/O, a peer that is gone, a bug (git bisect stops)
+  129   wrong usage
+  130   interrupted
+
+  git bisect run hvjournal verify ~/good.hvj
+  hvjournal record Image --headless --until 'console:/login:/' --fail-on 'console:/Kernel panic/' --timeout 60s
+`,
+} as const;
+
+export type Topic = keyof typeof TOPICS;
