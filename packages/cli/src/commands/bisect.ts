@@ -9,6 +9,7 @@ import {
   bisectWhen,
   formatPosition,
   type BisectWhenResult,
+  type BisectWriter,
   type Goal,
   type Machine,
   type ParsedExpression,
@@ -53,7 +54,9 @@ export const bisect: Command = {
       .usage("usage: $0 bisect [RECORDING] --when EXPR\n       $0 bisect [RECORDING] --run COMMAND [ARG ...]")
       .option(
         "when",
-        textOption("EXPR: the first moment at which it holds; registers are looked at behind events only"),
+        textOption(
+          "EXPR: the first moment at which it holds; one that reads registers is asked behind every instruction",
+        ),
       )
       .option("run", flagOption("the rest of the line is a command: 0 good, 125 skip, 1 to 127 bad, 128 and more stop"))
       .option("good", textOption("POSITION at which it is good (start)"))
@@ -108,13 +111,15 @@ function runWhen(
   const replayer = createReplayer(recording);
   const { path, reader, symbols } = recording;
   const progress = new Progress(output, `bisecting ${path}:`, reader.end.icount);
+  const withAll = flag(args, "all");
   const result = bisectWhen({
     replayer,
     expression,
     symbols,
     good: goodGoal(args, recording),
     lastSeq: lastSeq(args, recording),
-    all: true,
+    // What may change with every instruction is looked at no longer than somebody wants to know.
+    all: withAll || !expression.changesWithUnits,
     onProgress: (icount) => progress.at(icount),
   });
   const { first, scannedExits, isWatched } = result;
@@ -123,13 +128,9 @@ function runWhen(
   const value = valueChange(recording, replayer, expression, result);
   goToFirst(replayer, result);
   const report = new BisectReport(recording);
-  const withAll = flag(args, "all");
   if (output.json) output.line(jsonLine({ ...whenJson(result, withAll), value }));
   else
-    for (const line of [
-      ...report.lines(result, replayer.machine, value),
-      ...transitionLines(result.transitions, withAll),
-    ])
+    for (const line of [...report.lines(result, replayer.machine, value), ...transitionLines(result, withAll)])
       output.line(line);
   if (!isWatched)
     output.note(
@@ -153,7 +154,16 @@ function whenJson({ first, transitions, ...result }: BisectWhenResult, withAll: 
 }
 
 function goToFirst(replayer: Replayer, { first, writer }: BisectWhenResult): void {
-  if (first !== undefined) seek(replayer, writer?.by === "instruction" ? { icount: first.icount } : { seq: first.seq });
+  if (first === undefined) return;
+  const { icount, guestTimeNs, seq } = first;
+  const goals: { readonly [By in BisectWriter["by"]]: Goal } = {
+    instruction: { icount },
+    answer: { exitNumber: first.exitNumber, unitsAfter: 0 },
+    time: { guestTimeNs },
+    exit: { seq },
+    event: { seq },
+  };
+  seek(replayer, goals[writer?.by ?? "event"]);
 }
 
 /** What the expression reads, one step before and at the first moment. */
