@@ -100,7 +100,14 @@ describe("record", () => {
         "--json",
       );
     expect(goal("--until", "console:/step 2/")).toMatchObject({ status: 0 });
-    expect(goal("--fail-on", "console:/step 2/").stderr).toContain("guest failed at exit:");
+    const failed = goal("--fail-on", "console:/step 2/", "--until", "console:/step 2/");
+    expect(failed.stderr).toMatch(/guest failed at exit:\d+ time:\S+: step 2 sum 0x[0-9a-f]{16}$/m);
+    // What the guest wrote behind it is in the recording, as far as it had time to.
+    expect(run("replay", "goal.hvj", "--console").stdout).toMatch(/step 3 sum/);
+    expect(goal("--fail-on", "exit 300", "--until", "exit 300").status).toBe(1);
+    const missed = goal("--until", "console:/never/", "-q");
+    expect(json(missed)[0]).toMatchObject({ status: 1, error: "not-reached" });
+    expect(missed.status).toBe(1);
     expect(goal("--fail-on", "exit.reason == HVC64 && exit.kvm == SYSTEM_EVENT").status).toBe(1);
     expect(goal("--timeout", "1ms")).toMatchObject({ status: 124 });
     expect(json(goal("--until", "exit 300"))[0]).toMatchObject({ exit: 300 });

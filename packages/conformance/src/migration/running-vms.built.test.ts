@@ -93,6 +93,19 @@ describe("a VM in the background", () => {
     expect(stderr).toContain("guest powered off");
   });
 
+  it("that fails on its console records the rest of the line, ends though it idles, and attach has its status", async () => {
+    const append = "scenario=main input=console ticks=1 period=100";
+    sandbox.recordInteractive("failing", append, "--fail-on", "console:/^echo: bo/");
+    const { child, finished, says } = sandbox.start("attach", "failing");
+    await says(/attached to failing/);
+    child.stdin?.write("boom\n");
+    const { status, stderr } = await finished;
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/guest failed at exit:\d+ time:\S+: echo: boom$/m);
+    expect(sandbox.console("failing.hvj")).toMatch(/echo: boom\r?\n/);
+    expect(sandbox.must("verify", "failing.hvj")).toContain("equal");
+  });
+
   it("whose console nobody reads stands still, answers and ends; whoever reads then has missed nothing", async () => {
     const append = "scenario=loop period=1 every=1 count=200000";
     const { child, finished, says } = sandbox.start(
