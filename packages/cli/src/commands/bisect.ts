@@ -5,6 +5,7 @@ import {
   type BisectMoment,
   type BisectCommandResult,
   bisectCommand,
+  BisectSkippedError,
   BisectStoppedError,
   bisectWhen,
   formatPosition,
@@ -87,6 +88,13 @@ export const bisect: Command = {
 
 function bisectFailure(error: unknown): unknown {
   if (error instanceof BisectEndError) return new CliError(error.message, { code: "bisect-end", cause: error });
+  if (error instanceof BisectSkippedError)
+    return new CliError(error.message, {
+      code: "bisect-skipped",
+      status: ExitStatus.untestable,
+      next: `hvjournal bisect --good POSITION --bad POSITION --run ...`,
+      cause: error,
+    });
   if (error instanceof BisectStoppedError) return new CliError(error.message, { code: "bisect-stopped", cause: error });
   return error;
 }
@@ -237,7 +245,8 @@ function reportBoundary(
     if (output.json) output.line(jsonLine({ exits, units, skipped }));
     else
       output.line(`first bad is one of ${bounds}: ${skipped.length} in between could not be tested (${probes} tests)`);
-    return ExitStatus.no;
+    // As git bisect: where only skipped ones are left, which it was can't be told.
+    return ExitStatus.untestable;
   }
   const isExit = units === undefined || isLastUnit(replayer, exits, units.bad);
   seek(replayer, isExit ? { exitNumber: exits.bad } : behindGood(exits.good, units.bad));

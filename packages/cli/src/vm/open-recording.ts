@@ -65,7 +65,8 @@ function inContext(error: unknown, path: string, reader: RecordingReader, symbol
 /** How the guest ended, for a sentence: "guest powered off", "not closed". */
 export function endingText(reader: JournalReader): string {
   const ending = describeEnding(reader);
-  const [what, by] = ending.split(" by ");
+  const [what, ...rest] = ending.split(" by ");
+  const by = rest.length === 0 ? undefined : rest.join(" by ");
   if (by === undefined) return ending;
   return what === "stopped" ? `stopped by ${by}` : `guest ${what}`;
 }

@@ -1,6 +1,7 @@
 /** What became of a run: in the words of its recording, as an exit status, and whether it came as far as was asked. */
 import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { stopText } from "../output/record-report.js";
+import type { SessionGoal } from "./live-goals.js";
 import type { SessionEnd } from "./live-session.js";
 import { parseStopCondition } from "./stop-condition.js";
 
@@ -15,7 +16,7 @@ export interface RunTerms {
 export function endedBy(end: SessionEnd): string {
   switch (end.why) {
     case "goal":
-      return `--${end.goal.name} ${end.goal.text}`;
+      return `--${end.goal.name} ${end.goal.text}${failedLine(end.goal)}`;
     case "timeout":
       return end.of === "guest" ? "--timeout" : "--host-timeout";
     case "interrupted":
@@ -23,6 +24,11 @@ export function endedBy(end: SessionEnd): string {
     default:
       return end.why;
   }
+}
+
+/** What went wrong stands in the line that shows it. */
+function failedLine({ failure }: SessionGoal): string {
+  return failure === undefined ? "" : `: ${failure.line}`;
 }
 
 /** A reset ends the run as well as a power-off does. */

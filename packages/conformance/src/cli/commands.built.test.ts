@@ -105,6 +105,13 @@ describe("record", () => {
     // What the guest wrote behind it is in the recording, as far as it had time to.
     expect(run("replay", "goal.hvj", "--console").stdout).toMatch(/step 3 sum/);
     expect(goal("--fail-on", "exit 300", "--until", "exit 300").status).toBe(1);
+    goal("--fail-on", "console:/step 2/", "--timeout", "2ms");
+    expect(run("info", "goal.hvj").stdout).toMatch(/^ended +failed: --fail-on console:\/step 2\/: step 2 sum 0x/m);
+    goal("--until", "exit 300");
+    expect(run("info", "goal.hvj").stdout).toMatch(/^ended +reached: --until exit 300$/m);
+    goal("--timeout", "1ms");
+    expect(run("info", "goal.hvj").stdout).toMatch(/^ended +ran out of --timeout$/m);
+    expect(run("info", "main.hvj").stdout).toMatch(/^ended +guest powered off \(PSCI SYSTEM_OFF\)$/m);
     const missed = goal("--until", "console:/never/", "-q");
     expect(json(missed)[0]).toMatchObject({ status: 1, error: "not-reached" });
     expect(missed.status).toBe(1);
@@ -238,6 +245,11 @@ describe("bisect", () => {
     expect(result).toMatchObject({ status: 0 });
     expect(result.stdout).toContain(`first bad: ${wanted} `);
     expect(run("bisect", "main.hvj", "--run", "true")).toMatchObject({ status: 128 });
+    expect(run("bisect", "main.hvj", "--run", "sh", "-c", "exit 125")).toMatchObject({ status: 125 });
+    const test = `case $HVJ_POSITION in exit:300*) exit 0;; exit:304*) exit 1;; *) exit 125;; esac`;
+    const unknown = run("bisect", "main.hvj", "--good", "exit:300", "--bad", "exit:304", "--run", "sh", "-c", test);
+    expect(unknown.stdout).toContain("first bad is one of exit:300..exit:304: 3 in between could not be tested");
+    expect(unknown.status).toBe(125);
     expect(run("bisect", "main.hvj", "--run", "sh", "-c", "exit 128").stderr).toContain("status 128");
   });
 

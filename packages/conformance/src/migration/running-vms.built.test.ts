@@ -42,6 +42,7 @@ describe("a VM in the background", () => {
       status: 128,
       stderr: "error: no VM named killed runs\nnext: hvjournal ps\n",
     });
+    expect(sandbox.must("info", "killed.hvj")).toMatch(/^ended +not closed: its recorder was killed/m);
     sandbox.recordDetached("again", ENDLESS, "--name", "killed");
     expect(sandbox.vm("killed")?.state).toBe("running");
     sandbox.must("ctl", "killed", "quit");
@@ -98,10 +99,12 @@ describe("a VM in the background", () => {
     sandbox.recordInteractive("failing", append, "--fail-on", "console:/^echo: bo/");
     const { child, finished, says } = sandbox.start("attach", "failing");
     await says(/attached to failing/);
+    expect(sandbox.must("info", "failing.hvj")).toMatch(/^ended +not yet: it runs as failing \(pid \d+\)$/m);
     child.stdin?.write("boom\n");
     const { status, stderr } = await finished;
     expect(status).toBe(1);
     expect(stderr).toMatch(/guest failed at exit:\d+ time:\S+: echo: boom$/m);
+    expect(sandbox.must("info", "failing.hvj")).toMatch(/^ended +failed: --fail-on .*: echo: boom$/m);
     expect(sandbox.console("failing.hvj")).toMatch(/echo: boom\r?\n/);
     expect(sandbox.must("verify", "failing.hvj")).toContain("equal");
   });

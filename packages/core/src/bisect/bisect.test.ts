@@ -8,7 +8,14 @@ import type { MemoryJournal } from "../testing/memory-journal.js";
 import { Assembler, busyProgram, COUNTER_ADDRESS, DMA_ADDRESS } from "../testing/programs.js";
 import { recordSmall, replaySmall } from "../testing/recordings.js";
 import { Op, word, wordImmediate } from "../testing/small-cpu.js";
-import { bisectCommand, BisectStoppedError, findBoundary, verdictOfStatus, type Verdict } from "./bisect-command.js";
+import {
+  bisectCommand,
+  BisectSkippedError,
+  BisectStoppedError,
+  findBoundary,
+  verdictOfStatus,
+  type Verdict,
+} from "./bisect-command.js";
 import { BisectEndError, bisectWhen, findInJournal, type BisectWhenResult } from "./bisect-when.js";
 import { minimizeChanges } from "./minimize-changes.js";
 
@@ -246,6 +253,7 @@ describe("bisect --run", () => {
   it("does not search between ends with the wrong answers", async () => {
     const always = (verdict: Verdict): Promise<unknown> =>
       findBoundary({ good: 0, bad: 9, test: () => Promise.resolve(verdict) });
+    await expect(always("skip")).rejects.toThrow(BisectSkippedError);
     await expect(always("good")).rejects.toThrow(/the test says good at the bad end/);
     await expect(always("bad")).rejects.toThrow(/the test says bad at the good end/);
   });
