@@ -131,7 +131,7 @@ function runWhen(
     onProgress: (icount) => progress.at(icount),
   });
   const { first, scannedExits, isWatched } = result;
-  if (first === undefined) throw positionMissing(path, reader, `'${expression.source}'`);
+  if (first === undefined) throw neverHeld(expression, args, recording);
   output.note(`scanned exit:1..${scannedExits} (${hostTimeText(progress.elapsedMs)})`);
   const value = valueChange(recording, replayer, expression, result);
   goToFirst(replayer, result);
@@ -145,6 +145,17 @@ function runWhen(
       "note: not all that it reads could be watched: a change that came and went between two events may be missing",
     );
   return ExitStatus.done;
+}
+
+/** Where only a part was looked at, nothing is said of the rest. */
+function neverHeld({ source }: ParsedExpression, args: Arguments, { path, reader }: OpenRecording): CliError {
+  const [good, bad] = [stringOption(args, "good"), stringOption(args, "bad")];
+  if (good === undefined && bad === undefined) return positionMissing(path, reader, `'${source}'`);
+  return new CliError(`'${source}' holds nowhere between ${good ?? "start"} and ${bad ?? "end"} of ${path}`, {
+    code: "not-found",
+    status: ExitStatus.no,
+    next: `hvjournal bisect ${path} --when '${source}'`,
+  });
 }
 
 function momentJson({ position, ...moment }: BisectMoment): Record<string, unknown> {

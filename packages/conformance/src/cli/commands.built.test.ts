@@ -234,6 +234,15 @@ describe("bisect", () => {
     expect(shown.stdout).not.toContain("ffffff8000007008  a7");
   });
 
+  it("finds the first call of a function between two exits, and a replay stops there", () => {
+    const symbols = ["--symbols", bareMetalElf];
+    const [line] = run("bisect", "main.hvj", "--when", "$pc == &set_exception_hook", ...symbols).stdout.split("\n");
+    const position = /^first: (exit:\d+\+\d+|icount:\d+) /.exec(line ?? "")?.[1];
+    const { stdout } = run("replay", "main.hvj", "--until", "$pc == &set_exception_hook", ...symbols);
+    expect(stdout).toMatch(/^ {2}pc {2}[0-9a-f]{16} {2}set_exception_hook /m);
+    expect(stdout.split(" ")[0]).toBe(position);
+  });
+
   it("asks a command of the user's, and wants both ends to have their answers", () => {
     const check = ["--run", "sh", "-c", "! hvjournal log $HVJ_RECORDING ..$HVJ_POSITION --reason WFx | grep -q WFx"];
     const hvjournal = `hvjournal() { '${process.execPath}' '${hvjournalCommand}' "$@"; }; `;
@@ -255,6 +264,11 @@ describe("bisect", () => {
 
   it("says no when it never becomes so, and what is wrong with a question", () => {
     expect(run("bisect", "main.hvj", "--when", "exit.nr == 0x12345").status).toBe(1);
+    const part = run("bisect", "main.hvj", "--when", "$pc == 0x1234", "--good", "exit:10", "--bad", "exit:20");
+    expect(part.stderr).toContain(
+      "error: '$pc == 0x1234' holds nowhere between exit:10 and exit:20 of main.hvj\nnext: ",
+    );
+    expect(part.status).toBe(1);
     expect(run("bisect", "main.hvj", "--when", "icount >= 0").status).toBe(128);
     expect(run("bisect", "main.hvj", "--when", "$x0 +").status).toBe(129);
     expect(run("bisect", "main.hvj").status).toBe(129);
