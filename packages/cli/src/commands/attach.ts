@@ -16,7 +16,7 @@ export const attach: Command = {
   run: (args, context) => attachTo(stringOption(args, "vm") ?? "", context),
 };
 
-/** Comes back when the VM ends, goes elsewhere, or the user detaches. */
+/** Comes back when the VM ends (with its exit status), goes elsewhere, or the user detaches. */
 export async function attachTo(vm: string, context: CommandContext): Promise<ExitCode> {
   const { output, environment } = context;
   const client = await connectVm(environment, vm);
@@ -42,7 +42,8 @@ export async function attachTo(vm: string, context: CommandContext): Promise<Exi
     if (farewell === undefined) return ExitStatus.done;
     await Promise.race([console.drained(), detached]);
     sayFarewell(farewell, context);
-    return ExitStatus.done;
+    const { status } = farewell;
+    return typeof status === "number" ? status : ExitStatus.done;
   } finally {
     keyboard.release();
     client.close();

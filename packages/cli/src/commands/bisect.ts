@@ -5,10 +5,12 @@ import {
   type BisectMoment,
   type BisectCommandResult,
   bisectCommand,
+  BisectSkippedError,
   BisectStoppedError,
   bisectWhen,
   formatPosition,
   type BisectWhenResult,
+  type BisectWriter,
   type Goal,
   type Machine,
   type ParsedExpression,
@@ -54,7 +56,9 @@ export const bisect: Command = {
       .usage("usage: $0 bisect [RECORDING] --when EXPR\n       $0 bisect [RECORDING] --run COMMAND [ARG ...]")
       .option(
         "when",
-        textOption("EXPR: the first moment at which it holds; registers are looked at behind events only"),
+        textOption(
+          "EXPR: the first moment at which it holds; one that reads registers is asked behind every instruction",
+        ),
       )
       .option("run", flagOption("the rest of the line is a command: 0 good, 125 skip, 1 to 127 bad, 128 and more stop"))
       .option("good", textOption("POSITION at which it is good (start)"))
@@ -85,6 +89,13 @@ export const bisect: Command = {
 
 function bisectFailure(error: unknown): unknown {
   if (error instanceof BisectEndError) return new CliError(error.message, { code: "bisect-end", cause: error });
+  if (error instanceof BisectSkippedError)
+    return new CliError(error.message, {
+      code: "bisect-skipped",
+      status: ExitStatus.untestable,
+      next: `hvjournal bisect --good POSITION --bad POSITION --run ...`,
+      cause: error,
+    });
   if (error instanceof BisectStoppedError) return new CliError(error.message, { code: "bisect-stopped", cause: error });
   return error;
 }
@@ -109,34 +120,43 @@ function runWhen(
   const replayer = createReplayer(recording);
   const { path, reader, symbols } = recording;
   const progress = new Progress(output, `bisecting ${path}:`, reader.end.icount);
+  const withAll = flag(args, "all");
   const result = bisectWhen({
     replayer,
     expression,
     symbols,
     good: goodGoal(args, recording),
     lastSeq: lastSeq(args, recording),
-    all: true,
+    // What may change with every instruction is looked at no longer than somebody wants to know.
+    all: withAll || !expression.changesWithUnits,
     onProgress: (icount) => progress.at(icount),
   });
   const { first, scannedExits, isWatched } = result;
-  if (first === undefined) throw positionMissing(path, reader, `'${expression.source}'`);
+  if (first === undefined) throw neverHeld(expression, args, recording);
   output.note(`scanned exit:1..${scannedExits} (${hostTimeText(progress.elapsedMs)})`);
   const value = valueChange(recording, replayer, expression, result);
   goToFirst(replayer, result);
   const report = new BisectReport(recording);
-  const withAll = flag(args, "all");
   if (output.json) output.line(jsonLine({ ...whenJson(result, withAll), value }));
   else
-    for (const line of [
-      ...report.lines(result, replayer.machine, value),
-      ...transitionLines(result.transitions, withAll),
-    ])
+    for (const line of [...report.lines(result, replayer.machine, value), ...transitionLines(result, withAll)])
       output.line(line);
   if (!isWatched)
     output.note(
       "note: not all that it reads could be watched: a change that came and went between two events may be missing",
     );
   return ExitStatus.done;
+}
+
+/** Where only a part was looked at, nothing is said of the rest. */
+function neverHeld({ source }: ParsedExpression, args: Arguments, { path, reader }: OpenRecording): CliError {
+  const [good, bad] = [stringOption(args, "good"), stringOption(args, "bad")];
+  if (good === undefined && bad === undefined) return positionMissing(path, reader, `'${source}'`);
+  return new CliError(`'${source}' holds nowhere between ${good ?? "start"} and ${bad ?? "end"} of ${path}`, {
+    code: "not-found",
+    status: ExitStatus.no,
+    next: shellCommand("hvjournal", "bisect", path, "--when", source),
+  });
 }
 
 function momentJson({ position, ...moment }: BisectMoment): Record<string, unknown> {
@@ -154,7 +174,16 @@ function whenJson({ first, transitions, ...result }: BisectWhenResult, withAll: 
 }
 
 function goToFirst(replayer: Replayer, { first, writer }: BisectWhenResult): void {
-  if (first !== undefined) seek(replayer, writer?.by === "instruction" ? { icount: first.icount } : { seq: first.seq });
+  if (first === undefined) return;
+  const { icount, guestTimeNs, seq } = first;
+  const goals: { readonly [By in BisectWriter["by"]]: Goal } = {
+    instruction: { icount },
+    answer: { exitNumber: first.exitNumber, unitsAfter: 0 },
+    time: { guestTimeNs },
+    exit: { seq },
+    event: { seq },
+  };
+  seek(replayer, goals[writer?.by ?? "event"]);
 }
 
 /** What the expression reads, one step before and at the first moment. */
@@ -228,7 +257,8 @@ function reportBoundary(
     if (output.json) output.line(jsonLine({ exits, units, skipped }));
     else
       output.line(`first bad is one of ${bounds}: ${skipped.length} in between could not be tested (${probes} tests)`);
-    return ExitStatus.no;
+    // As git bisect: where only skipped ones are left, which it was can't be told.
+    return ExitStatus.untestable;
   }
   const isExit = units === undefined || isLastUnit(replayer, exits, units.bad);
   seek(replayer, isExit ? { exitNumber: exits.bad } : behindGood(exits.good, units.bad));

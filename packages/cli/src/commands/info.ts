@@ -2,21 +2,25 @@
 import { formatGuestTime, parseMachine } from "@hvjournal/core";
 import { openRecording, type RecordingReader } from "@hvjournal/journal";
 import { statSync } from "node:fs";
+import { resolve } from "node:path";
 import { ExitStatus } from "../exit-status.js";
 import { boardRows } from "../output/board-text.js";
 import { jsonLine, type Output } from "../output/console-output.js";
 import { counted } from "../output/value-text.js";
 import { recordingOption, recordingPath } from "../recording-path.js";
-import type { Command } from "./command.js";
+import { endingLine, readEnding, type RunningAs } from "../output/ending-text.js";
+import { runningVms } from "../vm/control-client.js";
+import type { Command, CommandContext } from "./command.js";
 
 export const info: Command = {
   usage: "info [recording]",
   summary: "header, machine, lineage, counts, how it ended",
   options: (yargs) => recordingOption(yargs.positional("recording", { type: "string" })),
-  run(args, context) {
+  async run(args, context) {
     const path = recordingPath(args, context);
     const reader = openRecording(path);
     try {
+      const running = await recorderOf(path, reader, context);
       for (const note of reader.notes) context.output.note(`note: ${note.text}`);
       if (context.output.json)
         context.output.line(
@@ -26,17 +30,29 @@ export const info: Command = {
             end: reader.end,
             snapshots: reader.snapshots().length,
             ownership: reader.ownership(),
+            ended: readEnding(reader),
+            running: running && { name: running.name, processId: running.processId },
           }),
         );
-      else print(path, reader, context.output);
+      else print(path, reader, running, context.output);
     } finally {
       reader.close();
     }
-    return Promise.resolve(ExitStatus.done);
+    return ExitStatus.done;
   },
 };
 
-function print(path: string, reader: RecordingReader, output: Output): void {
+/** The VM that still records into it. */
+async function recorderOf(
+  path: string,
+  { end }: RecordingReader,
+  { environment }: CommandContext,
+): Promise<RunningAs | undefined> {
+  if (end.state !== "open") return undefined;
+  return (await runningVms(environment)).find(({ recording }) => recording === resolve(path));
+}
+
+function print(path: string, reader: RecordingReader, running: RunningAs | undefined, output: Output): void {
   const { header, end } = reader;
   const machine = parseMachine(header.machine);
   const row = (name: string, text: string): void => output.line(`${name.padEnd(12)}${text}`);
@@ -62,9 +78,7 @@ function print(path: string, reader: RecordingReader, output: Output): void {
   const last = reader.snapshots().at(-1);
   // A recording that was not closed goes on behind its last snapshot, and only a replay tells the time there.
   const time = last?.icount === end.icount ? ` time:${formatGuestTime(last.guestTimeNs)}` : "";
-  row(
-    "end",
-    `exit:${end.exitNumber} event:${end.firstSeq - 1} icount:${end.icount}${time} ${end.state === "open" ? "(not closed: the recorder was ended or still runs)" : end.state}`,
-  );
+  row("end", `exit:${end.exitNumber} event:${end.firstSeq - 1} icount:${end.icount}${time}`);
+  row("ended", endingLine(reader, running));
   row("chain", end.chain);
 }

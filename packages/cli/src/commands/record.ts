@@ -37,6 +37,7 @@ import { runInstance } from "../vm/run-instance.js";
 import { checkVmName, nameOfRecording } from "../vm/vm-directory.js";
 import { checkGoals, liveGoals } from "../vm/live-goals.js";
 import { LiveSession, type SessionEnd } from "../vm/live-session.js";
+import { endedBy, exitCodeOf, missedGoal, type RunTerms } from "../vm/session-result.js";
 import { newMachine } from "../vm/machine-options.js";
 import { clearOutput, createRecordingFile, type OutputFile, removeRecording } from "../vm/new-recording.js";
 import { attachTerminal } from "../vm/terminal.js";
@@ -91,8 +92,11 @@ export const record: Command = {
       .option("detach", flagOption("run in the background; see hvjournal ps, attach, ctl"))
       .option("headless", flagOption("no terminal: console text to stdout, nothing is read, idle time is skipped"))
       .option("input", textOption('typed input: lines `at console /RE/ send "text"`, `at time 1.5s send "text"`'))
-      .option("until", textOption("POSITION or EXPR: stop there, exit status 0"))
-      .option("fail-on", textOption("POSITION or EXPR: stop there, exit status 1"))
+      .option("until", textOption("POSITION or EXPR: stop there, exit status 0; 1 where the guest ends before it"))
+      .option(
+        "fail-on",
+        textOption("POSITION or EXPR: stop there, exit status 1; console:/RE/: at the end of that line and 10ms later"),
+      )
       .option("timeout", textOption("guest time: equal on every host"))
       .option("host-timeout", textOption("wall clock"))
       .option("exit-status", flagOption("exit with the guest's own status"))
@@ -166,7 +170,7 @@ async function recordVm(args: Arguments, context: CommandContext, control: OwnCo
     const run = await runInstance(instance, control?.server).finally(() => terminal.detach());
     if (run.end.why !== "moved")
       recorder.finish({ index: wantsIndex(args, recorder.machine.exitNumber), by: endedBy(run.end) });
-    await run.close(farewellOf(run.end, instance));
+    await run.close(farewellOf(run.end, instance, runTerms(args)));
     // Nothing depends on the console's reader any more, however slow it is.
     await terminal.drained();
     return tellEnd(run.end, { recorder, path: file.path, args, context, lastLine, instance });
@@ -327,7 +331,9 @@ interface EndedVm {
 function tellEnd(end: SessionEnd, { recorder, path, args, context, lastLine, instance }: EndedVm): ExitCode {
   const { machine } = recorder;
   const { output } = context;
-  const status = exitCodeOf(end, args);
+  const terms = runTerms(args);
+  const status = exitCodeOf(end, terms);
+  const missed = missedGoal(end, terms.until);
   const reader = openRecording(path);
   try {
     const { exitNumber, icount, guestTimeNs } = machine;
@@ -337,7 +343,8 @@ function tellEnd(end: SessionEnd, { recorder, path, args, context, lastLine, ins
       output.line(
         jsonLine({
           recording: path,
-          ended: end,
+          ended: endJson(end),
+          ...(missed === undefined ? {} : { error: "not-reached", message: missed }),
           exit: exitNumber,
           icount,
           timeNs: guestTimeNs,
@@ -358,9 +365,25 @@ function tellEnd(end: SessionEnd, { recorder, path, args, context, lastLine, ins
     output.note(
       `note: ${recorder.scriptLeft.length} lines of ${stringOption(args, "input") ?? "the input"} never came up`,
     );
-  if (status === ExitStatus.no)
-    output.note(`next: hvjournal show ${shellWord(path)} exit:${machine.exitNumber} --stack --disas 8`);
+  const next = `hvjournal show ${shellWord(path)} exit:${failedExit(end) ?? machine.exitNumber} --stack --disas 8`;
+  if (missed !== undefined && !output.json) output.error(missed, [], `hvjournal log ${shellWord(path)} --console`);
+  else if (status === ExitStatus.no) output.note(`next: ${next}`);
   return status;
+}
+
+function runTerms(args: Arguments): RunTerms {
+  return { until: stringOption(args, "until"), exitStatus: flag(args, "exit-status") };
+}
+
+/** Where the failure showed: the run went on for what explains it. */
+function failedExit(end: SessionEnd): number | undefined {
+  return end.why === "goal" ? end.goal.failure?.moment?.exitNumber : undefined;
+}
+
+function endJson(end: SessionEnd): unknown {
+  if (end.why !== "goal" || end.goal.failure === undefined) return end;
+  const { name, text, failure } = end.goal;
+  return { why: end.why, goal: { name, text, ...failure.moment, line: failure.line } };
 }
 
 function noteFarewell({ text, next }: Farewell, output: Output): void {
@@ -370,38 +393,4 @@ function noteFarewell({ text, next }: Farewell, output: Output): void {
 
 function wantsIndex(args: Arguments, exits: number): boolean {
   return args["index"] !== false && exits <= INDEX_EXITS_MAX;
-}
-
-function endedBy(end: SessionEnd): string {
-  switch (end.why) {
-    case "goal":
-      return `--${end.goal.name} ${end.goal.text}`;
-    case "timeout":
-      return end.of === "guest" ? "--timeout" : "--host-timeout";
-    case "interrupted":
-      return end.by;
-    default:
-      return end.why;
-  }
-}
-
-/** A reset ends the run as well as a power-off does. */
-const ENDS_WELL: ReadonlySet<string> = new Set(["powered off", "reset", "suspended"]);
-
-function exitCodeOf(end: SessionEnd, args: Arguments): ExitCode {
-  switch (end.why) {
-    case "stopped":
-      if (flag(args, "exit-status") && end.stop.status !== undefined) return end.stop.status;
-      return ENDS_WELL.has(end.stop.what) ? ExitStatus.done : ExitStatus.no;
-    case "goal":
-      return end.goal.name === "until" ? ExitStatus.done : ExitStatus.no;
-    case "timeout":
-      return ExitStatus.timeout;
-    case "interrupted":
-      return end.by.startsWith("SIG") ? ExitStatus.interrupted : ExitStatus.done;
-    case "moved":
-      return ExitStatus.done;
-    default:
-      return end satisfies never;
-  }
 }

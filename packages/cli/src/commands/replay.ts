@@ -1,5 +1,5 @@
 /** `hvjournal replay`: run a recording again, stop anywhere. */
-import { CONSOLE_PORT, type Goal, type Replayer, seek } from "@hvjournal/core";
+import { bisectWhen, CONSOLE_PORT, type Goal, type ParsedExpression, type Replayer, seek } from "@hvjournal/core";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { jsonLine, type Output } from "../output/console-output.js";
 import { Progress } from "../output/progress.js";
@@ -17,7 +17,7 @@ import {
   withRecording,
 } from "../vm/open-recording.js";
 import { parseStopCondition } from "../vm/stop-condition.js";
-import { replayGoal } from "../vm/replay-goal.js";
+import { isChangedByInstructions, replayGoal } from "../vm/replay-goal.js";
 import {
   type Arguments,
   type Command,
@@ -39,7 +39,12 @@ export const replay: Command = {
           "POSITION to compare from (the snapshot before the moment; the start for --console, an EXPR or the end)",
         ),
       )
-      .option("until", textOption("POSITION or EXPR to stop at (end)"))
+      .option(
+        "until",
+        textOption(
+          "POSITION or EXPR to stop at (end); an EXPR over memory or registers: the first moment, between exits too",
+        ),
+      )
       .option("console", flagOption("print what the guest writes to its console")),
   run: (args, context) => {
     const path = recordingPath(args, context);
@@ -66,19 +71,17 @@ function runReplay(recording: OpenRecording, args: Arguments, { output }: Comman
     checkReached(seek(replayer, place.goal), place, replayer, recording.path);
   }
   const until = stringOption(args, "until") ?? "end";
+  const condition = parseStopCondition(until);
   // Expressions may name what only the guest knows.
-  if (parseStopCondition(until).form === "expression") nameByLastSnapshot(recording);
-  const { goal, text, position } = replayGoal(until, replayer, recording.reader, recording.symbols);
+  if (condition.form === "expression") nameByLastSnapshot(recording);
   const showsConsole = flag(args, "console") && !output.quiet;
   if (showsConsole) showConsole(replayer, output);
-  const watchedGoal = { ...goal, ...watched(replayer, recording, output) };
-  // All of it is compared where all of it was asked for; a moment is reached by the shortest way.
-  const isWhole = from !== undefined || showsConsole || position === undefined || position.at === "end";
-  const result = isWhole ? replayer.advance(watchedGoal) : seek(replayer, watchedGoal);
-  if (position !== undefined) checkReached(result, { position, goal }, replayer, recording.path);
-  else if (result === "end") throw positionMissing(recording.path, recording.reader, `'${text}'`);
+  let reachedEnd = false;
+  if (condition.form === "expression" && isChangedByInstructions(condition.expression))
+    searchFor(condition.expression, replayer, recording, output);
+  else reachedEnd = advanceTo(until, replayer, recording, { isWhole: from !== undefined || showsConsole, output });
   tellStanding(recording, replayer, output);
-  if (result === "end") checkPassedBy(recording);
+  if (reachedEnd) checkPassedBy(recording);
   return ExitStatus.done;
 }
 
@@ -90,9 +93,49 @@ function tellStanding(recording: OpenRecording, replayer: Replayer, output: Outp
   else for (const line of standing.lines(replayer)) output.line(line);
 }
 
+/** Whether the end was reached. Throws CliError when the condition never comes. */
+function advanceTo(
+  until: string,
+  replayer: Replayer,
+  recording: OpenRecording,
+  { isWhole, output }: { readonly isWhole: boolean; readonly output: Output },
+): boolean {
+  const { goal, text, position } = replayGoal(until, replayer, recording.reader, recording.symbols);
+  const watchedGoal = { ...goal, ...watched(replayer, recording, output) };
+  // All of it is compared where all of it was asked for; a moment is reached by the shortest way.
+  const goesAllTheWay = isWhole || position === undefined || position.at === "end";
+  const result = goesAllTheWay ? replayer.advance(watchedGoal) : seek(replayer, watchedGoal);
+  if (position !== undefined) checkReached(result, { position, goal }, replayer, recording.path);
+  else if (result === "end") throw positionMissing(recording.path, recording.reader, `'${text}'`);
+  return result === "end";
+}
+
+/** Stands at the first moment at which the expression holds, be it between two events. Throws CliError when there is none. */
+function searchFor(
+  expression: ParsedExpression,
+  replayer: Replayer,
+  { path, reader, symbols }: OpenRecording,
+  output: Output,
+): void {
+  const progress = new Progress(output, `searching ${path}:`, reader.end.icount);
+  const { first } = bisectWhen({
+    replayer,
+    expression,
+    symbols,
+    good: { seq: replayer.nextSeq - 1 },
+    mayHoldAtGood: true,
+    lastSeq: reader.end.firstSeq - 1,
+    onProgress: (icount) => progress.at(icount),
+  });
+  if (first === undefined) throw positionMissing(path, reader, `'${expression.source}'`);
+}
+
+/** A search may go over a stretch twice; what the guest wrote there is printed once. */
 function showConsole(replayer: Replayer, output: Output): void {
-  replayer.outputListeners.add((port, bytes) => {
-    if (port === CONSOLE_PORT) output.bytes(bytes);
+  let shown = 0;
+  replayer.outputListeners.add((port, bytes, seq) => {
+    if (port === CONSOLE_PORT && seq > shown) output.bytes(bytes);
+    shown = Math.max(shown, seq);
   });
 }
 

@@ -93,6 +93,8 @@ export class BisectReport {
         return [`  ${this.#exitText(writer.exitNumber)}`];
       case "answer":
         return [`  the answer to ${this.#exitText(writer.exitNumber)}`];
+      case "time":
+        return ["  while every vCPU waited"];
       case "event":
         return [];
       default:
@@ -129,8 +131,12 @@ export class BisectReport {
 const SEARCH_EVENTS = 1024;
 
 /** Whether it stays so; `--all` lists every change. */
-export function transitionLines(transitions: readonly BisectTransition[], withAll: boolean): string[] {
-  if (withAll) return transitions.map(({ moment, holds }) => `  ${holds ? "holds" : "not  "}  ${momentLine(moment)}`);
+export function transitionLines(
+  { transitions, isWhole }: Pick<BisectWhenResult, "transitions" | "isWhole">,
+  withAll: boolean,
+): string[] {
+  if (withAll) return allTransitionLines(transitions, isWhole);
+  if (!isWhole) return ["  not looked at from here on: --all lists every change"];
   const [, second] = transitions;
   if (second === undefined) return ["  holds from here to the end"];
   const back = formatPosition(second.moment.position);
@@ -138,4 +144,9 @@ export function transitionLines(transitions: readonly BisectTransition[], withAl
   return [
     `  holds again and again from here: changes back at ${back} (${transitions.length} changes in all; --all lists them)`,
   ];
+}
+
+function allTransitionLines(transitions: readonly BisectTransition[], isWhole: boolean): string[] {
+  const lines = transitions.map(({ moment, holds }) => `  ${holds ? "holds" : "not  "}  ${momentLine(moment)}`);
+  return isWhole ? lines : [...lines, `  and more: these are the first ${transitions.length}`];
 }

@@ -1,5 +1,6 @@
 /** What `record` prints when a run has ended. */
 import { CONSOLE_PORT, formatGuestTime, type GuestStop, type Machine } from "@hvjournal/core";
+import type { SessionGoal } from "../vm/live-goals.js";
 import type { SessionEnd } from "../vm/live-session.js";
 import { sizeText } from "./value-text.js";
 
@@ -51,7 +52,7 @@ export function endText(end: SessionEnd, machine: Machine, lastLine: string): st
     case "goal":
       return end.goal.name === "until"
         ? `reached ${end.goal.text} at ${momentText(machine)}`
-        : failureText(end.goal.text, machine, lastLine);
+        : failureText(end.goal, machine, lastLine);
     case "timeout":
       return `ran out of ${end.of === "guest" ? "--timeout" : "--host-timeout"} at ${momentText(machine)}`;
     case "interrupted":
@@ -64,10 +65,12 @@ export function endText(end: SessionEnd, machine: Machine, lastLine: string): st
 }
 
 /** What made it fail is on the console more often than not. */
-function failureText(goal: string, machine: Machine, lastLine: string): string {
-  const at = `exit:${machine.exitNumber} time:${formatGuestTime(machine.guestTimeNs)}`;
-  if (PANIC.test(lastLine)) return `guest panicked at ${at}: ${lastLine}`;
-  return `guest failed at ${at}: ${goal.startsWith("console:") ? lastLine : goal}`;
+function failureText({ text, failure }: SessionGoal, machine: Machine, lastLine: string): string {
+  const { exitNumber, guestTimeNs } = failure?.moment ?? machine;
+  const line = failure?.line ?? lastLine;
+  const at = `exit:${exitNumber} time:${formatGuestTime(guestTimeNs)}`;
+  if (PANIC.test(line)) return `guest panicked at ${at}: ${line}`;
+  return `guest failed at ${at}: ${failure === undefined ? text : line}`;
 }
 
 export interface FileSummary {

@@ -41,6 +41,8 @@ interface Attached {
 export interface Farewell {
   readonly text: string;
   readonly next?: string;
+  /** Exit status of the command that ran the VM. */
+  readonly status?: number;
 }
 
 export class ControlServer {

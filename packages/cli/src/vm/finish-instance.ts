@@ -2,18 +2,26 @@
 import { shellWord } from "@hvjournal/core";
 import { INDEX_EXITS_MAX, openRecording, recordingSizes } from "@hvjournal/journal";
 import type { CommandContext } from "../commands/command.js";
-import { type ExitCode, ExitStatus } from "../exit-status.js";
+import type { ExitCode } from "../exit-status.js";
 import { endText, fileText } from "../output/record-report.js";
 import type { Farewell } from "./control-server.js";
 import type { Instance } from "./instance.js";
 import type { SessionEnd } from "./live-session.js";
 import type { InstanceEnd } from "./run-instance.js";
+import { endedBy, exitCodeOf, missedGoal, type RunTerms } from "./session-result.js";
 import { nameOfRecording } from "./vm-directory.js";
 
 /** What somebody at the VM's console is told when the VM is gone. */
-export function farewellOf(end: SessionEnd, { path, session, name }: Instance): Farewell {
+export function farewellOf(end: SessionEnd, instance: Instance, terms: RunTerms = instance.terms): Farewell {
+  return { ...farewellText(end, instance, terms), status: exitCodeOf(end, terms) };
+}
+
+function farewellText(end: SessionEnd, { path, session, name }: Instance, { until }: RunTerms): Farewell {
   const { machine } = session.recorder;
-  if (end.why !== "moved") return { text: endText(end, machine, ""), next: `hvjournal replay ${shellWord(path)}` };
+  const missed = missedGoal(end, until);
+  const text = endText(end, machine, "");
+  if (end.why !== "moved")
+    return { text: missed === undefined ? text : `${text}; ${missed}`, next: `hvjournal replay ${shellWord(path)}` };
   if (end.to === undefined)
     return {
       text: `${name} was moved, and the destination has not confirmed it; ${nameOfRecording(path)} is sealed. Which one owns the VM, migrate --resolve says by both recordings`,
@@ -49,37 +57,5 @@ export async function finishInstance(
   } finally {
     reader.close();
   }
-  return exitCodeOf(end);
-}
-
-function endedBy(end: SessionEnd): string {
-  switch (end.why) {
-    case "goal":
-      return `--${end.goal.name} ${end.goal.text}`;
-    case "timeout":
-      return "--timeout";
-    case "interrupted":
-      return end.by;
-    default:
-      return end.why;
-  }
-}
-
-function exitCodeOf(end: SessionEnd): ExitCode {
-  switch (end.why) {
-    case "stopped":
-      return end.stop.what === "crashed" || end.stop.what === "stuck" || end.stop.what === "waiting"
-        ? ExitStatus.no
-        : ExitStatus.done;
-    case "goal":
-      return end.goal.name === "fail-on" ? ExitStatus.no : ExitStatus.done;
-    case "timeout":
-      return ExitStatus.timeout;
-    case "interrupted":
-      return end.by.startsWith("SIG") ? ExitStatus.interrupted : ExitStatus.done;
-    case "moved":
-      return ExitStatus.done;
-    default:
-      return end satisfies never;
-  }
+  return exitCodeOf(end, instance.terms);
 }

@@ -16,6 +16,7 @@ import {
   type SymbolTable,
 } from "@hvjournal/core";
 import { UsageError } from "../cli-error.js";
+import { ConsoleFailure } from "./console-failure.js";
 import { parseStopCondition } from "./stop-condition.js";
 
 /** Something at which the run stops. */
@@ -29,6 +30,8 @@ export interface SessionGoal {
   readonly behindExit?: { readonly number: number; readonly units: number };
   /** Asked at each exit, before it is answered. */
   readonly atExit?: () => boolean;
+  /** A failure that shows on the console: the run goes on for what explains it. */
+  readonly failure?: ConsoleFailure;
   /** Asked whenever output came. */
   readonly afterOutput?: (port: number, bytes: Uint8Array) => boolean;
 }
@@ -41,29 +44,40 @@ export interface GoalTexts {
 /** What a goal may ask of the VM. */
 export type WatchedVm = Pick<Recorder, "machine">;
 
-export /** Reads the texts before anything is made. Throws as `liveGoals`, but for names that only a machine knows. */
-function checkGoals({ until, failOn }: GoalTexts): void {
+/** Reads the texts before anything is made. Throws as `liveGoals`, but for names that only a machine knows. */
+export function checkGoals({ until, failOn }: GoalTexts): void {
   for (const text of [until, failOn]) if (text !== undefined) parseStopCondition(text);
 }
 
 type Moment = Omit<SessionGoal, "name" | "text">;
 
-/** Throws PositionError, ExpressionError, or UsageError for a moment that only a finished recording has. */
+/**
+ * Where several come at the same moment, the first of these counts: what fails before what is done. Throws PositionError,
+ * ExpressionError, or UsageError for a moment that only a finished recording has.
+ */
 export function liveGoals(texts: GoalTexts, vm: WatchedVm, symbols?: SymbolTable): SessionGoal[] {
   const goals: SessionGoal[] = [];
   for (const [name, text] of [
-    ["until", texts.until],
     ["fail-on", texts.failOn],
+    ["until", texts.until],
   ] as const) {
     if (text === undefined) continue;
     const condition = parseStopCondition(text);
     const moment =
-      condition.form === "position"
-        ? positionMoment(condition.position, `--${name} ${text}`, vm.machine)
-        : expressionMoment(condition.expression, vm.machine, symbols);
+      condition.form === "expression"
+        ? expressionMoment(condition.expression, vm.machine, symbols)
+        : name === "fail-on"
+          ? failureMoment(condition.position, `--${name} ${text}`, vm.machine)
+          : positionMoment(condition.position, `--${name} ${text}`, vm.machine);
     if (moment !== undefined) goals.push({ name, text, ...moment });
   }
   return goals;
+}
+
+function failureMoment(position: Position, option: string, machine: Machine): Moment | undefined {
+  if (position.at !== "console") return positionMoment(position, option, machine);
+  const occurrence = checkedOccurrence(position.occurrence, option);
+  return { failure: new ConsoleFailure(position.expression, occurrence, machine) };
 }
 
 /** undefined: the end, which comes by itself. `option`: for the error of a moment that can't be waited for. */

@@ -48,6 +48,10 @@ export class LiveSession {
   readonly #requests: SessionRequest[] = [];
   #end: SessionEnd | undefined;
   #reached: SessionGoal | undefined;
+  /** The goal whose failure has shown on the console. */
+  #failing: SessionGoal | undefined;
+  /** A failure has shown, or its line has ended: the step that is under way does not know when to stop. */
+  #stopsElsewhere = false;
   #paused = false;
   #duty = 1;
   #behind: () => Promise<void> | undefined = () => undefined;
@@ -62,14 +66,30 @@ export class LiveSession {
     this.recorder = options.recorder;
     this.#options = options;
     options.recorder.onOutput((port, bytes) => {
-      for (const goal of this.#goals) if (goal.afterOutput?.(port, bytes) === true) this.#reached ??= goal;
+      for (const goal of this.#goals) {
+        if (goal.afterOutput?.(port, bytes) === true) this.#note(goal);
+        if (goal.failure?.note(port, bytes) === true) this.#noteFailure(goal);
+      }
     });
   }
 
+  /** What is reached at the same moment as something else counts by the order of the goals. */
+  #note(goal: SessionGoal): void {
+    const goals = this.#goals;
+    if (!goals.includes(goal)) return;
+    if (this.#reached === undefined || goals.indexOf(goal) < goals.indexOf(this.#reached)) this.#reached = goal;
+  }
+
+  /** From now on nothing but what explains the failure is waited for. */
+  #noteFailure(goal: SessionGoal): void {
+    this.#failing ??= goal;
+    this.#stopsElsewhere = true;
+    if (this.#reached?.name === "until") this.#reached = undefined;
+  }
+
   get #goals(): readonly SessionGoal[] {
-    return this.#pauses.length === 0
-      ? this.#options.goals
-      : [...this.#options.goals, ...this.#pauses.map(({ goal }) => goal)];
+    const goals = this.#failing === undefined ? this.#options.goals : [this.#failing];
+    return this.#pauses.length === 0 ? goals : [...goals, ...this.#pauses.map(({ goal }) => goal)];
   }
 
   get paused(): boolean {
@@ -180,16 +200,14 @@ export class LiveSession {
     const startedAt = performance.now();
     const result = await this.recorder.step({ units: this.#sliceUnits, goal: this.#goal() });
     if (result.why === "slice") this.#adaptSlice(performance.now() - startedAt);
-    if (result.why === "stopped") return { why: "stopped", stop: result.stop };
     const reached = this.#reachedGoal(result);
+    if (result.why === "stopped" && reached === undefined) return { why: "stopped", stop: result.stop };
     if (reached !== undefined && !this.#takePause(reached)) return { why: "goal", goal: reached };
     if (this.#duty < 1 && result.why === "slice") {
       const restMs = (performance.now() - startedAt) * (1 / this.#duty - 1);
       await this.#waitForHost(restMs);
     }
-    const { guestTimeoutNs } = this.#options;
-    if (guestTimeoutNs !== undefined && this.recorder.machine.guestTimeNs >= guestTimeoutNs)
-      return { why: "timeout", of: "guest" };
+    if (this.#isTimedOut) return { why: "timeout", of: "guest" };
     if (result.why === "waiting") await this.#idle(result.wakeAtNs);
     return undefined;
   }
@@ -213,19 +231,30 @@ export class LiveSession {
 
   /** The nearest of all goals; which one it was is asked afterwards. */
   #goal(): Goal {
-    const { guestTimeoutNs } = this.#options;
     const goals = this.#goals;
-    const least = (values: readonly (number | undefined)[]): number =>
-      Math.min(Infinity, ...values.filter((value) => value !== undefined));
     const icount = least(goals.map((goal) => goal.icount ?? this.#targets.get(goal)));
-    const guestTimeNs = least([...goals.map((goal) => goal.guestTimeNs), guestTimeoutNs]);
+    const guestTimeNs = this.#stopNs;
     const asked = goals.filter((goal) => goal.atExit !== undefined);
     return {
       ...(icount === Infinity ? {} : { icount }),
       ...(guestTimeNs === Infinity ? {} : { guestTimeNs }),
       ...(asked.length === 0 ? {} : { atExit: () => this.#askAtExit(asked) }),
-      requested: () => this.#notesTarget() || this.#reached !== undefined || this.#end !== undefined,
+      requested: () =>
+        this.#notesStop() || this.#notesTarget() || this.#reached !== undefined || this.#end !== undefined,
     };
+  }
+
+  /** Guest time at which the run stops at the latest, idle or not. */
+  get #stopNs(): number {
+    const { guestTimeoutNs } = this.#options;
+    return least([...this.#goals.map((goal) => goal.guestTimeNs ?? goal.failure?.stopAtNs), guestTimeoutNs]);
+  }
+
+  /** Whether the step must end so that the next one stops where the failure says. */
+  #notesStop(): boolean {
+    const isNew = this.#stopsElsewhere;
+    this.#stopsElsewhere = false;
+    return isNew;
   }
 
   /** Whether an exit has just been answered from which a goal counts: the step ends, and the next one knows its icount. */
@@ -242,19 +271,29 @@ export class LiveSession {
 
   #askAtExit(goals: readonly SessionGoal[]): boolean {
     // Each goal is asked: those that count must see every exit.
-    for (const goal of goals) if (goal.atExit?.() === true) this.#reached ??= goal;
+    for (const goal of goals) if (goal.atExit?.() === true) this.#note(goal);
     return this.#reached !== undefined;
   }
 
   #reachedGoal(result: StepResult): SessionGoal | undefined {
-    if (this.#reached !== undefined) return this.#reached;
-    if (result.why !== "goal") return undefined;
+    const reached = this.#reached ?? (result.why === "goal" ? this.#timedGoal() : undefined);
+    if (this.#failing === undefined || reached !== undefined) return reached;
+    // Whatever ends the run behind a failure: it has failed.
+    return result.why === "stopped" || this.#isTimedOut ? this.#failing : undefined;
+  }
+
+  /** The goal whose icount or time has come. */
+  #timedGoal(): SessionGoal | undefined {
     const { machine } = this.recorder;
     return this.#goals.find(
       (goal) =>
-        (goal.guestTimeNs !== undefined && machine.guestTimeNs >= goal.guestTimeNs) ||
+        machine.guestTimeNs >= (goal.guestTimeNs ?? goal.failure?.stopAtNs ?? Infinity) ||
         machine.icount >= (goal.icount ?? this.#targets.get(goal) ?? Infinity),
     );
+  }
+
+  get #isTimedOut(): boolean {
+    return this.recorder.machine.guestTimeNs >= (this.#options.guestTimeoutNs ?? Infinity);
   }
 
   /** The host waits in the idle guest's stead, at the guest's pace. */
@@ -262,14 +301,15 @@ export class LiveSession {
     const { machine } = this.recorder;
     const startedNs = machine.guestTimeNs;
     const startedAt = process.hrtime.bigint();
-    const milliseconds = wakeAtNs === undefined ? undefined : (wakeAtNs - startedNs) / 1e6;
-    const why = await this.#waitForHost(milliseconds);
-    if (why === "time" && wakeAtNs !== undefined) {
-      this.recorder.wake(wakeAtNs);
+    const wakeNs = wakeAtNs ?? Infinity;
+    const untilNs = Math.min(wakeNs, this.#stopNs);
+    const why = await this.#waitForHost(untilNs === Infinity ? undefined : (untilNs - startedNs) / 1e6);
+    if (why === "time" && untilNs === wakeNs) {
+      this.recorder.wake(wakeNs);
       return;
     }
-    const waitedNs = startedNs + Number(process.hrtime.bigint() - startedAt);
-    this.recorder.endWait(Math.min(waitedNs, (wakeAtNs ?? Infinity) - 1));
+    const waitedNs = why === "time" ? untilNs : startedNs + Number(process.hrtime.bigint() - startedAt);
+    this.recorder.endWait(Math.min(waitedNs, wakeNs - 1));
   }
 
   async #waitForHost(milliseconds: number | undefined): Promise<"time" | "host"> {
@@ -284,6 +324,10 @@ export class LiveSession {
       this.#wakeHost = () => finish("host");
     });
   }
+}
+
+function least(values: readonly (number | undefined)[]): number {
+  return Math.min(Infinity, ...values.filter((value) => value !== undefined));
 }
 
 function nextTurn(): Promise<void> {

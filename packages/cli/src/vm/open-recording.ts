@@ -85,7 +85,8 @@ export function checkPassedBy({ path, reader }: OpenRecording): void {
 /** How the guest ended, for a sentence: "guest powered off", "not closed". */
 export function endingText(reader: JournalReader): string {
   const ending = describeEnding(reader);
-  const [what, by] = ending.split(" by ");
+  const [what, ...rest] = ending.split(" by ");
+  const by = rest.length === 0 ? undefined : rest.join(" by ");
   if (by === undefined) return ending;
   return what === "stopped" ? `stopped by ${by}` : `guest ${what}`;
 }

@@ -6,6 +6,7 @@ import {
   journalCursor,
   MachineEnvironment,
   NO_EVENT,
+  type ParsedExpression,
   type Position,
   type Replayer,
   startSeq,
@@ -21,6 +22,11 @@ export interface ReplayGoal {
   readonly text: string;
   /** undefined: an expression. */
   readonly position: Position | undefined;
+}
+
+/** It must be asked between two events too: a search does that, and a goal does not. */
+export function isChangedByInstructions({ changesWithUnits, loads }: ParsedExpression): boolean {
+  return changesWithUnits || loads.length > 0;
 }
 
 /** Throws PositionError, PositionNotFoundError, CliError, ExpressionError. */

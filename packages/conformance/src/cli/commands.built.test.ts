@@ -121,7 +121,21 @@ describe("record", () => {
         "--json",
       );
     expect(goal("--until", "console:/step 2/")).toMatchObject({ status: 0 });
-    expect(goal("--fail-on", "console:/step 2/").stderr).toContain("guest failed at exit:");
+    const failed = goal("--fail-on", "console:/step 2/", "--until", "console:/step 2/");
+    expect(failed.stderr).toMatch(/guest failed at exit:\d+ time:\S+: step 2 sum 0x[0-9a-f]{16}$/m);
+    // What the guest wrote behind it is in the recording, as far as it had time to.
+    expect(run("replay", "goal.hvj", "--console").stdout).toMatch(/step 3 sum/);
+    expect(goal("--fail-on", "exit 300", "--until", "exit 300").status).toBe(1);
+    goal("--fail-on", "console:/step 2/", "--timeout", "2ms");
+    expect(run("info", "goal.hvj").stdout).toMatch(/^ended +failed: --fail-on console:\/step 2\/: step 2 sum 0x/m);
+    goal("--until", "exit 300");
+    expect(run("info", "goal.hvj").stdout).toMatch(/^ended +reached: --until exit 300$/m);
+    goal("--timeout", "1ms");
+    expect(run("info", "goal.hvj").stdout).toMatch(/^ended +ran out of --timeout$/m);
+    expect(run("info", "main.hvj").stdout).toMatch(/^ended +guest powered off \(PSCI SYSTEM_OFF\)$/m);
+    const missed = goal("--until", "console:/never/", "-q");
+    expect(json(missed)[0]).toMatchObject({ status: 1, error: "not-reached" });
+    expect(missed.status).toBe(1);
     expect(goal("--fail-on", "exit.reason == HVC64 && exit.kvm == SYSTEM_EVENT").status).toBe(1);
     expect(goal("--timeout", "1ms")).toMatchObject({ status: 124 });
     expect(json(goal("--until", "exit 300"))[0]).toMatchObject({ exit: 300 });
@@ -241,6 +255,15 @@ describe("bisect", () => {
     expect(shown.stdout).not.toContain("ffffff8000007008  a7");
   });
 
+  it("finds the first call of a function between two exits, and a replay stops there", () => {
+    const symbols = ["--symbols", bareMetalElf];
+    const [line] = run("bisect", "main.hvj", "--when", "$pc == &set_exception_hook", ...symbols).stdout.split("\n");
+    const position = /^first: (exit:\d+\+\d+|icount:\d+) /.exec(line ?? "")?.[1];
+    const { stdout } = run("replay", "main.hvj", "--until", "$pc == &set_exception_hook", ...symbols);
+    expect(stdout).toMatch(/^ {2}pc {2}[0-9a-f]{16} {2}set_exception_hook /m);
+    expect(stdout.split(" ")[0]).toBe(position);
+  });
+
   it("asks a command of the user's, and wants both ends to have their answers", () => {
     const check = ["--run", "sh", "-c", "! hvjournal log $HVJ_RECORDING ..$HVJ_POSITION --reason WFx | grep -q WFx"];
     const hvjournal = `hvjournal() { '${process.execPath}' '${hvjournalCommand}' "$@"; }; `;
@@ -252,11 +275,21 @@ describe("bisect", () => {
     expect(result).toMatchObject({ status: 0 });
     expect(result.stdout).toContain(`first bad: ${wanted} `);
     expect(run("bisect", "main.hvj", "--run", "true")).toMatchObject({ status: 128 });
+    expect(run("bisect", "main.hvj", "--run", "sh", "-c", "exit 125")).toMatchObject({ status: 125 });
+    const test = `case $HVJ_POSITION in exit:300*) exit 0;; exit:304*) exit 1;; *) exit 125;; esac`;
+    const unknown = run("bisect", "main.hvj", "--good", "exit:300", "--bad", "exit:304", "--run", "sh", "-c", test);
+    expect(unknown.stdout).toContain("first bad is one of exit:300..exit:304: 3 in between could not be tested");
+    expect(unknown.status).toBe(125);
     expect(run("bisect", "main.hvj", "--run", "sh", "-c", "exit 128").stderr).toContain("status 128");
   });
 
   it("says no when it never becomes so, and what is wrong with a question", () => {
     expect(run("bisect", "main.hvj", "--when", "exit.nr == 0x12345").status).toBe(1);
+    const part = run("bisect", "main.hvj", "--when", "$pc == 0x1234", "--good", "exit:10", "--bad", "exit:20");
+    expect(part.stderr).toContain(
+      "error: '$pc == 0x1234' holds nowhere between exit:10 and exit:20 of main.hvj\nnext: ",
+    );
+    expect(part.status).toBe(1);
     expect(run("bisect", "main.hvj", "--when", "icount >= 0").status).toBe(128);
     expect(run("bisect", "main.hvj", "--when", "$x0 +").status).toBe(129);
     expect(run("bisect", "main.hvj").status).toBe(129);

@@ -42,6 +42,7 @@ describe("a VM in the background", () => {
       status: 128,
       stderr: "error: no VM named killed runs\nnext: hvjournal ps\n",
     });
+    expect(sandbox.must("info", "killed.hvj")).toMatch(/^ended +not closed: its recorder was killed/m);
     sandbox.recordDetached("again", ENDLESS, "--name", "killed");
     expect(sandbox.vm("killed")?.state).toBe("running");
     sandbox.must("ctl", "killed", "quit");
@@ -91,6 +92,21 @@ describe("a VM in the background", () => {
     expect(status).toBe(0);
     expect(stdout).toContain("hello");
     expect(stderr).toContain("guest powered off");
+  });
+
+  it("that fails on its console records the rest of the line, ends though it idles, and attach has its status", async () => {
+    const append = "scenario=main input=console ticks=1 period=100";
+    sandbox.recordInteractive("failing", append, "--fail-on", "console:/^echo: bo/");
+    const { child, finished, says } = sandbox.start("attach", "failing");
+    await says(/attached to failing/);
+    expect(sandbox.must("info", "failing.hvj")).toMatch(/^ended +not yet: it runs as failing \(pid \d+\)$/m);
+    child.stdin?.write("boom\n");
+    const { status, stderr } = await finished;
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/guest failed at exit:\d+ time:\S+: echo: boom$/m);
+    expect(sandbox.must("info", "failing.hvj")).toMatch(/^ended +failed: --fail-on .*: echo: boom$/m);
+    expect(sandbox.console("failing.hvj")).toMatch(/echo: boom\r?\n/);
+    expect(sandbox.must("verify", "failing.hvj")).toContain("equal");
   });
 
   it("whose console nobody reads stands still, answers and ends; whoever reads then has missed nothing", async () => {

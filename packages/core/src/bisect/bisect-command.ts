@@ -16,6 +16,14 @@ export class BisectStoppedError extends Error {
   }
 }
 
+/** The test can't tell at an end, so nothing can be told in between. */
+export class BisectSkippedError extends Error {
+  override readonly name = "BisectSkippedError";
+  constructor(end: "good" | "bad") {
+    super(`can't bisect: the test skips the ${end} end`);
+  }
+}
+
 const STATUS_SKIP = 125;
 const STATUS_STOP = 128;
 
@@ -57,13 +65,15 @@ function candidate(good: number, bad: number, skipped: ReadonlySet<number>): num
 async function checkEnds(search: BoundarySearch): Promise<number> {
   if (search.areEndsKnown === true) return 0;
   const good = await search.test(search.good);
+  if (good === "skip") throw new BisectSkippedError("good");
   if (good !== "good") throw new BisectEndError("good", `the test says ${good} at the good end`);
   const bad = await search.test(search.bad);
+  if (bad === "skip") throw new BisectSkippedError("bad");
   if (bad !== "bad") throw new BisectEndError("bad", `the test says ${bad} at the bad end`);
   return 2;
 }
 
-/** Tries both ends first. Throws BisectEndError when one has the wrong answer. */
+/** Tries both ends first. Throws BisectEndError when one has the wrong answer, BisectSkippedError when it has none. */
 export async function findBoundary(search: BoundarySearch): Promise<Boundary> {
   if (search.good >= search.bad)
     throw new BisectEndError("bad", `the good end (${search.good}) must lie before the bad one (${search.bad})`);

@@ -3,7 +3,8 @@
  *
  * A predicate over registers and memory is not monotone, so halving would lie. One replay asks it behind every event; memory that
  * it reads is watched meanwhile, so a value that comes and goes between two exits is found too. Where something else than
- * watched memory made it true, the stretch between the two events is run again unit by unit.
+ * watched memory made it true, the stretch between the two events is run again unit by unit. What reads registers is asked
+ * behind every unit in the first place.
  */
 import type { SymbolTable } from "../ports/symbols.js";
 import { NO_EVENT } from "../event/event-cursor.js";
@@ -17,8 +18,9 @@ import type { Goal } from "../machine/goal.js";
 import type { Position } from "../position/parse-position.js";
 import { machinePosition } from "../position/print-position.js";
 import { journalCursor } from "../replay/journal-cursor.js";
-import type { Replayer } from "../replay/replayer.js";
+import type { AdvanceResult, Replayer } from "../replay/replayer.js";
 import { seek } from "../replay/seek.js";
+import { UnitSteps, type UnitStep } from "./unit-steps.js";
 
 export interface BisectMoment {
   readonly position: Position;
@@ -43,7 +45,9 @@ export type BisectWriter =
   /** The exit itself: the expression asks about exits. */
   | { readonly by: "exit"; readonly exitNumber: number }
   /** What finished an exit: the kernel half, or the VMM half's answer to a read. */
-  | { readonly by: "answer"; readonly exitNumber: number };
+  | { readonly by: "answer"; readonly exitNumber: number }
+  /** Idle time that passed, with no instruction. */
+  | { readonly by: "time" };
 
 export interface BisectTransition {
   readonly moment: BisectMoment;
@@ -62,14 +66,17 @@ export interface BisectWhenResult {
   readonly scannedExits: number;
   /** False: what it reads could not be watched, so a value that came and went between two events may have been missed. */
   readonly isWatched: boolean;
+  /** False: the search ended at the first moment, or at as many changes as it lists. */
+  readonly isWhole: boolean;
 }
 
 export interface BisectWhenOptions {
   readonly replayer: Replayer;
   readonly expression: ParsedExpression;
   readonly symbols?: SymbolTable;
-  /** The expression must not hold here. */
+  /** The expression must not hold here, unless `mayHoldAtGood`: then this is the first moment. */
   readonly good: Goal;
+  readonly mayHoldAtGood?: boolean;
   /** Seq of the last event to look at. */
   readonly lastSeq: number;
   /** Look on behind the first moment. */
@@ -87,6 +94,12 @@ export class BisectEndError extends Error {
   }
 }
 
+/** The last step, and the exit behind which it began. */
+interface StepTaken {
+  readonly length: UnitStep["length"];
+  readonly exitNumber: number;
+}
+
 const TRANSITIONS_MAX = 10_000;
 /** Loads that lie this close together are watched as one range; more writes than needed stop the run, which costs only time. */
 const WATCHED_BYTES_MAX = 64 * 1024;
@@ -99,8 +112,12 @@ class WhenSearch {
   readonly #transitions: BisectTransition[] = [];
   #value: bigint | undefined;
   #holds = false;
-  #first: Omit<BisectWhenResult, "transitions" | "scannedExits" | "isWatched"> | undefined;
+  #first: Pick<BisectWhenResult, "first" | "writer" | "before" | "after"> | undefined;
   #isWatched: boolean;
+  #isWhole = true;
+  /** The expression must be asked between two events too. */
+  readonly #units: UnitSteps | undefined;
+  #step: StepTaken | undefined;
   #watched: PhysicalRange = { physical: 0, bytes: 0 };
   readonly #watchedLoad: number | undefined;
 
@@ -111,7 +128,9 @@ class WhenSearch {
     this.#replayer = options.replayer;
     this.#evaluator = new Evaluator(options.expression);
     this.#environment = new MachineEnvironment(options.replayer.machine, options.symbols);
-    this.#isWatched = options.expression.loads.length === 0 || options.replayer.machine.kernel.watch !== undefined;
+    const { loads, changesWithUnits } = options.expression;
+    this.#units = changesWithUnits ? new UnitSteps(this.#evaluator) : undefined;
+    this.#isWatched = changesWithUnits || loads.length === 0 || options.replayer.machine.kernel.watch !== undefined;
   }
 
   #moment(): BisectMoment {
@@ -132,8 +151,7 @@ class WhenSearch {
     this.#environment = new MachineEnvironment(this.#replayer.machine, this.#options.symbols);
     this.#replayConsole();
     this.#value = this.#ask();
-    if (this.#value !== undefined && this.#value !== 0n)
-      throw new BisectEndError("good", "the expression holds at the good end already; give an earlier --good");
+    if (this.#value !== undefined && this.#value !== 0n) return this.#holdsAtGood();
     const listener = (port: number, bytes: Uint8Array): void => this.#evaluator.noteOutput(port, bytes);
     this.#replayer.outputListeners.add(listener);
     try {
@@ -142,11 +160,25 @@ class WhenSearch {
       this.#replayer.outputListeners.delete(listener);
       this.#replayer.machine.kernel.watch?.(0, 0);
     }
+    return this.#result(this.#replayer.machine.exitNumber - firstExit);
+  }
+
+  #holdsAtGood(): BisectWhenResult {
+    if (this.#options.mayHoldAtGood !== true)
+      throw new BisectEndError("good", "the expression holds at the good end already; give an earlier --good");
+    this.#first = { first: this.#moment(), writer: undefined, before: undefined, after: this.#value };
+    this.#isWhole = false;
+    return this.#result(0);
+  }
+
+  #result(scannedExits: number): BisectWhenResult {
+    const nothing = { first: undefined, writer: undefined, before: undefined, after: undefined };
     return {
-      ...(this.#first ?? { first: undefined, writer: undefined, before: undefined, after: undefined }),
+      ...(this.#first ?? nothing),
       transitions: this.#transitions,
-      scannedExits: this.#replayer.machine.exitNumber - firstExit,
+      scannedExits,
       isWatched: this.#isWatched,
+      isWhole: this.#isWhole,
     };
   }
 
@@ -159,19 +191,31 @@ class WhenSearch {
   }
 
   #scan(): void {
-    const { lastSeq, all, onProgress, expression } = this.#options;
+    const { lastSeq, all, onProgress } = this.#options;
     const replayer = this.#replayer;
     while (replayer.nextSeq <= lastSeq) {
       const seq = replayer.nextSeq;
-      this.#watch();
-      const result = replayer.advance({ seq });
+      const result = this.#units === undefined ? this.#toEvent(seq) : this.#toNextUnit(this.#units, seq);
       if (result === "end") return;
-      if (expression.countsExits && !replayer.machine.exitPending) continue;
-      const isAfterWrite = result === "watch";
-      if (this.#note(seq, isAfterWrite) && all !== true) return;
-      if (this.#transitions.length >= TRANSITIONS_MAX) return;
+      const isFirst = this.#note(seq, result === "watch");
+      if ((isFirst && all !== true) || this.#transitions.length >= TRANSITIONS_MAX) {
+        this.#isWhole = false;
+        return;
+      }
       onProgress?.(replayer.machine.icount);
     }
+  }
+
+  #toEvent(seq: number): AdvanceResult {
+    this.#watch();
+    return this.#replayer.advance({ seq });
+  }
+
+  #toNextUnit(units: UnitSteps, seq: number): AdvanceResult {
+    const { machine } = this.#replayer;
+    const { goal, length } = units.next(seq, machine, this.#environment);
+    this.#step = { length, exitNumber: machine.exitNumber };
+    return this.#replayer.advance(goal);
   }
 
   /** Watches what the expression reads now; translations and pointers may have changed since. */
@@ -238,18 +282,46 @@ class WhenSearch {
 
   #findFirst(seq: number, before: bigint | undefined, isAfterWrite: boolean): void {
     const { machine } = this.#replayer;
+    const { countsExits, needsState, loads } = this.#options.expression;
     const after = this.#value;
     const report = machine.kernel.watchReport;
     let writer: BisectWriter;
     if (isAfterWrite && report !== undefined) {
       const { vcpu, pc, physical, bytes } = report;
       writer = { by: "instruction", vcpu, pc, written: { physical, bytes } };
-    } else if (this.#options.expression.countsExits || !this.#options.expression.needsState) {
+    } else if (this.#step !== undefined) {
+      writer = this.#stepWriter(seq, this.#step);
+    } else if ((countsExits && loads.length === 0) || !needsState) {
       writer = { by: "exit", exitNumber: machine.exitNumber };
     } else writer = this.#searchUnits(seq);
     const first = this.#moment();
     this.#first = { first, writer, before, after };
     this.#transitions.push({ moment: first, holds: true });
+  }
+
+  /** Who made it so in the last step, which began before event `seq`. */
+  #stepWriter(seq: number, { length, exitNumber }: StepTaken): BisectWriter {
+    const replayer = this.#replayer;
+    if (replayer.nextSeq > seq) return this.#describeEvent(seq);
+    if (length === "answer") return { by: "answer", exitNumber };
+    if (length === "far") return { by: "time" };
+    const vcpu = replayer.machine.kernel.currentVcpu ?? 0;
+    return { by: "instruction", vcpu, pc: this.#pcBefore(vcpu) };
+  }
+
+  /** pc of a vCPU one unit ago: reading it in front of each would cost more. */
+  #pcBefore(vcpu: number): bigint {
+    const replayer = this.#replayer;
+    const { icount } = replayer.machine;
+    const listeners = [...replayer.outputListeners];
+    // What the guest wrote on this way is known already.
+    replayer.outputListeners.clear();
+    seek(replayer, { icount: icount - 1 });
+    const pc = replayer.machine.kernel.readRegister(vcpu, "pc");
+    replayer.advance({ icount });
+    for (const listener of listeners) replayer.outputListeners.add(listener);
+    this.#environment = new MachineEnvironment(replayer.machine, this.#options.symbols);
+    return pc;
   }
 
   /** Runs the stretch before event `seq` again, unit by unit, and stands where it first holds. */

@@ -8,7 +8,14 @@ import type { MemoryJournal } from "../testing/memory-journal.js";
 import { Assembler, busyProgram, COUNTER_ADDRESS, DMA_ADDRESS } from "../testing/programs.js";
 import { recordSmall, replaySmall } from "../testing/recordings.js";
 import { Op, word, wordImmediate } from "../testing/small-cpu.js";
-import { bisectCommand, BisectStoppedError, findBoundary, verdictOfStatus, type Verdict } from "./bisect-command.js";
+import {
+  bisectCommand,
+  BisectSkippedError,
+  BisectStoppedError,
+  findBoundary,
+  verdictOfStatus,
+  type Verdict,
+} from "./bisect-command.js";
 import { BisectEndError, bisectWhen, findInJournal, type BisectWhenResult } from "./bisect-when.js";
 import { minimizeChanges } from "./minimize-changes.js";
 
@@ -99,6 +106,75 @@ describe("bisect --when", () => {
     expect(when("$x6 != 0").writer).toMatchObject({ by: "answer" });
   });
 
+  describe("of a register that has its value between two exits only", () => {
+    /** The first moment by asking at every single unit and every event. */
+    function firstByHand(isTrue: (register: (name: string) => bigint) => boolean): string {
+      const replayer = replaySmall(journal);
+      seek(replayer, resolvePosition(parsePosition("start"), journal));
+      const { kernel } = replayer.machine;
+      for (;;) {
+        if (isTrue((name) => kernel.readRegister(0, name))) return formatPosition(machinePosition(replayer.machine));
+        if (replayer.advance({ seq: replayer.nextSeq, icount: replayer.machine.icount + 1 }) === "end") return "never";
+      }
+    }
+    const textOf = ({ first }: BisectWhenResult): string => (first ? formatPosition(first.position) : "never");
+    /** Places of the guest's code that no event sees. */
+    function placesBetweenEvents(): bigint[] {
+      const [seen, passed] = [new Set<bigint>(), new Set<bigint>()];
+      const replayer = replaySmall(journal);
+      seek(replayer, resolvePosition(parsePosition("start"), journal));
+      for (;;) {
+        const seq = replayer.nextSeq;
+        if (replayer.advance({ seq, icount: replayer.machine.icount + 1 }) === "end") break;
+        const pc = replayer.machine.kernel.readRegister(0, "pc");
+        (replayer.nextSeq > seq || replayer.machine.exitPending ? seen : passed).add(pc);
+      }
+      return [...passed].filter((pc) => !seen.has(pc));
+    }
+
+    it("finds pc at each place of code that no event sees", () => {
+      const places = placesBetweenEvents();
+      expect(places.length).toBeGreaterThan(3);
+      for (const place of places.slice(0, 12)) {
+        const result = when(`$pc == ${place}`);
+        expect(textOf(result)).toBe(firstByHand((register) => register("pc") === place));
+        expect(result.isWatched).toBe(true);
+      }
+    });
+
+    it("finds a value of a register, who set it, and that it goes again", () => {
+      const value = 0x1_0000n;
+      const wanted = firstByHand((register) => register("x1") !== 0n && register("x1") < value);
+      const result = when(`$x1 != 0 && $x1 < ${value}`, { all: true });
+      expect(textOf(result)).toBe(wanted);
+      expect(result.writer?.by).toMatch(/^(instruction|answer|event)$/);
+    });
+
+    it("says that it never held only where it never did", () => {
+      expect(when("$pc == 0x1234").first).toBeUndefined();
+      expect(firstByHand((register) => register("pc") === 0x1234n)).toBe("never");
+    });
+
+    it("finds an icount and a time between two events, and goes there by the shortest way", () => {
+      expect(when("icount == 777").first?.icount).toBe(777);
+      expect(when("777 < icount && $pc != 0").first?.icount).toBe(778);
+      expect(when("time >= 1001").first).toMatchObject({ guestTimeNs: 1002, icount: 501 });
+    });
+
+    it("looks between events only where what is asked beside it holds", () => {
+      const third = when("console =~ /rrr/").first?.icount ?? 0;
+      const [place] = placesBetweenEvents();
+      const result = when(`console =~ /rrr/ && $pc == ${place}`);
+      expect(result.first?.icount ?? Infinity).toBeGreaterThanOrEqual(third);
+    });
+
+    it("counts each exit once, whatever else is asked", () => {
+      const fifth = when("count(exit.reason == SYS64) == 5").first;
+      const behind = when("count(exit.reason == SYS64) == 5 && $pc != 0").first;
+      expect(behind?.position).toEqual(fifth?.position);
+    });
+  });
+
   it("asks about exits and the console too", () => {
     expect(when("count(exit.reason == SYS64) == 5").first?.position).toEqual({ at: "exit", number: 33 });
     const third = findInJournal(replaySmall(journal), parseExpression("console =~ /rrr/"), {
@@ -177,6 +253,7 @@ describe("bisect --run", () => {
   it("does not search between ends with the wrong answers", async () => {
     const always = (verdict: Verdict): Promise<unknown> =>
       findBoundary({ good: 0, bad: 9, test: () => Promise.resolve(verdict) });
+    await expect(always("skip")).rejects.toThrow(BisectSkippedError);
     await expect(always("good")).rejects.toThrow(/the test says good at the bad end/);
     await expect(always("bad")).rejects.toThrow(/the test says bad at the good end/);
   });

@@ -103,6 +103,8 @@ interface NodeState {
   matched?: boolean;
   before?: Uint8Array;
   count?: bigint;
+  /** The exit that was looked at last: each counts once, however often it is asked about. */
+  countedExit?: number;
 }
 
 export class Evaluator {
@@ -260,6 +262,17 @@ export class Evaluator {
     return environment.read(address, Number(length), range.isPhysical);
   }
 
+  #count(tree: Expression & { node: "count" }, environment: ExpressionEnvironment): bigint {
+    const state = this.#state(tree.state);
+    const { exit, exitNumber } = environment;
+    if (exit !== undefined && exitNumber !== state.countedExit) {
+      const value = this.#value(tree.operand, environment);
+      state.count = (state.count ?? 0n) + truth(value !== undefined && value !== 0n);
+      state.countedExit = exitNumber;
+    }
+    return state.count ?? 0n;
+  }
+
   #remembered(tree: Expression, environment: ExpressionEnvironment): bigint | undefined {
     switch (tree.node) {
       case "hash": {
@@ -275,12 +288,8 @@ export class Evaluator {
       }
       case "console":
         return truth(this.#state(tree.state).matched === true);
-      case "count": {
-        const state = this.#state(tree.state);
-        const value = this.#value(tree.operand, environment);
-        state.count = (state.count ?? 0n) + truth(value !== undefined && value !== 0n);
-        return state.count;
-      }
+      case "count":
+        return this.#count(tree, environment);
       case "config": {
         const name = typeof tree.name === "string" ? tree.name : this.#value(tree.name, environment);
         if (name === undefined) return undefined;

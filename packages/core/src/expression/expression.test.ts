@@ -137,9 +137,12 @@ describe("an expression", () => {
     );
     expect(evaluator.evaluate(environment())).toBe(1n);
     const other = (address: bigint, bytes: number): Uint8Array => new Uint8Array(bytes).fill(Number(address & 1n) + 9);
-    expect(evaluator.evaluate(environment({ read: other }))).toBe(0x102n);
+    expect(evaluator.evaluate(environment({ exitNumber: 8, read: other }))).toBe(0x102n);
     evaluator.noteOutput(0, new TextEncoder().encode("boot\nlogin: "));
-    expect(evaluator.evaluate(environment())).toBe(0x13n);
+    expect(evaluator.evaluate(environment({ exitNumber: 9 }))).toBe(0x13n);
+    // An exit counts once, however often it is asked about, and nothing counts between two.
+    expect(evaluator.evaluate(environment({ exitNumber: 9 }))).toBe(0x13n);
+    expect(evaluator.evaluate(environment({ exitNumber: 10, exit: undefined }))).toBe(0x13n);
     evaluator.reset();
     expect(evaluator.evaluate(environment())).toBe(1n);
   });
@@ -148,7 +151,7 @@ describe("an expression", () => {
     expect(parseExpression("exit.reason == HVC64 && icount > 5")).toMatchObject({ needsState: false, loads: [] });
     expect(parseExpression("exit.reason == HVC64 && $x0")).toMatchObject({
       needsState: true,
-      readsRegisters: true,
+      changesWithUnits: true,
       loads: [],
     });
     expect(parseExpression("jiffies + *(u16 *)4 + hash(phys_page(8), 3)").loads).toMatchObject([

@@ -62,8 +62,8 @@ export interface ParsedExpression {
   /** False: the journal alone answers it. */
   readonly needsState: boolean;
   /** Its value may change with every unit, not only with memory, exits and events. */
-  readonly readsRegisters: boolean;
-  /** It counts exits, so it must be asked at each exit once and nowhere else. */
+  readonly changesWithUnits: boolean;
+  /** It counts exits, so it must be asked at every exit. */
   readonly countsExits: boolean;
   /** What a bisection can watch. */
   readonly loads: readonly MemoryLoad[];
@@ -365,6 +365,24 @@ function collect(tree: Expression, loads: MemoryLoad[], nodes: Set<Expression["n
   for (const child of subexpressions(tree)) collect(child, loads, nodes);
 }
 
+const UNIT_NODES: readonly Expression["node"][] = ["register", "vcpu", "icount", "time"];
+const MEMORY_NODES: readonly Expression["node"][] = ["load", "symbol", "hash", "changed"];
+
+/** What is counted is looked at when an exit occurs. */
+function anyNode(tree: Expression, isMeant: (tree: Expression) => boolean): boolean {
+  if (tree.node === "count") return false;
+  return isMeant(tree) || subexpressions(tree).some((child) => anyNode(child, isMeant));
+}
+
+function changesWithUnits(tree: Expression): boolean {
+  return anyNode(tree, ({ node }) => UNIT_NODES.includes(node));
+}
+
+/** Its value stays from one event to the next: no instruction of the guest changes it. */
+export function changesAtEventsOnly(tree: Expression): boolean {
+  return !anyNode(tree, ({ node }) => UNIT_NODES.includes(node) || MEMORY_NODES.includes(node));
+}
+
 const STATE_NODES: readonly Expression["node"][] = ["register", "symbol", "load", "hash", "changed", "config", "time"];
 
 /** Throws ExpressionError with the column. */
@@ -379,7 +397,7 @@ export function parseExpression(source: string): ParsedExpression {
     tree,
     stateCount: parser.stateCount,
     needsState: STATE_NODES.some((node) => nodes.has(node)),
-    readsRegisters: nodes.has("register"),
+    changesWithUnits: changesWithUnits(tree),
     countsExits: nodes.has("count"),
     loads,
   };

@@ -46,6 +46,26 @@ describe("an input script", () => {
   });
 });
 
+describe("^ of a script's line", () => {
+  const entries = parseInputScript('at console /a/ send "1"\nat console /^b/ send "2"\n');
+  const due = (script: InputScript, text: string): number => {
+    script.noteOutput(0, bytes(text));
+    return script.takeDue(0).length;
+  };
+
+  it("is no place within a console line, also where the line before it has just been sent", () => {
+    const script = new InputScript(entries);
+    expect(["xa", "b", "\nb"].map((text) => due(script, text))).toEqual([1, 0, 1]);
+  });
+
+  it("is known to one that goes on where another stood", () => {
+    const first = new InputScript(entries);
+    due(first, "xa");
+    const second = InputScript.restore(first.save());
+    expect(["b", "\r\nb"].map((text) => due(second, text))).toEqual([0, 1]);
+  });
+});
+
 describe("a console expression", () => {
   it("matches at the byte that completes it, also across pieces, and in UTF-8", () => {
     const matcher = new ConsoleMatcher(/login: $/g);

@@ -9,12 +9,13 @@
 import { isPlainMap } from "../canonical/canonical-encoding.js";
 import { PayloadError, PayloadFields } from "../canonical/payload-fields.js";
 import { encodeUtf8 } from "../canonical/utf8.js";
-import { ConsoleMatcher, type MatcherState } from "../console-matcher.js";
+import { CONSOLE_START, ConsoleMatcher, type MatcherState } from "../console-matcher.js";
 import type { EventPayload } from "../event/event-kind.js";
 import { parseGuestTime } from "../guest-time.js";
 import type { OutsideInput } from "../ports/vmm-half.js";
 
 export const CONSOLE_PORT = 0;
+const REPLACEMENT = "\ufffd";
 
 export interface ScriptEntry {
   readonly at: { readonly console: RegExp } | { readonly timeNs: number };
@@ -91,8 +92,6 @@ export interface ScriptState {
   readonly matcher: MatcherState;
 }
 
-const NO_MATCH: MatcherState = { window: "", sequence: [] };
-
 export function scriptPayload({ entries, matched, matcher }: ScriptState): EventPayload {
   return {
     entries: entries.map(({ at, bytes }) =>
@@ -121,12 +120,20 @@ export function parseScriptState(payload: EventPayload): ScriptState {
   };
 }
 
+/** Only whether it ends a line matters of what is no ASCII. */
+function lastCharacter(bytes: Uint8Array): string | undefined {
+  const last = bytes.at(-1);
+  return last === undefined ? undefined : last < 0x80 ? String.fromCharCode(last) : REPLACEMENT;
+}
+
 /** Follows the guest through a script and says what is due. */
 export class InputScript {
   readonly #entries: readonly ScriptEntry[];
   #next = 0;
   #matcher: ConsoleMatcher | undefined;
   #matched = false;
+  /** What the guest wrote last: whether a line begins behind it. */
+  #before = CONSOLE_START;
 
   constructor(entries: readonly ScriptEntry[]) {
     this.#entries = entries;
@@ -138,21 +145,28 @@ export class InputScript {
     const script = new InputScript(entries);
     script.#matched = matched;
     script.#matcher?.restore(matcher);
+    if (matcher.window !== "") script.#before = matcher.window.slice(-1);
     return script;
   }
 
   save(): ScriptState {
-    return { entries: this.left, matched: this.#matched, matcher: this.#matcher?.save() ?? NO_MATCH };
+    return {
+      entries: this.left,
+      matched: this.#matched,
+      matcher: this.#matcher?.save() ?? { window: this.#before, sequence: [] },
+    };
   }
 
   #prepare(): void {
     const at = this.#entries[this.#next]?.at;
     this.#matched = false;
-    this.#matcher = at !== undefined && "console" in at ? new ConsoleMatcher(at.console) : undefined;
+    this.#matcher = at !== undefined && "console" in at ? new ConsoleMatcher(at.console, this.#before) : undefined;
   }
 
   noteOutput(port: number, bytes: Uint8Array): void {
-    if (port !== CONSOLE_PORT || this.#matcher === undefined || this.#matched) return;
+    if (port !== CONSOLE_PORT) return;
+    this.#before = lastCharacter(bytes) ?? this.#before;
+    if (this.#matcher === undefined || this.#matched) return;
     this.#matched = this.#matcher.pushAll(bytes) > 0;
   }
 

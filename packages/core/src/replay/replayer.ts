@@ -99,7 +99,7 @@ export class Replayer {
   /** Goes back to where a new replayer stands. */
   restart(): void {
     this.#held = false;
-    this.startedAt = undefined;
+    this.#startAt(undefined);
     this.#lastEqualDigest = undefined;
     if (this.reader.header.parent !== undefined) {
       this.restoreBase();
@@ -130,8 +130,14 @@ export class Replayer {
     this.machine.restore(snapshot, (hash) => this.reader.loadPage(hash));
     this.#cursor.seek(snapshot.seq + 1);
     this.#held = this.machine.exitPending;
-    this.startedAt = snapshot;
+    this.#startAt(snapshot);
     this.#lastEqualDigest = { seq: snapshot.seq, icount: snapshot.icount };
+  }
+
+  #startAt(snapshot: SnapshotHead | undefined): void {
+    this.startedAt = snapshot;
+    this.compared.exits = 0;
+    this.compared.digests = 0;
   }
 
   /** More events may have been appended to the recording since `advance` came to its end. */

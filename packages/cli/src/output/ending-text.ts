@@ -1,0 +1,39 @@
+/** How a run ended, as its recording tells it. */
+import { endingOf, type OwnedRecording, type RecordingEnding, standingOf } from "@hvjournal/core";
+import { JournalError } from "@hvjournal/journal";
+import { stopText } from "./record-report.js";
+
+/** The VM that writes the recording. */
+export interface RunningAs {
+  readonly name: string;
+  readonly processId: number;
+}
+
+/** undefined: the recording does not say, because it is not closed, or because its last events can't be read. */
+export function readEnding(reader: OwnedRecording): RecordingEnding["stop"] {
+  try {
+    return endingOf(reader).stop;
+  } catch (error) {
+    // What is damaged is for fsck to tell.
+    if (error instanceof JournalError) return undefined;
+    throw error;
+  }
+}
+
+/** One line. `running` undefined: no VM writes it. */
+export function endingLine(reader: OwnedRecording, running: RunningAs | undefined): string {
+  const standing = standingOf(reader.header, reader.ownership());
+  if (standing.is === "moved") return `moved, to recording ${standing.to}`;
+  if (running !== undefined) return `not yet: it runs as ${running.name} (pid ${running.processId})`;
+  if (reader.end.state === "open") return "not closed: its recorder was killed, or the host went down";
+  const stop = readEnding(reader);
+  if (stop === undefined) return "not known: fsck tells what is damaged";
+  return stop.byGuest ? stopText({ what: stop.what, by: stop.by }) : hostText(stop.by);
+}
+
+/** `by`: what `record` was told, or who stopped it. */
+function hostText(by: string): string {
+  if (by.startsWith("--until ")) return `reached: ${by}`;
+  if (by.startsWith("--fail-on ")) return `failed: ${by}`;
+  return by.startsWith("--") ? `ran out of ${by}` : `stopped (${by})`;
+}

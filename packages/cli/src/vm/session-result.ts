@@ -1,0 +1,61 @@
+/** What became of a run: in the words of its recording, as an exit status, and whether it came as far as was asked. */
+import { type ExitCode, ExitStatus } from "../exit-status.js";
+import { stopText } from "../output/record-report.js";
+import type { SessionGoal } from "./live-goals.js";
+import type { SessionEnd } from "./live-session.js";
+import { parseStopCondition } from "./stop-condition.js";
+
+/** What was asked of a run. */
+export interface RunTerms {
+  readonly until?: string | undefined;
+  /** The guest's own status is wanted. */
+  readonly exitStatus?: boolean;
+}
+
+/** Who ended it, for the recording. */
+export function endedBy(end: SessionEnd): string {
+  switch (end.why) {
+    case "goal":
+      return `--${end.goal.name} ${end.goal.text}${failedLine(end.goal)}`;
+    case "timeout":
+      return end.of === "guest" ? "--timeout" : "--host-timeout";
+    case "interrupted":
+      return end.by;
+    default:
+      return end.why;
+  }
+}
+
+/** What went wrong stands in the line that shows it. */
+function failedLine({ failure }: SessionGoal): string {
+  return failure === undefined ? "" : `: ${failure.line}`;
+}
+
+/** A reset ends the run as well as a power-off does. */
+const ENDS_WELL: ReadonlySet<string> = new Set(["powered off", "reset", "suspended"]);
+
+export function exitCodeOf(end: SessionEnd, { until, exitStatus }: RunTerms): ExitCode {
+  switch (end.why) {
+    case "stopped":
+      if (exitStatus === true && end.stop.status !== undefined) return end.stop.status;
+      return ENDS_WELL.has(end.stop.what) && missedGoal(end, until) === undefined ? ExitStatus.done : ExitStatus.no;
+    case "goal":
+      return end.goal.name === "fail-on" ? ExitStatus.no : ExitStatus.done;
+    case "timeout":
+      return ExitStatus.timeout;
+    case "interrupted":
+      return end.by.startsWith("SIG") ? ExitStatus.interrupted : ExitStatus.done;
+    case "moved":
+      return ExitStatus.done;
+    default:
+      return end satisfies never;
+  }
+}
+
+/** That the guest ended by itself before it came to `--until`; undefined: it did not, or the end was meant. */
+export function missedGoal(end: SessionEnd, until: string | undefined): string | undefined {
+  if (end.why !== "stopped" || until === undefined) return undefined;
+  const condition = parseStopCondition(until);
+  if (condition.form === "position" && condition.position.at === "end") return undefined;
+  return `--until ${until} was not reached: ${stopText(end.stop)}`;
+}
