@@ -90,6 +90,17 @@ describe("a range of hypercalls that the VMM half asked for", () => {
     expect(console).toContain("SMCCC_VERSION: 0x0000000000010001");
   });
 
+  it("has all that the kernel half gave back: every register of an answer that has more than one", async () => {
+    const returned = await withRecording(path, (reader) => rowsOf(reader, "CallReturned"));
+    const of = (id: number): unknown => {
+      const { number } = callOf("HVC64", id);
+      return returned.find(({ exitNumber }) => exitNumber === number)?.payload;
+    };
+    // The UUID of KVM as a vendor, behind its first word (include/linux/arm-smccc.h).
+    expect(of(0x8600_ff01)).toEqual({ registers: { x1: 0xe911_c52en, x2: 0x564b_caa9n, x3: 0x743a_004dn } });
+    expect(of(0x8000_0000)).toBeUndefined();
+  });
+
   it("leaves the guest's power-off to the VMM as a system event, which people who query find as a call", () => {
     const [off] = query(
       path,

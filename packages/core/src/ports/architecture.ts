@@ -153,6 +153,11 @@ export interface Architecture {
   readonly exitModels: readonly ExitModel[];
   readonly control: ControlSlice;
   createKernelHalf(options: KernelHalfOptions): KernelHalf;
+  /**
+   * The registers into which the kernel half puts its answer when it finishes this exit, the result first. Absent or
+   * empty: what a result goes into depends on the instruction.
+   */
+  resultRegisters?(frame: ExitFrame): readonly string[];
   /** One line for an exit, for people: "HVC64 0xc6000001" or "MMIO write 0x09000000 4 <- 0x5b". */
   describeExit(model: ExitModel, frame: ExitFrame): string;
 }

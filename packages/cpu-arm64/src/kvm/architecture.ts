@@ -5,6 +5,7 @@ import { cortexA57 } from "../isa/cpu.js";
 import { hotVariants, warmVariants } from "../isa/hot-variants.js";
 import { arm64ControlSlice } from "./control-slice.js";
 import { describeExit } from "./describe-exit.js";
+import { resultRegisters } from "./hypercalls.js";
 import { exitModels } from "./exit-model.js";
 import type { GicAddresses } from "./gicv3/gicv3.js";
 import { REDISTRIBUTOR_BYTES } from "./gicv3/registers.js";
@@ -33,6 +34,7 @@ export function createArm64(board: Arm64Board): Architecture {
     control: arm64ControlSlice as ControlSlice,
     createKernelHalf: (options) => createKernelHalf(board, options),
     describeExit,
+    resultRegisters,
   };
 }
 

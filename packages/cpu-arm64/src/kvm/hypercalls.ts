@@ -1,5 +1,5 @@
 /** HVC and SMC: the exit they make, and how the kernel half finishes those that are its own. */
-import { type ExitFrame, ExitWord, KvmExit, SYSTEM_EVENT_FLAGS_SHIFT } from "@hvjournal/core";
+import { type ExitFrame, ExitWord, FinishedBy, KvmExit, SYSTEM_EVENT_FLAGS_SHIFT } from "@hvjournal/core";
 import { CAP_ARM_SYSTEM_SUSPEND, isEnabled } from "./control-slice.js";
 import { functionIdOf } from "./describe-exit.js";
 import { type ExitDescription, HYPERCALL_SMC } from "./exit-frames.js";
@@ -96,10 +96,25 @@ function callerOf(vm: Vm): Caller {
   };
 }
 
+/** KVM answers SMC with an immediate in x0 alone. */
+function isForeignSmc(frame: ExitFrame): boolean {
+  const isSmc = frame[ExitWord.reason] === Reason.smc64;
+  return isSmc && ((frame[ExitWord.syndromeLow] ?? 0) & IMMEDIATE_MASK) !== 0;
+}
+
+const RESULTS = ["x0", "x1", "x2", "x3"] as const;
+
+/** Those that the kernel half writes when it finishes a call. */
+export function resultRegisters(frame: ExitFrame): readonly string[] {
+  const reason = frame[ExitWord.reason];
+  const isCall = reason === Reason.hvc64 || reason === Reason.smc64;
+  if (!isCall || frame[ExitWord.finishedBy] !== FinishedBy.kernelHalf) return [];
+  return isForeignSmc(frame) ? RESULTS.slice(0, 1) : RESULTS;
+}
+
 /** Finishes a hypercall that no one else does; gives x0. */
 export function finishHypercall(vm: Vm, frame: ExitFrame): bigint {
-  const isSmc = frame[ExitWord.reason] === Reason.smc64;
-  if (isSmc && ((frame[ExitWord.syndromeLow] ?? 0) & IMMEDIATE_MASK) !== 0) {
+  if (isForeignSmc(frame)) {
     vm.states.writeX(0, SmcccResult.notSupported);
     return BigInt.asUintN(64, SmcccResult.notSupported);
   }
