@@ -22,6 +22,7 @@ import { rtcText } from "../output/board-text.js";
 import { jsonLine, type Output } from "../output/console-output.js";
 import { endText, fileText, LastLine } from "../output/record-report.js";
 import { DEFAULT_RECORDING } from "../recording-path.js";
+import { counted } from "../output/value-text.js";
 import { parseCount } from "../sizes.js";
 import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
 import { openBranch } from "../vm/branch.js";
@@ -344,7 +345,7 @@ function tellEnd(end: SessionEnd, { recorder, path, args, context, lastLine, ins
   }
   if (recorder.scriptLeft.length > 0)
     output.note(
-      `note: ${recorder.scriptLeft.length} lines of ${stringOption(args, "input") ?? "the input"} never came up`,
+      `note: ${counted(recorder.scriptLeft.length, "line")} of ${stringOption(args, "input") ?? "the input"} never came up`,
     );
   if (status === ExitStatus.no)
     output.note(`next: hvjournal show ${path} exit:${machine.exitNumber} --stack --disas 8`);

@@ -1,6 +1,8 @@
 /** What `migrate` prints. */
 import type { Explanation, Report } from "../migration/migration-report.js";
 
+import { counted } from "./value-text.js";
+
 const KIBIBYTE = 2 ** 10;
 const MEBIBYTE = 2 ** 20;
 /** Of a digest; the whole stands in `--json`. */
@@ -31,10 +33,10 @@ export function reportLines(report: Report, source: string): string[] {
   const digest = `${handOver.digest.slice(0, DIGEST_DIGITS)}…`;
   const { name, processId } = destination;
   return [
-    line("contract", `${contract.equal} items equal`),
+    line("contract", `${counted(contract.equal, "item")} equal`),
     line(
       "snapshot",
-      `at exit:${base.exitNumber}: ${base.pages} pages, ${bytesText(base.bytes)} sent, source paused ${millisecondsText(base.pausedMs)}`,
+      `at exit:${base.exitNumber}: ${counted(base.pages, "page")}, ${bytesText(base.bytes)} sent, source paused ${millisecondsText(base.pausedMs)}`,
     ),
     line(
       "tail",

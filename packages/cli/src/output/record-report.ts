@@ -1,7 +1,7 @@
 /** What `record` prints when a run has ended. */
 import { CONSOLE_PORT, formatGuestTime, type GuestStop, type Machine } from "@hvjournal/core";
 import type { SessionEnd } from "../vm/live-session.js";
-import { sizeText } from "./value-text.js";
+import { counted, sizeText } from "./value-text.js";
 
 const LINE_FEED = 10;
 const CARRIAGE_RETURN = 13;
@@ -80,5 +80,5 @@ export interface FileSummary {
 
 /** "boot.hvj: 41310 events in 0.7 MiB, 31 snapshots in 40.2 MiB" */
 export function fileText({ path, events, eventBytes, snapshots, snapshotBytes }: FileSummary): string {
-  return `${path}: ${events} events in ${sizeText(eventBytes)}, ${snapshots} snapshots in ${sizeText(snapshotBytes)}`;
+  return `${path}: ${counted(events, "event")} in ${sizeText(eventBytes)}, ${counted(snapshots, "snapshot")} in ${sizeText(snapshotBytes)}`;
 }
