@@ -2,6 +2,7 @@
 import { INDEX_EXITS_MAX, openRecording, recordingSizes } from "@hvjournal/journal";
 import type { CommandContext } from "../commands/command.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
+import { movedText, nextThere } from "../output/migration-text.js";
 import { endText, fileText } from "../output/record-report.js";
 import type { Farewell } from "./control-server.js";
 import type { Instance } from "./instance.js";
@@ -19,8 +20,8 @@ export function farewellOf(end: SessionEnd, { path, session, name }: Instance): 
       next: `hvjournal migrate --resolve ${path} DST`,
     };
   return {
-    text: `moved: ${end.to.name} runs (pid ${end.to.processId}); ${nameOfRecording(path)} is sealed`,
-    next: `hvjournal attach ${end.to.name}`,
+    text: movedText(end.to, nameOfRecording(path)),
+    next: nextThere(end.to),
   };
 }
 

@@ -1,5 +1,6 @@
 /** Runs a recorder in slices on the host's event loop: console, signals, host time, control connections. */
 import type { Goal, GuestStop, Recorder, StepResult } from "@hvjournal/core";
+import type { MovedTo } from "../output/migration-text.js";
 import type { SessionGoal } from "./live-goals.js";
 
 /** Units between two looks at the host, adapted to how fast the guest runs: a console answers at once, and little time goes by the look. */
@@ -14,7 +15,7 @@ export type SessionEnd =
   | { readonly why: "interrupted"; readonly by: string }
   | { readonly why: "timeout"; readonly of: "guest" | "host" }
   /** `to` undefined: where it went is in doubt. */
-  | { readonly why: "moved"; readonly to?: { readonly name: string; readonly processId: number } };
+  | { readonly why: "moved"; readonly to?: MovedTo };
 
 export interface SessionOptions {
   readonly recorder: Recorder;
@@ -52,7 +53,7 @@ export class LiveSession {
   #duty = 1;
   #behind: () => Promise<void> | undefined = () => undefined;
   #isOver = false;
-  readonly #pauses: PauseRequest[] = [];
+  #pauses: PauseRequest[] = [];
   #wakeHost: (() => void) | undefined;
   #sliceUnits: number = SLICE_UNITS.first;
   /** icount of goals that count from an exit's answer, once it has been given. */
@@ -116,13 +117,21 @@ export class LiveSession {
     });
   }
 
-  /** Stands still, and says so in the recording; at a moment that lies ahead, or now. */
-  async pauseAt(goal: SessionGoal | undefined): Promise<void> {
+  /**
+   * Stands still, and says so in the recording; at a moment that lies ahead, or now. Does not once `signal` says that
+   * nobody waits for it any more.
+   */
+  async pauseAt(goal: SessionGoal | undefined, signal?: AbortSignal): Promise<void> {
     if (goal === undefined) return this.request(() => this.#pauseNow());
     return new Promise((resolve, reject) => {
       const cancel = (): void => reject(new SessionEndedError(`the VM has ended before ${goal.text}`));
       if (this.#isOver) return cancel();
-      this.#pauses.push({ goal, reached: resolve, cancel });
+      const pause: PauseRequest = { goal, reached: resolve, cancel };
+      this.#pauses.push(pause);
+      signal?.addEventListener("abort", () => {
+        this.#pauses = this.#pauses.filter((each) => each !== pause);
+        reject(new SessionEndedError(`nobody waits for ${goal.text} any more`));
+      });
       // A step that is under way does not know of it.
       this.#wakeHost?.();
     });
