@@ -6,6 +6,7 @@ import {
   type Cadence,
   ControlRefusedError,
   DEFAULT_CADENCE,
+  type Machine,
   type MachineDescription,
   parseGuestTime,
   parseInputScript,
@@ -20,7 +21,7 @@ import { reason } from "../host/drive-file.js";
 import { nodeDigester } from "../host/node-digester.js";
 import { rtcText } from "../output/board-text.js";
 import { jsonLine, type Output } from "../output/console-output.js";
-import { endText, fileText, LastLine } from "../output/record-report.js";
+import { endText, fileText, LastLine, strandedText } from "../output/record-report.js";
 import { DEFAULT_RECORDING } from "../recording-path.js";
 import { counted } from "../output/value-text.js";
 import { parseCount } from "../sizes.js";
@@ -145,14 +146,17 @@ async function recordVm(args: Arguments, context: CommandContext, control: OwnCo
     const goals = liveGoals(texts, recorder, symbols);
     announce(description, file.path, context);
     recorder.onOutput((port, bytes) => lastLine.note(port, bytes));
-    const session = new LiveSession({ recorder, goals, ...limits });
+    const name = control?.name ?? nameOfRecording(file.path);
+    const onStranded = (): void =>
+      noteStranded(recorder.machine, { name, isReachable: control !== undefined }, context);
+    const session = new LiveSession({ recorder, goals, onStranded, ...limits });
     const terminal = attachTerminal(session, {
       headless: flag(args, "headless") || isDetached(context.environment),
       output: context.output,
       scripted: script.length > 0,
     });
     const instance: Instance = {
-      name: control?.name ?? nameOfRecording(file.path),
+      name,
       path: file.path,
       session,
       journal: writer,
@@ -174,6 +178,18 @@ async function recordVm(args: Arguments, context: CommandContext, control: OwnCo
     if (recorder.machine.icount === 0) removeRecording(file.path);
     throw error;
   }
+}
+
+/** It may be meant: the VM can still be looked at, moved, and ended. */
+function noteStranded(
+  machine: Machine,
+  { name, isReachable }: { readonly name: string; readonly isReachable: boolean },
+  { output }: CommandContext,
+): void {
+  // On a terminal the guest's cursor may stand within a line, and nothing there begins a new one.
+  const [begin, end] = process.stdin.isTTY ? ["\r\n", "\r"] : ["", ""];
+  output.note(`${begin}note: ${strandedText(machine)}${end}`);
+  output.note(isReachable ? `next: hvjournal ctl ${name} quit${end}` : `next: press C-a x, or send SIGINT${end}`);
 }
 
 /** The same command line in a process of its own. */

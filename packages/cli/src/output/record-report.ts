@@ -43,6 +43,15 @@ export function stopText(stop: GuestStop): string {
     : `guest ${stop.what} (${stop.by})`;
 }
 
+/** Of a guest that waits without a timer. */
+export function strandedText(machine: Machine): string {
+  const who = machine.description.vcpuCount === 1 ? "vcpu0 waits" : "every vCPU waits";
+  const since = `from exit:${machine.exitNumber} on, with no timer armed`;
+  return machine.kernel.canBeWoken === false
+    ? `${who} for ever ${since} and no interrupt enabled that could come`
+    : `${who} ${since}: only input wakes it, such as what is typed`;
+}
+
 /** One line: why the run ended, and where. */
 export function endText(end: SessionEnd, machine: Machine, lastLine: string): string {
   switch (end.why) {

@@ -6,6 +6,8 @@ import type { SessionGoal } from "./live-goals.js";
 /** Units between two looks at the host, adapted to how fast the guest runs: a console answers at once, and little time goes by the look. */
 const SLICE_UNITS = { first: 200_000, min: 10_000, max: 16_000_000 } as const;
 const SLICE_MS = 20;
+/** A guest that waits for so long without a timer is worth a word. */
+const STRANDED_MS = 2000;
 
 /** Why a session came back. */
 export type SessionEnd =
@@ -22,6 +24,8 @@ export interface SessionOptions {
   readonly goals: readonly SessionGoal[];
   readonly guestTimeoutNs?: number;
   readonly hostTimeoutMs?: number;
+  /** Told once, where every vCPU waits with no timer armed: at once if no interrupt could come, else after a while. */
+  readonly onStranded?: () => void;
 }
 
 /** What is asked of a session from outside, at its next look at the host. */
@@ -53,6 +57,7 @@ export class LiveSession {
   #duty = 1;
   #behind: () => Promise<void> | undefined = () => undefined;
   #isOver = false;
+  #isStranded = false;
   #pauses: PauseRequest[] = [];
   #wakeHost: (() => void) | undefined;
   #sliceUnits: number = SLICE_UNITS.first;
@@ -203,6 +208,20 @@ export class LiveSession {
     return undefined;
   }
 
+  /** A guest may well wait for somebody to type, and still people want to know that it does nothing else. */
+  #watchForStranded(): NodeJS.Timeout | undefined {
+    const { onStranded } = this.#options;
+    if (this.#isStranded || onStranded === undefined) return undefined;
+    const tell = (): void => {
+      this.#isStranded = true;
+      onStranded();
+    };
+    const { canBeWoken = true } = this.recorder.machine.kernel;
+    if (canBeWoken) return setTimeout(tell, STRANDED_MS);
+    tell();
+    return undefined;
+  }
+
   /** Whether the goal was to pause; then the VM is paused. */
   #takePause(goal: SessionGoal): boolean {
     const index = this.#pauses.findIndex((each) => each.goal === goal);
@@ -272,7 +291,8 @@ export class LiveSession {
     const startedNs = machine.guestTimeNs;
     const startedAt = process.hrtime.bigint();
     const milliseconds = wakeAtNs === undefined ? undefined : (wakeAtNs - startedNs) / 1e6;
-    const why = await this.#waitForHost(milliseconds);
+    const watch = milliseconds === undefined ? this.#watchForStranded() : undefined;
+    const why = await this.#waitForHost(milliseconds).finally(() => clearTimeout(watch));
     if (why === "time" && wakeAtNs !== undefined) {
       this.recorder.wake(wakeAtNs);
       return;

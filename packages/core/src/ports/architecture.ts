@@ -94,6 +94,8 @@ export interface KernelHalf {
   readonly exitPending: boolean;
   readonly idleDeadlineNs: number | undefined;
   readonly stuckReason: string | undefined;
+  /** Where every vCPU waits: whether an interrupt from outside could end that. Absent: it is not known. */
+  readonly canBeWoken?: boolean;
 
   /** Runs until `icount` is `limit` or something else stops it first. Not while an exit is pending. Where it stops is invisible to the guest. */
   run(limit: number): RunStop;

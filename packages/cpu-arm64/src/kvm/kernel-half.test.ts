@@ -381,12 +381,20 @@ describe("timers and interrupts", () => {
     const { kernel } = guest([a.wfi, a.nop]);
     expect(runOn(kernel).stop).toBe("idle");
     expect(kernel.idleDeadlineNs).toBeUndefined();
+    expect(kernel.canBeWoken).toBe(false);
     expect(() => {
       kernel.skipTo(-1);
     }).toThrow("can't go back");
     kernel.skipTo(1001);
     expect(kernel.guestTimeNs).toBe(1001);
     expect(kernel.run(100)).toBe("idle");
+  });
+
+  it("can wake a guest that waits without a timer once it has enabled one of a device", () => {
+    const setup = [...p.openTimerInterrupt(), ...p.poke32(p.GICD + 0x104, 2)];
+    const { kernel } = guest([...setup, a.wfi, a.nop]);
+    expect(runOn(kernel).stop).toBe("idle");
+    expect([kernel.idleDeadlineNs, kernel.canBeWoken]).toEqual([undefined, true]);
   });
 
   it("of a line raised while the guest runs are an IRQ exit; raised inside an exit they are none", () => {
