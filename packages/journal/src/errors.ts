@@ -134,7 +134,7 @@ export class JournalQueryError extends JournalError {
   readonly code = "journal-query";
 
   constructor(path: string, reason: string, cause?: unknown) {
-    super(path, `can't query ${path}: ${reason}`, { next: `hvjournal sql ${path} "select name from tables"`, cause });
+    super(path, `can't query ${path}: ${reason}`, { next: `hvjournal sql ${path} --schema`, cause });
   }
 }
 

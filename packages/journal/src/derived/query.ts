@@ -139,7 +139,7 @@ function defineTables(
   failed: (failure: unknown) => void,
 ): void {
   for (const { name, columns, rows } of QUERY_TABLES) {
-    database.table(name, {
+    database.table(moduleOf(name), {
       columns: [...columns],
       rows: function* () {
         try {
@@ -152,7 +152,22 @@ function defineTables(
         }
       },
     });
+    // A virtual table alone is in no schema: as a view, sqlite_schema and PRAGMA table_info have it.
+    database.exec(viewOf({ name, columns }));
   }
+}
+
+function moduleOf(name: string): string {
+  return `${name}_rows`;
+}
+
+function viewOf({ name, columns }: Pick<QueryTable, "name" | "columns">): string {
+  return `CREATE VIEW ${name}(${columns.join(", ")}) AS SELECT * FROM ${moduleOf(name)}`;
+}
+
+/** What a query may ask, as SQL: the same for every recording. */
+export function querySchema(): string[] {
+  return QUERY_TABLES.map(viewOf);
 }
 
 export interface QueryResult {
