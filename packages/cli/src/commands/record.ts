@@ -39,6 +39,7 @@ import { checkGoals, liveGoals } from "../vm/live-goals.js";
 import { LiveSession, type SessionEnd } from "../vm/live-session.js";
 import { newMachine } from "../vm/machine-options.js";
 import { clearOutput, createRecordingFile, type OutputFile, removeRecording } from "../vm/new-recording.js";
+import { refusedStops } from "../vm/refused-stop.js";
 import { attachTerminal } from "../vm/terminal.js";
 import {
   type Arguments,
@@ -149,7 +150,12 @@ async function recordVm(args: Arguments, context: CommandContext, control: OwnCo
     const name = control?.name ?? nameOfRecording(file.path);
     const onStranded = (): void =>
       noteStranded(recorder.machine, { name, isReachable: control !== undefined }, context);
-    const session = new LiveSession({ recorder, goals, onStranded, ...limits });
+    const refused = refusedStops(recorder.machine);
+    const onExit = (): void => {
+      const text = refused();
+      if (text !== undefined) noteBesideConsole(context, `note: ${text}`);
+    };
+    const session = new LiveSession({ recorder, goals, onExit, onStranded, ...limits });
     const terminal = attachTerminal(session, {
       headless: flag(args, "headless") || isDetached(context.environment),
       output: context.output,
@@ -184,12 +190,19 @@ async function recordVm(args: Arguments, context: CommandContext, control: OwnCo
 function noteStranded(
   machine: Machine,
   { name, isReachable }: { readonly name: string; readonly isReachable: boolean },
-  { output }: CommandContext,
+  context: CommandContext,
 ): void {
-  // On a terminal the guest's cursor may stand within a line, and nothing there begins a new one.
+  noteBesideConsole(
+    context,
+    `note: ${strandedText(machine)}`,
+    isReachable ? `next: hvjournal ctl ${name} quit` : "next: press C-a x, or send SIGINT",
+  );
+}
+
+/** On a terminal the guest's cursor may stand within a line, and nothing there begins a new one. */
+function noteBesideConsole({ output }: CommandContext, ...lines: readonly string[]): void {
   const [begin, end] = process.stdin.isTTY ? ["\r\n", "\r"] : ["", ""];
-  output.note(`${begin}note: ${strandedText(machine)}${end}`);
-  output.note(isReachable ? `next: hvjournal ctl ${name} quit${end}` : `next: press C-a x, or send SIGINT${end}`);
+  lines.forEach((line, index) => output.note(`${index === 0 ? begin : ""}${line}${end}`));
 }
 
 /** The same command line in a process of its own. */

@@ -24,6 +24,8 @@ export interface SessionOptions {
   readonly goals: readonly SessionGoal[];
   readonly guestTimeoutNs?: number;
   readonly hostTimeoutMs?: number;
+  /** Told at each exit, before it is answered. */
+  readonly onExit?: () => void;
   /** Told once, where every vCPU waits with no timer armed: at once if no interrupt could come, else after a while. */
   readonly onStranded?: () => void;
 }
@@ -241,7 +243,7 @@ export class LiveSession {
 
   /** The nearest of all goals; which one it was is asked afterwards. */
   #goal(): Goal {
-    const { guestTimeoutNs } = this.#options;
+    const { guestTimeoutNs, onExit } = this.#options;
     const goals = this.#goals;
     const least = (values: readonly (number | undefined)[]): number =>
       Math.min(Infinity, ...values.filter((value) => value !== undefined));
@@ -251,7 +253,7 @@ export class LiveSession {
     return {
       ...(icount === Infinity ? {} : { icount }),
       ...(guestTimeNs === Infinity ? {} : { guestTimeNs }),
-      ...(asked.length === 0 ? {} : { atExit: () => this.#askAtExit(asked) }),
+      ...(asked.length === 0 && onExit === undefined ? {} : { atExit: () => this.#askAtExit(asked) }),
       requested: () => this.#notesTarget() || this.#reached !== undefined || this.#end !== undefined,
     };
   }
@@ -269,6 +271,7 @@ export class LiveSession {
   }
 
   #askAtExit(goals: readonly SessionGoal[]): boolean {
+    this.#options.onExit?.();
     // Each goal is asked: those that count must see every exit.
     for (const goal of goals) if (goal.atExit?.() === true) this.#reached ??= goal;
     return this.#reached !== undefined;
