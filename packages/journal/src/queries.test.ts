@@ -164,6 +164,14 @@ describe("SQL over virtual tables", () => {
     expect(columns).toEqual([["seq"], ["icount"], ["sha256"]]);
   });
 
+  // Were one read anew for each row of the other, this would take longer than all other tests of the file.
+  it("reads each table of a join once", () => {
+    const { path: small } = smallRecording(directory.file());
+    const exits = query(small, "SELECT count(*) FROM exits").rows;
+    const joined = "SELECT count(*) FROM exits JOIN events ON events.seq = exits.seq WHERE events.kind = ?";
+    expect(query(small, joined, { parameters: ["Exited"] }).rows).toEqual(exits);
+  });
+
   it("takes parameters", () => {
     expect(query(path, "SELECT nr FROM exits WHERE reason = ?", { parameters: ["SYS64"] }).rows).toEqual([[1n]]);
   });

@@ -181,10 +181,32 @@ export interface QueryOptions {
   readonly parameters?: readonly (string | number | bigint)[];
 }
 
-function run(database: Database.Database, sql: string, parameters: readonly unknown[]): QueryResult {
+function prepare(database: Database.Database, sql: string): Database.Statement {
   const statement = database.prepare(sql);
   if (!statement.reader || !statement.readonly)
     throw new TypeError("it is no query: only statements that give rows and change nothing are run");
+  return statement;
+}
+
+/** Whether a query goes through several tables: SQLite would read one of them anew for each row of another. */
+function readsSeveral(database: Database.Database, sql: string, parameters: readonly unknown[]): boolean {
+  const plan = database.prepare(`EXPLAIN QUERY PLAN ${sql}`).all(...parameters) as { readonly detail: string }[];
+  return plan.filter(({ detail }) => detail.includes("VIRTUAL TABLE")).length > 1;
+}
+
+/** Each table is read once, into one that SQLite can find rows in. */
+function readOnce(database: Database.Database): void {
+  for (const { name, columns } of QUERY_TABLES)
+    database.exec(
+      `DROP VIEW ${name}; CREATE VIEW ${name}(${columns.join(", ")}) AS ` +
+        `WITH read AS MATERIALIZED (SELECT * FROM ${moduleOf(name)}) SELECT * FROM read`,
+    );
+}
+
+function run(database: Database.Database, sql: string, parameters: readonly unknown[]): QueryResult {
+  prepare(database, sql);
+  if (readsSeveral(database, sql, parameters)) readOnce(database);
+  const statement = prepare(database, sql);
   const rows = statement
     .raw()
     .safeIntegers()
