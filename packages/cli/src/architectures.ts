@@ -8,6 +8,8 @@ import { ExitStatus } from "./exit-status.js";
 export interface ArchitectureDisplay {
   /** Where a hypercall's result comes back. */
   readonly resultRegister: string;
+  /** Functions by which a guest ends or resets its machine. */
+  readonly stopCalls: ReadonlySet<number>;
   /** Those behind the function number, as the exit's frame carries them. */
   readonly argumentRegisters: readonly string[];
   /** System registers that are shown without being asked for. */
@@ -34,6 +36,8 @@ const EXCEPTION_LEVELS: ReadonlyMap<bigint, string> = new Map([
 
 const ARM64_DISPLAY: ArchitectureDisplay = {
   resultRegister: "x0",
+  // PSCI SYSTEM_OFF, SYSTEM_RESET, and the two forms of SYSTEM_RESET2 and SYSTEM_OFF2.
+  stopCalls: new Set([0x8400_0008, 0x8400_0009, 0x8400_0012, 0xc400_0012, 0x8400_0015, 0xc400_0015]),
   argumentRegisters: ["x1", "x2", "x3"],
   systemRegisters: ["sctlr_el1", "ttbr0_el1", "ttbr1_el1", "vbar_el1"],
   instructionBytes: 4,

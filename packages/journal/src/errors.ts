@@ -140,10 +140,7 @@ export class JournalQueryError extends JournalError {
   readonly code = "journal-query";
 
   constructor(path: string, reason: string, cause?: unknown) {
-    super(path, `can't query ${path}: ${reason}`, {
-      next: `hvjournal sql ${shellWord(path)} "select name from tables"`,
-      cause,
-    });
+    super(path, `can't query ${path}: ${reason}`, { next: `hvjournal sql ${shellWord(path)} --schema`, cause });
   }
 }
 

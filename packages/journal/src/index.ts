@@ -19,6 +19,6 @@ export type { OwnershipRow } from "./store/ownership-table.js";
 export type { OpenOptions } from "./store/recording-tables.js";
 export { FORMAT_VERSION } from "./store/schema.js";
 export { snapshotRoot } from "./store/snapshot-tables.js";
-export { query, type QueryOptions, type QueryResult } from "./derived/query.js";
+export { query, type QueryOptions, type QueryResult, querySchema } from "./derived/query.js";
 export { damageBesideBatches, fsck, type FsckProblem, type FsckReport } from "./fsck.js";
 export { recordingSizes, type RecordingSizes } from "./recording-sizes.js";

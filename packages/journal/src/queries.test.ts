@@ -2,7 +2,7 @@ import { EventBatch, EXIT_WORD_COUNT, ExitWord, FinishedBy, KvmExit } from "@hvj
 import { afterAll, describe, expect, it } from "@jest/globals";
 import Database from "better-sqlite3";
 import { existsSync, readFileSync } from "node:fs";
-import { query } from "./derived/query.js";
+import { query, querySchema } from "./derived/query.js";
 import { JournalDamagedError, JournalMissingError, JournalQueryError } from "./errors.js";
 import { fsck } from "./fsck.js";
 import { openRecording } from "./recording-reader.js";
@@ -154,6 +154,22 @@ describe("SQL over virtual tables", () => {
     expect(ask("SELECT count(*) = (SELECT count(*) FROM events WHERE kind = 'Digested') FROM digests")).toEqual([[1n]]);
     expect(ask("SELECT sum(event_count) = (SELECT count(*) FROM events) FROM batches")).toEqual([[1n]]);
     expect(ask("SELECT count(*) > 8 FROM tables")).toEqual([[1n]]);
+  });
+
+  it("is told by SQLite's own schema what there is to ask", () => {
+    const { rows } = query(path, "SELECT name, sql FROM sqlite_master ORDER BY rowid");
+    expect(rows.map(([, sql]) => sql)).toEqual(querySchema());
+    expect(rows.map(([name]) => name)).toEqual(expect.arrayContaining(["exits", "events", "ownership"]));
+    const columns = query(path, "SELECT name FROM pragma_table_info('digests')").rows;
+    expect(columns).toEqual([["seq"], ["icount"], ["sha256"]]);
+  });
+
+  // Were one read anew for each row of the other, this would take longer than all other tests of the file.
+  it("reads each table of a join once", () => {
+    const { path: small } = smallRecording(directory.file());
+    const exits = query(small, "SELECT count(*) FROM exits").rows;
+    const joined = "SELECT count(*) FROM exits JOIN events ON events.seq = exits.seq WHERE events.kind = ?";
+    expect(query(small, joined, { parameters: ["Exited"] }).rows).toEqual(exits);
   });
 
   it("takes parameters", () => {

@@ -1,27 +1,38 @@
 /** `hvjournal ctl`: tells a running VM what to do. */
-import { formatGuestTime } from "@hvjournal/core";
-import { UsageError } from "../cli-error.js";
+import { formatGuestTime, parseGuestTime } from "@hvjournal/core";
+import { openRecording } from "@hvjournal/journal";
+import { CliError, UsageError } from "../cli-error.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
-import { jsonLine } from "../output/console-output.js";
+import { jsonLine, type Output } from "../output/console-output.js";
 import { type ControlClient, connectVm } from "../vm/control-client.js";
 import type { VmStatus } from "../vm/control-protocol.js";
+import { wentAwayError } from "../vm/gone-vm.js";
 import { type Arguments, type Command, type CommandContext, listOption, stringOption, textOption } from "./command.js";
 
 /** Commands of the VMM's surface, each with one argument. */
 const CONTROL_WORDS: ReadonlySet<string> = new Set(["cap", "one-reg", "msr-filter", "smccc-filter", "irq"]);
+
+const HELP = `Actions:
+  pause                           stand still now; with --at, at a moment to come
+  resume                          go on
+  snapshot                        take a full snapshot
+  quit                            end the VM and close its recording
+  cap NAME[=ARG,...]              KVM_ENABLE_CAP: ARM_SYSTEM_SUSPEND
+  one-reg NAME=VALUE              KVM_SET_ONE_REG, a firmware register: PSCI_VERSION=0x10000
+  smccc-filter BASE+COUNT=ACTION  handle, deny or forward, before the VM runs`;
 
 export const ctl: Command = {
   usage: "ctl <vm> <action> [argument..]",
   summary: "tell a running VM what to do",
   options: (yargs) =>
     yargs
-      .usage(
-        "usage: $0 ctl VM [--at POSITION] pause\n       $0 ctl VM resume | snapshot | quit\n       $0 ctl VM cap NAME[=ARG,...] | one-reg NAME=VALUE | smccc-filter BASE+COUNT=ACTION",
-      )
+      .usage("usage: $0 ctl VM ACTION [ARGUMENT]\n       $0 ctl VM pause [--at POSITION [--timeout TIME]]")
       .positional("vm", { type: "string", describe: "name, or path of its control socket" })
       .positional("action", { type: "string", describe: "what to do" })
       .positional("argument", { type: "string", array: true })
-      .option("at", textOption("POSITION at which to pause: exit:, icount:, time:, console: or hypercall:")),
+      .option("at", textOption("POSITION at which to pause: exit:, icount:, time:, console: or hypercall:"))
+      .option("timeout", textOption("with --at: give up after this time of the wall clock, without a pause"))
+      .epilogue(HELP),
   run: runCtl,
 };
 
@@ -29,14 +40,54 @@ async function runCtl(args: Arguments, context: CommandContext): Promise<ExitCod
   const vm = stringOption(args, "vm") ?? "";
   const action = stringOption(args, "action") ?? "";
   const words = listOption(args, "argument");
-  checkWords(action, words, stringOption(args, "at"));
+  const [at, timeoutMs] = [stringOption(args, "at"), timeoutOption(args)];
+  checkWords(action, words, at);
   const client = await connectVm(context.environment, vm);
   try {
-    await carryOut(client, { vm, action, words, at: stringOption(args, "at") }, context);
-    return ExitStatus.done;
+    return await withTimeout({ vm, at, timeoutMs, client }, () => carryOut(client, { vm, action, words, at }, context));
+  } catch (error) {
+    throw error instanceof CliError && error.code === "vm-ended" ? wentAwayError(vm, error) : error;
   } finally {
     client.close();
   }
+}
+
+/** Milliseconds. */
+function timeoutOption(args: Arguments): number | undefined {
+  const text = stringOption(args, "timeout");
+  if (text === undefined) return undefined;
+  if (stringOption(args, "at") === undefined)
+    throw new UsageError(`--timeout ${text} goes with --at: everything else is done at once`);
+  const ns = parseGuestTime(text);
+  if (ns === undefined || ns === 0) throw new UsageError(`--timeout ${text}: expected a time such as 60s or 500ms`);
+  return ns / 1e6;
+}
+
+interface Wait {
+  readonly vm: string;
+  readonly at: string | undefined;
+  readonly timeoutMs: number | undefined;
+  readonly client: ControlClient;
+}
+
+/** When the connection closes, the VM forgets the pause that nobody waits for. */
+async function withTimeout({ vm, at, timeoutMs, client }: Wait, act: () => Promise<ExitCode>): Promise<ExitCode> {
+  if (timeoutMs === undefined) return act();
+  let timer: NodeJS.Timeout | undefined;
+  const ranOut = new Promise<"ran out">((resolve) => {
+    timer = setTimeout(() => resolve("ran out"), timeoutMs);
+  });
+  try {
+    const first = await Promise.race([act(), ranOut]);
+    if (first !== "ran out") return first;
+  } finally {
+    clearTimeout(timer);
+  }
+  const status = await client.status();
+  throw new CliError(
+    `${vm} has not come to ${at ?? ""} within ${timeoutMs / 1000} s: it is ${status.state} at ${status.at}, and does not pause there any more`,
+    { code: "timeout", status: ExitStatus.timeout, position: status.at, next: `hvjournal ctl ${vm} pause` },
+  );
 }
 
 function checkWords(action: string, words: readonly string[], at: string | undefined): void {
@@ -62,26 +113,41 @@ async function carryOut(
   client: ControlClient,
   { vm, action, words, at }: Wish,
   { output }: CommandContext,
-): Promise<void> {
+): Promise<ExitCode> {
   if (CONTROL_WORDS.has(action)) {
     const { lines } = await client.request("control", { word: action, text: words[0] ?? "" });
     for (const line of Array.isArray(lines) ? lines : [])
       output.line(output.json ? jsonLine({ event: line }) : String(line));
-    return;
+    return ExitStatus.done;
   }
-  const answer = await client.request(action, at === undefined ? {} : { at }, ({ waitsFor, since }) => {
+  const answer = await client.request(action, at === undefined ? {} : { at }, ({ waitsFor, since, state }) => {
     if (typeof waitsFor === "string")
-      output.note(`note: ${vm} pauses at ${waitsFor}, looked for from ${String(since)} on`);
+      output.note(`note: ${vm} pauses at ${waitsFor}, looked for from ${String(since)} on${whilePaused(vm, state)}`);
   });
-  if (action === "quit") {
-    // Its recording is closed when it has closed the connection.
-    await client.closed;
-    return;
-  }
   const status = answer as VmStatus;
-  if (output.json) output.line(jsonLine(answer));
+  if (action === "quit") await tellQuit(client, status, output);
+  else if (output.json) output.line(jsonLine(answer));
   else
     output.line(`${status.name} ${toldState(action, answer)} at ${status.at} time:${formatGuestTime(status.timeNs)}`);
+  return ExitStatus.done;
+}
+
+function whilePaused(vm: string, state: unknown): string {
+  return state === "paused" ? `; it is paused now, and goes on by: hvjournal ctl ${vm} resume` : "";
+}
+
+/** The recording is closed when the VM has closed the connection: only then is it known where it ends. */
+async function tellQuit(client: ControlClient, { name, recording }: VmStatus, output: Output): Promise<void> {
+  await client.closed;
+  const reader = openRecording(recording);
+  try {
+    const { exitNumber, icount } = reader.end;
+    const ended = { name, state: "ended", recording, exit: exitNumber, icount, at: `icount:${icount}` };
+    if (output.json) output.line(jsonLine(ended));
+    else output.line(`${name} ended at exit:${exitNumber} icount:${icount}, recorded in ${recording}`);
+  } finally {
+    reader.close();
+  }
 }
 
 function toldState(

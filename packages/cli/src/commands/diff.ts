@@ -25,6 +25,7 @@ import {
   firstDifference,
   stateLine,
 } from "../output/diff-text.js";
+import { counted } from "../output/value-text.js";
 import { wordsOption } from "../recording-path.js";
 import { nameByGuest } from "../symbols/guest-symbols.js";
 import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
@@ -102,7 +103,11 @@ function runDiff(a: Operand, b: Operand, args: Arguments, { output }: CommandCon
   }
   output.startPager();
   const equalExits = exits.first?.equal ?? exits.diff.equal;
-  if (isEqual) print([`equal: ${equalExits} exits, ${sideControlCount(sideA)} decisions of the VMM`], output);
+  if (isEqual)
+    print(
+      [`equal: ${counted(equalExits, "exit")}, ${counted(sideControlCount(sideA), "decision")} of the VMM`],
+      output,
+    );
   else if (flag(args, "stat")) print(statLines(control, exits, state?.diff), output);
   else {
     if (parts.control) print(controlLines(control, a.recording, output), output);
@@ -176,7 +181,9 @@ function statLines(
     hunks.reduce((total, hunk) => total + of(hunk), 0);
   return [
     `control    ${onlyA.length} removed, ${onlyB.length} added`,
-    `exits      ${equal} equal, ${sum(({ countA }) => countA)} removed, ${sum(({ countB }) => countB)} added in ${hunks.length} places`,
-    ...(state === undefined ? [] : [`state      ${state.registers.length} registers, ${state.pages.length} pages`]),
+    `exits      ${equal} equal, ${sum(({ countA }) => countA)} removed, ${sum(({ countB }) => countB)} added in ${counted(hunks.length, "place")}`,
+    ...(state === undefined
+      ? []
+      : [`state      ${counted(state.registers.length, "register")}, ${counted(state.pages.length, "page")}`]),
   ];
 }

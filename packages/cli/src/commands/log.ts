@@ -2,6 +2,7 @@
 import {
   CONSOLE_PORT,
   type ControlState,
+  CoreKind,
   controlHistory,
   controlPatches,
   Evaluator,
@@ -31,6 +32,7 @@ import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { nodeDigester } from "../host/node-digester.js";
 import { jsonLine, type Output } from "../output/console-output.js";
 import { patchText } from "../output/control-changes.js";
+import { ConsoleLines } from "../output/console-lines.js";
 import { EventColumns, type EventLine, EventLines, kindOf, shortKind } from "../output/event-lines.js";
 import { ExitText } from "../output/exit-text.js";
 import { wordsOption, recordingWords } from "../recording-path.js";
@@ -61,13 +63,13 @@ export const log: Command = {
       .option("control", flagOption("decisions of the VMM: capabilities, filters, firmware registers"))
       .option("exits", flagOption("exits and their answers"))
       .option("inputs", flagOption("what came from outside"))
-      .option("hypercalls", flagOption("hypercalls and their answers"))
-      .option("console", flagOption("what the guest wrote to its console"))
+      .option("hypercalls", flagOption("hypercalls, each with its answer"))
+      .option("console", flagOption("what the guest wrote to its console, line by line"))
       .option("kind", textOption("kinds of events: Exited,IrqLineSet,..."))
       .option("reason", textOption("exits by reason: DABT_LOW,HVC64,..."))
       .option("vcpu", textOption("of one vCPU"))
       .option("where", textOption("EXPR that holds at the event"))
-      .option("max-count", { ...textOption("at most so many events"), alias: "n" })
+      .option("max-count", { ...textOption("at most so many events, or lines of the console"), alias: "n" })
       .option("patch", { ...flagOption("below a control event, what it changed"), alias: "p" })
       .option("reverse", flagOption("newest first")),
   run: (args, context) => {
@@ -88,7 +90,8 @@ async function runLog(
   const filter = eventFilter(recording, args, range);
   nameByLastSnapshot(recording);
   output.startPager();
-  const printer = new Printer(recording, output, flag(args, "patch") ? controlBefore(recording, range) : undefined);
+  const control = flag(args, "patch") ? controlBefore(recording, range) : undefined;
+  const printer = new Printer(recording, output, { range, control, joinsConsole: isConsoleAlone(args) });
   const most = countOption(args, "max-count") ?? Infinity;
   if (flag(args, "reverse")) await printReversed(recording, range, filter, most, printer);
   else await printForwards(recording, range, filter, most, printer);
@@ -102,16 +105,19 @@ async function printForwards(
   most: number,
   printer: Printer,
 ): Promise<void> {
-  let count = 0;
-  for (const cursor = journalCursor(reader, range.first); isWithin(cursor, range) && count < most; cursor.next()) {
+  for (
+    const cursor = journalCursor(reader, range.first);
+    isWithin(cursor, range) && printer.count < most;
+    cursor.next()
+  ) {
     if (!filter(cursor)) {
       printer.pass(cursor);
       continue;
     }
-    count += 1;
     printer.add(cursor);
     if (printer.isFull && !(await printer.print())) return;
   }
+  if (printer.count < most) printer.addRest();
   await printer.print();
 }
 
@@ -129,8 +135,11 @@ async function printReversed(
       continue;
     }
     printer.add(cursor);
-    printer.keepLast(most);
+    // Twice as many are kept, so that few are moved.
+    if (printer.waiting > 2 * most) printer.keepLast(most);
   }
+  printer.addRest();
+  printer.keepLast(most);
   printer.reverse();
   await printer.print();
 }
@@ -143,18 +152,30 @@ interface PrintedLine extends EventLine {
   readonly changes: readonly string[];
 }
 
+interface PrinterOptions {
+  readonly range: SeqRange;
+  /** Before the range, where changes are to be printed. */
+  readonly control: ControlState | undefined;
+  /** Whether the console's bytes are joined to lines. */
+  readonly joinsConsole: boolean;
+}
+
 class Printer {
   readonly #recording: OpenRecording;
   readonly #output: Output;
   readonly #lines: EventLines;
+  readonly #console: ConsoleLines | undefined;
   readonly #columns = new EventColumns();
   #waiting: PrintedLine[] = [];
   #control: ControlState | undefined;
+  /** Lines that were added. */
+  count = 0;
 
-  constructor(recording: OpenRecording, output: Output, control: ControlState | undefined) {
+  constructor(recording: OpenRecording, output: Output, { range, control, joinsConsole }: PrinterOptions) {
     this.#recording = recording;
     this.#output = output;
-    this.#lines = new EventLines(recording);
+    this.#lines = new EventLines(recording, range.last);
+    this.#console = joinsConsole ? new ConsoleLines() : undefined;
     this.#control = control;
   }
 
@@ -162,15 +183,29 @@ class Printer {
     return this.#waiting.length >= LINES_PER_CHUNK;
   }
 
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
   add(cursor: EventCursor): void {
-    const line = this.#lines.line(cursor);
-    this.#waiting.push({ ...line, changes: this.#changes(cursor) });
+    const lines = this.#console?.push(cursor) ?? [this.#lines.line(cursor)];
+    this.#wait(lines, this.#changes(cursor));
+  }
+
+  /** What has begun and not come to its end. */
+  addRest(): void {
+    this.#wait(this.#console?.rest() ?? [], []);
+  }
+
+  #wait(lines: readonly EventLine[], changes: readonly string[]): void {
+    this.count += lines.length;
+    this.#waiting.push(...lines.map((line) => ({ ...line, changes })));
   }
 
   /** An event that is not printed changes the configuration all the same. */
   pass(cursor: EventCursor): void {
-    if (cursor.kind === HotKind.exited) this.#lines.line(cursor);
-    else this.#changes(cursor);
+    this.#lines.pass(cursor);
+    this.#changes(cursor);
   }
 
   #changes(cursor: EventCursor): string[] {
@@ -182,8 +217,7 @@ class Printer {
   }
 
   keepLast(count: number): void {
-    // Twice as many are kept, so that few are moved.
-    if (this.#waiting.length > 2 * count) this.#waiting = this.#waiting.slice(-count);
+    if (this.#waiting.length > count) this.#waiting = this.#waiting.slice(-count);
   }
 
   reverse(): void {
@@ -222,23 +256,36 @@ function eventFilter(recording: OpenRecording, args: Arguments, range: SeqRange)
   return (cursor) => filters.every((filter) => filter(cursor));
 }
 
+const GROUPS = ["control", "exits", "inputs", "hypercalls", "console"] as const;
+
+/** Where other events stand between the bytes of a line, they are not joined. */
+function isConsoleAlone(args: Arguments): boolean {
+  const chosen = GROUPS.filter((group) => flag(args, group));
+  return chosen.length === 1 && chosen[0] === "console";
+}
+
 function groupFilter(recording: OpenRecording, args: Arguments): Filter | undefined {
   const { architecture } = recording;
   const kinds = new EventKinds(architecture.control.kinds);
   const exits = new ExitText(recording);
-  const groups: Readonly<Record<string, Filter>> = {
+  const groups: Readonly<Record<(typeof GROUPS)[number], Filter>> = {
     control: (cursor) => cursor.kind === ROW_EVENT && isControlKind(architecture, cursor.row.kind),
     exits: (cursor) => isExitOrAnswer(cursor.kind),
     inputs: (cursor) => cursor.kind === ROW_EVENT && kinds.of(cursor.row).role === "outside input",
-    hypercalls: followingExits((cursor) => exits.isHypercall(cursor.exit)),
+    // The line of the exit has the answer too.
+    hypercalls: (cursor) => cursor.kind === HotKind.exited && exits.isHypercall(cursor.exit),
     console: (cursor) => cursor.kind === HotKind.outputProduced && cursor.outputPort === CONSOLE_PORT,
   };
-  const chosen = Object.entries(groups).filter(([name]) => flag(args, name));
-  return chosen.length === 0 ? undefined : (cursor) => chosen.map(([, filter]) => filter(cursor)).includes(true);
+  const chosen = GROUPS.filter((name) => flag(args, name)).map((name) => groups[name]);
+  return chosen.length === 0 ? undefined : (cursor) => chosen.some((filter) => filter(cursor));
 }
 
 function isExitOrAnswer(kind: number): boolean {
   return kind === HotKind.exited || kind === HotKind.exitHandled || kind === HotKind.exitCompleted;
+}
+
+function isAnswerRow(kind: string): boolean {
+  return kind === CoreKind.registerSet.name || kind === CoreKind.callReturned.name;
 }
 
 /** Exits that match, and their answers: results, and registers that the VMM half set. */
@@ -249,8 +296,7 @@ function followingExits(isMatch: Filter): Filter {
       follows = isMatch(cursor);
       return follows;
     }
-    const isAnswer = isExitOrAnswer(cursor.kind) || (cursor.kind === ROW_EVENT && cursor.row.kind === "RegisterSet");
-    return follows && isAnswer;
+    return follows && (isExitOrAnswer(cursor.kind) || (cursor.kind === ROW_EVENT && isAnswerRow(cursor.row.kind)));
   };
 }
 

@@ -6,6 +6,7 @@ import {
   type Cadence,
   ControlRefusedError,
   DEFAULT_CADENCE,
+  type Machine,
   type MachineDescription,
   parseGuestTime,
   parseInputScript,
@@ -22,8 +23,9 @@ import { nodeDigester } from "../host/node-digester.js";
 import { againCommand } from "../output/again-command.js";
 import { rtcText } from "../output/board-text.js";
 import { jsonLine, type Output } from "../output/console-output.js";
-import { endText, fileText, LastLine } from "../output/record-report.js";
+import { endText, fileText, LastLine, strandedText } from "../output/record-report.js";
 import { DEFAULT_RECORDING } from "../recording-path.js";
+import { counted } from "../output/value-text.js";
 import { parseCount } from "../sizes.js";
 import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
 import { openBranch } from "../vm/branch.js";
@@ -40,6 +42,7 @@ import { LiveSession, type SessionEnd } from "../vm/live-session.js";
 import { endedBy, exitCodeOf, missedGoal, type RunTerms } from "../vm/session-result.js";
 import { newMachine } from "../vm/machine-options.js";
 import { clearOutput, createRecordingFile, type OutputFile, removeRecording } from "../vm/new-recording.js";
+import { refusedStops } from "../vm/refused-stop.js";
 import { attachTerminal } from "../vm/terminal.js";
 import {
   type Arguments,
@@ -151,14 +154,22 @@ async function recordVm(args: Arguments, context: CommandContext, control: OwnCo
     const goals = liveGoals(texts, recorder, symbols);
     announce({ description, path: file.path, isNew: args["from"] === undefined }, context);
     recorder.onOutput((port, bytes) => lastLine.note(port, bytes));
-    const session = new LiveSession({ recorder, goals, ...limits });
+    const name = control?.name ?? nameOfRecording(file.path);
+    const onStranded = (): void =>
+      noteStranded(recorder.machine, { name, isReachable: control !== undefined }, context);
+    const refused = refusedStops(recorder.machine);
+    const onExit = (): void => {
+      const text = refused();
+      if (text !== undefined) noteBesideConsole(context, `note: ${text}`);
+    };
+    const session = new LiveSession({ recorder, goals, onExit, onStranded, ...limits });
     const terminal = attachTerminal(session, {
       headless: flag(args, "headless") || isDetached(context.environment),
       output: context.output,
       scripted: script.length > 0,
     });
     const instance: Instance = {
-      name: control?.name ?? nameOfRecording(file.path),
+      name,
       path: file.path,
       session,
       journal: writer,
@@ -180,6 +191,25 @@ async function recordVm(args: Arguments, context: CommandContext, control: OwnCo
     if (recorder.machine.icount === 0) removeRecording(file.path);
     throw error;
   }
+}
+
+/** It may be meant: the VM can still be looked at, moved, and ended. */
+function noteStranded(
+  machine: Machine,
+  { name, isReachable }: { readonly name: string; readonly isReachable: boolean },
+  context: CommandContext,
+): void {
+  noteBesideConsole(
+    context,
+    `note: ${strandedText(machine)}`,
+    isReachable ? `next: hvjournal ctl ${name} quit` : "next: press C-a x, or send SIGINT",
+  );
+}
+
+/** On a terminal the guest's cursor may stand within a line, and nothing there begins a new one. */
+function noteBesideConsole({ output }: CommandContext, ...lines: readonly string[]): void {
+  const [begin, end] = process.stdin.isTTY ? ["\r\n", "\r"] : ["", ""];
+  lines.forEach((line, index) => output.note(`${index === 0 ? begin : ""}${line}${end}`));
 }
 
 /** The same command line in a process of its own. */
@@ -363,7 +393,7 @@ function tellEnd(end: SessionEnd, { recorder, path, args, context, lastLine, ins
   }
   if (recorder.scriptLeft.length > 0)
     output.note(
-      `note: ${recorder.scriptLeft.length} lines of ${stringOption(args, "input") ?? "the input"} never came up`,
+      `note: ${counted(recorder.scriptLeft.length, "line")} of ${stringOption(args, "input") ?? "the input"} never came up`,
     );
   const next = `hvjournal show ${shellWord(path)} exit:${failedExit(end) ?? machine.exitNumber} --stack --disas 8`;
   if (missed !== undefined && !output.json) output.error(missed, [], `hvjournal log ${shellWord(path)} --console`);

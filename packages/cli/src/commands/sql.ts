@@ -1,17 +1,25 @@
 /** `hvjournal sql`: a query over a recording, with or without derived tables in the file. */
 import { shellCommand } from "@hvjournal/core";
-import { query } from "@hvjournal/journal";
+import { query, type QueryResult, querySchema } from "@hvjournal/journal";
 import { UsageError } from "../cli-error.js";
-import { ExitStatus } from "../exit-status.js";
-import { jsonLine } from "../output/console-output.js";
+import { type ExitCode, ExitStatus } from "../exit-status.js";
+import { jsonLine, type Output } from "../output/console-output.js";
+import { csvCell, jsonCell, plainCell } from "../output/sql-cells.js";
 import { defaultRecording, wordsOption } from "../recording-path.js";
-import { type Command, flag, flagOption, listOption } from "./command.js";
+import { type Arguments, type Command, flag, flagOption, listOption } from "./command.js";
 
 export const sql: Command = {
   usage: "sql [words..]",
   summary: "query a recording: sql [RECORDING] QUERY",
-  options: (yargs) => wordsOption(yargs).option("csv", flagOption("comma-separated values")),
+  options: (yargs) =>
+    wordsOption(yargs)
+      .usage("usage: $0 sql [RECORDING] QUERY [OPTIONS]\n       $0 sql --schema")
+      .option("csv", flagOption("comma-separated values"))
+      .option("header", { type: "boolean", default: true, describe: "names of the columns on the first line" })
+      .option("schema", flagOption("what a query may ask: tables and their columns")),
   run(args, context) {
+    const { output } = context;
+    if (flag(args, "schema")) return Promise.resolve(printSchema(output));
     const words = listOption(args, "words");
     const text = words.at(-1);
     if (text === undefined || words.length > 2)
@@ -25,33 +33,26 @@ export const sql: Command = {
         ),
       );
     const [named] = words.length === 2 ? words : [];
-    const path = named ?? defaultRecording(args, context);
-    const { columns, rows } = query(path, text);
-    const { output } = context;
-    if (flag(args, "csv")) output.line(columns.map(csvCell).join(","));
-    for (const row of rows) {
-      if (output.json)
-        output.line(jsonLine(Object.fromEntries(columns.map((column, index) => [column, jsonCell(row[index])]))));
-      else output.line(row.map(flag(args, "csv") ? csvCell : plainCell).join(flag(args, "csv") ? "," : "|"));
-    }
+    const answer = query(named ?? defaultRecording(args, context), text);
+    if (output.json) printJson(answer, output);
+    else printText(answer, args, output);
     return Promise.resolve(ExitStatus.done);
   },
 };
 
-/** Numbers as numbers, as far as JSON's readers keep them whole. */
-function jsonCell(value: unknown): unknown {
-  if (typeof value !== "bigint") return value;
-  const number = Number(value);
-  return Number.isSafeInteger(number) ? number : BigInt.asUintN(64, value);
+function printSchema(output: Output): ExitCode {
+  for (const statement of querySchema()) output.line(output.json ? jsonLine({ sql: statement }) : `${statement};`);
+  return ExitStatus.done;
 }
 
-/** As the sqlite3 shell prints them. */
-function plainCell(value: unknown): string {
-  if (value === null || value === undefined) return "";
-  return value instanceof Uint8Array ? Buffer.from(value).toString("hex") : String(value);
+function printJson({ columns, rows }: QueryResult, output: Output): void {
+  for (const row of rows)
+    output.line(jsonLine(Object.fromEntries(columns.map((column, index) => [column, jsonCell(row[index])]))));
 }
 
-function csvCell(value: unknown): string {
-  const text = plainCell(value);
-  return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+/** As `sqlite3 -header`: `|` between the columns, or commas. */
+function printText({ columns, rows }: QueryResult, args: Arguments, output: Output): void {
+  const [cell, separator] = flag(args, "csv") ? ([csvCell, ","] as const) : ([plainCell, "|"] as const);
+  if (args["header"] !== false) output.line(columns.map(cell).join(separator));
+  for (const row of rows) output.line(row.map(cell).join(separator));
 }

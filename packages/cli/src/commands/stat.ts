@@ -23,12 +23,15 @@ import {
   type Arguments,
   type Command,
   type CommandContext,
+  countOption,
   flag,
   flagOption,
   stringOption,
   textOption,
 } from "./command.js";
 
+/** Of a table for people; `--json` has every row. */
+const ROWS_MAX = 20;
 const WHOLE = { from: undefined, to: undefined };
 
 export const stat: Command = {
@@ -40,6 +43,8 @@ export const stat: Command = {
       .option("event", textOption(`rows for: ${STAT_EVENTS.join(", ")}`))
       .option("key", { ...textOption(`sorted by: ${SORT_KEYS.join(", ")}`), alias: "k" })
       .option("vcpu", textOption("of one vCPU"))
+      .option("max-count", { ...textOption(`at most so many rows (${ROWS_MAX})`), alias: "n" })
+      .option("all", flagOption("every row, however many"))
       .option("host", flagOption("replay, and measure what finishing each exit costs on this host")),
   run: (args, context) => {
     const { path, place } = recordingWords(args, context, "range");
@@ -52,6 +57,10 @@ function choice<Name extends string>(args: Arguments, option: string, names: rea
   const found = names.find((name) => name === text);
   if (found === undefined) throw new UsageError(`--${option} ${text}: ${names.join(", ")}`);
   return found;
+}
+
+function rowsMax(args: Arguments): number {
+  return flag(args, "all") ? Infinity : (countOption(args, "max-count") ?? ROWS_MAX);
 }
 
 function runStat(
@@ -78,7 +87,7 @@ function runStat(
     for (const row of statistics.sorted(key))
       output.line(jsonLine({ event, ...row, first: `exit:${row.first}`, last: `exit:${row.last}` }));
     output.line(jsonLine({ total: statistics.total, timeNs: totals.timeNs, idleNs: totals.idleNs }));
-  } else for (const line of statistics.lines(key, totals)) output.line(line);
+  } else for (const line of statistics.lines(key, totals, rowsMax(args))) output.line(line);
   return ExitStatus.done;
 }
 

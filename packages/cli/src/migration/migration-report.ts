@@ -41,6 +41,7 @@ export interface Report {
     readonly digest: string;
     readonly epoch: number;
     readonly stoodStillMs: number;
+    readonly paused: boolean;
   };
 }
 

@@ -15,7 +15,7 @@ import type { Output } from "./console-output.js";
 import { patchText } from "./control-changes.js";
 import { shortKind } from "./event-lines.js";
 import { answerText, ExitText } from "./exit-text.js";
-import { hex } from "./value-text.js";
+import { counted, hex } from "./value-text.js";
 
 const NAMES_SHOWN = 12;
 /** Exits of one place that are listed on each side. */
@@ -114,7 +114,7 @@ export function exitLines({ diff, first, sides }: ExitComparison, { all, output 
     );
   }
   const left = diff.hunks.length - hunks.length;
-  if (left > 0) lines.push(`           ${left} more places with other exits (--exits lists them)`);
+  if (left > 0) lines.push(`           ${counted(left, "more place")} with other exits (--exits lists them)`);
   if (diff.isTruncated) lines.push("           too different to be aligned: the last place holds all the rest");
   return lines;
 }
@@ -165,7 +165,7 @@ function answerHunk(
 /** "state      x0; page 0x4082b000 (16 bytes)" */
 export function stateLine({ registers, pages }: StateDiff): string {
   const names = registers.map(({ vcpu, name }) => (vcpu === 0 ? name : `vcpu${vcpu} ${name}`));
-  const places = pages.map(({ physical, bytes }) => `page ${hex(physical)} (${bytes} bytes)`);
+  const places = pages.map(({ physical, bytes }) => `page ${hex(physical)} (${counted(bytes, "byte")})`);
   const parts = [shortened(names), shortened(places)].filter((text) => text !== "");
   return `state      ${parts.length === 0 ? "equal" : parts.join("; ")}`;
 }

@@ -4,6 +4,7 @@ import {
   describeControl,
   type EventCursor,
   type EventPayload,
+  type ExitFrame,
   ExitWord,
   formatGuestTime,
   FinishedBy,
@@ -16,8 +17,9 @@ import {
 } from "@hvjournal/core";
 import { displayOf } from "../architectures.js";
 import type { OpenRecording } from "../vm/open-recording.js";
+import { callAnswer } from "./call-answer.js";
 import { ExitText } from "./exit-text.js";
-import { hex, plainText, quotedBytes, u64 } from "./value-text.js";
+import { counted, hex, plainText, quotedBytes, u64 } from "./value-text.js";
 
 /** One event: columns, and what `--json` prints. */
 export interface EventLine {
@@ -58,14 +60,29 @@ export class EventLines {
   readonly #recording: OpenRecording;
   readonly #exits: ExitText;
   readonly #resultRegister: string;
+  /** No event behind it is looked at: there, a call without an answer is pending. */
+  readonly #last: number;
   /** The vCPU and form of the last exit seen: answers do not repeat them. */
   #vcpu = 0;
   #isCall = false;
+  #hasExited = false;
 
-  constructor(recording: OpenRecording) {
+  constructor(recording: OpenRecording, last: number) {
     this.#recording = recording;
+    this.#last = last;
     this.#exits = new ExitText(recording);
     this.#resultRegister = displayOf(recording.architecture).resultRegister;
+  }
+
+  /** An event that gets no line; those behind it may. */
+  pass({ kind, exit }: EventCursor): void {
+    if (kind === HotKind.exited) this.#note(exit);
+  }
+
+  #note(exit: ExitFrame): void {
+    this.#vcpu = exit[ExitWord.vcpu] ?? 0;
+    this.#isCall = this.#exits.isHypercall(exit);
+    this.#hasExited = true;
   }
 
   line(cursor: EventCursor): EventLine {
@@ -105,10 +122,10 @@ export class EventLines {
     }
   }
 
-  #exited({ exit }: EventCursor): Described {
+  #exited({ exit, seq }: EventCursor): Described {
     const exits = this.#exits;
-    this.#vcpu = exit[ExitWord.vcpu] ?? 0;
-    this.#isCall = exits.isHypercall(exit);
+    this.#note(exit);
+    const answer = this.#isCall ? callAnswer(this.#recording, seq, this.#last) : undefined;
     const pc = frameU64(exit, ExitWord.pcLow);
     const decision = exits.decision(exit);
     const rule = decision === undefined ? "" : `filter event:${decision.seq}`;
@@ -120,7 +137,7 @@ export class EventLines {
         exits.reason(exit),
         exits.longAction(exit),
         exits.answerer(exit),
-        [rule, name].filter((text) => text !== "").join("  "),
+        [answer === undefined ? "" : `-> ${answer.text}`, rule, name].filter((text) => text !== "").join("  "),
       ],
       fields: {
         vcpu: this.#vcpu,
@@ -137,6 +154,9 @@ export class EventLines {
         args: [ExitWord.arg0Low, ExitWord.arg1Low, ExitWord.arg2Low, ExitWord.arg3Low].map((low) =>
           frameU64(exit, low),
         ),
+        ...(answer === undefined
+          ? {}
+          : { answer: Object.fromEntries(answer.registers), answered: answer.state, answerText: answer.text }),
       },
     };
   }
@@ -150,10 +170,27 @@ export class EventLines {
   }
 
   #row(row: RowEvent): Described {
+    const returned = this.#returned(row);
+    if (returned !== undefined)
+      return {
+        columns: [`vcpu${row.vcpu}`, " answer", returned],
+        fields: { vcpu: row.vcpu, payload: row.payload },
+      };
     return {
       columns: [shortKind(row.kind).padEnd(14), this.#rowText(row)],
       fields: { vcpu: row.vcpu < 0 ? undefined : row.vcpu, payload: row.payload },
     };
+  }
+
+  /** Registers that are a call's answer. */
+  #returned({ kind, payload, vcpu }: RowEvent): string | undefined {
+    const { name, value, registers } = payload;
+    if (kind === CoreKind.callReturned.name)
+      return Object.entries(registers ?? {})
+        .map(([register, each]) => `${register} <- ${plainText(each)}`)
+        .join(", ");
+    const isAnswer = kind === CoreKind.registerSet.name && this.#hasExited && this.#isCall && vcpu === this.#vcpu;
+    return isAnswer ? `${String(name)} <- ${plainText(value)}` : undefined;
   }
 
   #rowText(row: RowEvent): string {
@@ -164,7 +201,7 @@ export class EventLines {
       case CoreKind.registerSet.name:
         return `vcpu${row.vcpu} ${String(payload["name"])} <- ${plainText(payload["value"])}`;
       case CoreKind.guestMemoryWritten.name:
-        return `${String(payload["length"])} bytes to ${hex(Number(payload["gpa"]))}`;
+        return `${counted(Number(payload["length"]), "byte")} to ${hex(Number(payload["gpa"]))}`;
       case CoreKind.idleEnded.name:
       case CoreKind.hostWaited.name:
         return `until time:${formatGuestTime(Number(payload["untilNs"]))}`;

@@ -3,7 +3,7 @@ import { type EventCursor, ExitWord, FinishedBy, formatGuestTime, frameU64, HotK
 import { displayOf } from "../architectures.js";
 import type { OpenRecording } from "../vm/open-recording.js";
 import { ExitText } from "./exit-text.js";
-import { hex } from "./value-text.js";
+import { counted, hex } from "./value-text.js";
 
 const INFO_WRITE = 0x100;
 const INFO_LENGTH_MASK = 0xff;
@@ -128,19 +128,25 @@ export class ExitStatistics {
     );
   }
 
-  /** The table of `perf kvm stat report`, without the times that an exit does not take. */
-  lines(key: SortKey, totals: StatTotals): string[] {
+  /** The table of `perf kvm stat report`, without the times that an exit does not take. At most `most` rows. */
+  lines(key: SortKey, totals: StatTotals, most: number): string[] {
     const rows = this.sorted(key);
     const hasHost = rows.some(({ hostNs }) => hostNs !== undefined);
-    const nameWidth = Math.max(16, ...rows.map(({ name }) => name.length));
-    const cells = (name: string, others: readonly string[]): string =>
-      [name.padStart(nameWidth), ...others.map((text, index) => text.padStart(COLUMN_WIDTHS[index] ?? 0))].join("");
-    const header = [...COLUMN_TITLES, ...(hasHost ? ["Host time"] : [])];
+    const header = [TITLES[this.#event], ...COLUMN_TITLES, ...(hasHost ? ["Host time"] : [])];
+    const shown = rows
+      .slice(0, most)
+      .map((row) => [row.name, ...this.#cells(row), ...(hasHost ? [hostText(row.hostNs)] : [])]);
     return [
-      cells(TITLES[this.#event], header),
-      ...rows.map((row) => cells(row.name, [...this.#cells(row), ...(hasHost ? [hostText(row.hostNs)] : [])])),
+      ...alignedRight([header, ...shown]),
+      ...this.#restLine(rows.slice(most)),
       `Total Samples:${this.total}, Total guest time:${formatGuestTime(totals.timeNs)}, idle:${formatGuestTime(totals.idleNs)}`,
     ];
+  }
+
+  #restLine(rows: readonly StatRow[]): string[] {
+    if (rows.length === 0) return [];
+    const samples = rows.reduce((sum, row) => sum + row.samples, 0);
+    return [`… and ${counted(rows.length, "more row")} with ${counted(samples, "sample")} (--all lists them)`];
   }
 
   #cells({ samples, toVmm, bytes, idleNs, first, last }: StatRow): string[] {
@@ -158,7 +164,17 @@ export class ExitStatistics {
 }
 
 const COLUMN_TITLES = ["Samples", "Samples%", "To VMM", "Bytes", "Idle", "First", "Last"];
-const COLUMN_WIDTHS = [11, 10, 11, 13, 13, 13, 13, 13];
+/** At least: a longer text makes its column wider. */
+const COLUMN_WIDTHS = [16, 11, 10, 11, 13, 13, 13, 13, 13];
+const GAP_WIDTH = 1;
+
+/** Cells of a table, set to the right of their columns. */
+export function alignedRight(lines: readonly (readonly string[])[]): string[] {
+  const widths = COLUMN_WIDTHS.map((least, index) =>
+    Math.max(least, ...lines.map((cells) => (cells[index] ?? "").length + (index === 0 ? 0 : GAP_WIDTH))),
+  );
+  return lines.map((cells) => cells.map((text, index) => text.padStart(widths[index] ?? 0)).join(""));
+}
 
 function hostText(nanoseconds: number | undefined): string {
   return nanoseconds === undefined ? "-" : `${(nanoseconds / 1e6).toFixed(3)}ms`;

@@ -1,6 +1,7 @@
 /** Exits in words: what the guest did, who finishes it, what decided that. */
 import {
   type Architecture,
+  CoreKind,
   type EventCursor,
   describeControl,
   type ExitFrame,
@@ -15,6 +16,7 @@ import {
   KVM_EXIT_NAMES,
   KvmExit,
   type MachineDescription,
+  type PlainValue,
   checkMachine,
   ROW_EVENT,
   type RowEvent,
@@ -23,7 +25,7 @@ import {
 import { JournalDamagedError } from "@hvjournal/journal";
 import { type ArchitectureDisplay, displayOf } from "../architectures.js";
 import { boardToAsk } from "../vm/recorded-machine.js";
-import { hex, quotedBytes, resultText, u64 } from "./value-text.js";
+import { counted, hex, quotedBytes, resultText, u64 } from "./value-text.js";
 
 const INFO_WRITE = 0x100;
 /** "forward" decides that a call is "forwarded". */
@@ -222,13 +224,20 @@ export class ExitText {
 }
 
 function rowAnswer({ kind, payload }: RowEvent): AnswerPart | undefined {
-  const { name, value, gpa, length, what } = payload;
+  const { name, value, registers, gpa, length, what } = payload;
+  if (kind === CoreKind.callReturned.name) return { kind: "register", text: registersText(registers) };
   if (kind === "RegisterSet" && typeof value === "bigint")
     return { kind: "register", text: `${String(name)} <- ${resultText(value)}`, value };
   if (kind === "GuestMemoryWritten" && typeof gpa === "number")
-    return { kind: "memory", text: `${String(length)} bytes to ${hex(gpa)}` };
+    return { kind: "memory", text: `${counted(Number(length), "byte")} to ${hex(gpa)}` };
   if (kind === "Stopped") return { kind: "stop", text: `none: the VM ${String(what)}` };
   return undefined;
+}
+
+function registersText(registers: PlainValue | undefined): string {
+  return Object.entries(registers ?? {})
+    .map(([name, value]) => `${name} <- ${typeof value === "bigint" ? resultText(value) : String(value)}`)
+    .join(", ");
 }
 
 export function answerText(parts: readonly AnswerPart[]): string {

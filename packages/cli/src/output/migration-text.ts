@@ -1,6 +1,8 @@
 /** What `migrate` prints. */
 import type { Explanation, Report } from "../migration/migration-report.js";
 
+import { counted } from "./value-text.js";
+
 const KIBIBYTE = 2 ** 10;
 const MEBIBYTE = 2 ** 20;
 /** Of a digest; the whole stands in `--json`. */
@@ -31,10 +33,10 @@ export function reportLines(report: Report, source: string): string[] {
   const digest = `${handOver.digest.slice(0, DIGEST_DIGITS)}…`;
   const { name, processId } = destination;
   return [
-    line("contract", `${contract.equal} items equal`),
+    line("contract", `${counted(contract.equal, "item")} equal`),
     line(
       "snapshot",
-      `at exit:${base.exitNumber}: ${base.pages} pages, ${bytesText(base.bytes)} sent, source paused ${millisecondsText(base.pausedMs)}`,
+      `at exit:${base.exitNumber}: ${counted(base.pages, "page")}, ${bytesText(base.bytes)} sent, source paused ${millisecondsText(base.pausedMs)}`,
     ),
     line(
       "tail",
@@ -44,9 +46,25 @@ export function reportLines(report: Report, source: string): string[] {
       "hand-over",
       `exit:${handOver.exitNumber}, digest sha256:${digest} on both sides, epoch ${handOver.epoch}, guest stood still for ${millisecondsText(handOver.stoodStillMs)}`,
     ),
-    `moved: ${name} runs (pid ${processId}); ${source} is sealed`,
-    `next: hvjournal attach ${name}`,
+    movedText({ name, processId, paused: handOver.paused }, source),
+    `next: ${nextThere({ name, paused: handOver.paused })}`,
   ];
+}
+
+/** A VM behind its move. */
+export interface MovedTo {
+  readonly name: string;
+  readonly processId: number;
+  readonly paused: boolean;
+}
+
+/** A paused VM stays so. */
+export function movedText({ name, processId, paused }: MovedTo, source: string): string {
+  return `moved: ${name} ${paused ? "is paused" : "runs"} (pid ${processId}); ${source} is sealed`;
+}
+
+export function nextThere({ name, paused }: Pick<MovedTo, "name" | "paused">): string {
+  return paused ? `hvjournal ctl ${name} resume` : `hvjournal attach ${name}`;
 }
 
 export function progressText(step: string, behindMs: unknown): string {

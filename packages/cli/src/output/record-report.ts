@@ -2,7 +2,7 @@
 import { CONSOLE_PORT, formatGuestTime, type GuestStop, type Machine } from "@hvjournal/core";
 import type { SessionGoal } from "../vm/live-goals.js";
 import type { SessionEnd } from "../vm/live-session.js";
-import { sizeText } from "./value-text.js";
+import { counted, sizeText } from "./value-text.js";
 
 const LINE_FEED = 10;
 const CARRIAGE_RETURN = 13;
@@ -44,6 +44,15 @@ export function stopText(stop: GuestStop): string {
     : `guest ${stop.what} (${stop.by})`;
 }
 
+/** Of a guest that waits without a timer. */
+export function strandedText(machine: Machine): string {
+  const who = machine.description.vcpuCount === 1 ? "vcpu0 waits" : "every vCPU waits";
+  const since = `from exit:${machine.exitNumber} on, with no timer armed`;
+  return machine.kernel.canBeWoken === false
+    ? `${who} for ever ${since} and no interrupt enabled that could come`
+    : `${who} ${since}: only input wakes it, such as what is typed`;
+}
+
 /** One line: why the run ended, and where. */
 export function endText(end: SessionEnd, machine: Machine, lastLine: string): string {
   switch (end.why) {
@@ -83,5 +92,5 @@ export interface FileSummary {
 
 /** "boot.hvj: 41310 events in 0.7 MiB, 31 snapshots in 40.2 MiB" */
 export function fileText({ path, events, eventBytes, snapshots, snapshotBytes }: FileSummary): string {
-  return `${path}: ${events} events in ${sizeText(eventBytes)}, ${snapshots} snapshots in ${sizeText(snapshotBytes)}`;
+  return `${path}: ${counted(events, "event")} in ${sizeText(eventBytes)}, ${counted(snapshots, "snapshot")} in ${sizeText(snapshotBytes)}`;
 }

@@ -1,7 +1,6 @@
 /** The client's side of a control socket. */
 import type { Socket } from "node:net";
 import { CliError } from "../cli-error.js";
-import { ExitStatus } from "../exit-status.js";
 import {
   CONTROL_VERSION,
   errorOfJson,
@@ -11,6 +10,7 @@ import {
   readJsonLines,
   type VmStatus,
 } from "./control-protocol.js";
+import { noVmError } from "./gone-vm.js";
 import { controlSocketPath, type Environment, namesOfSockets, tryConnect } from "./vm-directory.js";
 
 /** A promise: nothing more is read from the VM until it is kept. */
@@ -20,6 +20,10 @@ interface OpenRequest {
   readonly onEvent: EventListener;
   readonly resolve: (ok: JsonObject) => void;
   readonly reject: (error: Error) => void;
+}
+
+function hasGone({ code }: NodeJS.ErrnoException): boolean {
+  return code === "ECONNRESET" || code === "EPIPE";
 }
 
 export class ControlClient {
@@ -37,9 +41,11 @@ export class ControlClient {
       (line) => this.#take(line),
       (reason) => this.#fail(new CliError(`${vm} does not speak as a VM does: ${reason}`, { code: "control" })),
     );
-    socket.on("error", (cause) =>
-      this.#fail(new CliError(`the connection to ${vm} broke: ${cause.message}`, { code: "control", cause })),
-    );
+    socket.on("error", (cause: NodeJS.ErrnoException) => {
+      // A process that ends with a request unread resets the connection.
+      if (hasGone(cause)) this.#fail(new CliError(`${vm} has ended`, { code: "vm-ended", cause }));
+      else this.#fail(new CliError(`the connection to ${vm} broke: ${cause.message}`, { code: "control", cause }));
+    });
     this.closed = new Promise((resolve) => socket.once("close", () => resolve()));
     socket.on("close", () => this.#fail(new CliError(`${vm} has ended`, { code: "vm-ended" })));
   }
@@ -97,7 +103,7 @@ export async function findVm(environment: Environment, vm: string): Promise<Cont
 export async function connectVm(environment: Environment, vm: string): Promise<ControlClient> {
   const client = await findVm(environment, vm);
   if (client !== undefined) return client;
-  throw new CliError(`no VM named ${vm} runs`, { code: "no-vm", status: ExitStatus.error, next: "hvjournal ps" });
+  throw noVmError(vm);
 }
 
 /** Of every VM that answers, by name. */

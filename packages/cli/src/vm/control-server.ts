@@ -157,8 +157,9 @@ export class ControlServer {
         return statusOf(instance);
       case "pause": {
         const goal = pauseGoal(instance, line["at"]);
-        const paused = session.pauseAt(goal);
-        if (goal !== undefined) answer({ event: { waitsFor: goal.text, since: statusOf(instance).at } });
+        const paused = session.pauseAt(goal, leaving(socket));
+        const { at, state } = statusOf(instance);
+        if (goal !== undefined) answer({ event: { waitsFor: goal.text, since: at, state } });
         await paused;
         return statusOf(instance);
       }
@@ -171,7 +172,7 @@ export class ControlServer {
       }
       case "quit":
         session.stop({ why: "interrupted", by: "ctl quit" });
-        return {};
+        return statusOf(instance);
       case "control":
         return { lines: await carryOutCommand(instance, textOf(line, "word"), textOf(line, "text")) };
       case "attach":
@@ -231,6 +232,13 @@ function showOutput(
   }
   attached.leftOut = 0;
   socket.write(jsonText({ id, event: leftOut === 0 ? { output } : { output, leftOut } }));
+}
+
+/** Aborts when the other side goes. */
+function leaving(socket: Socket): AbortSignal {
+  const controller = new AbortController();
+  socket.once("close", () => controller.abort());
+  return controller.signal;
 }
 
 function textOf(line: JsonObject, field: string): string {

@@ -3,6 +3,7 @@ import { shellWord } from "@hvjournal/core";
 import { INDEX_EXITS_MAX, openRecording, recordingSizes } from "@hvjournal/journal";
 import type { CommandContext } from "../commands/command.js";
 import type { ExitCode } from "../exit-status.js";
+import { movedText, nextThere } from "../output/migration-text.js";
 import { endText, fileText } from "../output/record-report.js";
 import type { Farewell } from "./control-server.js";
 import type { Instance } from "./instance.js";
@@ -28,8 +29,8 @@ function farewellText(end: SessionEnd, { path, session, name }: Instance, { unti
       next: `hvjournal info ${shellWord(path)}`,
     };
   return {
-    text: `moved: ${end.to.name} runs (pid ${end.to.processId}); ${nameOfRecording(path)} is sealed`,
-    next: `hvjournal attach ${end.to.name}`,
+    text: movedText(end.to, nameOfRecording(path)),
+    next: nextThere(end.to),
   };
 }
 

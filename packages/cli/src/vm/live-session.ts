@@ -1,10 +1,13 @@
 /** Runs a recorder in slices on the host's event loop: console, signals, host time, control connections. */
 import type { Goal, GuestStop, Recorder, StepResult } from "@hvjournal/core";
+import type { MovedTo } from "../output/migration-text.js";
 import type { SessionGoal } from "./live-goals.js";
 
 /** Units between two looks at the host, adapted to how fast the guest runs: a console answers at once, and little time goes by the look. */
 const SLICE_UNITS = { first: 200_000, min: 10_000, max: 16_000_000 } as const;
 const SLICE_MS = 20;
+/** A guest that waits for so long without a timer is worth a word. */
+const STRANDED_MS = 2000;
 
 /** Why a session came back. */
 export type SessionEnd =
@@ -14,13 +17,17 @@ export type SessionEnd =
   | { readonly why: "interrupted"; readonly by: string }
   | { readonly why: "timeout"; readonly of: "guest" | "host" }
   /** `to` undefined: where it went is in doubt. */
-  | { readonly why: "moved"; readonly to?: { readonly name: string; readonly processId: number } };
+  | { readonly why: "moved"; readonly to?: MovedTo };
 
 export interface SessionOptions {
   readonly recorder: Recorder;
   readonly goals: readonly SessionGoal[];
   readonly guestTimeoutNs?: number;
   readonly hostTimeoutMs?: number;
+  /** Told at each exit, before it is answered. */
+  readonly onExit?: () => void;
+  /** Told once, where every vCPU waits with no timer armed: at once if no interrupt could come, else after a while. */
+  readonly onStranded?: () => void;
 }
 
 /** What is asked of a session from outside, at its next look at the host. */
@@ -56,7 +63,8 @@ export class LiveSession {
   #duty = 1;
   #behind: () => Promise<void> | undefined = () => undefined;
   #isOver = false;
-  readonly #pauses: PauseRequest[] = [];
+  #isStranded = false;
+  #pauses: PauseRequest[] = [];
   #wakeHost: (() => void) | undefined;
   #sliceUnits: number = SLICE_UNITS.first;
   /** icount of goals that count from an exit's answer, once it has been given. */
@@ -136,13 +144,21 @@ export class LiveSession {
     });
   }
 
-  /** Stands still, and says so in the recording; at a moment that lies ahead, or now. */
-  async pauseAt(goal: SessionGoal | undefined): Promise<void> {
+  /**
+   * Stands still, and says so in the recording; at a moment that lies ahead, or now. Does not once `signal` says that
+   * nobody waits for it any more.
+   */
+  async pauseAt(goal: SessionGoal | undefined, signal?: AbortSignal): Promise<void> {
     if (goal === undefined) return this.request(() => this.#pauseNow());
     return new Promise((resolve, reject) => {
       const cancel = (): void => reject(new SessionEndedError(`the VM has ended before ${goal.text}`));
       if (this.#isOver) return cancel();
-      this.#pauses.push({ goal, reached: resolve, cancel });
+      const pause: PauseRequest = { goal, reached: resolve, cancel };
+      this.#pauses.push(pause);
+      signal?.addEventListener("abort", () => {
+        this.#pauses = this.#pauses.filter((each) => each !== pause);
+        reject(new SessionEndedError(`nobody waits for ${goal.text} any more`));
+      });
       // A step that is under way does not know of it.
       this.#wakeHost?.();
     });
@@ -212,6 +228,20 @@ export class LiveSession {
     return undefined;
   }
 
+  /** A guest may well wait for somebody to type, and still people want to know that it does nothing else. */
+  #watchForStranded(): NodeJS.Timeout | undefined {
+    const { onStranded } = this.#options;
+    if (this.#isStranded || onStranded === undefined) return undefined;
+    const tell = (): void => {
+      this.#isStranded = true;
+      onStranded();
+    };
+    const { canBeWoken = true } = this.recorder.machine.kernel;
+    if (canBeWoken) return setTimeout(tell, STRANDED_MS);
+    tell();
+    return undefined;
+  }
+
   /** Whether the goal was to pause; then the VM is paused. */
   #takePause(goal: SessionGoal): boolean {
     const index = this.#pauses.findIndex((each) => each.goal === goal);
@@ -231,6 +261,7 @@ export class LiveSession {
 
   /** The nearest of all goals; which one it was is asked afterwards. */
   #goal(): Goal {
+    const { onExit } = this.#options;
     const goals = this.#goals;
     const icount = least(goals.map((goal) => goal.icount ?? this.#targets.get(goal)));
     const guestTimeNs = this.#stopNs;
@@ -238,7 +269,7 @@ export class LiveSession {
     return {
       ...(icount === Infinity ? {} : { icount }),
       ...(guestTimeNs === Infinity ? {} : { guestTimeNs }),
-      ...(asked.length === 0 ? {} : { atExit: () => this.#askAtExit(asked) }),
+      ...(asked.length === 0 && onExit === undefined ? {} : { atExit: () => this.#askAtExit(asked) }),
       requested: () =>
         this.#notesStop() || this.#notesTarget() || this.#reached !== undefined || this.#end !== undefined,
     };
@@ -270,6 +301,7 @@ export class LiveSession {
   }
 
   #askAtExit(goals: readonly SessionGoal[]): boolean {
+    this.#options.onExit?.();
     // Each goal is asked: those that count must see every exit.
     for (const goal of goals) if (goal.atExit?.() === true) this.#note(goal);
     return this.#reached !== undefined;
@@ -303,7 +335,10 @@ export class LiveSession {
     const startedAt = process.hrtime.bigint();
     const wakeNs = wakeAtNs ?? Infinity;
     const untilNs = Math.min(wakeNs, this.#stopNs);
-    const why = await this.#waitForHost(untilNs === Infinity ? undefined : (untilNs - startedNs) / 1e6);
+    const watch = wakeAtNs === undefined ? this.#watchForStranded() : undefined;
+    const why = await this.#waitForHost(untilNs === Infinity ? undefined : (untilNs - startedNs) / 1e6).finally(() =>
+      clearTimeout(watch),
+    );
     if (why === "time" && untilNs === wakeNs) {
       this.recorder.wake(wakeNs);
       return;

@@ -24,5 +24,5 @@ export async function runInstance(instance: Instance, server: ControlServer | un
 function movedEnd(moved: MigrationReport | undefined): SessionEnd {
   if (moved === undefined) return { why: "moved" };
   const { name, processId } = moved.destination;
-  return { why: "moved", to: { name, processId } };
+  return { why: "moved", to: { name, processId, paused: moved.handOver.paused } };
 }

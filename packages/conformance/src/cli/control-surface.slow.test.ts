@@ -55,7 +55,7 @@ describe("a filter set at the start and PSCI's version changed while the guest r
   it("calls inside and at both edges go to the VMM half, those outside do not, by HVC and by SMC", () => {
     const query =
       "select distinct printf('%x', function), reason, handled_by from hypercalls where function >= 0xc5ffffff";
-    const rows = sandbox.must("sql", query).trim().split("\n").sort();
+    const rows = sandbox.must("sql", "--no-header", query).trim().split("\n").sort();
     const expected = ["c5ffffff", "c6000000", "c6000001", "c6000040", "c60000ff", "c6000100"].flatMap((call) =>
       ["HVC64", "SMC64"].map((reason) => `${call}|${reason}|${call.startsWith("c60000") ? "VMM half" : "kernel half"}`),
     );
@@ -64,7 +64,7 @@ describe("a filter set at the start and PSCI's version changed while the guest r
 
   (hasSqlite ? it : it.skip)("is one file that the stock sqlite3 counts as hvjournal does", () => {
     const query = "select reason, count(*) from exits group by 1";
-    const { status, stdout } = spawnSync("sqlite3", [sandbox.path("vm.hvj"), query], { encoding: "utf8" });
+    const { status, stdout } = spawnSync("sqlite3", ["-header", sandbox.path("vm.hvj"), query], { encoding: "utf8" });
     expect(status).toBe(0);
     expect(stdout).toMatch(/^HVC64\|\d+$/m);
     expect(stdout).toBe(sandbox.must("sql", query));

@@ -1,6 +1,7 @@
 /** The SMCCC filter as a guest and a journal see it: whose call it is, and which event decided that. */
 import { describe, expect, it } from "@jest/globals";
 import { ExitWord, FinishedBy, frameU64, KvmExit } from "@hvjournal/core";
+import { query } from "@hvjournal/journal";
 import { command, recordGuest } from "../testing/guest-recording.js";
 import { exitsOf, replayerOf, type RecordedExit, rowsOf, withRecording } from "../testing/guest-replay.js";
 import { recordingDirectory } from "../testing/recording-directory.js";
@@ -87,6 +88,25 @@ describe("a range of hypercalls that the VMM half asked for", () => {
     const version = callOf("HVC64", 0x8000_0000);
     expect(version.words[ExitWord.rule]).toBe(0);
     expect(console).toContain("SMCCC_VERSION: 0x0000000000010001");
+  });
+
+  it("has all that the kernel half gave back: every register of an answer that has more than one", async () => {
+    const returned = await withRecording(path, (reader) => rowsOf(reader, "CallReturned"));
+    const of = (id: number): unknown => {
+      const { number } = callOf("HVC64", id);
+      return returned.find(({ exitNumber }) => exitNumber === number)?.payload;
+    };
+    // The UUID of KVM as a vendor, behind its first word (include/linux/arm-smccc.h).
+    expect(of(0x8600_ff01)).toEqual({ registers: { x1: 0xe911_c52en, x2: 0x564b_caa9n, x3: 0x743a_004dn } });
+    expect(of(0x8000_0000)).toBeUndefined();
+  });
+
+  it("leaves the guest's power-off to the VMM as a system event, which people who query find as a call", () => {
+    const [off] = query(
+      path,
+      'SELECT exit_nr, "function", flags, handled_by FROM hypercalls ORDER BY 1 DESC LIMIT 1',
+    ).rows;
+    expect(off).toEqual([BigInt(exits.length), 0x8400_0008n, 0n, "VMM half"]);
   });
 
   it("is asked again in a replay, without the VMM half", async () => {

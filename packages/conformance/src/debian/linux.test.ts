@@ -1,12 +1,13 @@
 /** Debian's kernel as it comes: boots, reads its disk, computes, powers off, and does it all again from the recording alone. */
 import { afterAll, beforeAll, expect, it } from "@jest/globals";
-import { type Recorder, toHex } from "@hvjournal/core";
+import { parsePosition, type Recorder, resolvePosition, seek, toHex } from "@hvjournal/core";
 import { openRecording, type RecordingReader } from "@hvjournal/journal";
 import { describeWhere } from "../testing/describe-where.js";
 import { collectConsole, createGuest, runGuest } from "../testing/guest-recording.js";
 import { countObserved, goTo, replayerOf } from "../testing/guest-replay.js";
 import { keepOnFailure } from "../testing/keep-recording.js";
 import { recordingDirectory } from "../testing/recording-directory.js";
+import { expectedPositions } from "./linux-positions.js";
 import { linuxSession, SESSION_UNITS_MAX } from "./linux-session.js";
 import { stockGuestForTests } from "./stock-guest.js";
 
@@ -82,6 +83,42 @@ describeWhere(guest !== undefined)("a stock Linux", () => {
         for (const { machine } of [fromStart, comesBack])
           expect(machine).toMatchObject({ exitNumber: 4821, exitPending: true });
         expect(toHex(comesBack.machine.digest())).toBe(toHex(fromStart.machine.digest()));
+      });
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    "is at exactly the moment that each form of position names",
+    async () => {
+      await keepOnFailure([path], () => {
+        const replayer = replayerOf(reader);
+        for (const { position, moment } of expectedPositions(reader)) {
+          goTo(replayer, position);
+          const { exitNumber, icount, exitPending } = replayer.machine;
+          const found = { exitNumber, icount, exitPending, seq: replayer.nextSeq - 1 };
+          expect({ position, ...found }).toMatchObject({ position, ...moment });
+        }
+        expect(seek(replayer, resolvePosition(parsePosition("end"), reader))).toBe("end");
+        expect(replayer.machine).toMatchObject({ exitNumber: reader.end.exitNumber, icount: reader.end.icount });
+        expect(() => resolvePosition(parsePosition("console:/power/#99"), reader)).toThrow("there is no such match");
+      });
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    "is units behind an exit's answer, and where guest time first reaches a moment",
+    async () => {
+      await keepOnFailure([path], () => {
+        const replayer = replayerOf(reader);
+        goTo(replayer, "exit:100+5");
+        const { icount, answeredIcount, guestTimeNs } = replayer.machine;
+        expect([icount - answeredIcount, replayer.machine.exitNumber]).toEqual([5, 100]);
+        goTo(replayer, `time:${guestTimeNs + 1}ns`);
+        expect(replayer.machine.icount).toBe(icount + 1);
+        goTo(replayer, `time:${guestTimeNs}ns`);
+        expect(replayer.machine).toMatchObject({ icount, guestTimeNs });
       });
     },
     TIMEOUT_MS,

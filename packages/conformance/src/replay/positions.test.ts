@@ -134,6 +134,13 @@ describe("a position", () => {
     });
   });
 
+  it("hypercall:N is found whoever takes the call, a power-off too", async () => {
+    await at("hypercall:0x84000008", ({ machine }) => {
+      expect(machine.exitNumber).toBe(reader.end.exitNumber);
+      expect(machine.kernel.exit[ExitWord.kvmExit]).toBe(KvmExit.systemEvent);
+    });
+  });
+
   it("snapshot:N has the state of that snapshot", async () => {
     for (const { number, digest, icount } of reader.snapshots().slice(0, 4)) {
       await at(`snapshot:${number}`, ({ machine }) => {

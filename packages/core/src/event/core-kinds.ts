@@ -21,6 +21,8 @@ export const CoreKind = {
   hostWaited: kind("HostWaited", "outside input", "untilNs"),
   operatorCommanded: kind("OperatorCommanded", "outside input", "command"),
   snapshotTaken: kind("SnapshotTaken", "bookkeeping", "number", "kind", "root", "digest"),
+  /** Behind an `ExitHandled`: what else than its result the kernel half gave back, by register, where not all of it is 0. */
+  callReturned: kind("CallReturned", "observation", "registers"),
   /** `exitPending`: nothing has been answered yet, and stays so up to `Resumed`. */
   paused: kind("Paused", "bookkeeping", "exitPending"),
   resumed: kind("Resumed", "bookkeeping"),

@@ -14,7 +14,7 @@ export const ExitWord = {
   kvmExit: 3,
   /**
    * MMIO: length in bytes, plus 0x100 for a write. HYPERCALL: `kvm_run.hypercall.flags`.
-   * SYSTEM_EVENT: type. Trapped register: 1 for a write.
+   * SYSTEM_EVENT: type, and its flags from `SYSTEM_EVENT_FLAGS_SHIFT` up. Trapped register: 1 for a write.
    */
   info: 4,
   /** Seq of the control event whose rule decided what happens; 0 the default rule. */
@@ -25,10 +25,10 @@ export const ExitWord = {
   /** ESR_EL2, or the exit qualification. */
   syndromeLow: 8,
   syndromeHigh: 9,
-  /** MMIO: guest-physical address. HYPERCALL: function id. Trapped register: its encoding. */
+  /** MMIO: guest-physical address. A call of the guest, whatever came of it: function id. Trapped register: its encoding. */
   arg0Low: 10,
   arg0High: 11,
-  /** MMIO write: data. HYPERCALL: the next argument registers. */
+  /** MMIO write: data. A call: the next argument registers. */
   arg1Low: 12,
   arg1High: 13,
   arg2Low: 14,
@@ -41,6 +41,21 @@ export const EXIT_WORD_COUNT = 18;
 
 /** `EXIT_WORD_COUNT` words; a frame that is reused, so copy what must last. */
 export type ExitFrame = Uint32Array;
+
+/** `kvm_run.system_event.flags` lie in `info` from this bit up, so that the arguments are the guest's, as for every call. */
+export const SYSTEM_EVENT_FLAGS_SHIFT = 8;
+const SYSTEM_EVENT_TYPE_MASK = (1 << SYSTEM_EVENT_FLAGS_SHIFT) - 1;
+
+export interface SystemEventInfo {
+  /** KVM_SYSTEM_EVENT_* of include/uapi/linux/kvm.h. */
+  readonly type: number;
+  readonly flags: number;
+}
+
+/** What `info` of a KVM_EXIT_SYSTEM_EVENT says. */
+export function systemEventOf(info: number): SystemEventInfo {
+  return { type: info & SYSTEM_EVENT_TYPE_MASK, flags: info >>> SYSTEM_EVENT_FLAGS_SHIFT };
+}
 
 export const FinishedBy = { kernelHalf: 0, vmmHalf: 1 } as const;
 

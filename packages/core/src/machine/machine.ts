@@ -3,6 +3,7 @@ import type { Architecture, ExitModel, KernelHalf } from "../ports/architecture.
 import type { ControlCommand, ControlEvent, Decision } from "../ports/control.js";
 import type { Digester } from "../ports/digester.js";
 import type { EventPayload } from "../event/event-kind.js";
+import { ExitWord } from "../event/exit-frame.js";
 import { decodeCanonicalMap, encodeCanonical } from "../canonical/canonical-encoding.js";
 import { PayloadFields } from "../canonical/payload-fields.js";
 import { ByteWriter } from "../canonical/bytes.js";
@@ -138,6 +139,14 @@ export class Machine {
     const hasResult = this.kernel.finishExit();
     this.answeredIcount = this.kernel.icount;
     return hasResult;
+  }
+
+  /** Of the exit that has just been finished: what it gave back beside its result. undefined: nothing but zeros. */
+  furtherResults(): EventPayload | undefined {
+    const { exit } = this.kernel;
+    const [, ...further] = this.architecture.resultRegisters?.(exit) ?? [];
+    const values = further.map((name) => [name, this.kernel.readRegister(exit[ExitWord.vcpu] ?? 0, name)] as const);
+    return values.some(([, value]) => value !== 0n) ? Object.fromEntries(values) : undefined;
   }
 
   /** The VMM half's answer. */

@@ -86,6 +86,8 @@ export interface MigrationReport {
     readonly digest: Uint8Array;
     readonly epoch: number;
     readonly stoodStillMs: number;
+    /** The operator had paused it: so it is there. */
+    readonly paused: boolean;
   };
 }
 
@@ -359,8 +361,8 @@ export class MigrationSource {
         // Confirmed or not: it never runs here again.
         still.seal();
       }
-      const { exitNumber, icount, digest } = handOver;
-      return { by, exitNumber, icount, digest, epoch, stoodStillMs };
+      const { exitNumber, icount, digest, paused } = handOver;
+      return { by, exitNumber, icount, digest, epoch, stoodStillMs, paused };
     });
   }
 

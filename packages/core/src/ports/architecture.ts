@@ -94,6 +94,8 @@ export interface KernelHalf {
   readonly exitPending: boolean;
   readonly idleDeadlineNs: number | undefined;
   readonly stuckReason: string | undefined;
+  /** Where every vCPU waits: whether an interrupt from outside could end that. Absent: it is not known. */
+  readonly canBeWoken?: boolean;
 
   /** Runs until `icount` is `limit` or something else stops it first. Not while an exit is pending. Where it stops is invisible to the guest. */
   run(limit: number): RunStop;
@@ -153,6 +155,11 @@ export interface Architecture {
   readonly exitModels: readonly ExitModel[];
   readonly control: ControlSlice;
   createKernelHalf(options: KernelHalfOptions): KernelHalf;
+  /**
+   * The registers into which the kernel half puts its answer when it finishes this exit, the result first. Absent or
+   * empty: what a result goes into depends on the instruction.
+   */
+  resultRegisters?(frame: ExitFrame): readonly string[];
   /** One line for an exit, for people: "HVC64 0xc6000001" or "MMIO write 0x09000000 4 <- 0x5b". */
   describeExit(model: ExitModel, frame: ExitFrame): string;
 }

@@ -29,6 +29,15 @@ export class PositionError extends Error {
   }
 }
 
+/** A range whose end lies before its beginning: nothing could be in it. */
+export class ReversedRangeError extends PositionError {
+  constructor(from: string, to: string) {
+    const text = `${from}..${to}`;
+    super(text, "");
+    this.message = `the range ${text} is reversed: ${to} lies before ${from}; did you mean ${to}..${from}?`;
+  }
+}
+
 const FORMS =
   "start, end, exit:N, exit:N+K, exit:REASON, event:N, icount:N, time:1.5s, console:/RE/, hypercall:N, snapshot:N";
 const KEYWORDS = /^(exit|event|icount|time|console|hypercall|snapshot)(?::|\s+)/;

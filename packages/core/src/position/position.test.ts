@@ -124,6 +124,22 @@ describe("a position", () => {
     expect(text).toBe("boot\nrrr");
   });
 
+  it.each([
+    ["exit:6..exit:4", "exit:6..exit:4 is reversed: exit:4 lies before exit:6; did you mean exit:4..exit:6?"],
+    ["end..start", "end..start is reversed"],
+    ["icount:101..icount:100", "icount:101..icount:100 is reversed"],
+    ["exit:4+2..exit:4+1", "exit:4+2..exit:4+1 is reversed"],
+  ])("%s is no range", (text, message) => {
+    expect(() => resolveRange(parseRange(text), journal)).toThrow(message);
+  });
+
+  it.each(["exit:4..exit:4", "exit:4+1..exit:4+1", "icount:100..icount:100", "start..end", "start..exit:1"])(
+    "%s is a range",
+    (text) => {
+      expect(() => resolveRange(parseRange(text), journal)).not.toThrow();
+    },
+  );
+
   it("selects the events of a range", () => {
     const range = resolveRange(parseRange("exit:4..exit:6"), journal);
     const exits: number[] = [];

@@ -12,7 +12,7 @@ import type { Goal } from "../machine/goal.js";
 import { parseMachine } from "../machine/machine-description.js";
 import { CONSOLE_PORT } from "../record/input-script.js";
 import { journalCursor } from "../replay/journal-cursor.js";
-import { PositionError, type Position, type PositionRange } from "./parse-position.js";
+import { PositionError, ReversedRangeError, type Position, type PositionRange } from "./parse-position.js";
 import { formatPosition } from "./print-position.js";
 
 /** The recording has no such moment. */
@@ -144,7 +144,7 @@ export function resolvePosition(position: Position, reader: JournalReader): Goal
     case "snapshot": {
       const head = reader.snapshots().find(({ number }) => number === position.number);
       if (head === undefined)
-        throw new PositionNotFoundError(position, reader, `it has ${reader.snapshots().length} snapshots`);
+        throw new PositionNotFoundError(position, reader, snapshotsText(reader.snapshots().length));
       return { seq: head.seq };
     }
     default: {
@@ -153,6 +153,10 @@ export function resolvePosition(position: Position, reader: JournalReader): Goal
       return { seq };
     }
   }
+}
+
+function snapshotsText(count: number): string {
+  return `it has ${count} ${count === 1 ? "snapshot" : "snapshots"}`;
 }
 
 /** The event of exit `number`. */
@@ -197,10 +201,21 @@ function boundSeq(position: Position, reader: JournalReader, edge: "first" | "la
   return edge === "first" ? seqAtIcount(reader, icount) : seqAtIcount(reader, icount + 1) - 1;
 }
 
-/** Events of a range, both ends included. A missing end is the recording's. */
+/** Moments between the same two events have the same bound: there, the numbers tell. */
+function isReversed(from: Position, to: Position, reader: JournalReader): boolean {
+  const [first, last] = [boundSeq(from, reader, "first"), boundSeq(to, reader, "first")];
+  if (first !== last) return first > last;
+  if (from.at === "icount" && to.at === "icount") return from.icount > to.icount;
+  return from.at === "exit" && to.at === "exit" && (from.unitsAfter ?? 0) > (to.unitsAfter ?? 0);
+}
+
+/** Events of a range, both ends included. A missing end is the recording's. Throws ReversedRangeError. */
 export function resolveRange(range: PositionRange, reader: JournalReader): SeqRange {
+  const { from, to } = range;
+  if (from !== undefined && to !== undefined && isReversed(from, to, reader))
+    throw new ReversedRangeError(formatPosition(from), formatPosition(to));
   return {
-    first: range.from === undefined ? firstSeq(reader) : boundSeq(range.from, reader, "first"),
-    last: range.to === undefined ? reader.end.firstSeq - 1 : boundSeq(range.to, reader, "last"),
+    first: from === undefined ? firstSeq(reader) : boundSeq(from, reader, "first"),
+    last: to === undefined ? reader.end.firstSeq - 1 : boundSeq(to, reader, "last"),
   };
 }

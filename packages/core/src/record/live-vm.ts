@@ -237,11 +237,18 @@ export class LiveVm {
     return why;
   }
 
+  #noteResult(): void {
+    const { kernel } = this.machine;
+    this.#sink.handled(this.machine.icount, kernel.answerLow, kernel.answerHigh);
+    const registers = this.machine.furtherResults();
+    if (registers !== undefined) this.row(CoreKind.callReturned, { registers }, kernel.exit[ExitWord.vcpu] ?? 0);
+  }
+
   /** Answers the pending exit. A promise: the whole VM stands still until it is kept. */
   answerExit(): void | Promise<void> {
     const { kernel } = this.machine;
     if (kernel.exit[ExitWord.finishedBy] === FinishedBy.kernelHalf) {
-      if (this.machine.finishExit()) this.#sink.handled(this.machine.icount, kernel.answerLow, kernel.answerHigh);
+      if (this.machine.finishExit()) this.#noteResult();
       return undefined;
     }
     this.#asked = "exit";

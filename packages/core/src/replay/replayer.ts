@@ -7,7 +7,7 @@ import type { Digester } from "../ports/digester.js";
 import type { JournalReader, Snapshot, SnapshotHead } from "../ports/journal-store.js";
 import { CoreKind, EventKinds, saysStuck } from "../event/core-kinds.js";
 import { NO_EVENT, type EventCursor } from "../event/event-cursor.js";
-import { HotKind, ROW_EVENT, type RowEvent } from "../event/event-kind.js";
+import { type EventPayload, HotKind, ROW_EVENT, type RowEvent } from "../event/event-kind.js";
 import { ExitWord, FinishedBy } from "../event/exit-frame.js";
 import { PayloadFields } from "../canonical/payload-fields.js";
 import { isControlKind } from "../control/control-plane.js";
@@ -347,6 +347,9 @@ export class Replayer {
         this.#effect("memory");
         break;
       }
+      case CoreKind.callReturned.name:
+        this.#compareReturned(row.vcpu, fields.map("registers"));
+        break;
       case CoreKind.idleEnded.name:
         this.#endIdle(fields.number("untilNs"));
         break;
@@ -361,6 +364,14 @@ export class Replayer {
       default:
         // Outside inputs and bookkeeping: what they led to stands behind them.
         break;
+    }
+  }
+
+  /** The guest has not run since the call was finished: its registers are the answer. */
+  #compareReturned(vcpu: number, registers: EventPayload): void {
+    for (const [name, recorded] of Object.entries(registers)) {
+      const value = this.machine.kernel.readRegister(vcpu, name);
+      if (value !== recorded) this.#diverge(`${name} <- 0x${value.toString(16)}`, "guest data", [name]);
     }
   }
 

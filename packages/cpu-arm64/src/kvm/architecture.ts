@@ -5,14 +5,15 @@ import { cortexA57 } from "../isa/cpu.js";
 import { hotVariants, warmVariants } from "../isa/hot-variants.js";
 import { arm64ControlSlice } from "./control-slice.js";
 import { describeExit } from "./describe-exit.js";
+import { resultRegisters } from "./hypercalls.js";
 import { exitModels } from "./exit-model.js";
 import type { GicAddresses } from "./gicv3/gicv3.js";
 import { REDISTRIBUTOR_BYTES } from "./gicv3/registers.js";
 import { Arm64KernelHalf } from "./kernel-half.js";
 import { Vm } from "./vm.js";
 
-/** Goes up with every change that a guest could see. */
-const REVISION = 1;
+/** Goes up with every change that a guest could see, or that lets an exit read differently in a recording. */
+const REVISION = 2;
 /** What the redistributors' region of QEMU's virt board holds. */
 const VCPU_COUNT_MAX = 123;
 
@@ -33,6 +34,7 @@ export function createArm64(board: Arm64Board): Architecture {
     control: arm64ControlSlice as ControlSlice,
     createKernelHalf: (options) => createKernelHalf(board, options),
     describeExit,
+    resultRegisters,
   };
 }
 

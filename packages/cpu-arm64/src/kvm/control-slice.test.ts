@@ -154,7 +154,27 @@ describe("firmware registers", () => {
     expect(plane.option("firmware-reg", "KVM_REG_ARM_STD_HYP_BMAP=0")).toBe("ok");
     expect(plane.lines).toEqual(["KVM_REG_ARM_STD_HYP_BMAP  0x1 -> 0x0"]);
     expect(plane.option("one-reg", "KVM_REG_ARM_NOTHING=0")).toContain("is none of KVM_REG_ARM_PSCI_VERSION");
-    expect(plane.option("one-reg", "KVM_REG_ARM_STD_BMAP")).toContain("expected NAME=VALUE");
+    // Whoever reads the option says which it was.
+    expect(plane.option("one-reg", "KVM_REG_ARM_STD_BMAP")).toBe("expected NAME=VALUE");
+    expect(plane.option("smccc-filter", "0xc6=forward")).toBe("expected BASE+COUNT=handle|deny|forward");
+    expect(plane.option("cap", "=")).toBe("expected NAME or NAME=NUMBER,...");
+  });
+
+  it("are known by their short names too, and recorded under KVM's", () => {
+    const plane = new Plane();
+    expect(plane.option("one-reg", "PSCI_VERSION=0x10000")).toBe("ok");
+    expect(plane.option("firmware-reg", "std_hyp_bmap=0")).toBe("ok");
+    expect(plane.option("cap", "ARM_SYSTEM_SUSPEND")).toBe("ok");
+    expect(plane.lines).toEqual([
+      "KVM_REG_ARM_PSCI_VERSION  0x10003 -> 0x10000",
+      "KVM_REG_ARM_STD_HYP_BMAP  0x1 -> 0x0",
+      "KVM_CAP_ARM_SYSTEM_SUSPEND",
+    ]);
+    expect(arm64ControlSlice.parse("one-reg", "PSCI_VERSION=1")).toMatchObject({
+      register: "KVM_REG_ARM_PSCI_VERSION",
+    });
+    expect(arm64ControlSlice.query?.(plane.state, "reg", "PSCI_VERSION")).toBe(0x1_0000n);
+    expect(arm64ControlSlice.query?.(plane.state, "cap", "ARM_SYSTEM_SUSPEND")).toBe(1n);
   });
 
   it("gate what is handled: all bitmaps zero deny every service (B10 to B12)", () => {

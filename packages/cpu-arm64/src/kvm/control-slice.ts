@@ -51,6 +51,14 @@ export interface Arm64ControlState {
 
 export const CAP_ARM_SYSTEM_SUSPEND = "KVM_CAP_ARM_SYSTEM_SUSPEND";
 
+const CAP_PREFIX = "KVM_CAP_";
+
+/** KVM's name of a capability that is given with or without the prefix. */
+function capabilityName(given: string): string {
+  const name = given.toUpperCase();
+  return name.startsWith(CAP_PREFIX) ? name : `${CAP_PREFIX}${name}`;
+}
+
 const ENABLE_CAP = "KVM_ENABLE_CAP";
 const SET_ONE_REG = "KVM_SET_ONE_REG";
 const PVTIME_CTRL = "KVM_ARM_VCPU_PVTIME_CTRL";
@@ -147,8 +155,9 @@ export function isEnabled(state: Arm64ControlState, capability: string): boolean
 /** 1 or 0 for a capability that a VM on arm64 has, undefined for any other. */
 function queryCapability(state: Arm64ControlState, name: string | bigint): bigint | undefined {
   if (typeof name !== "string") return undefined;
-  if (name !== CAP_ARM_SYSTEM_SUSPEND && !Object.hasOwn(REFUSED_CAPABILITIES, name)) return undefined;
-  return isEnabled(state, name) ? 1n : 0n;
+  const capability = capabilityName(name);
+  if (capability !== CAP_ARM_SYSTEM_SUSPEND && !Object.hasOwn(REFUSED_CAPABILITIES, capability)) return undefined;
+  return isEnabled(state, capability) ? 1n : 0n;
 }
 
 /** What becomes of a call, as the number of a filter's action, whatever decides: filter, default rule, firmware register. */
@@ -190,24 +199,24 @@ const NUMBER = "(0x[0-9a-fA-F]+|[0-9]+)";
 function parseFilter(text: string): ControlCommand | string {
   const match = new RegExp(`^${NUMBER}\\+${NUMBER}=(\\w+)$`).exec(text);
   const action = FILTER_ACTIONS.indexOf((match?.[3] ?? "") as FilterAction);
-  if (match === null || action < 0) return `smccc-filter ${text}: expected BASE+COUNT=handle|deny|forward`;
+  if (match === null || action < 0) return `expected BASE+COUNT=handle|deny|forward`;
   return { name: "smccc-filter", base: Number(match[1]), count: Number(match[2]), action };
 }
 
-function parseOneReg(word: string, text: string): ControlCommand | string {
+function parseOneReg(text: string): ControlCommand | string {
   const match = new RegExp(`^(\\w+)=${NUMBER}$`).exec(text);
-  if (match === null) return `${word} ${text}: expected NAME=VALUE`;
-  const register = match[1] ?? "";
-  if (!register.startsWith("0x") && firmwareRegisterNamed(register) === undefined)
-    return `${word} ${text}: ${register} is none of ${FIRMWARE_REGISTERS.map((each) => each.name).join(", ")}`;
+  if (match === null) return "expected NAME=VALUE";
+  const given = match[1] ?? "";
+  const register = given.startsWith("0x") ? given : firmwareRegisterNamed(given)?.name;
+  if (register === undefined) return `${given} is none of ${FIRMWARE_REGISTERS.map((each) => each.name).join(", ")}`;
   return { name: "one-reg", register, value: BigInt(match[2] ?? 0) };
 }
 
 function parseCapability(text: string): ControlCommand | string {
   const match = new RegExp(`^(\\w+)(?:=(${NUMBER}(?:,${NUMBER})*))?$`).exec(text);
-  if (match === null) return `cap ${text}: expected NAME or NAME=NUMBER,...`;
+  if (match === null) return "expected NAME or NAME=NUMBER,...";
   const args = match[2] === undefined ? [] : match[2].split(",").map(BigInt);
-  return { name: "cap", capability: match[1] ?? "", args };
+  return { name: "cap", capability: capabilityName(match[1] ?? ""), args };
 }
 
 export const arm64ControlSlice: ControlSlice<Arm64ControlState> = {
@@ -282,7 +291,7 @@ export const arm64ControlSlice: ControlSlice<Arm64ControlState> = {
         return parseFilter(text);
       case "one-reg":
       case "firmware-reg":
-        return parseOneReg(word, text);
+        return parseOneReg(text);
       case "cap":
         return parseCapability(text);
       default:

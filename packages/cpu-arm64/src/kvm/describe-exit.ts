@@ -1,5 +1,5 @@
 /** One line for an exit. */
-import { type ExitFrame, type ExitModel, ExitWord, frameU64, KvmExit } from "@hvjournal/core";
+import { type ExitFrame, type ExitModel, ExitWord, frameU64 } from "@hvjournal/core";
 import { systemRegisterName } from "../isa/system-registers.js";
 import { MMIO_WRITE } from "./exit-frames.js";
 import { Reason } from "./exit-model.js";
@@ -11,9 +11,7 @@ function hex(value: bigint | number, digits = 1): string {
 
 /** The SMCCC function id of a hypercall's exit. */
 export function functionIdOf(frame: ExitFrame): number {
-  return frame[ExitWord.kvmExit] === KvmExit.systemEvent
-    ? (frame[ExitWord.arg1Low] ?? 0)
-    : (frame[ExitWord.arg0Low] ?? 0);
+  return frame[ExitWord.arg0Low] ?? 0;
 }
 
 export function describeExit(model: ExitModel, frame: ExitFrame): string {

@@ -1,5 +1,5 @@
 /** HVC and SMC: the exit they make, and how the kernel half finishes those that are its own. */
-import { type ExitFrame, ExitWord, KvmExit } from "@hvjournal/core";
+import { type ExitFrame, ExitWord, FinishedBy, KvmExit, SYSTEM_EVENT_FLAGS_SHIFT } from "@hvjournal/core";
 import { CAP_ARM_SYSTEM_SUSPEND, isEnabled } from "./control-slice.js";
 import { functionIdOf } from "./describe-exit.js";
 import { type ExitDescription, HYPERCALL_SMC } from "./exit-frames.js";
@@ -59,7 +59,7 @@ export function hypercallExit(vm: Vm, isSmc: boolean, immediate: number): ExitDe
   if (action === "forward") return { ...base, rule, kvmExit: KvmExit.hypercall };
   if (action === "handle" && SYSTEM_FUNCTIONS.has(id)) {
     const outcome = callService(callerOf(vm), id);
-    if (outcome.kind === "systemEvent") return { ...base, rule, ...leaveForSystemEvent(vm, id, outcome) };
+    if (outcome.kind === "systemEvent") return { ...base, rule, ...leaveForSystemEvent(vm, outcome) };
   }
   return { ...base, rule };
 }
@@ -68,17 +68,12 @@ export function hypercallExit(vm: Vm, isSmc: boolean, immediate: number): ExitDe
  * All vCPUs stop, and x0 shows a failure to whoever runs on by mistake; a suspend request is left to the VMM
  * with registers untouched.
  */
-function leaveForSystemEvent(
-  vm: Vm,
-  id: number,
-  event: CallOutcome & { readonly kind: "systemEvent" },
-): Partial<ExitDescription> {
-  const args = [BigInt(event.flags), BigInt(id), vm.states.readX(1), vm.states.readX(2)];
+function leaveForSystemEvent(vm: Vm, event: CallOutcome & { readonly kind: "systemEvent" }): Partial<ExitDescription> {
   if (event.type !== SystemEvent.suspend) {
     vm.states.writeX(0, PsciResult.internalFailure);
     vm.powerOffAll();
   }
-  return { kvmExit: KvmExit.systemEvent, info: event.type, args };
+  return { kvmExit: KvmExit.systemEvent, info: event.type | (event.flags << SYSTEM_EVENT_FLAGS_SHIFT) };
 }
 
 function callerOf(vm: Vm): Caller {
@@ -101,10 +96,25 @@ function callerOf(vm: Vm): Caller {
   };
 }
 
+/** KVM answers SMC with an immediate in x0 alone. */
+function isForeignSmc(frame: ExitFrame): boolean {
+  const isSmc = frame[ExitWord.reason] === Reason.smc64;
+  return isSmc && ((frame[ExitWord.syndromeLow] ?? 0) & IMMEDIATE_MASK) !== 0;
+}
+
+const RESULTS = ["x0", "x1", "x2", "x3"] as const;
+
+/** Those that the kernel half writes when it finishes a call. */
+export function resultRegisters(frame: ExitFrame): readonly string[] {
+  const reason = frame[ExitWord.reason];
+  const isCall = reason === Reason.hvc64 || reason === Reason.smc64;
+  if (!isCall || frame[ExitWord.finishedBy] !== FinishedBy.kernelHalf) return [];
+  return isForeignSmc(frame) ? RESULTS.slice(0, 1) : RESULTS;
+}
+
 /** Finishes a hypercall that no one else does; gives x0. */
 export function finishHypercall(vm: Vm, frame: ExitFrame): bigint {
-  const isSmc = frame[ExitWord.reason] === Reason.smc64;
-  if (isSmc && ((frame[ExitWord.syndromeLow] ?? 0) & IMMEDIATE_MASK) !== 0) {
+  if (isForeignSmc(frame)) {
     vm.states.writeX(0, SmcccResult.notSupported);
     return BigInt.asUintN(64, SmcccResult.notSupported);
   }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@jest/globals";
-import { ExitWord, FinishedBy, frameU64, type KernelHalf, KvmExit } from "@hvjournal/core";
+import { ExitWord, FinishedBy, frameU64, type KernelHalf, KvmExit, systemEventOf } from "@hvjournal/core";
 import * as a from "../isa/testing/encodings.js";
 import { arm64 } from "./architecture.js";
 import { arm64ControlSlice } from "./control-slice.js";
@@ -204,10 +204,23 @@ describe("hypercalls", () => {
       KvmExit.systemEvent,
       1,
     ]);
+    expect(frameU64(kernel.exit, ExitWord.arg0Low)).toBe(0x8400_0008n);
     expect(kernel.readRegister(0, "x0")).toBe(BigInt.asUintN(64, -6n));
     kernel.completeExit(0, 0);
     expect(kernel.run(10_000)).toBe("stuck");
     expect(kernel.stuckReason).toBe("every vCPU is powered off");
+  });
+
+  it("of SYSTEM_RESET2 leave with the function, the guest's arguments, and the flags beside the type", () => {
+    const { kernel } = guest([
+      ...a.moveImmediate(1, 0x8000_0001n),
+      ...a.moveImmediate(2, 0x77n),
+      ...p.call(0xc400_0012),
+    ]);
+    toExit(kernel);
+    const args = [ExitWord.arg0Low, ExitWord.arg1Low, ExitWord.arg2Low];
+    expect(args.map((word) => frameU64(kernel.exit, word))).toEqual([0xc400_0012n, 0x8000_0001n, 0x77n]);
+    expect(systemEventOf(kernel.exit[ExitWord.info] ?? 0)).toEqual({ type: 2, flags: 1 });
   });
 
   it("of SYSTEM_SUSPEND leave registers alone (C10, C11)", () => {
@@ -368,12 +381,20 @@ describe("timers and interrupts", () => {
     const { kernel } = guest([a.wfi, a.nop]);
     expect(runOn(kernel).stop).toBe("idle");
     expect(kernel.idleDeadlineNs).toBeUndefined();
+    expect(kernel.canBeWoken).toBe(false);
     expect(() => {
       kernel.skipTo(-1);
     }).toThrow("can't go back");
     kernel.skipTo(1001);
     expect(kernel.guestTimeNs).toBe(1001);
     expect(kernel.run(100)).toBe("idle");
+  });
+
+  it("can wake a guest that waits without a timer once it has enabled one of a device", () => {
+    const setup = [...p.openTimerInterrupt(), ...p.poke32(p.GICD + 0x104, 2)];
+    const { kernel } = guest([...setup, a.wfi, a.nop]);
+    expect(runOn(kernel).stop).toBe("idle");
+    expect([kernel.idleDeadlineNs, kernel.canBeWoken]).toEqual([undefined, true]);
   });
 
   it("of a line raised while the guest runs are an IRQ exit; raised inside an exit they are none", () => {

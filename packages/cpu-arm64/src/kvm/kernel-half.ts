@@ -86,6 +86,11 @@ export class Arm64KernelHalf implements KernelHalf {
     return this.#vm.stuckReason;
   }
 
+  get canBeWoken(): boolean {
+    const vm = this.#vm;
+    return vm.schedule.vcpus.some(({ isOn }, vcpu) => isOn && vm.canBeInterrupted(vcpu));
+  }
+
   get currentVcpu(): number {
     return this.#vm.current;
   }

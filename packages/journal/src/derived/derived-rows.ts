@@ -2,7 +2,7 @@
  * The rows that people query, made from the batches. 64-bit quantities are SQLite integers, so
  * they read as signed: 0xffff800008a41c30 is -140737343603664, and printf('%x', pc) shows it as it is.
  */
-import { EventBatch, EXIT_WORD_COUNT, ExitWord, FinishedBy, HotKind, KvmExit } from "@hvjournal/core";
+import { EventBatch, EXIT_WORD_COUNT, ExitWord, FinishedBy, HotKind, KvmExit, systemEventOf } from "@hvjournal/core";
 import type { RecordingTables } from "../store/recording-tables.js";
 import { type ExitNames, kvmExitName } from "./exit-names.js";
 
@@ -121,7 +121,9 @@ export function* hypercallRows(tables: RecordingTables, names: ExitNames): Gener
       (typeof EXIT_COLUMNS)[number],
       SqlValue
     >;
-    yield [nr, seq, icount, vcpu, reason, handled_by, arg0, info, arg1, arg2, arg3, rule, answer, pc];
+    const isSystemEvent = frame[ExitWord.kvmExit] === KvmExit.systemEvent;
+    const flags = isSystemEvent ? systemEventOf(Number(info)).flags : info;
+    yield [nr, seq, icount, vcpu, reason, handled_by, arg0, flags, arg1, arg2, arg3, rule, answer, pc];
   }
 }
 

@@ -139,7 +139,7 @@ function defineTables(
   failed: (failure: unknown) => void,
 ): void {
   for (const { name, columns, rows } of QUERY_TABLES) {
-    database.table(name, {
+    database.table(moduleOf(name), {
       columns: [...columns],
       rows: function* () {
         try {
@@ -152,7 +152,22 @@ function defineTables(
         }
       },
     });
+    // A virtual table alone is in no schema: as a view, sqlite_schema and PRAGMA table_info have it.
+    database.exec(viewOf({ name, columns }));
   }
+}
+
+function moduleOf(name: string): string {
+  return `${name}_rows`;
+}
+
+function viewOf({ name, columns }: Pick<QueryTable, "name" | "columns">): string {
+  return `CREATE VIEW ${name}(${columns.join(", ")}) AS SELECT * FROM ${moduleOf(name)}`;
+}
+
+/** What a query may ask, as SQL: the same for every recording. */
+export function querySchema(): string[] {
+  return QUERY_TABLES.map(viewOf);
 }
 
 export interface QueryResult {
@@ -166,10 +181,32 @@ export interface QueryOptions {
   readonly parameters?: readonly (string | number | bigint)[];
 }
 
-function run(database: Database.Database, sql: string, parameters: readonly unknown[]): QueryResult {
+function prepare(database: Database.Database, sql: string): Database.Statement {
   const statement = database.prepare(sql);
   if (!statement.reader || !statement.readonly)
     throw new TypeError("it is no query: only statements that give rows and change nothing are run");
+  return statement;
+}
+
+/** Whether a query goes through several tables: SQLite would read one of them anew for each row of another. */
+function readsSeveral(database: Database.Database, sql: string, parameters: readonly unknown[]): boolean {
+  const plan = database.prepare(`EXPLAIN QUERY PLAN ${sql}`).all(...parameters) as { readonly detail: string }[];
+  return plan.filter(({ detail }) => detail.includes("VIRTUAL TABLE")).length > 1;
+}
+
+/** Each table is read once, into one that SQLite can find rows in. */
+function readOnce(database: Database.Database): void {
+  for (const { name, columns } of QUERY_TABLES)
+    database.exec(
+      `DROP VIEW ${name}; CREATE VIEW ${name}(${columns.join(", ")}) AS ` +
+        `WITH read AS MATERIALIZED (SELECT * FROM ${moduleOf(name)}) SELECT * FROM read`,
+    );
+}
+
+function run(database: Database.Database, sql: string, parameters: readonly unknown[]): QueryResult {
+  prepare(database, sql);
+  if (readsSeveral(database, sql, parameters)) readOnce(database);
+  const statement = prepare(database, sql);
   const rows = statement
     .raw()
     .safeIntegers()

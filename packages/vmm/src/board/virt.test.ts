@@ -95,15 +95,15 @@ describe("virt board", () => {
   });
 
   it.each([
-    [1, 0n, "powered off", "PSCI SYSTEM_OFF"],
-    [1, 1n, "powered off", "PSCI SYSTEM_OFF2"],
-    [2, 0n, "reset", "PSCI SYSTEM_RESET"],
-    [2, 1n, "reset", "PSCI SYSTEM_RESET2"],
-    [3, 0n, "crashed", "KVM_SYSTEM_EVENT_CRASH"],
-    [5, 0n, "suspended", "PSCI SYSTEM_SUSPEND"],
-  ])("ends the run on system event %d with flags %d", (info, arg0, what, by) => {
+    [1, 0, "powered off", "PSCI SYSTEM_OFF"],
+    [1, 1, "powered off", "PSCI SYSTEM_OFF2"],
+    [2, 0, "reset", "PSCI SYSTEM_RESET"],
+    [2, 1, "reset", "PSCI SYSTEM_RESET2"],
+    [3, 0, "crashed", "KVM_SYSTEM_EVENT_CRASH"],
+    [5, 0, "suspended", "PSCI SYSTEM_SUSPEND"],
+  ])("ends the run on system event %d with flags %d", (type, flags, what, by) => {
     const guest = new TestGuest(TEST_MEMORY_BYTES);
-    guest.exit(testBoard(), { kvmExit: KvmExit.systemEvent, info, arg0 });
+    guest.exit(testBoard(), { kvmExit: KvmExit.systemEvent, info: type | (flags << 8) });
     expect(guest.stopped).toEqual({ what, by });
   });
 

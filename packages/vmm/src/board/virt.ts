@@ -2,10 +2,10 @@
 import {
   ExitWord,
   KvmExit,
+  systemEventOf,
   PAGE_BYTES,
   StateSectionError,
   encodeUtf8,
-  frameU64,
   type BlockBackend,
   type Entropy,
   type ExitFrame,
@@ -312,8 +312,8 @@ class Virt implements VirtBoard {
   }
 
   #handleSystemEvent(exit: ExitFrame, port: VmmPort): void {
-    const type = exit[ExitWord.info] ?? 0;
-    const stop = stopFor(type, frameU64(exit, ExitWord.arg0Low));
+    const { type, flags } = systemEventOf(exit[ExitWord.info] ?? 0);
+    const stop = stopFor(type, flags);
     if (stop === undefined) {
       throw new UnexpectedExitError(`the virt board has no answer to KVM_EXIT_SYSTEM_EVENT of type ${type}`);
     }

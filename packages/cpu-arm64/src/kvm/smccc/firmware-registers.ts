@@ -65,13 +65,14 @@ export interface FirmwareRegister {
   readonly rule: Rule;
 }
 
+const PREFIX = "KVM_REG_ARM_";
 /** KVM_REG_ARM64 | KVM_REG_SIZE_U64 */
 const ID_BASE = 0x6030_0000_0000_0000n;
 const COPROC_FW = 0x14n << 16n;
 const COPROC_FW_FEAT_BMAP = 0x16n << 16n;
 
 function firmware(name: string, index: bigint, rule: Rule): FirmwareRegister {
-  return { name: `KVM_REG_ARM_${name}`, id: ID_BASE | COPROC_FW | index, rule };
+  return { name: `${PREFIX}${name}`, id: ID_BASE | COPROC_FW | index, rule };
 }
 
 function bitmap(
@@ -81,7 +82,7 @@ function bitmap(
   supported: bigint,
 ): FirmwareRegister {
   return {
-    name: `KVM_REG_ARM_${name}`,
+    name: `${PREFIX}${name}`,
     id: ID_BASE | COPROC_FW_FEAT_BMAP | index,
     rule: { kind: "bitmap", field, supported },
   };
@@ -98,8 +99,10 @@ export const FIRMWARE_REGISTERS: readonly FirmwareRegister[] = [
   bitmap("VENDOR_HYP_BMAP_2", 3n, "vendorHypervisorServices2", 3n),
 ];
 
+/** By KVM's name, or without its prefix: KVM_REG_ARM_PSCI_VERSION, PSCI_VERSION. */
 export function firmwareRegisterNamed(name: string): FirmwareRegister | undefined {
-  return FIRMWARE_REGISTERS.find((register) => register.name === name);
+  const wanted = name.toUpperCase();
+  return FIRMWARE_REGISTERS.find((register) => register.name === wanted || register.name === `${PREFIX}${wanted}`);
 }
 
 export function firmwareRegisterOf(id: bigint): FirmwareRegister | undefined {

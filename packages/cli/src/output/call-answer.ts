@@ -1,0 +1,100 @@
+/** What came back of a hypercall, whoever answered it. */
+import {
+  CoreKind,
+  type EventCursor,
+  type ExitFrame,
+  ExitWord,
+  FinishedBy,
+  HotKind,
+  journalCursor,
+  KvmExit,
+  NO_EVENT,
+  ROW_EVENT,
+  type RowEvent,
+} from "@hvjournal/core";
+import { JournalDamagedError } from "@hvjournal/journal";
+import { displayOf } from "../architectures.js";
+import type { RecordingParts } from "./exit-text.js";
+import { resultText, u64 } from "./value-text.js";
+
+export interface CallAnswer {
+  /** `none`: the VMM half left the registers as they were. `lost`: the answer lies in damage. */
+  readonly state: "given" | "none" | "pending" | "stopped" | "lost";
+  /** Every register that was written, in order. */
+  readonly registers: ReadonlyMap<string, bigint>;
+  /** "x0=0x10003 x1=0 x2=0 x3=0", "pending", "the VM powered off" */
+  readonly text: string;
+}
+
+/** Of the call that is event `seq`, as far as the events up to `last` say. */
+export function callAnswer(parts: RecordingParts, seq: number, last: number): CallAnswer {
+  const answer = new CollectedAnswer(parts);
+  try {
+    answer.read(journalCursor(parts.reader, seq), last);
+  } catch (error) {
+    // A recording replays up to its damage, and the answer to its last exit may lie in that.
+    if (!(error instanceof JournalDamagedError)) throw error;
+    return { state: "lost", registers: answer.registers, text: `lost: ${error.place.part} is damaged` };
+  }
+  return answer.told();
+}
+
+class CollectedAnswer {
+  readonly registers = new Map<string, bigint>();
+  readonly #parts: RecordingParts;
+  #hasGoneOn = false;
+  #stopped: string | undefined;
+
+  constructor(parts: RecordingParts) {
+    this.#parts = parts;
+  }
+
+  read(cursor: EventCursor, last: number): void {
+    const frame = cursor.exit.slice();
+    const { icount } = cursor;
+    for (cursor.next(); cursor.kind !== NO_EVENT && cursor.seq <= last; cursor.next()) {
+      this.#hasGoneOn = cursor.kind === HotKind.exited || cursor.icount !== icount;
+      if (this.#hasGoneOn) return;
+      if (cursor.kind === HotKind.exitHandled) this.#take(frame, u64(cursor.handled));
+      else if (cursor.kind === ROW_EVENT) this.#takeRow(frame, cursor.row);
+    }
+  }
+
+  /** The kernel half's result; its other registers are 0 unless an event behind it says otherwise. */
+  #take(frame: ExitFrame, value: bigint): void {
+    const { architecture, reader } = this.#parts;
+    this.registers.set(displayOf(architecture).resultRegister, value);
+    // A recording of another revision need not have that event.
+    if (reader.header.architectureRevision !== architecture.revision) return;
+    const [, ...further] = architecture.resultRegisters?.(frame) ?? [];
+    for (const name of further) this.registers.set(name, 0n);
+  }
+
+  #takeRow(frame: ExitFrame, { kind, vcpu, payload }: RowEvent): void {
+    const isOfCaller = vcpu === frame[ExitWord.vcpu];
+    const { name, value, registers, what } = payload;
+    if (kind === CoreKind.registerSet.name && isOfCaller && typeof value === "bigint")
+      this.registers.set(String(name), value);
+    else if (kind === CoreKind.callReturned.name) {
+      for (const [register, each] of Object.entries(registers ?? {}))
+        if (typeof each === "bigint") this.registers.set(register, each);
+    } else if (kind === CoreKind.stopped.name && isSystemEvent(frame)) this.#stopped = String(what);
+  }
+
+  told(): CallAnswer {
+    const { registers } = this;
+    if (this.#stopped !== undefined) return { state: "stopped", registers, text: `the VM ${this.#stopped}` };
+    if (registers.size > 0) return { state: "given", registers, text: registersText(registers) };
+    return this.#hasGoneOn
+      ? { state: "none", registers, text: "no register set" }
+      : { state: "pending", registers, text: "pending" };
+  }
+}
+
+function isSystemEvent(frame: ExitFrame): boolean {
+  return frame[ExitWord.finishedBy] === FinishedBy.vmmHalf && frame[ExitWord.kvmExit] === KvmExit.systemEvent;
+}
+
+export function registersText(registers: Iterable<readonly [string, bigint]>): string {
+  return [...registers].map(([name, value]) => `${name}=${resultText(value)}`).join(" ");
+}
