@@ -2,7 +2,7 @@
  * Runs the stock guest to its power-off: node run-guest.js MODE FILE KERNEL INITRD SEED RTC
  *
  *     unrecorded   both halves, no journal: what recording is compared with
- *     events       exits, inputs and digests are recorded; snapshots only at start and end, no derived tables
+ *     events       exits, inputs and digests are recorded; a snapshot only at the start, no derived tables
  *     default      as `hvjournal record` does without options
  *
  * All modes load the same modules and prepare the same machine. Prints where the guest ended.
@@ -19,7 +19,7 @@ const [mode, file, image, initrd, seed, rtc] = process.argv.slice(2);
 const SLICE_UNITS = 2_000_000;
 const NEVER = DEFAULT_CADENCE.digestEvery * 2 ** 28;
 const CADENCES = {
-  events: { ...DEFAULT_CADENCE, seekPointEvery: NEVER, fullSnapshotEvery: NEVER },
+  events: { ...DEFAULT_CADENCE, seekPointEvery: NEVER, fullSnapshotEvery: NEVER, atEnd: false },
   default: DEFAULT_CADENCE,
 };
 

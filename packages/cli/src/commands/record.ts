@@ -103,7 +103,7 @@ export const record: Command = {
       .option("timeout", textOption("guest time: equal on every host"))
       .option("host-timeout", textOption("wall clock"))
       .option("exit-status", flagOption("exit with the guest's own status"))
-      .option("snapshot-every", textOption("units between full snapshots (1G); 0: only at start, pauses and end"))
+      .option("snapshot-every", textOption("units between full snapshots (1G); 0: only at the start and at pauses"))
       .option("index", { type: "boolean", default: true, describe: "write tables for the stock sqlite3 at the end" }),
   run: (args, context) => reportingToStarter(context.environment, () => runRecord(args, context)),
 };
@@ -308,7 +308,7 @@ function cadence(args: Arguments): Cadence {
   if (text === undefined) return DEFAULT_CADENCE;
   const { digestEvery } = DEFAULT_CADENCE;
   const never = digestEvery * 2 ** 28;
-  if (text === "0") return { digestEvery, seekPointEvery: never, fullSnapshotEvery: never };
+  if (text === "0") return { digestEvery, seekPointEvery: never, fullSnapshotEvery: never, atEnd: false };
   const every = Math.ceil(parseCount("--snapshot-every", text) / digestEvery) * digestEvery;
   const seekPointEvery = Math.min(every, DEFAULT_CADENCE.seekPointEvery);
   return { digestEvery, seekPointEvery, fullSnapshotEvery: Math.ceil(every / seekPointEvery) * seekPointEvery };

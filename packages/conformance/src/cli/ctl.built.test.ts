@@ -16,9 +16,11 @@ describe("ctl", () => {
       /^event:\d+ OneRegSet KVM_REG_ARM_PSCI_VERSION 0x10003 -> 0x10000 at \S+\n$/,
     );
     const refused = (word: string, text: string): unknown => sandbox.run("ctl", "names", word, text).stderr;
-    expect(refused("one-reg", "PSCI_VERSION")).toBe("error: ctl one-reg PSCI_VERSION: expected NAME=VALUE\n");
+    expect(refused("one-reg", "PSCI_VERSION")).toBe(
+      "error: ctl one-reg PSCI_VERSION: expected NAME=VALUE\nnext: hvjournal ctl --help\n",
+    );
     expect(refused("smccc-filter", "0xc6=forward")).toBe(
-      "error: ctl smccc-filter 0xc6=forward: expected BASE+COUNT=handle|deny|forward\n",
+      "error: ctl smccc-filter 0xc6=forward: expected BASE+COUNT=handle|deny|forward\nnext: hvjournal ctl --help\n",
     );
     sandbox.must("ctl", "names", "quit");
   });

@@ -60,7 +60,7 @@ describe("log", () => {
         status: 129,
         stdout: "",
         stderr:
-          "error: the range exit:20..exit:10 is reversed: exit:10 lies before exit:20; did you mean exit:10..exit:20?\n",
+          "error: the range exit:20..exit:10 is reversed: exit:10 lies before exit:20; did you mean exit:10..exit:20?\nnext: hvjournal help positions\n",
       });
   });
 });

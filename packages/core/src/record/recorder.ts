@@ -28,6 +28,8 @@ export interface Cadence {
   readonly digestEvery: number;
   readonly seekPointEvery: number;
   readonly fullSnapshotEvery: number;
+  /** Whether the end gets a snapshot too. Default true. */
+  readonly atEnd?: boolean;
 }
 
 export const DEFAULT_CADENCE: Cadence = {
@@ -75,7 +77,9 @@ function nextMultiple(icount: number, every: number): number {
 
 function checkCadence(cadence: Cadence): void {
   const { digestEvery, seekPointEvery, fullSnapshotEvery } = cadence;
-  const whole = Object.values(cadence).every((units: number) => Number.isSafeInteger(units) && units > 0);
+  const whole = [digestEvery, seekPointEvery, fullSnapshotEvery].every(
+    (units) => Number.isSafeInteger(units) && units > 0,
+  );
   if (!whole || seekPointEvery % digestEvery !== 0 || fullSnapshotEvery % seekPointEvery !== 0)
     throw new RecorderError(
       `cadence ${digestEvery}/${seekPointEvery}/${fullSnapshotEvery}: each must be a multiple of the one before`,
@@ -476,14 +480,22 @@ export class Recorder {
     if (!this.#finished) this.#events.flush(durability);
   }
 
+  #endMoment(): SnapshotHead | undefined {
+    if (this.#cadence.atEnd !== false) return this.snapshot("full");
+    this.live.settleSkip();
+    this.#recordDigest(this.machine.digest(), "full");
+    return undefined;
+  }
+
   /**
-   * Ends the recording: digest, full snapshot, end mark. `by` says who stopped it when the guest did not stop by itself.
+   * Ends the recording: digest, full snapshot where the cadence has it, end mark. `by` says who stopped it when the guest
+   * did not stop by itself.
    */
   finish(options: {
     readonly state?: "closed" | "sealed";
     readonly index: boolean;
     readonly by?: string;
-  }): SnapshotHead {
+  }): SnapshotHead | undefined {
     this.#checkUsable("finish");
     if (this.live.stop === undefined) {
       if (this.machine.exitPending) this.#notePaused();
@@ -491,7 +503,7 @@ export class Recorder {
       const by = options.by ?? "the host";
       this.live.row({ name, version }, { what: "stopped", by, exitPending: this.machine.exitPending });
     }
-    const head = this.snapshot("full");
+    const head = this.#endMoment();
     this.#writer.finish(options.state ?? "closed", { index: options.index });
     this.#finished = true;
     return head;
