@@ -9,7 +9,7 @@ import type { Database, Statement } from "better-sqlite3";
 import { Buffer } from "node:buffer";
 import { deflateRawSync, inflateRawSync } from "node:zlib";
 import { ByteCodingError } from "../canonical/byte-coding.js";
-import { contentHash, equalBytes, hex, PAGE_HASH_BYTES } from "../canonical/hash.js";
+import { contentHash, hex, PAGE_HASH_BYTES } from "../canonical/hash.js";
 import { type Connection, reading } from "./connection.js";
 import { StoredFields } from "./stored-fields.js";
 
@@ -20,9 +20,8 @@ const PAGE_HASH_DIGITS = 2 * PAGE_HASH_BYTES;
 /** Packs kept once read, 256 KiB each: pages that were written together are read together. */
 const CACHED_PACKS_MAX = 64;
 
-export function pageHashBytes(hash: PageHash): Uint8Array {
+function checkPageHash(hash: PageHash): void {
   if (!/^[0-9a-f]{32}$/.test(hash)) throw new RangeError(`${hash} is no page hash: 32 lower-case hex digits are`);
-  return Buffer.from(hash, "hex");
 }
 
 /** Where a page stands. */
@@ -80,16 +79,16 @@ export class PageReader {
     }
   }
 
-  /** A copy; JournalDamagedError when it is missing or is not what its hash says. */
+  /** Not to be written to. JournalDamagedError when it is missing or is not what its hash says. */
   load(hash: PageHash): Uint8Array {
-    const name = pageHashBytes(hash);
+    checkPageHash(hash);
     return reading(this.#connection.path, { part: `page ${hash}` }, () => {
       const place = this.#place(hash);
       if (place === undefined) throw new ByteCodingError("it is missing");
       const { pack, slot } = place;
-      const content = this.#pack(pack).slice(slot * PAGE_BYTES, (slot + 1) * PAGE_BYTES);
+      const content = this.#pack(pack).subarray(slot * PAGE_BYTES, (slot + 1) * PAGE_BYTES);
       if (content.length !== PAGE_BYTES) throw new ByteCodingError(`its pack has no slot ${slot}`);
-      if (!equalBytes(contentHash(content), name)) throw new ByteCodingError("its content is not what its hash says");
+      if (hex(contentHash(content)) !== hash) throw new ByteCodingError("its content is not what its hash says");
       return content;
     });
   }
@@ -130,7 +129,7 @@ export class PageWriter {
   readonly #names: Set<PageHash>;
   /** The pack that is being filled, and the slot of each page in it. */
   readonly #pack = new Uint8Array(PAGES_PER_PACK_MAX * PAGE_BYTES);
-  readonly #hashes = new Uint8Array(PAGES_PER_PACK_MAX * PAGE_HASH_BYTES);
+  readonly #hashes = Buffer.alloc(PAGES_PER_PACK_MAX * PAGE_HASH_BYTES);
   readonly #slots = new Map<PageHash, number>();
   #nextPack: number;
 
@@ -152,14 +151,14 @@ export class PageWriter {
   }
 
   store(hash: PageHash, content: Uint8Array): void {
-    const name = pageHashBytes(hash);
+    checkPageHash(hash);
     if (content.length !== PAGE_BYTES)
       throw new RangeError(`page ${hash} has ${content.length} bytes, not ${PAGE_BYTES}`);
     if (this.#names.has(hash)) return;
     const slot = this.#slots.size;
     this.#pack.set(content, slot * PAGE_BYTES);
     this.#slots.set(hash, slot);
-    this.#hashes.set(name, slot * PAGE_HASH_BYTES);
+    this.#hashes.write(hash, slot * PAGE_HASH_BYTES, "hex");
     this.#names.add(hash);
     if (slot + 1 === PAGES_PER_PACK_MAX) this.closePack();
   }
