@@ -5,7 +5,7 @@
 import type { Digester } from "../ports/digester.js";
 import type { GuestMemory } from "../ports/guest-memory.js";
 import type { PageHash } from "../ports/journal-store.js";
-import { contentHash, hashAt, isAllZero, PAGE_HASH_BYTES, sameBytes, toHex } from "./page-hash.js";
+import { contentHash, hashAt, isAllZero, PAGE_HASH_BYTES, toHex } from "./page-hash.js";
 
 /** The part of a journal that keeps pages. */
 export interface PageStore {
@@ -89,13 +89,8 @@ export class PageBaseline {
         `a table of ${target.length / PAGE_HASH_BYTES} page hashes does not fit ${this.#memory.pageCount} pages`,
       );
     const changed = this.#collect();
-    const replaced: number[] = [];
-    const hashes = target.slice();
-    for (let index = 0; index < this.#memory.pageCount; index++) {
-      const wanted = hashAt(hashes, index);
-      if (!changed.has(index) && sameBytes(wanted, hashAt(this.#hashes, index))) continue;
-      replaced.push(index);
-    }
+    const hashes = new Uint8Array(target);
+    const replaced = differingPages(this.#hashes, hashes, changed);
     this.#hashes = hashes;
     for (const index of replaced) {
       if (isAllZero(hashAt(hashes, index))) this.#memory.replacePage(index, "zero");
@@ -112,4 +107,22 @@ export class PageBaseline {
     this.#changed.add(index);
     this.#written.delete(index);
   }
+}
+
+/** Ascending: pages whose hashes differ, and those of `changed`. Most are equal, so they are compared by words. */
+function differingPages(before: Uint8Array, after: Uint8Array, changed: ReadonlySet<number>): number[] {
+  const [old, wanted] = [wordsOf(before), wordsOf(after)];
+  const words = PAGE_HASH_BYTES / 4;
+  const pages: number[] = [];
+  for (let page = 0, at = 0; at < wanted.length; page++, at += words) {
+    let isSame = true;
+    for (let word = at; word < at + words; word++) if (old[word] !== wanted[word]) isSame = false;
+    if (!isSame || changed.has(page)) pages.push(page);
+  }
+  return pages;
+}
+
+/** Tables of hashes are buffers of their own, hence aligned. */
+function wordsOf(table: Uint8Array): Int32Array {
+  return new Int32Array(table.buffer, table.byteOffset, table.length / 4);
 }

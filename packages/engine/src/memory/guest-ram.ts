@@ -1,5 +1,5 @@
 /** Guest RAM with the state of its pages: who has seen what, what holds code or page tables, what is yet to load. */
-import { PageState, type TlbGeometry } from "../mmu/tlb-layout.js";
+import { FORBIDS_WRITE, PageState, type TlbGeometry } from "../mmu/tlb-layout.js";
 
 export const PAGE_BYTES = 4096;
 
@@ -130,8 +130,7 @@ export class GuestRam {
     const offset = this.#check(physical, bytes);
     this.#watched.push({ start: offset, bytes });
     for (let index = Math.floor(offset / PAGE_BYTES); index <= Math.floor((offset + bytes - 1) / PAGE_BYTES); index++) {
-      this.#states[index] = (this.#states[index] ?? 0) | PageState.watched;
-      this.#listener.revokeWrites(index);
+      this.#forbidWrites(index, PageState.watched);
     }
   }
 
@@ -139,6 +138,13 @@ export class GuestRam {
     this.#watched.length = 0;
     for (let index = 0; index < this.pageCount; index++)
       this.#states[index] = (this.#states[index] ?? 0) & ~PageState.watched;
+  }
+
+  /** Where another state forbade writes already, there are no fast entries for them. */
+  #forbidWrites(index: number, by: number): void {
+    const before = this.#states[index] ?? 0;
+    this.#states[index] = before | by;
+    if ((before & FORBIDS_WRITE) === 0) this.#listener.revokeWrites(index);
   }
 
   // For the engine
@@ -165,8 +171,7 @@ export class GuestRam {
 
   markCode(index: number): void {
     if (((this.#states[index] ?? 0) & PageState.code) !== 0) return;
-    this.#states[index] = (this.#states[index] ?? 0) | PageState.code;
-    this.#listener.revokeWrites(index);
+    this.#forbidWrites(index, PageState.code);
   }
 
   /** Decoded code in these bytes goes, before a write that the generated code will do. */
@@ -181,9 +186,8 @@ export class GuestRam {
   markPageTable(index: number): void {
     this.ensureLoaded(index);
     if (((this.#states[index] ?? 0) & PageState.pageTable) !== 0) return;
-    this.#states[index] = (this.#states[index] ?? 0) | PageState.pageTable;
     this.#tablePages.push(index);
-    this.#listener.revokeWrites(index);
+    this.#forbidWrites(index, PageState.pageTable);
   }
 
   /** After everything derived from walks was dropped, no page is a page table until a walk reads it again. */
