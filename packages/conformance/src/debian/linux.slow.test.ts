@@ -45,8 +45,7 @@ describeWhere(guest !== undefined)(`a stock Linux (HVJOURNAL_SEED=${seed})`, () 
 
     const expectSame = async (host?: HostSide, caches?: CacheOptions): Promise<void> => {
       const again = await record("one-again", 1, host, caches);
-      await expectSameRecording(path, again);
-      rmSync(again);
+      await expectSameRecording(path, again).finally(() => rmSync(again));
     };
 
     it(
@@ -135,8 +134,7 @@ describeWhere(guest !== undefined)(`a stock Linux (HVJOURNAL_SEED=${seed})`, () 
       const restless = restlessHost(new RandomSource(seed), { slices: MIXED_SLICES, dropsOneIn: 50, looksOneIn: 2 });
       for (const host of [{}, {}, restless]) {
         const again = await record("two-again", 2, host);
-        await expectSameRecording(path, again);
-        rmSync(again);
+        await expectSameRecording(path, again).finally(() => rmSync(again));
       }
       await keepOnFailure([path], () =>
         withRecording(path, (reader) => {
