@@ -383,6 +383,19 @@ export function changesAtEventsOnly(tree: Expression): boolean {
   return !anyNode(tree, ({ node }) => UNIT_NODES.includes(node) || MEMORY_NODES.includes(node));
 }
 
+const CONSTANT_NODES: readonly Expression["node"][] = ["number", "unary", "binary", "cast", "choice"];
+
+/** Its value is the same at every moment. */
+export function isConstant(tree: Expression): boolean {
+  const isItself = tree.node === "symbol" ? tree.isAddress : CONSTANT_NODES.includes(tree.node);
+  return isItself && subexpressions(tree).every(isConstant);
+}
+
+/** It compares with the first moment at which it is asked. */
+export function remembersFirst(tree: Expression): boolean {
+  return tree.node === "changed" || subexpressions(tree).some(remembersFirst);
+}
+
 const STATE_NODES: readonly Expression["node"][] = ["register", "symbol", "load", "hash", "changed", "config", "time"];
 
 /** Throws ExpressionError with the column. */

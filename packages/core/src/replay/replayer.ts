@@ -38,7 +38,9 @@ export type AdvanceResult =
   /** The recording ends here. */
   | "end"
   /** An instruction wrote to watched memory; the kernel half's `watchReport` says which. */
-  | "watch";
+  | "watch"
+  /** pc is where the kernel half was told to stop by `breakAt`. */
+  | "breakpoint";
 
 export interface Compared {
   exits: number;
@@ -240,6 +242,7 @@ export class Replayer {
     const why = machine.kernel.run(Math.min(cursor.icount + 1, tracker.limit));
     if (why === "watch") return "watch";
     if (why === "idle") return this.#passIdle(tracker);
+    if (why === "breakpoint" && machine.icount <= cursor.icount) return "breakpoint";
     if (why === "limit" && machine.icount <= cursor.icount) return undefined;
     if (why !== "exit") return this.#diverge(this.#describeStop(why), "interrupt", []);
     machine.exitNumber += 1;
@@ -264,7 +267,7 @@ export class Replayer {
   /** Runs towards an event that is no exit, at `icount`. */
   #run(icount: number, tracker: GoalTracker): AdvanceResult | undefined {
     const why = this.machine.kernel.run(Math.min(icount, tracker.limit));
-    if (why === "watch") return "watch";
+    if (why === "watch" || why === "breakpoint") return why;
     if (why === "idle") return this.#passIdle(tracker);
     if (why === "limit") return undefined;
     // An exit that retires its instruction may stand at the very icount of an event that the recording has before it.
@@ -290,7 +293,7 @@ export class Replayer {
     const { machine } = this;
     if (machine.exitPending || machine.icount >= end.icount) return "end";
     const why = machine.kernel.run(Math.min(end.icount, tracker.limit));
-    if (why === "watch") return "watch";
+    if (why === "watch" || why === "breakpoint") return why;
     return tracker.reached ? "reached" : "end";
   }
 

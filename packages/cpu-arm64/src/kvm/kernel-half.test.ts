@@ -593,3 +593,49 @@ describe("looking at a guest", () => {
     kernel.watch?.(0, 0);
   });
 });
+
+describe("a break pc", () => {
+  const SEV = 0xd503_209f;
+  const at = (index: number): bigint => BigInt(CODE + 4 * index);
+
+  it("stops in front of its instruction each time, and goes on once it is gone", () => {
+    const { kernel } = guest([a.nop, a.nop, a.nop, a.branch(-8)]);
+    const stops = [at(2), at(2), at(1), undefined].map((pc) => {
+      kernel.breakAt?.(undefined);
+      kernel.run(kernel.icount + 1);
+      kernel.breakAt?.(pc);
+      return [kernel.run(20), kernel.icount, kernel.readRegister(0, "pc")];
+    });
+    expect(stops).toEqual([
+      ["breakpoint", 2, at(2)],
+      ["breakpoint", 5, at(2)],
+      ["breakpoint", 7, at(1)],
+      ["limit", 20, at(2)],
+    ]);
+  });
+
+  it("is seen at the limit, behind an instruction that the kernel half had to do with", () => {
+    const { kernel } = guest([SEV, a.nop]);
+    kernel.breakAt?.(at(1));
+    expect([kernel.run(1), kernel.icount]).toEqual(["breakpoint", 1]);
+  });
+
+  it("is seen in front of the exit for a timer that expires there", () => {
+    const words = [...p.startTimer(10), ...p.spin(1000)];
+    const { kernel } = guest(words);
+    toExit(kernel);
+    while (reasonOf(kernel) !== "IRQ") {
+      kernel.finishExit();
+      toExit(kernel);
+    }
+    const { icount } = kernel;
+    const pc = kernel.readRegister(0, "pc");
+    const again = guest(words).kernel;
+    while (again.icount < icount - 1) if (again.run(icount - 1) === "exit") again.finishExit();
+    again.breakAt?.(pc);
+    expect([again.run(icount + 1), again.icount, again.exitPending]).toEqual(["breakpoint", icount, false]);
+    again.breakAt?.(undefined);
+    expect(again.run(icount + 1)).toBe("exit");
+    expect(reasonOf(again)).toBe("IRQ");
+  });
+});
