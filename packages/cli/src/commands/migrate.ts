@@ -15,7 +15,8 @@ import {
 import { type MigrationOptions, migrationOptions, optionsJson, reportJson } from "../migration/migration-options.js";
 import { moveError, type MoveSource } from "../migration/move-error.js";
 import { type Explanation, explanationOf, type Report, reportOf } from "../migration/migration-report.js";
-import { forceReclaim, resolveMove } from "../migration/resolve-move.js";
+import { forceReclaim } from "../migration/force-reclaim.js";
+import { resolveMove } from "../migration/resolve-move.js";
 import { jsonLine } from "../output/console-output.js";
 import { explanationLines, progressText, reportLines } from "../output/migration-text.js";
 import { asCliError } from "../report-error.js";
@@ -58,14 +59,17 @@ export const migrate: Command = {
       .option("drive", textOption("ID=PATH: where a drive's image is at the destination; repeatable"))
       .option("attach", flagOption("attach to the VM where it has gone"))
       .option("resolve", flagOption("decide a move that is in doubt, from the recordings SRC and DST"))
-      .option("force-reclaim", flagOption("the destination is lost: SRC owns its VM again")),
+      .option("force-reclaim", flagOption("the destination is lost: SRC owns its VM again"))
+      .option("lose", textOption("with --force-reclaim: event:N, up to which DST has gone on, is given up")),
   run: runMigrate,
 };
 
 async function runMigrate(args: Arguments, context: CommandContext): Promise<ExitCode> {
   const src = stringOption(args, "src") ?? "";
   const dst = stringOption(args, "dst");
-  if (flag(args, "force-reclaim")) return forceReclaim(src, listOption(args, "drive"), context);
+  const lose = stringOption(args, "lose");
+  if (flag(args, "force-reclaim")) return forceReclaim({ src, dst, lose, drives: listOption(args, "drive") }, context);
+  if (lose !== undefined) throw new UsageError(`--lose ${lose} goes with --force-reclaim`);
   if (dst === undefined)
     throw new UsageError("migrate needs a destination", shellCommand("hvjournal", "migrate", src, freshName(src)));
   if (flag(args, "resolve")) return resolveMove(src, dst, listOption(args, "drive"), context);
@@ -97,7 +101,7 @@ async function findSource(src: string, { environment }: CommandContext): Promise
     const client = await findVm(environment, src);
     if (client !== undefined) return { is: "vm", name: src, path: (await client.status()).recording, client };
   }
-  const path = isFile ? src : `${src}.hvj`;
+  const path = isFile || src.endsWith(".hvj") ? src : `${src}.hvj`;
   if (!existsSync(path))
     throw new CliError(`no VM named ${src} runs, and there is no recording ${path}`, {
       code: "no-vm",

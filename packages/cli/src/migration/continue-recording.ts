@@ -42,9 +42,11 @@ import { type ReceiveOptions, sessionFor } from "./receive-vm.js";
 /** For error messages: which recording a sealed one's VM went to. */
 export function sealedError(path: string, act: string, rows: readonly OwnershipRow[]): CliError {
   const moved = rows.findLast(({ state }) => state === OwnershipState.moved);
-  const { name, path: to } = moved?.detail ?? {};
+  const { name, path: to, by } = moved?.detail ?? {};
   const where = typeof name === "string" && typeof to === "string" ? ` to ${name} (${to})` : "";
-  return new CliError(`can't ${act} ${path}: it is sealed, its VM was moved${where} in epoch ${moved?.epoch ?? "?"}`, {
+  const how = typeof by === "string" ? ` by ${by}` : "";
+  const when = `in epoch ${moved?.epoch ?? "?"}`;
+  return new CliError(`can't ${act} ${path}: it is sealed, its VM was moved${where} ${when}${how}`, {
     code: "journal-sealed",
     status: ExitStatus.no,
     next: typeof name === "string" ? `hvjournal attach ${name}` : `hvjournal replay ${shellWord(path)}`,
