@@ -80,6 +80,7 @@ async function runMigrate(args: Arguments, context: CommandContext): Promise<Exi
       context.output.note(`note: ${text}`),
     );
   try {
+    await checkElsewhere(source, dst, context);
     const destination = await openDestination(dst, args, context);
     try {
       return await move({ source, destination, options }, args, context);
@@ -111,6 +112,25 @@ async function findSource(src: string, { environment }: CommandContext): Promise
   const client = running === undefined ? undefined : await findVm(environment, running.name);
   if (running !== undefined && client !== undefined) return { is: "vm", name: running.name, path, client };
   return { is: "recording", name: nameOfRecording(path), path };
+}
+
+/** A fresh instance needs a name and a file of its own. Throws CliError: nothing is touched. */
+async function checkElsewhere(source: Source, dst: string, { environment }: CommandContext): Promise<void> {
+  if (parseAddress(dst) !== undefined) return;
+  const path = dst.endsWith(".hvj") ? dst : `${dst}.hvj`;
+  const name = checkVmName(nameOfRecording(path));
+  const next = shellCommand("hvjournal", "migrate", source.name, freshName(path));
+  const isItself = resolve(path) === resolve(source.path) || (source.is === "vm" && name === source.name);
+  if (isItself)
+    throw new CliError(`can't migrate ${source.name} to ${dst}: it is there already`, {
+      ...{ code: "same", status: ExitStatus.no, next },
+    });
+  const running = await findVm(environment, name);
+  running?.close();
+  if (running !== undefined)
+    throw new CliError(`can't migrate ${source.name} to ${dst}: a VM named ${name} runs already`, {
+      ...{ code: "name-taken", status: ExitStatus.no, next },
+    });
 }
 
 interface Destination {
