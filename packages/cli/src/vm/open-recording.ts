@@ -54,7 +54,7 @@ export async function withRecording<Result>(
     const architecture = architectureNamed(reader.header.architecture);
     return await use({ path, reader, architecture, description: parseMachine(reader.header.machine), symbols });
   } catch (error) {
-    throw inContext(error, path, reader, symbols);
+    throw inContext(error, { path, reader, symbols });
   } finally {
     reader.close();
   }
@@ -64,7 +64,11 @@ export function createReplayer({ architecture, reader }: Pick<OpenRecording, "ar
   return new Replayer({ architecture, digester: nodeDigester, reader });
 }
 
-function inContext(error: unknown, path: string, reader: RecordingReader, symbols: Symbols): unknown {
+/** What went wrong with a recording, with its path and a next step. */
+export function inContext(
+  error: unknown,
+  { path, reader, symbols }: Pick<OpenRecording, "path" | "reader" | "symbols">,
+): unknown {
   if (error instanceof DivergenceError) return divergenceReport(error.report, { path, header: reader.header, symbols });
   if (error instanceof PositionNotFoundError) return positionMissing(path, reader, formatPosition(error.position));
   return error;

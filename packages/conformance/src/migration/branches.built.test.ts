@@ -73,3 +73,66 @@ describe("a VM that has moved while a forwarded call waits for its answer", () =
     expect(sandbox.must("verify", "earlier.hvj")).toContain(": 10 exits, 1 digest ");
   });
 });
+
+describe("two recordings of which one grew from the other", () => {
+  const fromWhere =
+    /note: compared from exit:\d+ \(event:\d+\) on, where (branched|moved-dst)\.hvj grew from moved\.hvj/;
+
+  beforeAll(() => {
+    sandbox.must("record", "--from", "moved.hvj@exit:4000", "-o", "branched.hvj", "--until", "exit:4500", "--headless");
+  });
+
+  it("are compared from where both have events: the moment of a move is equal in both", () => {
+    const exit = sandbox.open("moved.hvj", ({ end }) => end.exitNumber);
+    const { status, stdout, stderr } = sandbox.run("diff", `moved.hvj@exit:${exit}`, `moved-dst.hvj@exit:${exit}`);
+    expect([status, stdout, stderr]).toEqual([
+      0,
+      "equal: 0 exits, 0 decisions of the VMM, registers and memory\n",
+      expect.stringMatching(fromWhere),
+    ]);
+    const branch = sandbox.run("diff", "moved.hvj@exit:4100", "branched.hvj@exit:4100");
+    expect([branch.status, branch.stdout, branch.stderr]).toEqual([
+      0,
+      "equal: 100 exits, 0 decisions of the VMM, registers and memory\n",
+      expect.stringMatching(fromWhere),
+    ]);
+  });
+
+  it("differ where one goes on and the other ends; the decisions that they share are no difference", () => {
+    const { status, stdout } = sandbox.run("diff", "moved.hvj", "moved-dst.hvj", "--stat");
+    expect([status, stdout]).toEqual([
+      1,
+      expect.stringMatching(
+        /^control {4}0 removed, 0 added\nexits {6}0 equal, 0 removed, [1-9]\d* added in 1 place\n$/,
+      ),
+    ]);
+    expect(sandbox.run("diff", "moved.hvj", "moved-dst.hvj", "--state").status).toBe(1);
+  });
+
+  it("that grew from the same are compared from where the later one begins", () => {
+    const exit = sandbox.open("moved.hvj", ({ end }) => end.exitNumber);
+    const { status, stdout, stderr } = sandbox.run("diff", "branched.hvj", "moved-dst.hvj@exit:4500");
+    expect([status, stdout]).toEqual([
+      0,
+      `equal: ${4500 - exit} exits, 0 decisions of the VMM, registers and memory\n`,
+    ]);
+    expect(stderr).toMatch(
+      /compared from exit:\d+ on, where moved-dst\.hvj begins; \d+ events of branched\.hvj before/,
+    );
+  });
+
+  it("are not compared at a moment that one lacks: which one is said", () => {
+    for (const [a, b, text] of [
+      ["moved.hvj@exit:99999", "branched.hvj@exit:4100", "exit:99999 is not in moved.hvj: it ends at exit:"],
+      ["moved.hvj@exit:4100", "branched.hvj@exit:99999", "exit:99999 is not in branched.hvj: it ends at exit:4500"],
+      ["moved.hvj@exit:10", "branched.hvj@exit:10", "exit:10 is not in branched.hvj: it starts at exit:4000"],
+    ] as const) {
+      const { status, stderr } = sandbox.run("diff", a, b);
+      expect([status, stderr]).toEqual([1, expect.stringContaining(`error: ${text}`)]);
+    }
+    expect(sandbox.run("diff", "moved.hvj@bogus", "branched.hvj")).toMatchObject({
+      status: 129,
+      stderr: expect.stringContaining("can't read the position 'bogus'"),
+    });
+  });
+});
