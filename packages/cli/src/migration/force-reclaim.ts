@@ -19,6 +19,7 @@ import { architectureNamed } from "../architectures.js";
 import { CliError } from "../cli-error.js";
 import type { CommandContext } from "../commands/command.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
+import { jsonLine } from "../output/console-output.js";
 import { counted } from "../output/value-text.js";
 import { runningVms } from "../vm/control-client.js";
 import { freshName, nameOfRecording } from "../vm/vm-directory.js";
@@ -142,6 +143,7 @@ function checkLost(source: MoveFile, { files, unseen }: Trail, { dst, lose }: Re
   throw new CliError(`can't reclaim ${source.path}: ${gone}; ${lost}`, {
     code: "goes-on",
     status: ExitStatus.no,
+    fields: { lose: end },
     details: [
       ...(lose === undefined ? [] : [`  --lose ${lose} is not where it stands`]),
       `  to give that up: ${shellCommand("hvjournal", ...words)}`,
@@ -185,6 +187,14 @@ function takeFrom(file: MoveFile, source: MoveFile, epoch: number): void {
   const detail = { path: resolve(source.path), name: nameOfRecording(source.path), by: "migrate --force-reclaim" };
   const row = ownershipRow(header.id, { epoch, owner: to, state: OwnershipState.moved }, detail);
   const writer = openWriter(file);
+  if (writer.end.firstSeq - 1 !== file.seq) {
+    writer.close();
+    throw new CliError(`can't reclaim ${source.path}: ${file.path} has just gone on`, {
+      code: "goes-on",
+      status: ExitStatus.no,
+      next: shellCommand("hvjournal", "migrate", source.path, file.path, "--force-reclaim"),
+    });
+  }
   // One that broke off may stand in the midst of an answer: an event behind that would be none of the guest's future.
   if (file.state === "closed") commit(writer, row, CoreKind.ownershipMoved, { epoch, to });
   else writer.appendOwnership(row);
@@ -193,6 +203,11 @@ function takeFrom(file: MoveFile, source: MoveFile, epoch: number): void {
 
 function tell(source: MoveFile, { files, unseen }: Trail, epoch: number, { output }: CommandContext): void {
   const last = files.at(-1);
+  if (output.json) {
+    const lost = unseen?.id ?? last?.side.header.id;
+    output.line(jsonLine({ recording: source.path, owner: source.side.header.id, epoch, lost, sealed: last?.path }));
+    return;
+  }
   const other = last === undefined ? `recording ${unseen?.id ?? ""}` : basename(last.path);
   output.line(`${source.path} owns the VM again, in epoch ${epoch}; ${other} does not any more`);
   if (unseen !== undefined) {
