@@ -46,7 +46,9 @@ async function runCtl(args: Arguments, context: CommandContext): Promise<ExitCod
   try {
     return await withTimeout({ vm, at, timeoutMs, client }, () => carryOut(client, { vm, action, words, at }, context));
   } catch (error) {
-    throw error instanceof CliError && error.code === "vm-ended" ? wentAwayError(vm, error) : error;
+    throw error instanceof CliError && error.code === "vm-ended"
+      ? wentAwayError(context.environment, vm, error)
+      : error;
   } finally {
     client.close();
   }
