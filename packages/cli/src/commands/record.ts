@@ -41,7 +41,7 @@ import { checkGoals, liveGoals } from "../vm/live-goals.js";
 import { LiveSession, type SessionEnd } from "../vm/live-session.js";
 import { endedBy, exitCodeOf, missedGoal, type RunTerms } from "../vm/session-result.js";
 import { newMachine } from "../vm/machine-options.js";
-import { clearOutput, createRecordingFile, type OutputFile, removeRecording } from "../vm/new-recording.js";
+import { clearOutput, createRecordingFile, type OutputFile, discardRecording } from "../vm/new-recording.js";
 import { refusedStops } from "../vm/refused-stop.js";
 import { attachTerminal } from "../vm/terminal.js";
 import {
@@ -188,7 +188,7 @@ async function recordVm(args: Arguments, context: CommandContext, control: OwnCo
   } catch (error) {
     // What has been committed stays a prefix of the run; a run that never began leaves nothing.
     writer.close();
-    if (recorder.machine.icount === 0) removeRecording(file.path);
+    if (recorder.machine.icount === 0) discardRecording(file.path);
     throw error;
   }
 }
@@ -280,7 +280,7 @@ function orRemove(writer: RecordingWriter, create: () => Recorder): Recorder {
     return create();
   } catch (error) {
     writer.close();
-    removeRecording(writer.path);
+    discardRecording(writer.path);
     if (!(error instanceof ControlRefusedError)) throw error;
     const { call, errno, reason: why, next } = error.refusal;
     throw new CliError(`${call}: ${errno}: ${why}`, {
