@@ -63,7 +63,7 @@ function isFinishedAlike(a: RecordedExit, b: RecordedExit, textA: ExitText, text
   const isSameHalf =
     a.frame[ExitWord.finishedBy] === b.frame[ExitWord.finishedBy] &&
     a.frame[ExitWord.kvmExit] === b.frame[ExitWord.kvmExit];
-  return isSameHalf && answerText(textA.answer(a.seq)) === answerText(textB.answer(b.seq));
+  return isSameHalf && answerText(textA.answerOf(a.seq)) === answerText(textB.answerOf(b.seq));
 }
 
 /** "control    +SmcccFilterSet 0xc4000000+0x20 forward                          event:9" */
@@ -154,7 +154,7 @@ function answerHunk(
 ): string[] {
   if (a === undefined || b === undefined) return [];
   const line = (sign: string, exit: RecordedExit, text: ExitText): string =>
-    `${sign}  handled: ${text.handledBy(exit.frame)}`.padEnd(41) + `  ${answerText(text.answer(exit.seq))}`;
+    `${sign}  handled: ${text.handledBy(exit.frame)}`.padEnd(41) + `  ${answerText(text.answerOf(exit.seq))}`;
   return [
     hunkHead(a, textA, output),
     output.paint("red", line("-", a, textA)),

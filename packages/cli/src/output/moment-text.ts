@@ -3,7 +3,7 @@ import { ExitWord, formatGuestTime, frameU64, KvmExit, type Machine, type Replay
 import { type ArchitectureDisplay, displayOf } from "../architectures.js";
 import { hexAddress } from "../symbols/symbols.js";
 import type { OpenRecording } from "../vm/open-recording.js";
-import { answerText, exitSeq, ExitText } from "./exit-text.js";
+import { ExitText, pendingExit } from "./exit-text.js";
 import { positionText, standingVcpu } from "./standing.js";
 import { hex } from "./value-text.js";
 
@@ -85,15 +85,14 @@ export class MomentText {
     const decision = this.#exits.decision(exit);
     return this.section("decided", [
       decision === undefined
-        ? `${this.#exits.handledBy(exit)}`
+        ? (this.#exits.unruled(exit) ?? this.#exits.handledBy(exit))
         : `${decision.action}: ${decision.rule} (event:${decision.seq})`,
     ]);
   }
 
   #answer(): string[] {
-    const { machine, reader, nextSeq } = this.#replayer;
-    const parts = this.#exits.answer(exitSeq(reader, machine.exitNumber, nextSeq - 1));
-    return this.section("answer", [`not yet given: ${answerText(parts)}`]);
+    const { state, text } = this.#exits.toldAnswer(pendingExit(this.#replayer));
+    return this.section("answer", [`${state}: ${text}`]);
   }
 
   registers(withAll: boolean): string[] {

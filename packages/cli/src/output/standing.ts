@@ -10,7 +10,7 @@ import {
 } from "@hvjournal/core";
 import { displayOf } from "../architectures.js";
 import type { OpenRecording } from "../vm/open-recording.js";
-import { answerText, exitSeq, ExitText } from "./exit-text.js";
+import { ExitText, pendingExit } from "./exit-text.js";
 import { hexAddress } from "../symbols/symbols.js";
 import { counted, hex } from "./value-text.js";
 
@@ -83,16 +83,14 @@ export class Standing {
       `  pc  ${hexAddress(pc)}  ${name.padEnd(28)}${instructionText(machine, vcpu, isBehind)}`.trimEnd(),
       `  ${registers}    … show ${positionText(machine)} for all`,
     ];
-    if (exitPending) lines.push(`  answer, not yet given: ${answerText(this.#exits.answer(this.#exitSeq(replayer)))}`);
+    if (exitPending) {
+      const { state, text } = this.#exits.toldAnswer(pendingExit(replayer));
+      lines.push(`  answer, ${state}: ${text}`);
+    }
     const what = `${counted(compared.exits, "exit")} and ${counted(compared.digests, "digest")}`;
     const digest = toHex(machine.digest());
     lines.push(`  compared ${what}${sinceText(replayer)}, equal           digest sha256:${digest}`);
     return lines;
-  }
-
-  /** Number of the pending exit's event: the replay may stand in the middle of what follows it. */
-  #exitSeq({ nextSeq, machine, reader }: Replayer): number {
-    return exitSeq(reader, machine.exitNumber, nextSeq - 1);
   }
 
   json(replayer: Replayer): Record<string, unknown> {
@@ -118,12 +116,15 @@ export class Standing {
 
   #exitJson(replayer: Replayer): Record<string, unknown> {
     const { exit } = replayer.machine.kernel;
+    const { state, parts } = this.#exits.toldAnswer(pendingExit(replayer));
     return {
       reason: this.#exits.reason(exit),
       action: this.#exits.action(exit),
       kvm: this.#exits.kvmExit(exit),
       rule: this.#exits.decision(exit)?.seq,
-      answer: this.#exits.answer(this.#exitSeq(replayer)).map(({ text }) => text),
+      ruleAction: this.#exits.ruleAction(exit),
+      answered: state,
+      answer: parts.map(({ text }) => text),
     };
   }
 }

@@ -168,6 +168,10 @@ export interface Architecture {
    * empty: what a result goes into depends on the instruction.
    */
   resultRegisters?(frame: ExitFrame): readonly string[];
+  /** Of a call that no rule of the control plane was asked about: why, in words. */
+  unruledCall?(frame: ExitFrame): string | undefined;
+  /** The exit that waits for its answer in a saved kernel half. Throws StateSectionError. */
+  pendingExit?(sections: readonly StateSection[]): ExitFrame | undefined;
   /** One line for an exit, for people: "HVC64 0xc6000001" or "MMIO write 0x09000000 4 <- 0x5b". */
   describeExit(model: ExitModel, frame: ExitFrame): string;
 }

@@ -178,14 +178,21 @@ describe("hypercalls", () => {
   it("that nobody serves get -1 and zeros, and SMC with an immediate gets -1 whatever is forwarded (A27, A28)", () => {
     const { kernel } = guest([a.hvc(9), a.smc(1)]);
     configure(kernel, ["smccc-filter", "0xc6000000+0x100=forward"]);
+    expect(arm64.pendingExit?.(kernel.save())).toBeUndefined();
     for (const register of ["x0", "x1", "x2", "x3"]) kernel.writeRegister(0, register, 0xc600_0100n);
     toExit(kernel);
+    // As KVM does, HVC's immediate is not looked at.
+    expect(arm64.describeExit(kvmArm64, kernel.exit)).toBe("HVC64 0xc6000100 #9");
+    expect(arm64.unruledCall?.(kernel.exit)).toBeUndefined();
+    expect(arm64.pendingExit?.(kernel.save())).toEqual(kernel.exit);
     expect(kernel.finishExit()).toBe(true);
     expect([kernel.answerLow, kernel.answerHigh]).toEqual([0xffff_ffff, 0xffff_ffff]);
     expect(["x0", "x1", "x2", "x3"].map((register) => kernel.readRegister(0, register))).toEqual([U64, 0n, 0n, 0n]);
     kernel.writeRegister(0, "x0", 0xc600_0001n);
     toExit(kernel);
     expect(kernel.exit[ExitWord.finishedBy]).toBe(FinishedBy.kernelHalf);
+    expect(arm64.describeExit(kvmArm64, kernel.exit)).toBe("SMC64 0xc6000001 #1");
+    expect(arm64.unruledCall?.(kernel.exit)).toBe("SMC #1 is no SMCCC call: only #0 is, so no filter is asked");
     kernel.finishExit();
     expect(kernel.readRegister(0, "x0")).toBe(U64);
   });
