@@ -63,6 +63,7 @@ const MACHINE_OPTIONS = {
   smp: textOption("vCPUs (1)"),
   memory: { ...textOption("RAM (256M)"), alias: "m" },
   kernel: textOption("kernel image, as the word KERNEL"),
+  flat: textOption("OFFSET: the kernel is plain code, placed so far from the start of RAM and entered there"),
   initrd: textOption("initial RAM disk"),
   append: textOption("kernel command line"),
   "exit-model": textOption("which guest actions leave guest mode (kvm-arm64)"),
@@ -85,7 +86,10 @@ export const record: Command = {
   options: (yargs) =>
     symbolOptions(
       machineOptions(
-        yargs.positional("image", { type: "string", describe: "kernel image: arm64 Image, ELF, or flat binary" }),
+        yargs.positional("image", {
+          type: "string",
+          describe: "kernel image: arm64 Image, ELF, or with --flat plain code",
+        }),
       ),
     )
       .usage("usage: $0 record [KERNEL] [OPTIONS]\n       $0 record --from FILE[@POSITION] [OPTIONS]")

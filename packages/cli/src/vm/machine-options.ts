@@ -7,12 +7,13 @@ import {
   type ControlCommand,
   type EventPayload,
   exitModelOf,
+  isPlainMap,
   type MachineDescription,
   SeededEntropy,
   type VmmParts,
   shellCommand,
 } from "@hvjournal/core";
-import { createVirtBoard, isArm64Image, loadKernel, VIRT_ADDRESS_MAP } from "@hvjournal/vmm";
+import { createVirtBoard, isArm64Image, type KernelFile, loadKernel, VIRT_ADDRESS_MAP } from "@hvjournal/vmm";
 import { architectureNamed } from "../architectures.js";
 import { CliError, UsageError } from "../cli-error.js";
 import { type Arguments, listOption, stringOption } from "../commands/command.js";
@@ -23,7 +24,7 @@ import { locateKallsyms } from "../symbols/kallsyms.js";
 
 const DEFAULT_MEMORY = "256M";
 const ARCHITECTURE_WORDS: readonly string[] = ["arm64", "aarch64", "amd64", "x86_64"];
-const MEMORY_BYTES_MIN = 2 ** 20;
+const MEMORY_BYTES_MIN = 64 * 2 ** 10;
 /** Guest RAM and the engine's tables share an address space of 32 bits. */
 const MEMORY_BYTES_MAX = 3 * 2 ** 30;
 const DEFAULT_BOARD = "virt";
@@ -84,7 +85,7 @@ export function boardFor(description: MachineDescription, files: BoardFiles): Vm
     memoryBytes: description.memoryBytes,
     vcpuCount: description.vcpuCount,
     cpuModel: description.cpuModel,
-    ...(files.kernel === undefined ? {} : { kernel: files.kernel }),
+    ...(files.kernel === undefined ? {} : { kernel: { ...files.kernel, ...flatFormat(description) } }),
     ...(files.initrd === undefined ? {} : { initrd: files.initrd }),
     append: typeof append === "string" ? append : "",
     drives: files.drives,
@@ -144,8 +145,8 @@ function archOption(args: Arguments): string | undefined {
 
 function parseMemory(text: string): number {
   const bytes = parseSize("--memory", text);
-  if (bytes < MEMORY_BYTES_MIN || bytes > MEMORY_BYTES_MAX)
-    throw new UsageError(`--memory ${text}: 1M to ${MEMORY_BYTES_MAX / 2 ** 20}M are possible`);
+  if (bytes < MEMORY_BYTES_MIN || bytes > MEMORY_BYTES_MAX || bytes % MEMORY_BYTES_MIN !== 0)
+    throw new UsageError(`--memory ${text}: 64K to ${MEMORY_BYTES_MAX / 2 ** 20}M in steps of 64K are possible`);
   return bytes;
 }
 
@@ -164,7 +165,9 @@ function boardOptions(args: Arguments, files: MachineFiles): EventPayload {
   return {
     append: stringOption(args, "append") ?? "",
     rtcBaseNs: rtcBase(stringOption(args, "rtc")),
-    ...(files.kernel === undefined ? {} : { kernel: { ...fingerprint(files.kernel), ...kernelSymbols(files.kernel) } }),
+    ...(files.kernel === undefined
+      ? {}
+      : { kernel: { ...fingerprint(files.kernel), ...flatOption(args), ...kernelSymbols(files.kernel) } }),
     ...(files.initrd === undefined ? {} : { initrd: fingerprint(files.initrd) }),
     drives: files.drives.map((drive) => ({
       id: drive.id,
@@ -174,6 +177,17 @@ function boardOptions(args: Arguments, files: MachineFiles): EventPayload {
       sha256: drive.fingerprint(),
     })),
   };
+}
+
+/** `--flat OFFSET`: the kernel is plain code, which nothing in the file says. */
+function flatOption(args: Arguments): { readonly flatOffset?: number } {
+  const text = stringOption(args, "flat");
+  return text === undefined ? {} : { flatOffset: Number(parseU64("--flat", text)) };
+}
+
+function flatFormat({ boardOptions: { kernel } }: MachineDescription): Pick<KernelFile, "format" | "flatOffset"> {
+  const flatOffset = isPlainMap(kernel) ? kernel["flatOffset"] : undefined;
+  return typeof flatOffset === "number" ? { format: "flat", flatOffset } : {};
 }
 
 /** Where a kernel's own symbol table will lie, for whoever names addresses of the recording. */

@@ -37,7 +37,30 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(directory, { recursive: true }));
 
+/** Writes "k" to the UART, then calls PSCI SYSTEM_OFF. */
+const plainCode = Uint32Array.of(0xd2a1_2001, 0x5280_0d60, 0xb900_0020, 0x5280_0100, 0x72b0_8000, 0xd400_0002);
+
 describe("record", () => {
+  it("runs plain code where it is told to place it, and verifies it", () => {
+    writeFileSync(join(directory, "plain.bin"), plainCode);
+    const place = ["--flat", "0x80000"];
+    expect(run("record", "plain.bin", ...place, ...fixed, "-o", "plain.hvj")).toMatchObject({ status: 0, stdout: "k" });
+    expect(run("verify", "plain.hvj").stdout).toBe(
+      "plain.hvj: 2 exits, 2 digests and all that the VMM half did, equal\n",
+    );
+    expect(run("record", "plain.bin", ...fixed, "-o", "none.hvj").stderr).toContain("it is no kernel");
+    expect(run("record", "plain.bin", "--flat", "3", ...fixed, "-o", "none.hvj").stderr).toContain("no multiple of 4");
+  });
+
+  it("overwrites no file that is no recording, and checks --memory and --arch", () => {
+    writeFileSync(join(directory, "kept.img"), plainCode);
+    const forced = run("record", "kept.img", "--flat", "0", ...fixed, "--force", "-o", "kept.img");
+    expect(forced).toMatchObject({ status: 128, stderr: expect.stringContaining("it is no recording") });
+    expect(run("verify", "kept.img").stderr).toContain("kept.img is not a recording");
+    expect(run("record", bareMetalImage, "-m", "1K").status).toBe(129);
+    expect(run("record", bareMetalImage, "--arch", "amr64").status).toBe(129);
+  });
+
   it("does not overwrite what -o names, and moves an older vm.hvj aside", () => {
     const refused = run("record", bareMetalImage, ...fixed, "-o", "main.hvj");
     const next = `hvjournal record --force ${bareMetalImage} ${fixed.join(" ")} -o main.hvj`;
