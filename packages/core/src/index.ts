@@ -22,6 +22,7 @@ export * from "./event/exit-frame.js";
 export * from "./event/kvm-exit-names.js";
 export * from "./expression/evaluate.js";
 export * from "./expression/journal-environment.js";
+export * from "./expression/last-places.js";
 export * from "./expression/lexer.js";
 export * from "./expression/machine-environment.js";
 export * from "./expression/parse-expression.js";

@@ -139,7 +139,10 @@ function runWhen(
   const report = new BisectReport(recording);
   if (output.json) output.line(jsonLine({ ...whenJson(result, withAll), value }));
   else
-    for (const line of [...report.lines(result, replayer.machine, value), ...transitionLines(result, withAll)])
+    for (const line of [
+      ...report.lines(result, replayer.machine, value),
+      ...transitionLines(result, withAll, expression.isMomentary),
+    ])
       output.line(line);
   if (!isWatched)
     output.note(
@@ -163,12 +166,15 @@ function momentJson({ position, ...moment }: BisectMoment): Record<string, unkno
   return { position: formatPosition(position), ...moment };
 }
 
-function whenJson({ first, transitions, ...result }: BisectWhenResult, withAll: boolean): Record<string, unknown> {
+function whenJson(
+  { first, transitions, places: _, ...result }: BisectWhenResult,
+  withAll: boolean,
+): Record<string, unknown> {
   return {
     first: first === undefined ? undefined : momentJson(first),
     ...result,
     transitions: withAll
-      ? transitions.map(({ moment, holds }) => ({ holds, ...momentJson(moment) }))
+      ? transitions.map(({ moment, ...transition }) => ({ ...transition, ...momentJson(moment) }))
       : transitions.length,
   };
 }
@@ -193,12 +199,14 @@ function valueChange(
   expression: ParsedExpression,
   result: BisectWhenResult,
 ): LoadedValue | undefined {
-  const { first, writer } = result;
+  const { first, writer, places } = result;
   if (first === undefined || writer === undefined || writer.by === "exit") return undefined;
+  const change = result.transitions[0]?.change;
+  if (change !== undefined) return change;
   seek(replayer, writer.by === "instruction" ? { icount: first.icount - 1 } : { seq: first.seq - 1 });
-  const before = loadAt(expression, replayer.machine, recording);
+  const before = loadAt(expression, replayer.machine, recording, places);
   goToFirst(replayer, result);
-  const after = loadAt(expression, replayer.machine, recording);
+  const after = loadAt(expression, replayer.machine, recording, places);
   return after === undefined ? undefined : { address: after.address, before: before?.value, after: after.value };
 }
 

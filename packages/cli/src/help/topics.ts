@@ -25,9 +25,11 @@ In a shell, put whatever holds / or # between single quotes:
 
   $x0 $pc $sp $vcpu         registers
   jiffies, &init_task       symbols
-  *(u32 *)ADDR              memory by the guest's translation: u8, u16, u32, u64
+  *(u32 *)ADDR              memory by the guest's translation: u8, u16, u32, u64; where an address is not mapped for the
+                            moment (a kernel's at EL0, with KPTI), at the physical place at which it was last seen
   phys(u64, ADDR)           memory by physical address
-  hash(ADDR, LENGTH), changed(ADDR, LENGTH)
+  hash(ADDR, LENGTH)        of memory: the first 64 bits of its SHA-256
+  changed(ADDR, LENGTH)     memory differs from what it was at the moment before: bisect --all lists each such moment
   exit.nr  exit.reason  exit.kvm  exit.gpa  exit.args[0]
   count(EXPR)               how often it held
   icount  time              units, nanoseconds of guest time

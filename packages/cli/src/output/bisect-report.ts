@@ -9,6 +9,7 @@ import {
   formatPosition,
   HotKind,
   journalCursor,
+  type LastPlaces,
   type Machine,
   MachineEnvironment,
   type ParsedExpression,
@@ -36,12 +37,16 @@ export function loadAt(
   expression: ParsedExpression,
   machine: Machine,
   { symbols }: OpenRecording,
+  places: LastPlaces,
 ): { readonly address: bigint; readonly value: bigint | undefined } | undefined {
   const [load] = expression.loads;
   if (load === undefined || typeof load.bytes !== "number" || load.bytes > WORD_BYTES_MAX) return undefined;
   const environment = new MachineEnvironment(machine, symbols);
-  const address = new Evaluator(expression).part(load.address, environment);
-  const content = address === undefined ? undefined : environment.read(address, load.bytes, load.isPhysical);
+  const evaluator = new Evaluator(expression);
+  evaluator.places = places.copy();
+  const address = evaluator.part(load.address, environment);
+  const content =
+    address === undefined ? undefined : environment.read(address, load.bytes, load.isPhysical, evaluator.places);
   if (address === undefined) return undefined;
   const value = content?.reduceRight((sum, byte) => (sum << 8n) | BigInt(byte), 0n);
   return { address, value };
@@ -130,12 +135,17 @@ export class BisectReport {
 /** A batch holds at most this many. */
 const SEARCH_EVENTS = 1024;
 
-/** Whether it stays so; `--all` lists every change. */
+/** Whether it stays so; `--all` lists every change. `isMomentary`: it holds at single moments, each a change of memory. */
 export function transitionLines(
   { transitions, isWhole }: Pick<BisectWhenResult, "transitions" | "isWhole">,
   withAll: boolean,
+  isMomentary: boolean,
 ): string[] {
-  if (withAll) return allTransitionLines(transitions, isWhole);
+  if (withAll) return allTransitionLines(transitions, isWhole, isMomentary);
+  if (isWhole && isMomentary)
+    return [
+      transitions.length === 1 ? "  and never again" : `  ${transitions.length} changes in all; --all lists them`,
+    ];
   if (!isWhole) return ["  not looked at from here on: --all lists every change"];
   const [, second] = transitions;
   if (second === undefined) return ["  holds from here to the end"];
@@ -146,7 +156,14 @@ export function transitionLines(
   ];
 }
 
-function allTransitionLines(transitions: readonly BisectTransition[], isWhole: boolean): string[] {
-  const lines = transitions.map(({ moment, holds }) => `  ${holds ? "holds" : "not  "}  ${momentLine(moment)}`);
+function allTransitionLines(
+  transitions: readonly BisectTransition[],
+  isWhole: boolean,
+  isMomentary: boolean,
+): string[] {
+  const lines = transitions.map(({ moment, holds, change }) => {
+    const word = isMomentary ? "" : holds ? "holds  " : "not    ";
+    return `  ${word}${momentLine(moment)}${change === undefined ? "" : `      ${valueText(change)}`}`;
+  });
   return isWhole ? lines : [...lines, `  and more: these are the first ${transitions.length}`];
 }

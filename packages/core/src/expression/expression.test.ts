@@ -139,7 +139,8 @@ describe("an expression", () => {
     const other = (address: bigint, bytes: number): Uint8Array => new Uint8Array(bytes).fill(Number(address & 1n) + 9);
     expect(evaluator.evaluate(environment({ exitNumber: 8, read: other }))).toBe(0x102n);
     evaluator.noteOutput(0, new TextEncoder().encode("boot\nlogin: "));
-    expect(evaluator.evaluate(environment({ exitNumber: 9 }))).toBe(0x13n);
+    expect(evaluator.evaluate(environment({ exitNumber: 9 }))).toBe(0x113n);
+    expect(evaluator.change).toMatchObject({ address: 16n, bytes: 4, after: 0x13121110n });
     // An exit counts once, however often it is asked about, and nothing counts between two.
     expect(evaluator.evaluate(environment({ exitNumber: 9 }))).toBe(0x13n);
     expect(evaluator.evaluate(environment({ exitNumber: 10, exit: undefined }))).toBe(0x13n);

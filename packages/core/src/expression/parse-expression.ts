@@ -65,6 +65,8 @@ export interface ParsedExpression {
   readonly changesWithUnits: boolean;
   /** It counts exits, so it must be asked at every exit. */
   readonly countsExits: boolean;
+  /** It asks what changed() says, which holds for a moment only: each moment at which it holds is another. */
+  readonly isMomentary: boolean;
   /** What a bisection can watch. */
   readonly loads: readonly MemoryLoad[];
 }
@@ -399,6 +401,7 @@ export function parseExpression(source: string): ParsedExpression {
     needsState: STATE_NODES.some((node) => nodes.has(node)),
     changesWithUnits: changesWithUnits(tree),
     countsExits: nodes.has("count"),
+    isMomentary: anyNode(tree, ({ node }) => node === "changed"),
     loads,
   };
 }
