@@ -166,13 +166,12 @@ function momentJson({ position, ...moment }: BisectMoment): Record<string, unkno
   return { position: formatPosition(position), ...moment };
 }
 
-function whenJson(
-  { first, transitions, places: _, ...result }: BisectWhenResult,
-  withAll: boolean,
-): Record<string, unknown> {
+function whenJson(result: BisectWhenResult, withAll: boolean): Record<string, unknown> {
+  const { first, transitions } = result;
   return {
-    first: first === undefined ? undefined : momentJson(first),
     ...result,
+    first: first === undefined ? undefined : momentJson(first),
+    places: undefined,
     transitions: withAll
       ? transitions.map(({ moment, ...transition }) => ({ ...transition, ...momentJson(moment) }))
       : transitions.length,

@@ -157,6 +157,8 @@ export class Kallsyms implements SymbolTable {
   readonly #base: bigint;
   /** Index by name, made when first asked for. */
   #byName: Map<string, number> | undefined;
+  /** By index, as far as they have been asked for: an expression asks for the same one again and again. */
+  readonly #symbols = new Map<number, GuestSymbol>();
 
   private constructor(place: KallsymsPlace, read: KernelReader, tokens: readonly string[]) {
     this.#place = place;
@@ -199,8 +201,13 @@ export class Kallsyms implements SymbolTable {
   }
 
   #symbol(index: number): GuestSymbol {
+    const known = this.#symbols.get(index);
+    if (known !== undefined) return known;
     const first = index - (index % MARKER_INTERVAL);
-    return { name: this.#namesFrom(first, index + 1).at(-1) ?? "", address: this.#address(index), bytes: 0 };
+    const name = this.#namesFrom(first, index + 1).at(-1) ?? "";
+    const symbol: GuestSymbol = { name, address: this.#address(index), bytes: 0 };
+    this.#symbols.set(index, symbol);
+    return symbol;
   }
 
   #address(index: number): bigint {

@@ -419,11 +419,12 @@ export function findInJournal(
   replayer: Pick<Replayer, "reader" | "machine">,
   expression: ParsedExpression,
   range: { readonly first: number; readonly last: number },
+  symbols?: SymbolTable,
 ): number | undefined {
   if (expression.needsState) throw new RangeError(`'${expression.source}' needs guest state`);
   const evaluator = new Evaluator(expression);
   const cursor = journalCursor(replayer.reader, (replayer.reader.header.parent?.seq ?? 0) + 1);
-  const environment = new JournalEnvironment(replayer.reader, cursor, replayer.machine.digester);
+  const environment = new JournalEnvironment(replayer.reader, cursor, replayer.machine.digester, symbols);
   for (; cursor.kind !== NO_EVENT && cursor.seq <= range.last; cursor.next()) {
     if (cursor.kind === HotKind.outputProduced) evaluator.noteOutput(cursor.outputPort, cursor.outputBytes);
     if (expression.countsExits && cursor.kind !== HotKind.exited) continue;

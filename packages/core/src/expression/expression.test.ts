@@ -155,6 +155,8 @@ describe("an expression", () => {
       changesWithUnits: true,
       loads: [],
     });
+    expect(parseExpression("exit.pc == &panic").needsState).toBe(false);
+    expect(parseExpression("exit.pc == jiffies").needsState).toBe(true);
     expect(parseExpression("jiffies + *(u16 *)4 + hash(phys_page(8), 3)").loads).toMatchObject([
       { bytes: 8, isPhysical: false },
       { bytes: 2, isPhysical: false },

@@ -368,7 +368,7 @@ function collect(tree: Expression, loads: MemoryLoad[], nodes: Set<Expression["n
 }
 
 const UNIT_NODES: readonly Expression["node"][] = ["register", "vcpu", "icount", "time"];
-const MEMORY_NODES: readonly Expression["node"][] = ["load", "symbol", "hash", "changed"];
+const MEMORY_NODES: readonly Expression["node"][] = ["load", "hash", "changed"];
 
 /** What is counted is looked at when an exit occurs. */
 function anyNode(tree: Expression, isMeant: (tree: Expression) => boolean): boolean {
@@ -382,10 +382,18 @@ function changesWithUnits(tree: Expression): boolean {
 
 /** Its value stays from one event to the next: no instruction of the guest changes it. */
 export function changesAtEventsOnly(tree: Expression): boolean {
-  return !anyNode(tree, ({ node }) => UNIT_NODES.includes(node) || MEMORY_NODES.includes(node));
+  return !anyNode(
+    tree,
+    (part) => UNIT_NODES.includes(part.node) || MEMORY_NODES.includes(part.node) || isVariable(part),
+  );
 }
 
-const STATE_NODES: readonly Expression["node"][] = ["register", "symbol", "load", "hash", "changed", "config", "time"];
+/** Where a symbol lies stays; what lies there changes. */
+function isVariable(tree: Expression): boolean {
+  return tree.node === "symbol" && !tree.isAddress;
+}
+
+const STATE_NODES: readonly Expression["node"][] = ["register", "load", "hash", "changed", "config", "time"];
 
 /** Throws ExpressionError with the column. */
 export function parseExpression(source: string): ParsedExpression {
@@ -398,7 +406,7 @@ export function parseExpression(source: string): ParsedExpression {
     source,
     tree,
     stateCount: parser.stateCount,
-    needsState: STATE_NODES.some((node) => nodes.has(node)),
+    needsState: loads.length > 0 || STATE_NODES.some((node) => nodes.has(node)),
     changesWithUnits: changesWithUnits(tree),
     countsExits: nodes.has("count"),
     isMomentary: anyNode(tree, ({ node }) => node === "changed"),
