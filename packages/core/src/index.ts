@@ -28,6 +28,7 @@ export * from "./expression/machine-environment.js";
 export * from "./expression/parse-expression.js";
 export * from "./expression/syntax-tree.js";
 export * from "./guest-time.js";
+export * from "./nearest-word.js";
 export * from "./shell-words.js";
 export * from "./machine/goal.js";
 export * from "./machine/machine-description.js";

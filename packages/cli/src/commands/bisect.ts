@@ -82,13 +82,25 @@ export const bisect: Command = {
         ? runCommandSearch(recording, command ?? [], args, context)
         : Promise.resolve(runWhen(recording, parseExpression(when), args, context)),
     ).catch((error: unknown) => {
-      throw bisectFailure(error);
+      const where = when ?? "";
+      const isLater = stringOption(args, "good") !== undefined;
+      throw bisectFailure(
+        error,
+        when === undefined
+          ? undefined
+          : shellCommand("hvjournal", "bisect", path, "--when", isLater ? where : `!(${where})`),
+      );
     });
   },
 };
 
-function bisectFailure(error: unknown): unknown {
-  if (error instanceof BisectEndError) return new CliError(error.message, { code: "bisect-end", cause: error });
+function bisectFailure(error: unknown, next: string | undefined): unknown {
+  if (error instanceof BisectEndError)
+    return new CliError(error.message, {
+      code: "bisect-end",
+      ...(error.end === "good" && next !== undefined ? { next } : {}),
+      cause: error,
+    });
   if (error instanceof BisectSkippedError)
     return new CliError(error.message, {
       code: "bisect-skipped",
@@ -106,8 +118,11 @@ function goodGoal(args: Arguments, { reader }: OpenRecording): Goal {
 }
 
 function lastSeq(args: Arguments, { reader }: OpenRecording): number {
-  const text = stringOption(args, "bad");
-  return resolveRange({ from: undefined, to: text === undefined ? undefined : parsePosition(text) }, reader).last;
+  const [from, to] = ["good", "bad"].map((option) => {
+    const text = stringOption(args, option);
+    return text === undefined ? undefined : parsePosition(text);
+  });
+  return resolveRange({ from, to }, reader).last;
 }
 
 function runWhen(

@@ -200,6 +200,15 @@ export class Kallsyms implements SymbolTable {
     return index === undefined ? undefined : this.#symbol(index);
   }
 
+  /** Without CONFIG_KALLSYMS_ALL, as most distributions build it, data has no names. */
+  adviceOn(): string {
+    const what =
+      this.find("init_task") === undefined
+        ? "the kernel's own table names functions only"
+        : "the kernel's own table lacks it";
+    return `${what}; --symbols takes a System.map or vmlinux (package linux-image-...-dbg)`;
+  }
+
   #symbol(index: number): GuestSymbol {
     const known = this.#symbols.get(index);
     if (known !== undefined) return known;

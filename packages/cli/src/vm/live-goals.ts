@@ -154,10 +154,16 @@ function reasonTest(machine: Machine, reason: string, option: string): () => boo
 }
 
 function expressionMoment(expression: ParsedExpression, machine: Machine, symbols: SymbolTable | undefined): Moment {
+  const known = symbols && {
+    find: (name: string) => symbols.find(name),
+    at: (address: bigint) => symbols.at(address),
+    adviceOn: () =>
+      "a kernel's own names are not known before it runs: give --symbols vmlinux or System.map, or stop at console:/RE/; bisect --when finds it in the recording",
+  };
+  const environment = new MachineEnvironment(machine, known);
   // A name that does not exist is an error now, and not when the guest has run for an hour.
-  new Evaluator(expression).evaluate(new MachineEnvironment(machine, symbols));
+  new Evaluator(expression).evaluate(environment);
   const evaluator = new Evaluator(expression);
-  const environment = new MachineEnvironment(machine, symbols);
   return {
     atExit: () => evaluator.holds(environment),
     afterOutput(port, bytes) {

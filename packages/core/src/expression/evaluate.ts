@@ -8,6 +8,7 @@ import { ExitWord, frameU64, type ExitFrame } from "../event/exit-frame.js";
 import type { Digester } from "../ports/digester.js";
 import type { GuestSymbol } from "../ports/symbols.js";
 import { sameBytes } from "../memory/page-hash.js";
+import { nearestWord } from "../nearest-word.js";
 import { CONSOLE_PORT } from "../record/input-script.js";
 import { ExpressionError } from "./lexer.js";
 import { LastPlaces } from "./last-places.js";
@@ -27,7 +28,11 @@ export interface ExpressionEnvironment {
   register(name: string): bigint | undefined;
   /** undefined: neither mapped nor in one of the last places, or outside RAM. */
   read(address: bigint, bytes: number, isPhysical: boolean, places?: LastPlaces): Uint8Array | undefined;
+  /** Those that there are. */
+  registerNames?(): ReadonlySet<string>;
   symbol(name: string): GuestSymbol | undefined;
+  /** What to do about a symbol that does not exist. */
+  symbolAdvice?(name: string): string | undefined;
   /** A row of the exit model or KVM_EXIT_* by name. */
   exitName(space: "reason" | "kvm", name: string): bigint | undefined;
   /** undefined: there is no such item. */
@@ -205,7 +210,7 @@ export class Evaluator {
       case "number":
         return tree.value;
       case "register":
-        return environment.register(tree.name) ?? this.#fail(tree, `there is no register $${tree.name}`);
+        return environment.register(tree.name) ?? this.#noRegister(tree, tree.name, environment);
       case "vcpu":
         return BigInt(environment.vcpu);
       case "icount":
@@ -242,10 +247,18 @@ export class Evaluator {
     }
   }
 
+  #noRegister(tree: Expression, name: string, environment: ExpressionEnvironment): never {
+    const near = nearestWord(name, [...(environment.registerNames?.() ?? [])]);
+    return this.#fail(tree, `there is no register $${name}${near === undefined ? "" : `; did you mean $${near}?`}`);
+  }
+
   #symbol(tree: Expression & { node: "symbol" }, environment: ExpressionEnvironment): bigint | undefined {
     const symbol = environment.symbol(tree.name);
     if (symbol === undefined)
-      return this.#fail(tree, `there is no symbol ${tree.name}; give --symbols vmlinux or System.map`);
+      return this.#fail(
+        tree,
+        `there is no symbol ${tree.name}; ${environment.symbolAdvice?.(tree.name) ?? "give --symbols vmlinux or System.map"}`,
+      );
     if (tree.isAddress) return symbol.address;
     const bytes = symbol.bytes === 1 || symbol.bytes === 2 || symbol.bytes === 4 ? symbol.bytes : 8;
     const content = environment.read(symbol.address, bytes, false, this.places);

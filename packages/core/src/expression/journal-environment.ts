@@ -52,6 +52,10 @@ export class JournalEnvironment implements ExpressionEnvironment {
     return this.#symbols?.find(name);
   }
 
+  symbolAdvice(name: string): string | undefined {
+    return this.#symbols?.adviceOn?.(name);
+  }
+
   config(): undefined {
     return undefined;
   }

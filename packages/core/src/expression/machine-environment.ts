@@ -97,8 +97,13 @@ export class MachineEnvironment implements ExpressionEnvironment {
   }
 
   register(name: string): bigint | undefined {
-    this.#registers ??= new Set(this.#machine.kernel.registers.map((register) => register.name));
-    return this.#registers.has(name) ? this.#machine.kernel.readRegister(this.vcpu, name) : undefined;
+    return this.registerNames().has(name) ? this.#machine.kernel.readRegister(this.vcpu, name) : undefined;
+  }
+
+  registerNames(): ReadonlySet<string> {
+    const { registers, registerAliases = [] } = this.#machine.kernel;
+    this.#registers ??= new Set([...registers.map(({ name }) => name), ...registerAliases]);
+    return this.#registers;
   }
 
   read(address: bigint, bytes: number, isPhysical: boolean, places?: LastPlaces): Uint8Array | undefined {
@@ -108,6 +113,10 @@ export class MachineEnvironment implements ExpressionEnvironment {
 
   symbol(name: string): GuestSymbol | undefined {
     return this.#symbols?.find(name);
+  }
+
+  symbolAdvice(name: string): string | undefined {
+    return this.#symbols?.adviceOn?.(name);
   }
 
   exitName(space: "reason" | "kvm", name: string): bigint | undefined {

@@ -15,6 +15,21 @@ const TYPES: ReadonlyMap<string, IntegerType> = new Map(
     [`s${bits}`, { bits, signed: true }],
   ]),
 );
+/** As C has them on arm64, where char has no sign. */
+const C_TYPES: ReadonlyMap<string, IntegerType> = new Map([
+  ["char", { bits: 8, signed: false }],
+  ["signed char", { bits: 8, signed: true }],
+  ["unsigned char", { bits: 8, signed: false }],
+  ["short", { bits: 16, signed: true }],
+  ["unsigned short", { bits: 16, signed: false }],
+  ["int", { bits: 32, signed: true }],
+  ["unsigned", { bits: 32, signed: false }],
+  ["unsigned int", { bits: 32, signed: false }],
+  ["long", { bits: 64, signed: true }],
+  ["unsigned long", { bits: 64, signed: false }],
+  ["long long", { bits: 64, signed: true }],
+  ["unsigned long long", { bits: 64, signed: false }],
+]);
 
 const EXIT_FIELDS: ReadonlySet<string> = new Set<ExitField>([
   "nr",
@@ -169,10 +184,13 @@ class Parser {
 
   /** "(u32 *)": a type in parentheses, with or without a star. */
   #type(): { readonly type: IntegerType; readonly isPointer: boolean } | undefined {
-    const [open, name] = [this.#peek(), this.#peek(1)];
-    const type = open.text === "(" && name.kind === "name" ? TYPES.get(name.text) : undefined;
+    if (this.#peek().text !== "(") return undefined;
+    const words: string[] = [];
+    while (this.#peek(words.length + 1).kind === "name") words.push(this.#peek(words.length + 1).text);
+    const name = words.join(" ");
+    const type = TYPES.get(name) ?? C_TYPES.get(name);
     if (type === undefined) return undefined;
-    this.#at += 2;
+    this.#at += 1 + words.length;
     const isPointer = this.#accept("*");
     this.#expect(")");
     return { type, isPointer };
