@@ -26,12 +26,19 @@ import {
 } from "@hvjournal/core";
 import { CliError, UsageError } from "../cli-error.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
-import { BisectReport, loadAt, type LoadedValue, momentLine, transitionLines } from "../output/bisect-report.js";
+import {
+  BisectReport,
+  loadAt,
+  type LoadedValue,
+  momentLine,
+  neverMapped,
+  transitionLines,
+} from "../output/bisect-report.js";
 import { ExitText } from "../output/exit-text.js";
 import { jsonLine, type Output } from "../output/console-output.js";
 import { Progress } from "../output/progress.js";
 import { instructionText, positionText, Standing, standingVcpu } from "../output/standing.js";
-import { hostTimeText } from "../output/value-text.js";
+import { hex, hostTimeText } from "../output/value-text.js";
 import { defaultRecording, wordsOption } from "../recording-path.js";
 import { nameByGuest, nameByLastSnapshot } from "../symbols/guest-symbols.js";
 import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
@@ -147,7 +154,13 @@ function runWhen(
     onProgress: (icount) => progress.at(icount),
   });
   const { first, scannedExits, isWatched } = result;
-  if (first === undefined) throw neverHeld(expression, args, recording);
+  if (first === undefined) {
+    for (const address of neverMapped(expression, replayer.machine, recording, result.places))
+      output.note(
+        `note: ${hex(address)} was not mapped at any moment at which it was asked for, so its value is unknown`,
+      );
+    throw neverHeld(expression, args, recording);
+  }
   output.note(`scanned exit:1..${scannedExits} (${hostTimeText(progress.elapsedMs)})`);
   const value = valueChange(recording, replayer, expression, result);
   goToFirst(replayer, result);

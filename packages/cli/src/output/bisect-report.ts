@@ -20,6 +20,7 @@ import { exitSeq, ExitText } from "./exit-text.js";
 import { hex } from "./value-text.js";
 
 const WORD_BYTES_MAX = 8;
+const PAGE_MASK = 0xffff_ffff_ffff_f000n;
 
 export function momentLine({ position, icount, guestTimeNs }: BisectMoment): string {
   return `${formatPosition(position)}  icount:${icount} time:${formatGuestTime(guestTimeNs)}`;
@@ -50,6 +51,22 @@ export function loadAt(
   if (address === undefined) return undefined;
   const value = content?.reduceRight((sum, byte) => (sum << 8n) | BigInt(byte), 0n);
   return { address, value };
+}
+
+/** Addresses of its loads that no moment has shown mapped. */
+export function neverMapped(
+  { loads, ...expression }: ParsedExpression,
+  machine: Machine,
+  { symbols }: OpenRecording,
+  places: LastPlaces,
+): bigint[] {
+  const evaluator = new Evaluator({ loads, ...expression });
+  evaluator.places = places.copy();
+  const environment = new MachineEnvironment(machine, symbols);
+  return loads.flatMap(({ address: tree, isPhysical }) => {
+    const address = isPhysical ? undefined : evaluator.part(tree, environment);
+    return address === undefined || places.get(address & PAGE_MASK) !== undefined ? [] : [address];
+  });
 }
 
 /** "0xffff800009f3a018: 0x51a7 -> 0x0" */

@@ -74,6 +74,21 @@ export function liveGoals(texts: GoalTexts, vm: WatchedVm, symbols?: SymbolTable
   return goals;
 }
 
+/** What to say of conditions that an exit may come too late for: nobody asks for registers and memory between two. */
+export function goalNotes({ until, failOn }: GoalTexts): string[] {
+  return Object.entries({ "--until": until, "--fail-on": failOn }).flatMap(([option, text]) => {
+    const condition = text === undefined ? undefined : parseStopCondition(text);
+    if (condition?.form !== "expression") return [];
+    const { loads, source } = condition.expression;
+    const isOfExits = /\bexit\./.test(source) || (loads.length === 0 && !source.includes("$"));
+    return isOfExits
+      ? []
+      : [
+          `note: ${option} '${source}' is asked at exits only: what comes and goes between two is missed; console:/RE/ is exact, and bisect --when finds the moment in the recording`,
+        ];
+  });
+}
+
 function failureMoment(position: Position, option: string, machine: Machine): Moment | undefined {
   if (position.at !== "console") return positionMoment(position, option, machine);
   const occurrence = checkedOccurrence(position.occurrence, option);
