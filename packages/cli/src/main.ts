@@ -6,7 +6,7 @@ import { type Arguments, type Command, type CommandContext, commandName } from "
 import { COMMANDS } from "./commands/index.js";
 import { type ExitCode, ExitStatus } from "./exit-status.js";
 import { commandEpilogue } from "./help/command-help.js";
-import { nearestWord } from "./help/nearest-word.js";
+import { nearestWord } from "@hvjournal/core";
 import { type Output, processOutput } from "./output/console-output.js";
 import { openPager, pagerCommand } from "./output/pager.js";
 import { reportError } from "./report-error.js";

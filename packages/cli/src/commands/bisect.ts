@@ -26,12 +26,19 @@ import {
 } from "@hvjournal/core";
 import { CliError, UsageError } from "../cli-error.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
-import { BisectReport, loadAt, type LoadedValue, momentLine, transitionLines } from "../output/bisect-report.js";
+import {
+  BisectReport,
+  loadAt,
+  type LoadedValue,
+  momentLine,
+  neverMapped,
+  transitionLines,
+} from "../output/bisect-report.js";
 import { ExitText } from "../output/exit-text.js";
 import { jsonLine, type Output } from "../output/console-output.js";
 import { Progress } from "../output/progress.js";
 import { instructionText, positionText, Standing, standingVcpu } from "../output/standing.js";
-import { hostTimeText } from "../output/value-text.js";
+import { hex, hostTimeText } from "../output/value-text.js";
 import { defaultRecording, wordsOption } from "../recording-path.js";
 import { nameByGuest, nameByLastSnapshot } from "../symbols/guest-symbols.js";
 import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
@@ -82,13 +89,25 @@ export const bisect: Command = {
         ? runCommandSearch(recording, command ?? [], args, context)
         : Promise.resolve(runWhen(recording, parseExpression(when), args, context)),
     ).catch((error: unknown) => {
-      throw bisectFailure(error);
+      const where = when ?? "";
+      const isLater = stringOption(args, "good") !== undefined;
+      throw bisectFailure(
+        error,
+        when === undefined
+          ? undefined
+          : shellCommand("hvjournal", "bisect", path, "--when", isLater ? where : `!(${where})`),
+      );
     });
   },
 };
 
-function bisectFailure(error: unknown): unknown {
-  if (error instanceof BisectEndError) return new CliError(error.message, { code: "bisect-end", cause: error });
+function bisectFailure(error: unknown, next: string | undefined): unknown {
+  if (error instanceof BisectEndError)
+    return new CliError(error.message, {
+      code: "bisect-end",
+      ...(error.end === "good" && next !== undefined ? { next } : {}),
+      cause: error,
+    });
   if (error instanceof BisectSkippedError)
     return new CliError(error.message, {
       code: "bisect-skipped",
@@ -106,8 +125,11 @@ function goodGoal(args: Arguments, { reader }: OpenRecording): Goal {
 }
 
 function lastSeq(args: Arguments, { reader }: OpenRecording): number {
-  const text = stringOption(args, "bad");
-  return resolveRange({ from: undefined, to: text === undefined ? undefined : parsePosition(text) }, reader).last;
+  const [from, to] = ["good", "bad"].map((option) => {
+    const text = stringOption(args, option);
+    return text === undefined ? undefined : parsePosition(text);
+  });
+  return resolveRange({ from, to }, reader).last;
 }
 
 function runWhen(
@@ -132,14 +154,23 @@ function runWhen(
     onProgress: (icount) => progress.at(icount),
   });
   const { first, scannedExits, isWatched } = result;
-  if (first === undefined) throw neverHeld(expression, args, recording);
+  if (first === undefined) {
+    for (const address of neverMapped(expression, replayer.machine, recording, result.places))
+      output.note(
+        `note: ${hex(address)} was not mapped at any moment at which it was asked for, so its value is unknown`,
+      );
+    throw neverHeld(expression, args, recording);
+  }
   output.note(`scanned exit:1..${scannedExits} (${hostTimeText(progress.elapsedMs)})`);
   const value = valueChange(recording, replayer, expression, result);
   goToFirst(replayer, result);
   const report = new BisectReport(recording);
   if (output.json) output.line(jsonLine({ ...whenJson(result, withAll), value }));
   else
-    for (const line of [...report.lines(result, replayer.machine, value), ...transitionLines(result, withAll)])
+    for (const line of [
+      ...report.lines(result, replayer.machine, value),
+      ...transitionLines(result, withAll, expression.isMomentary),
+    ])
       output.line(line);
   if (!isWatched)
     output.note(
@@ -163,12 +194,14 @@ function momentJson({ position, ...moment }: BisectMoment): Record<string, unkno
   return { position: formatPosition(position), ...moment };
 }
 
-function whenJson({ first, transitions, ...result }: BisectWhenResult, withAll: boolean): Record<string, unknown> {
+function whenJson(result: BisectWhenResult, withAll: boolean): Record<string, unknown> {
+  const { first, transitions } = result;
   return {
-    first: first === undefined ? undefined : momentJson(first),
     ...result,
+    first: first === undefined ? undefined : momentJson(first),
+    places: undefined,
     transitions: withAll
-      ? transitions.map(({ moment, holds }) => ({ holds, ...momentJson(moment) }))
+      ? transitions.map(({ moment, ...transition }) => ({ ...transition, ...momentJson(moment) }))
       : transitions.length,
   };
 }
@@ -193,12 +226,14 @@ function valueChange(
   expression: ParsedExpression,
   result: BisectWhenResult,
 ): LoadedValue | undefined {
-  const { first, writer } = result;
+  const { first, writer, places } = result;
   if (first === undefined || writer === undefined || writer.by === "exit") return undefined;
+  const change = result.transitions[0]?.change;
+  if (change !== undefined) return change;
   seek(replayer, writer.by === "instruction" ? { icount: first.icount - 1 } : { seq: first.seq - 1 });
-  const before = loadAt(expression, replayer.machine, recording);
+  const before = loadAt(expression, replayer.machine, recording, places);
   goToFirst(replayer, result);
-  const after = loadAt(expression, replayer.machine, recording);
+  const after = loadAt(expression, replayer.machine, recording, places);
   return after === undefined ? undefined : { address: after.address, before: before?.value, after: after.value };
 }
 

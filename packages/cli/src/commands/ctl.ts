@@ -1,9 +1,8 @@
 /** `hvjournal ctl`: tells a running VM what to do. */
-import { formatGuestTime, parseGuestTime } from "@hvjournal/core";
+import { formatGuestTime, nearestWord, parseGuestTime } from "@hvjournal/core";
 import { openRecording } from "@hvjournal/journal";
 import { CliError, UsageError } from "../cli-error.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
-import { nearestWord } from "../help/nearest-word.js";
 import { jsonLine, type Output } from "../output/console-output.js";
 import { type ControlClient, connectVm } from "../vm/control-client.js";
 import type { VmStatus } from "../vm/control-protocol.js";

@@ -2,7 +2,7 @@
 import { UsageError } from "../cli-error.js";
 import { ExitStatus } from "../exit-status.js";
 import { TOPICS } from "../help/topics.js";
-import { nearestWord } from "../help/nearest-word.js";
+import { nearestWord } from "@hvjournal/core";
 import { type Command, stringOption } from "./command.js";
 
 const isTopic = (name: string): name is keyof typeof TOPICS => Object.hasOwn(TOPICS, name);

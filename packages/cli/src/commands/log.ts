@@ -342,11 +342,11 @@ function whereFilter(recording: OpenRecording, text: string | undefined, range: 
   return expression.needsState ? stateFilter(recording, expression, range) : journalFilter(recording, expression);
 }
 
-function journalFilter({ reader }: OpenRecording, expression: ParsedExpression): Filter {
+function journalFilter({ reader, symbols }: OpenRecording, expression: ParsedExpression): Filter {
   const evaluator = new Evaluator(expression);
   let environment: ExpressionEnvironment | undefined;
   return (cursor) => {
-    environment ??= new JournalEnvironment(reader, cursor, nodeDigester);
+    environment ??= new JournalEnvironment(reader, cursor, nodeDigester, symbols);
     if (cursor.kind === HotKind.outputProduced) evaluator.noteOutput(cursor.outputPort, cursor.outputBytes);
     return evaluator.holds(environment);
   };
@@ -354,16 +354,16 @@ function journalFilter({ reader }: OpenRecording, expression: ParsedExpression):
 
 function stateFilter(recording: OpenRecording, expression: ParsedExpression, range: SeqRange): Filter {
   const evaluator = new Evaluator(expression);
-  let replayer: Replayer | undefined;
-  const start = (): Replayer => {
-    const created = createReplayer(recording);
-    seek(created, { seq: range.first - 1 });
-    created.outputListeners.add((port, bytes) => evaluator.noteOutput(port, bytes));
-    return created;
+  let going: { readonly replayer: Replayer; readonly environment: MachineEnvironment } | undefined;
+  const start = (): NonNullable<typeof going> => {
+    const replayer = createReplayer(recording);
+    seek(replayer, { seq: range.first - 1 });
+    replayer.outputListeners.add((port, bytes) => evaluator.noteOutput(port, bytes));
+    return { replayer, environment: new MachineEnvironment(replayer.machine, recording.symbols) };
   };
   return ({ seq }) => {
-    replayer ??= start();
-    replayer.advance({ seq });
-    return evaluator.holds(new MachineEnvironment(replayer.machine, recording.symbols));
+    going ??= start();
+    going.replayer.advance({ seq });
+    return evaluator.holds(going.environment);
   };
 }

@@ -38,7 +38,7 @@ import { farewellOf } from "../vm/finish-instance.js";
 import { type Instance, type InstanceTerms, recordedDrivePaths } from "../vm/instance.js";
 import { runInstance } from "../vm/run-instance.js";
 import { checkVmName, nameOfRecording } from "../vm/vm-directory.js";
-import { checkGoals, liveGoals } from "../vm/live-goals.js";
+import { checkGoals, goalNotes, liveGoals } from "../vm/live-goals.js";
 import { LiveSession, type SessionEnd } from "../vm/live-session.js";
 import { endedBy, exitCodeOf, missedGoal, type RunTerms } from "../vm/session-result.js";
 import { newMachine } from "../vm/machine-options.js";
@@ -158,6 +158,7 @@ async function recordVm(args: Arguments, context: CommandContext, control: OwnCo
   const lastLine = new LastLine();
   try {
     const goals = liveGoals(texts, recorder, symbols);
+    for (const note of goalNotes(texts)) context.output.note(note);
     announce({ description, path: file.path, isNew: args["from"] === undefined }, context);
     recorder.onOutput((port, bytes) => lastLine.note(port, bytes));
     const name = control?.name ?? nameOfRecording(file.path);

@@ -11,6 +11,7 @@ import {
   shellCommand,
 } from "@hvjournal/core";
 import { existsSync } from "node:fs";
+import { displayOf } from "../architectures.js";
 import { UsageError } from "../cli-error.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { jsonLine } from "../output/console-output.js";
@@ -129,8 +130,16 @@ function memoryOption(args: Arguments, machine: Machine, { symbols }: OpenRecord
   const [address, length] = [value(text.slice(0, comma)), value(text.slice(comma + 1))];
   if (length > BigInt(MEMORY_BYTES_MAX)) throw new UsageError(`--mem ${text}: at most ${MEMORY_BYTES_MAX} bytes`);
   const bytes = readVirtual(machine, standingVcpu(machine), address, Number(length));
-  if (bytes === undefined) throw new UsageError(`--mem ${text}: not all of it is mapped to RAM here`);
+  if (bytes === undefined) throw new UsageError(`--mem ${text}: ${notMapped(machine)}`);
   return { address, bytes };
+}
+
+function notMapped(machine: Machine): string {
+  const vcpu = standingVcpu(machine);
+  const { mode } = displayOf(machine.architecture);
+  const what = "not all of it is mapped to RAM here";
+  if (!mode.text(machine.kernel.readRegister(vcpu, mode.register)).startsWith("EL0")) return what;
+  return `${what}: vcpu${vcpu} is at EL0, where a kernel hides its own pages (KPTI); show a moment at EL1, or ask for them in an EXPR by physical address, phys(u64, ADDR)`;
 }
 
 interface Shown {

@@ -23,16 +23,19 @@ In a shell, put whatever holds / or # between single quotes:
 `,
   expressions: `EXPR: as in gdb and C, on unsigned 64-bit integers, without side effects.
 
-  $x0 $pc $sp $vcpu         registers
-  jiffies, &init_task       symbols
-  *(u32 *)ADDR              memory by the guest's translation: u8, u16, u32, u64
+  $x0..$x30 $w0..$w30 $fp $lr $sp $pc $pstate (or $cpsr), $v0..$v31 $fpcr $fpsr, $vcpu
+  $sp_el0 $esr_el1 ...      system registers, by their names in the Arm ARM
+  &panic, jiffies           where a symbol lies, a variable's value (a kernel's own table may name functions only)
+  *(u32 *)ADDR              memory by the guest's translation: u8 to u64, s8 to s64, int, unsigned long ...; where an address is not mapped for the
+                            moment (a kernel's at EL0, with KPTI), at the physical place at which it was last seen
   phys(u64, ADDR)           memory by physical address
-  hash(ADDR, LENGTH), changed(ADDR, LENGTH)
+  hash(ADDR, LENGTH)        of memory: the first 64 bits of its SHA-256
+  changed(ADDR, LENGTH)     memory differs from what it was at the moment before: bisect --all lists each such moment
   exit.nr  exit.reason  exit.kvm  exit.gpa  exit.args[0]
                             of a call: nr is the function (x0), args[0] to args[2] are x1 to x3. In JSON of log, and as
                             arg0 to arg3 of sql, the function comes first
   count(EXPR)               how often it held
-  icount  time              units, nanoseconds of guest time
+  icount  time              units, guest time: time > 1.5s (s, ms, us, ns; a number alone is nanoseconds)
   console =~ /RE/           what the guest has written so far matches
   config.cap(NAME)  config.smccc(FUNCTION)  config.reg(NAME)
                             smccc: 0 handle, 1 deny, 2 forward; == forward does as well

@@ -9,6 +9,7 @@ import {
   formatPosition,
   HotKind,
   journalCursor,
+  type LastPlaces,
   type Machine,
   MachineEnvironment,
   type ParsedExpression,
@@ -19,6 +20,7 @@ import { exitSeq, ExitText } from "./exit-text.js";
 import { hex } from "./value-text.js";
 
 const WORD_BYTES_MAX = 8;
+const PAGE_MASK = 0xffff_ffff_ffff_f000n;
 
 export function momentLine({ position, icount, guestTimeNs }: BisectMoment): string {
   return `${formatPosition(position)}  icount:${icount} time:${formatGuestTime(guestTimeNs)}`;
@@ -36,15 +38,35 @@ export function loadAt(
   expression: ParsedExpression,
   machine: Machine,
   { symbols }: OpenRecording,
+  places: LastPlaces,
 ): { readonly address: bigint; readonly value: bigint | undefined } | undefined {
   const [load] = expression.loads;
   if (load === undefined || typeof load.bytes !== "number" || load.bytes > WORD_BYTES_MAX) return undefined;
   const environment = new MachineEnvironment(machine, symbols);
-  const address = new Evaluator(expression).part(load.address, environment);
-  const content = address === undefined ? undefined : environment.read(address, load.bytes, load.isPhysical);
+  const evaluator = new Evaluator(expression);
+  evaluator.places = places.copy();
+  const address = evaluator.part(load.address, environment);
+  const content =
+    address === undefined ? undefined : environment.read(address, load.bytes, load.isPhysical, evaluator.places);
   if (address === undefined) return undefined;
   const value = content?.reduceRight((sum, byte) => (sum << 8n) | BigInt(byte), 0n);
   return { address, value };
+}
+
+/** Addresses of its loads that no moment has shown mapped. */
+export function neverMapped(
+  { loads, ...expression }: ParsedExpression,
+  machine: Machine,
+  { symbols }: OpenRecording,
+  places: LastPlaces,
+): bigint[] {
+  const evaluator = new Evaluator({ loads, ...expression });
+  evaluator.places = places.copy();
+  const environment = new MachineEnvironment(machine, symbols);
+  return loads.flatMap(({ address: tree, isPhysical }) => {
+    const address = isPhysical ? undefined : evaluator.part(tree, environment);
+    return address === undefined || places.get(address & PAGE_MASK) !== undefined ? [] : [address];
+  });
 }
 
 /** "0xffff800009f3a018: 0x51a7 -> 0x0" */
@@ -130,12 +152,17 @@ export class BisectReport {
 /** A batch holds at most this many. */
 const SEARCH_EVENTS = 1024;
 
-/** Whether it stays so; `--all` lists every change. */
+/** Whether it stays so; `--all` lists every change. `isMomentary`: it holds at single moments, each a change of memory. */
 export function transitionLines(
   { transitions, isWhole }: Pick<BisectWhenResult, "transitions" | "isWhole">,
   withAll: boolean,
+  isMomentary: boolean,
 ): string[] {
-  if (withAll) return allTransitionLines(transitions, isWhole);
+  if (withAll) return allTransitionLines(transitions, isWhole, isMomentary);
+  if (isWhole && isMomentary)
+    return [
+      transitions.length === 1 ? "  and never again" : `  ${transitions.length} changes in all; --all lists them`,
+    ];
   if (!isWhole) return ["  not looked at from here on: --all lists every change"];
   const [, second] = transitions;
   if (second === undefined) return ["  holds from here to the end"];
@@ -146,7 +173,14 @@ export function transitionLines(
   ];
 }
 
-function allTransitionLines(transitions: readonly BisectTransition[], isWhole: boolean): string[] {
-  const lines = transitions.map(({ moment, holds }) => `  ${holds ? "holds" : "not  "}  ${momentLine(moment)}`);
+function allTransitionLines(
+  transitions: readonly BisectTransition[],
+  isWhole: boolean,
+  isMomentary: boolean,
+): string[] {
+  const lines = transitions.map(({ moment, holds, change }) => {
+    const word = isMomentary ? "" : holds ? "holds  " : "not    ";
+    return `  ${word}${momentLine(moment)}${change === undefined ? "" : `      ${valueText(change)}`}`;
+  });
   return isWhole ? lines : [...lines, `  and more: these are the first ${transitions.length}`];
 }

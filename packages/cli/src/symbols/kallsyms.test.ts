@@ -105,6 +105,23 @@ describe("a kernel's own symbols", () => {
     expect(table?.find("another")).toBeUndefined();
   });
 
+  it("are read once, however often they are asked for", () => {
+    const { image } = kernelImage("6.1", 1000);
+    const place = locateKallsyms(image);
+    let reads = 0;
+    const table =
+      place &&
+      Kallsyms.open(place, (offset, bytes) => {
+        reads += 1;
+        return reader(image)(offset, bytes);
+      });
+    const names = ["symbol_3", "symbol_700"];
+    const first = names.map((name) => table?.find(name));
+    const readsOfFirst = reads;
+    expect(names.map((name) => table?.find(name))).toEqual(first);
+    expect(reads).toBe(readsOfFirst);
+  });
+
   it("are not seen where there are none", () => {
     const { image } = kernelImage("6.0", 600);
     expect(locateKallsyms(Buffer.alloc(4096))).toBeUndefined();

@@ -157,6 +157,8 @@ export class Kallsyms implements SymbolTable {
   readonly #base: bigint;
   /** Index by name, made when first asked for. */
   #byName: Map<string, number> | undefined;
+  /** By index, as far as they have been asked for: an expression asks for the same one again and again. */
+  readonly #symbols = new Map<number, GuestSymbol>();
 
   private constructor(place: KallsymsPlace, read: KernelReader, tokens: readonly string[]) {
     this.#place = place;
@@ -195,13 +197,29 @@ export class Kallsyms implements SymbolTable {
   find(name: string): GuestSymbol | undefined {
     this.#byName ??= new Map(this.#namesFrom(0).map((each, index) => [each, index]));
     const index = this.#byName.get(name);
-    // Without the name from the table: an EXPR asks for it at every step.
-    return index === undefined ? undefined : { name, address: this.#address(index), bytes: 0 };
+    return index === undefined ? undefined : (this.#symbols.get(index) ?? this.#keep(index, name));
+  }
+
+  /** Without CONFIG_KALLSYMS_ALL, as most distributions build it, data has no names. */
+  adviceOn(): string {
+    const what =
+      this.find("init_task") === undefined
+        ? "the kernel's own table names functions only"
+        : "the kernel's own table lacks it";
+    return `${what}; --symbols takes a System.map or vmlinux (package linux-image-...-dbg)`;
   }
 
   #symbol(index: number): GuestSymbol {
+    const known = this.#symbols.get(index);
+    if (known !== undefined) return known;
     const first = index - (index % MARKER_INTERVAL);
-    return { name: this.#namesFrom(first, index + 1).at(-1) ?? "", address: this.#address(index), bytes: 0 };
+    return this.#keep(index, this.#namesFrom(first, index + 1).at(-1) ?? "");
+  }
+
+  #keep(index: number, name: string): GuestSymbol {
+    const symbol: GuestSymbol = { name, address: this.#address(index), bytes: 0 };
+    this.#symbols.set(index, symbol);
+    return symbol;
   }
 
   #address(index: number): bigint {

@@ -75,6 +75,10 @@ export class Symbols implements SymbolTable {
     return this.#table.at(address);
   }
 
+  adviceOn(name: string): string {
+    return this.#table.adviceOn?.(name) ?? "give --symbols vmlinux or System.map";
+  }
+
   /** "vendor_call+0x20"; undefined for an address without a name. */
   name(address: bigint): string | undefined {
     const symbol = this.at(address);

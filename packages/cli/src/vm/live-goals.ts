@@ -74,6 +74,21 @@ export function liveGoals(texts: GoalTexts, vm: WatchedVm, symbols?: SymbolTable
   return goals;
 }
 
+/** What to say of conditions that an exit may come too late for: nobody asks for registers and memory between two. */
+export function goalNotes({ until, failOn }: GoalTexts): string[] {
+  return Object.entries({ "--until": until, "--fail-on": failOn }).flatMap(([option, text]) => {
+    const condition = text === undefined ? undefined : parseStopCondition(text);
+    if (condition?.form !== "expression") return [];
+    const { loads, source } = condition.expression;
+    const isOfExits = /\bexit\./.test(source) || (loads.length === 0 && !source.includes("$"));
+    return isOfExits
+      ? []
+      : [
+          `note: ${option} '${source}' is asked at exits only: what comes and goes between two is missed; console:/RE/ is exact, and bisect --when finds the moment in the recording`,
+        ];
+  });
+}
+
 function failureMoment(position: Position, option: string, machine: Machine): Moment | undefined {
   if (position.at !== "console") return positionMoment(position, option, machine);
   const occurrence = checkedOccurrence(position.occurrence, option);
@@ -154,10 +169,16 @@ function reasonTest(machine: Machine, reason: string, option: string): () => boo
 }
 
 function expressionMoment(expression: ParsedExpression, machine: Machine, symbols: SymbolTable | undefined): Moment {
+  const known = symbols && {
+    find: (name: string) => symbols.find(name),
+    at: (address: bigint) => symbols.at(address),
+    adviceOn: () =>
+      "a kernel's own names are not known before it runs: give --symbols vmlinux or System.map, or stop at console:/RE/; bisect --when finds it in the recording",
+  };
+  const environment = new MachineEnvironment(machine, known);
   // A name that does not exist is an error now, and not when the guest has run for an hour.
-  new Evaluator(expression).evaluate(new MachineEnvironment(machine, symbols));
+  new Evaluator(expression).evaluate(environment);
   const evaluator = new Evaluator(expression);
-  const environment = new MachineEnvironment(machine, symbols);
   return {
     atExit: () => evaluator.holds(environment),
     afterOutput(port, bytes) {

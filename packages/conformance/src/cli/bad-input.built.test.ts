@@ -241,6 +241,37 @@ describe("record", () => {
   });
 });
 
+describe("an expression", () => {
+  it("over registers is said to be asked at exits only while a guest is recorded", () => {
+    const options = ["--append", "scenario=loop", "--timeout", "1ms", "--seed", "1", "--headless", "-o", "asked.hvj"];
+    const told = (text: string): boolean =>
+      run("record", bareMetalImage, ...options, "--force", "--fail-on", text).stderr.includes("is asked at exits only");
+    expect([told("$pc == 5"), told("exit.nr == 1 && $pc == 5"), told("time > 5s")]).toEqual([true, false, false]);
+    const unknown = run("record", bareMetalImage, ...options, "--force", "--fail-on", "$pc == &panic");
+    expect(unknown.status).toBe(129);
+    expect(unknown.stderr).toContain("a kernel's own names are not known before it runs");
+  });
+
+  it("whose address is never mapped is told from one that never holds", () => {
+    const { status, stderr } = run("bisect", "good.hvj", "--when", "*(u8 *)0x7777000000000000 == 1");
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/^note: 0x7777000000000000 was not mapped at any moment/m);
+    expect(run("bisect", "good.hvj", "--when", "*(u8 *)0x40000000 == 0x100").stderr).not.toContain("was not mapped");
+  });
+
+  it("is not looked for between two ends in the wrong order", () => {
+    const { status, stderr } = run("bisect", "good.hvj", "--good", "exit:20", "--bad", "exit:10", "--when", "$pc == 0");
+    expect(status).toBe(129);
+    expect(stderr).toContain("the range exit:20..exit:10 is reversed");
+  });
+
+  it("that holds at the good end already is followed by a search that works", () => {
+    const result = run("bisect", "good.hvj", "--good", "exit:20", "--when", "icount > 5");
+    expect(result.status).toBe(128);
+    expect(runNext(result).output).toContain("icount:6 ");
+  });
+});
+
 describe("receive", () => {
   it("on a port that another has says so", async () => {
     const server = createServer().listen(0, "127.0.0.1");

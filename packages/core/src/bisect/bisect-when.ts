@@ -9,9 +9,10 @@
 import type { SymbolTable } from "../ports/symbols.js";
 import { NO_EVENT } from "../event/event-cursor.js";
 import { HotKind, ROW_EVENT } from "../event/event-kind.js";
-import { Evaluator } from "../expression/evaluate.js";
+import { Evaluator, type SeenChange } from "../expression/evaluate.js";
 import { JournalEnvironment } from "../expression/journal-environment.js";
-import { MachineEnvironment } from "../expression/machine-environment.js";
+import type { LastPlaces } from "../expression/last-places.js";
+import { MachineEnvironment, physicalPlace } from "../expression/machine-environment.js";
 import type { MemoryLoad, ParsedExpression } from "../expression/parse-expression.js";
 import { PAGE_BYTES } from "../ports/guest-memory.js";
 import type { Goal } from "../machine/goal.js";
@@ -52,6 +53,8 @@ export type BisectWriter =
 export interface BisectTransition {
   readonly moment: BisectMoment;
   readonly holds: boolean;
+  /** What changed() saw. */
+  readonly change?: SeenChange;
 }
 
 export interface BisectWhenResult {
@@ -68,6 +71,8 @@ export interface BisectWhenResult {
   readonly isWatched: boolean;
   /** False: the search ended at the first moment, or at as many changes as it lists. */
   readonly isWhole: boolean;
+  /** Where its memory was last seen mapped at the first moment, or at the end where there is none. */
+  readonly places: LastPlaces;
 }
 
 export interface BisectWhenOptions {
@@ -100,6 +105,7 @@ interface StepTaken {
   readonly exitNumber: number;
 }
 
+const ADDRESS_MASK = 0xffff_ffff_ffff_ffffn;
 const TRANSITIONS_MAX = 10_000;
 /** Loads that lie this close together are watched as one range; more writes than needed stop the run, which costs only time. */
 const WATCHED_BYTES_MAX = 64 * 1024;
@@ -112,7 +118,7 @@ class WhenSearch {
   readonly #transitions: BisectTransition[] = [];
   #value: bigint | undefined;
   #holds = false;
-  #first: Pick<BisectWhenResult, "first" | "writer" | "before" | "after"> | undefined;
+  #first: Pick<BisectWhenResult, "first" | "writer" | "before" | "after" | "places"> | undefined;
   #isWatched: boolean;
   #isWhole = true;
   /** The expression must be asked between two events too. */
@@ -166,13 +172,15 @@ class WhenSearch {
   #holdsAtGood(): BisectWhenResult {
     if (this.#options.mayHoldAtGood !== true)
       throw new BisectEndError("good", "the expression holds at the good end already; give an earlier --good");
-    this.#first = { first: this.#moment(), writer: undefined, before: undefined, after: this.#value };
+    const { places } = this.#evaluator;
+    this.#first = { first: this.#moment(), writer: undefined, before: undefined, after: this.#value, places };
     this.#isWhole = false;
     return this.#result(0);
   }
 
   #result(scannedExits: number): BisectWhenResult {
-    const nothing = { first: undefined, writer: undefined, before: undefined, after: undefined };
+    const { places } = this.#evaluator;
+    const nothing = { first: undefined, writer: undefined, before: undefined, after: undefined, places };
     return {
       ...(this.#first ?? nothing),
       transitions: this.#transitions,
@@ -213,6 +221,8 @@ class WhenSearch {
 
   #toNextUnit(units: UnitSteps, seq: number): AdvanceResult {
     const { machine } = this.#replayer;
+    // What changes on the way must be seen at its moment, however far the step.
+    if (this.#options.expression.isMomentary) this.#watch();
     const { goal, length, breakPc } = units.next(seq, machine, this.#environment);
     this.#step = { length, exitNumber: machine.exitNumber };
     if (breakPc === undefined) return this.#replayer.advance(goal);
@@ -259,8 +269,11 @@ class WhenSearch {
     for (let at = 0; at < length;) {
       const from = start + BigInt(at);
       const count = Math.min(PAGE_BYTES - Number(from % BigInt(PAGE_BYTES)), length - at);
-      const { kernel } = this.#replayer.machine;
-      const physical = isPhysical ? Number(from) : kernel.translate(this.#environment.vcpu, from);
+      const { machine } = this.#replayer;
+      const { places } = this.#evaluator;
+      const physical = isPhysical
+        ? Number(from)
+        : physicalPlace(machine, this.#environment.vcpu, from & ADDRESS_MASK, places);
       if (physical !== undefined && this.#isRam(physical, count)) pieces.push({ physical, bytes: count });
       at += count;
     }
@@ -276,15 +289,16 @@ class WhenSearch {
   #note(seq: number, isAfterWrite: boolean): boolean {
     const before = this.#value;
     this.#value = this.#ask();
+    const { change } = this.#evaluator;
     const holds = this.#value !== undefined && this.#value !== 0n;
-    if (holds === this.#holds) return false;
+    if (this.#options.expression.isMomentary ? !holds : holds === this.#holds) return false;
     this.#holds = holds;
-    if (this.#first !== undefined) {
-      this.#transitions.push({ moment: this.#moment(), holds });
-      return false;
-    }
-    this.#findFirst(seq, before, isAfterWrite);
-    return true;
+    if (this.#first === undefined) this.#findFirst(seq, before, isAfterWrite);
+    const isFirst = this.#transitions.length === 0;
+    const moment = isFirst ? this.#first?.first : undefined;
+    const seen = (isFirst ? this.#evaluator.change : undefined) ?? change;
+    this.#transitions.push({ moment: moment ?? this.#moment(), holds, ...(seen && { change: seen }) });
+    return isFirst;
   }
 
   #findFirst(seq: number, before: bigint | undefined, isAfterWrite: boolean): void {
@@ -301,9 +315,7 @@ class WhenSearch {
     } else if ((countsExits && loads.length === 0) || !needsState) {
       writer = { by: "exit", exitNumber: machine.exitNumber };
     } else writer = this.#searchUnits(seq);
-    const first = this.#moment();
-    this.#first = { first, writer, before, after };
-    this.#transitions.push({ moment: first, holds: true });
+    this.#first = { first: this.#moment(), writer, before, after, places: this.#evaluator.places.copy() };
   }
 
   /** Who made it so in the last step, which began before event `seq`. */
@@ -336,6 +348,7 @@ class WhenSearch {
     const replayer = this.#replayer;
     replayer.machine.kernel.watch?.(0, 0);
     seek(replayer, { seq: seq - 1 });
+    this.#evaluator.takeBack();
     this.#environment = new MachineEnvironment(replayer.machine, this.#options.symbols);
     const { exitPending, exitNumber } = replayer.machine;
     const { icount: eventIcount } = journalCursor(replayer.reader, seq);
@@ -354,6 +367,8 @@ class WhenSearch {
       if (this.#holdsNow()) return { by: "instruction", vcpu: kernel.currentVcpu ?? vcpu, pc };
     }
     if (replayer.nextSeq <= seq) replayer.advance({ seq });
+    // What it remembers is of this moment from here on.
+    this.#ask();
     return this.#describeEvent(seq);
   }
 
@@ -393,7 +408,8 @@ export function bisectWhen(options: BisectWhenOptions): BisectWhenResult {
   const passes = loads.map((_, index) => new WhenSearch(options, index).run());
   const earliest = passes.reduce((best, pass) => (isEarlier(pass, best) ? pass : best));
   if (earliest.first !== undefined && options.all !== true) seek(options.replayer, momentGoal(earliest.first));
-  return { ...earliest, isWatched: passes.every(({ isWatched }) => isWatched) };
+  const isWatched = passes.every((pass) => pass.isWatched) && !(options.all === true && options.expression.isMomentary);
+  return { ...earliest, isWatched };
 }
 
 function isEarlier(a: BisectWhenResult, b: BisectWhenResult): boolean {
@@ -410,11 +426,12 @@ export function findInJournal(
   replayer: Pick<Replayer, "reader" | "machine">,
   expression: ParsedExpression,
   range: { readonly first: number; readonly last: number },
+  symbols?: SymbolTable,
 ): number | undefined {
   if (expression.needsState) throw new RangeError(`'${expression.source}' needs guest state`);
   const evaluator = new Evaluator(expression);
   const cursor = journalCursor(replayer.reader, (replayer.reader.header.parent?.seq ?? 0) + 1);
-  const environment = new JournalEnvironment(replayer.reader, cursor, replayer.machine.digester);
+  const environment = new JournalEnvironment(replayer.reader, cursor, replayer.machine.digester, symbols);
   for (; cursor.kind !== NO_EVENT && cursor.seq <= range.last; cursor.next()) {
     if (cursor.kind === HotKind.outputProduced) evaluator.noteOutput(cursor.outputPort, cursor.outputBytes);
     if (expression.countsExits && cursor.kind !== HotKind.exited) continue;

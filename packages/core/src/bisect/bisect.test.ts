@@ -244,6 +244,68 @@ describe("bisect --when", () => {
     expect(result.writer).toMatchObject({ by: "instruction", written: { physical: pointer } });
   });
 
+  it("goes on reading what the guest's translation hides for a while, however it asks", () => {
+    // Mapped in each second round only: x5 counts the rounds.
+    const build = { isMapped: (register: (name: string) => bigint) => register("x5") % 2n === 0n };
+    const source = `*(u32 *)${hex(COUNTER_ADDRESS)} >= 100 && *(u32 *)${hex(COUNTER_ADDRESS)} != 777`;
+    const moments = ({ transitions }: BisectWhenResult): unknown[] =>
+      transitions.map(({ holds, moment }) => [holds, moment.icount]);
+    const always = when(source, { all: true });
+    expect(moments(always)).toHaveLength(3);
+    expect(moments(when(source, { all: true, build }))).toEqual(moments(always));
+    expect(moments(when(`${source} && icount >= 20`, { all: true, build }))).toEqual(moments(always));
+    const unwatched = { ...build, watch: false };
+    expect(when(source, { all: true, build: unwatched }).first).toEqual(always.first);
+  });
+
+  it("does not know what has never been mapped", () => {
+    expect(when(`*(u32 *)${hex(COUNTER_ADDRESS)} == 555`, { build: { isMapped: () => false } }).first).toBeUndefined();
+  });
+
+  describe("of changed()", () => {
+    /** Each value that the counter takes, by asking at every single unit. */
+    function valuesByHand(): [icount: number, before: number, after: number][] {
+      const values: [number, number, number][] = [];
+      const replayer = replaySmall(journal);
+      const { memory } = replayer.machine.kernel;
+      const value = (): number => new DataView(memory.read(COUNTER_ADDRESS, 4).buffer).getUint32(0, true);
+      seek(replayer, resolvePosition(parsePosition("start"), journal));
+      for (let before = value(); ;) {
+        if (replayer.advance({ icount: replayer.machine.icount + 1 }) === "end") return values;
+        if (value() !== before) values.push([replayer.machine.icount, before, value()]);
+        before = value();
+      }
+    }
+    const seen = ({ transitions }: BisectWhenResult): unknown[] =>
+      transitions.map(({ moment, change }) => [moment.icount, Number(change?.before), Number(change?.after)]);
+    const changed = `changed(${hex(COUNTER_ADDRESS)}, 4)`;
+
+    it("lists every change, with what was there and what is", () => {
+      const wanted = valuesByHand();
+      expect(wanted.length).toBeGreaterThan(1000);
+      expect(seen(when(changed, { all: true }))).toEqual(wanted);
+      expect(seen(when(changed))).toEqual(wanted.slice(0, 1));
+    });
+
+    it("lists those at which something else holds too", () => {
+      const wanted = valuesByHand();
+      const [middle = 0] = wanted[500] ?? [];
+      expect(seen(when(`${changed} && icount >= ${middle}`, { all: true }))).toEqual(wanted.slice(500));
+      const third = when("console =~ /rrr/").first?.icount ?? 0;
+      const behind = when(`${changed} && console =~ /rrr/ && $pc != 0`, { all: true });
+      expect(seen(behind)).toEqual(wanted.filter(([icount]) => icount > third));
+    });
+
+    it("names each DMA once, and the first bytes that differ", () => {
+      const result = when(`changed(${hex(DMA_ADDRESS)}, 600)`, { all: true });
+      expect(result.writer).toMatchObject({ by: "event", kind: "GuestMemoryWritten" });
+      const [{ change, moment } = {}, second] = result.transitions;
+      expect(change?.address).toBeGreaterThanOrEqual(BigInt(DMA_ADDRESS));
+      expect(change?.before).not.toBe(change?.after);
+      expect(second?.moment.icount ?? Infinity).toBeGreaterThan(moment?.icount ?? 0);
+    });
+  });
+
   it("refuses a good end at which it holds, and says so when it never holds", () => {
     expect(() => when(`*(u32 *)${hex(COUNTER_ADDRESS)} == 0`)).toThrow(BisectEndError);
     expect(when(`*(u32 *)${hex(COUNTER_ADDRESS)} == 123456`).first).toBeUndefined();

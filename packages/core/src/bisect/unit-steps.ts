@@ -6,7 +6,7 @@
  * the kernel half can stop at a pc, up to the one that must hold.
  */
 import type { Evaluator, ExpressionEnvironment } from "../expression/evaluate.js";
-import { changesAtEventsOnly, isConstant, remembersFirst } from "../expression/parse-expression.js";
+import { changesAtEventsOnly, isConstant, comparesMoments } from "../expression/parse-expression.js";
 import type { BinaryOperator, Expression } from "../expression/syntax-tree.js";
 import type { Goal } from "../machine/goal.js";
 import type { Machine } from "../machine/machine.js";
@@ -73,7 +73,7 @@ export class UnitSteps {
     this.#guards = all.filter(changesAtEventsOnly);
     for (const each of all) noteLeast(each, this.#least);
     // What compares with its first moment would have a later one.
-    if (!remembersFirst(evaluator.parsed.tree))
+    if (!comparesMoments(evaluator.parsed.tree))
       this.#pcWanted = all.map(pcWanted).find((wanted) => wanted !== undefined);
   }
 

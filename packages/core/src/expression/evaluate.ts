@@ -8,8 +8,10 @@ import { ExitWord, frameU64, type ExitFrame } from "../event/exit-frame.js";
 import type { Digester } from "../ports/digester.js";
 import type { GuestSymbol } from "../ports/symbols.js";
 import { sameBytes } from "../memory/page-hash.js";
+import { nearestWord } from "../nearest-word.js";
 import { CONSOLE_PORT } from "../record/input-script.js";
 import { ExpressionError } from "./lexer.js";
+import { LastPlaces } from "./last-places.js";
 import { subexpressions, type ParsedExpression } from "./parse-expression.js";
 import type { BinaryOperator, ExitField, Expression, IntegerType, MemoryRange } from "./syntax-tree.js";
 
@@ -24,9 +26,13 @@ export interface ExpressionEnvironment {
   readonly digester: Digester;
   /** undefined: there is no such register. */
   register(name: string): bigint | undefined;
-  /** undefined: not mapped, or outside RAM. */
-  read(address: bigint, bytes: number, isPhysical: boolean): Uint8Array | undefined;
+  /** undefined: neither mapped nor in one of the last places, or outside RAM. */
+  read(address: bigint, bytes: number, isPhysical: boolean, places?: LastPlaces): Uint8Array | undefined;
+  /** Those that there are. */
+  registerNames?(): ReadonlySet<string>;
   symbol(name: string): GuestSymbol | undefined;
+  /** What to do about a symbol that does not exist. */
+  symbolAdvice?(name: string): string | undefined;
   /** A row of the exit model or KVM_EXIT_* by name. */
   exitName(space: "reason" | "kvm", name: string): bigint | undefined;
   /** undefined: there is no such item. */
@@ -102,13 +108,42 @@ interface NodeState {
   matcher?: ConsoleMatcher;
   matched?: boolean;
   before?: Uint8Array;
+  /** What `before` was at the moment before. */
+  earlier?: Uint8Array;
   count?: bigint;
   /** The exit that was looked at last: each counts once, however often it is asked about. */
   countedExit?: number;
 }
 
+/** What changed() has seen change. */
+export interface SeenChange {
+  readonly address: bigint;
+  readonly bytes: number;
+  readonly before: bigint;
+  readonly after: bigint;
+}
+
+const WORD_BYTES = 8;
+
+/** The first eight bytes, or fewer, that hold a difference. */
+function seenChange(start: bigint, before: Uint8Array, after: Uint8Array): SeenChange {
+  const different = after.findIndex((byte, index) => byte !== before[index]);
+  const from = different - (different % WORD_BYTES);
+  const [was, is] = [before, after].map((each) => each.subarray(from, from + WORD_BYTES));
+  return {
+    address: (start + BigInt(from)) & MASK,
+    bytes: is?.length ?? 0,
+    before: littleEndian(was ?? before),
+    after: littleEndian(is ?? after),
+  };
+}
+
 export class Evaluator {
   readonly parsed: ParsedExpression;
+  /** Where addresses that it reads were last seen mapped. */
+  places = new LastPlaces();
+  /** What the first changed() that was true at this moment has seen. */
+  change: SeenChange | undefined;
   #states: NodeState[];
 
   constructor(parsed: ParsedExpression) {
@@ -119,8 +154,15 @@ export class Evaluator {
 
   /** Forgets earlier moments: `changed` compares with the next one, `count` and `console` start anew. */
   reset(): void {
+    this.places = new LastPlaces();
     this.#states = Array.from({ length: this.parsed.stateCount }, () => ({}));
     this.#prepare(this.parsed.tree);
+  }
+
+  /** Memory is as it was at the moment before the last evaluation: for who asks again from there on. */
+  takeBack(): void {
+    this.places.takeBack();
+    for (const state of this.#states) if (state.earlier !== undefined) state.before = state.earlier;
   }
 
   #prepare(tree: Expression): void {
@@ -144,6 +186,8 @@ export class Evaluator {
 
   /** The value at this moment; undefined: unknown. Throws ExpressionError for names that don't exist. */
   evaluate(environment: ExpressionEnvironment): bigint | undefined {
+    this.places.begin();
+    this.change = undefined;
     return this.#value(this.parsed.tree, environment);
   }
 
@@ -166,7 +210,7 @@ export class Evaluator {
       case "number":
         return tree.value;
       case "register":
-        return environment.register(tree.name) ?? this.#fail(tree, `there is no register $${tree.name}`);
+        return environment.register(tree.name) ?? this.#noRegister(tree, tree.name, environment);
       case "vcpu":
         return BigInt(environment.vcpu);
       case "icount":
@@ -182,7 +226,7 @@ export class Evaluator {
       case "load": {
         const address = this.#value(tree.address, environment);
         if (address === undefined) return undefined;
-        const bytes = environment.read(address, tree.type.bits / 8, tree.isPhysical);
+        const bytes = environment.read(address, tree.type.bits / 8, tree.isPhysical, this.places);
         return bytes && integer(littleEndian(bytes), tree.type);
       }
       case "cast": {
@@ -203,13 +247,21 @@ export class Evaluator {
     }
   }
 
+  #noRegister(tree: Expression, name: string, environment: ExpressionEnvironment): never {
+    const near = nearestWord(name, [...(environment.registerNames?.() ?? [])]);
+    return this.#fail(tree, `there is no register $${name}${near === undefined ? "" : `; did you mean $${near}?`}`);
+  }
+
   #symbol(tree: Expression & { node: "symbol" }, environment: ExpressionEnvironment): bigint | undefined {
     const symbol = environment.symbol(tree.name);
     if (symbol === undefined)
-      return this.#fail(tree, `there is no symbol ${tree.name}; give --symbols vmlinux or System.map`);
+      return this.#fail(
+        tree,
+        `there is no symbol ${tree.name}; ${environment.symbolAdvice?.(tree.name) ?? "give --symbols vmlinux or System.map"}`,
+      );
     if (tree.isAddress) return symbol.address;
     const bytes = symbol.bytes === 1 || symbol.bytes === 2 || symbol.bytes === 4 ? symbol.bytes : 8;
-    const content = environment.read(symbol.address, bytes, false);
+    const content = environment.read(symbol.address, bytes, false, this.places);
     return content && littleEndian(content);
   }
 
@@ -254,12 +306,30 @@ export class Evaluator {
     return operator === "/" ? left / right : left % right;
   }
 
-  #bytes(range: MemoryRange, environment: ExpressionEnvironment): Uint8Array | undefined {
+  #bytes(
+    range: MemoryRange,
+    environment: ExpressionEnvironment,
+  ): { readonly address: bigint; readonly bytes: Uint8Array } | undefined {
     const address = this.#value(range.address, environment);
     const length = this.#value(range.length, environment);
     if (address === undefined || length === undefined) return undefined;
     if (length > BigInt(BYTES_MAX)) return this.#fail(range.length, `${length} bytes are more than ${BYTES_MAX}`);
-    return environment.read(address, Number(length), range.isPhysical);
+    const bytes = environment.read(address, Number(length), range.isPhysical, this.places);
+    return bytes && { address, bytes };
+  }
+
+  /** Whether it differs from what it was at the moment before. */
+  #changed(tree: Expression & { node: "changed" }, environment: ExpressionEnvironment): bigint | undefined {
+    const content = this.#bytes(tree.range, environment);
+    if (content === undefined) return undefined;
+    const { address, bytes } = content;
+    const state = this.#state(tree.state);
+    const before = state.before ?? bytes;
+    state.earlier = before;
+    state.before = bytes;
+    if (sameBytes(before, bytes)) return 0n;
+    this.change ??= seenChange(address, before, bytes);
+    return 1n;
   }
 
   #count(tree: Expression & { node: "count" }, environment: ExpressionEnvironment): bigint {
@@ -276,16 +346,11 @@ export class Evaluator {
   #remembered(tree: Expression, environment: ExpressionEnvironment): bigint | undefined {
     switch (tree.node) {
       case "hash": {
-        const bytes = this.#bytes(tree.range, environment);
-        return bytes && littleEndian(environment.digester.sha256(bytes).slice(0, 8).reverse());
+        const content = this.#bytes(tree.range, environment);
+        return content && littleEndian(environment.digester.sha256(content.bytes).slice(0, 8).reverse());
       }
-      case "changed": {
-        const bytes = this.#bytes(tree.range, environment);
-        if (bytes === undefined) return undefined;
-        const state = this.#state(tree.state);
-        state.before ??= bytes;
-        return truth(!sameBytes(state.before, bytes));
-      }
+      case "changed":
+        return this.#changed(tree, environment);
       case "console":
         return truth(this.#state(tree.state).matched === true);
       case "count":

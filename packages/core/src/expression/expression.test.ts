@@ -58,6 +58,11 @@ describe("an expression", () => {
     ["$x1 + 1", 0n],
     ["$vcpu", 1n],
     ["icount + time", 3000n],
+    ["time == 2us && time > 1.5us && 5.3s == 5300000000 && 1ms == 1000000 && 7ns == 7", 1n],
+    ["*(int *)16 == 0x13121110 && *(unsigned char *)16 == 16", 1n],
+    ["(int)0x80000000 == -0x80000000", 1n],
+    ["(unsigned int)-1", 0xffff_ffffn],
+    ["(unsigned long)(char)-1", 0xffn],
     ["*(u8 *)16", 16n],
     ["*(u16*)16", 0x1110n],
     ["*(u32 *)$x0", 0x13121110n],
@@ -99,6 +104,7 @@ describe("an expression", () => {
     ["1 2", 3, /unexpected '2'/],
     ["(1", 3, /'\)' expected, found the end/],
     ["0x1g", 1, /'0x1g' is no number/],
+    ["5min", 1, /'5min' is no number/],
     ["99999999999999999999999", 1, /does not fit into 64 bits/],
     ["exit.nonsense", 6, /an exit has no 'nonsense'/],
     ["exit", 5, /'\.' expected/],
@@ -126,6 +132,8 @@ describe("an expression", () => {
 
   it("names registers, symbols and exits that do not exist", () => {
     expect(() => value("1 + $rax")).toThrow(/column 5: there is no register \$rax/);
+    expect(() => value("$pd", { registerNames: () => new Set(["x0", "pc"]) })).toThrow(/did you mean \$pc\?/);
+    expect(() => value("&init_task", { symbolAdvice: () => "look elsewhere" })).toThrow(/init_task; look elsewhere/);
     expect(() => value("init_task")).toThrow(/there is no symbol init_task/);
     expect(() => value("exit.reason == FOO")).toThrow(/there is no exit FOO/);
     expect(() => value("exit.args[5]")).toThrow(/args\[0\] to args\[2\]/);
@@ -140,7 +148,8 @@ describe("an expression", () => {
     const other = (address: bigint, bytes: number): Uint8Array => new Uint8Array(bytes).fill(Number(address & 1n) + 9);
     expect(evaluator.evaluate(environment({ exitNumber: 8, read: other }))).toBe(0x102n);
     evaluator.noteOutput(0, new TextEncoder().encode("boot\nlogin: "));
-    expect(evaluator.evaluate(environment({ exitNumber: 9 }))).toBe(0x13n);
+    expect(evaluator.evaluate(environment({ exitNumber: 9 }))).toBe(0x113n);
+    expect(evaluator.change).toMatchObject({ address: 16n, bytes: 4, after: 0x13121110n });
     // An exit counts once, however often it is asked about, and nothing counts between two.
     expect(evaluator.evaluate(environment({ exitNumber: 9 }))).toBe(0x13n);
     expect(evaluator.evaluate(environment({ exitNumber: 10, exit: undefined }))).toBe(0x13n);
@@ -155,6 +164,8 @@ describe("an expression", () => {
       changesWithUnits: true,
       loads: [],
     });
+    expect(parseExpression("exit.pc == &panic").needsState).toBe(false);
+    expect(parseExpression("exit.pc == jiffies").needsState).toBe(true);
     expect(parseExpression("jiffies + *(u16 *)4 + hash(phys_page(8), 3)").loads).toMatchObject([
       { bytes: 8, isPhysical: false },
       { bytes: 2, isPhysical: false },

@@ -1,6 +1,7 @@
 /** What expressions that need no guest state see: the journal's own events. */
 import type { Digester } from "../ports/digester.js";
 import type { JournalReader } from "../ports/journal-store.js";
+import type { GuestSymbol, SymbolTable } from "../ports/symbols.js";
 import type { EventCursor } from "../event/event-cursor.js";
 import { HotKind } from "../event/event-kind.js";
 import { ExitWord, type ExitFrame } from "../event/exit-frame.js";
@@ -14,9 +15,11 @@ export class JournalEnvironment implements ExpressionEnvironment {
   readonly #reasons: readonly { readonly name: string }[];
   readonly digester: Digester;
   readonly guestTimeNs = 0;
+  readonly #symbols: SymbolTable | undefined;
 
-  constructor(reader: JournalReader, cursor: EventCursor, digester: Digester) {
+  constructor(reader: JournalReader, cursor: EventCursor, digester: Digester, symbols?: SymbolTable) {
     this.#cursor = cursor;
+    this.#symbols = symbols;
     this.digester = digester;
     this.#reasons = parseMachine(reader.header.machine).exitModel.reasons.map((name) => ({ name }));
   }
@@ -45,8 +48,12 @@ export class JournalEnvironment implements ExpressionEnvironment {
     return undefined;
   }
 
-  symbol(): undefined {
-    return undefined;
+  symbol(name: string): GuestSymbol | undefined {
+    return this.#symbols?.find(name);
+  }
+
+  symbolAdvice(name: string): string | undefined {
+    return this.#symbols?.adviceOn?.(name);
   }
 
   config(): undefined {

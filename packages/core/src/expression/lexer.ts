@@ -23,6 +23,14 @@ export class ExpressionError extends Error {
 }
 
 const SPACE = /\s+/y;
+/** "5.3s" */
+const DURATION = /(\d+(?:\.\d+)?)(s|ms|us|ns)(?![A-Za-z0-9_])/y;
+const NANOSECONDS: ReadonlyMap<string, number> = new Map([
+  ["s", 1e9],
+  ["ms", 1e6],
+  ["us", 1e3],
+  ["ns", 1],
+]);
 const NUMBER = /0[xX][0-9a-fA-F]+|0[bB][01]+|\d+/y;
 const REGISTER = /\$[A-Za-z][A-Za-z0-9_]*/y;
 const NAME = /[A-Za-z_][A-Za-z0-9_]*/y;
@@ -68,6 +76,11 @@ function operatorAt(source: string, at: number): string | undefined {
   return OPERATORS.find((operator) => source.startsWith(operator, at));
 }
 
+function nanosecondsText(duration: string): string {
+  const unit = duration.replace(/^[\d.]+/, "");
+  return String(BigInt(Math.round(parseFloat(duration) * (NANOSECONDS.get(unit) ?? 1))));
+}
+
 /** A slash starts a regular expression only behind =~; elsewhere it divides. Throws ExpressionError. */
 export function tokenize(source: string): Token[] {
   const tokens: Token[] = [];
@@ -84,6 +97,12 @@ export function tokenize(source: string): Token[] {
     if (tokens.at(-1)?.text === "=~") {
       if (take("regexp", matchAt(REGEXP, source, at))) continue;
       throw new ExpressionError(source, at + 1, "a regular expression between slashes is expected behind =~");
+    }
+    const duration = matchAt(DURATION, source, at);
+    if (duration !== undefined) {
+      tokens.push({ kind: "number", text: nanosecondsText(duration), column: at + 1 });
+      at += duration.length;
+      continue;
     }
     const number = matchAt(NUMBER, source, at);
     if (number !== undefined && matchAt(NAME, source, at + number.length) !== undefined)

@@ -6,17 +6,47 @@ import { ExitWord, type ExitFrame } from "../event/exit-frame.js";
 import { KVM_EXIT_NAMES } from "../event/kvm-exit-names.js";
 import type { Machine } from "../machine/machine.js";
 import type { ExpressionEnvironment } from "./evaluate.js";
+import type { LastPlaces } from "./last-places.js";
 
+const OFFSET_MASK = BigInt(PAGE_BYTES - 1);
 const KVM_PREFIX = "KVM_EXIT_";
 
-/** Guest memory by a vCPU's current translation; undefined where a byte is not mapped to RAM. */
-export function readVirtual(machine: Machine, vcpu: number, address: bigint, bytes: number): Uint8Array | undefined {
+/** By the current translation; where it has nothing, where the page was last seen. */
+export function physicalPlace(
+  { kernel }: Machine,
+  vcpu: number,
+  virtual: bigint,
+  places: LastPlaces | undefined,
+): number | undefined {
+  const physical = kernel.translate(vcpu, virtual);
+  if (places === undefined) return physical;
+  const inPage = Number(virtual & OFFSET_MASK);
+  const page = virtual - BigInt(inPage);
+  if (physical !== undefined) {
+    places.note(page, physical - inPage);
+    return physical;
+  }
+  const last = places.get(page);
+  return last === undefined ? undefined : last + inPage;
+}
+
+/**
+ * Guest memory by a vCPU's current translation, and where that has nothing by `places`; undefined where a byte is not
+ * mapped to RAM.
+ */
+export function readVirtual(
+  machine: Machine,
+  vcpu: number,
+  address: bigint,
+  bytes: number,
+  places?: LastPlaces,
+): Uint8Array | undefined {
   const result = new Uint8Array(bytes);
   for (let at = 0; at < bytes;) {
     const virtual = (address + BigInt(at)) & 0xffff_ffff_ffff_ffffn;
     const inPage = PAGE_BYTES - Number(virtual % BigInt(PAGE_BYTES));
     const count = Math.min(inPage, bytes - at);
-    const physical = machine.kernel.translate(vcpu, virtual);
+    const physical = physicalPlace(machine, vcpu, virtual, places);
     const content = physical === undefined ? undefined : readPhysical(machine, physical, count);
     if (content === undefined) return undefined;
     result.set(content, at);
@@ -35,12 +65,11 @@ export function readPhysical(machine: Machine, physical: number, bytes: number):
 export class MachineEnvironment implements ExpressionEnvironment {
   readonly #machine: Machine;
   readonly #symbols: SymbolTable | undefined;
-  readonly #registers: ReadonlySet<string>;
+  #registers: ReadonlySet<string> | undefined;
 
   constructor(machine: Machine, symbols?: SymbolTable) {
     this.#machine = machine;
     this.#symbols = symbols;
-    this.#registers = new Set(machine.kernel.registers.map(({ name }) => name));
   }
 
   get digester(): Digester {
@@ -68,16 +97,26 @@ export class MachineEnvironment implements ExpressionEnvironment {
   }
 
   register(name: string): bigint | undefined {
-    return this.#registers.has(name) ? this.#machine.kernel.readRegister(this.vcpu, name) : undefined;
+    return this.registerNames().has(name) ? this.#machine.kernel.readRegister(this.vcpu, name) : undefined;
   }
 
-  read(address: bigint, bytes: number, isPhysical: boolean): Uint8Array | undefined {
-    if (!isPhysical) return readVirtual(this.#machine, this.vcpu, address, bytes);
+  registerNames(): ReadonlySet<string> {
+    const { registers, registerAliases = [] } = this.#machine.kernel;
+    this.#registers ??= new Set([...registers.map(({ name }) => name), ...registerAliases]);
+    return this.#registers;
+  }
+
+  read(address: bigint, bytes: number, isPhysical: boolean, places?: LastPlaces): Uint8Array | undefined {
+    if (!isPhysical) return readVirtual(this.#machine, this.vcpu, address, bytes, places);
     return address > BigInt(Number.MAX_SAFE_INTEGER) ? undefined : readPhysical(this.#machine, Number(address), bytes);
   }
 
   symbol(name: string): GuestSymbol | undefined {
     return this.#symbols?.find(name);
+  }
+
+  symbolAdvice(name: string): string | undefined {
+    return this.#symbols?.adviceOn?.(name);
   }
 
   exitName(space: "reason" | "kvm", name: string): bigint | undefined {

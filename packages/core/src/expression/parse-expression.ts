@@ -15,6 +15,21 @@ const TYPES: ReadonlyMap<string, IntegerType> = new Map(
     [`s${bits}`, { bits, signed: true }],
   ]),
 );
+/** As C has them on arm64, where char has no sign. */
+const C_TYPES: ReadonlyMap<string, IntegerType> = new Map([
+  ["char", { bits: 8, signed: false }],
+  ["signed char", { bits: 8, signed: true }],
+  ["unsigned char", { bits: 8, signed: false }],
+  ["short", { bits: 16, signed: true }],
+  ["unsigned short", { bits: 16, signed: false }],
+  ["int", { bits: 32, signed: true }],
+  ["unsigned", { bits: 32, signed: false }],
+  ["unsigned int", { bits: 32, signed: false }],
+  ["long", { bits: 64, signed: true }],
+  ["unsigned long", { bits: 64, signed: false }],
+  ["long long", { bits: 64, signed: true }],
+  ["unsigned long long", { bits: 64, signed: false }],
+]);
 
 const EXIT_FIELDS: ReadonlySet<string> = new Set<ExitField>([
   "nr",
@@ -65,6 +80,8 @@ export interface ParsedExpression {
   readonly changesWithUnits: boolean;
   /** It counts exits, so it must be asked at every exit. */
   readonly countsExits: boolean;
+  /** It asks what changed() says, which holds for a moment only: each moment at which it holds is another. */
+  readonly isMomentary: boolean;
   /** What a bisection can watch. */
   readonly loads: readonly MemoryLoad[];
 }
@@ -167,10 +184,13 @@ class Parser {
 
   /** "(u32 *)": a type in parentheses, with or without a star. */
   #type(): { readonly type: IntegerType; readonly isPointer: boolean } | undefined {
-    const [open, name] = [this.#peek(), this.#peek(1)];
-    const type = open.text === "(" && name.kind === "name" ? TYPES.get(name.text) : undefined;
+    if (this.#peek().text !== "(") return undefined;
+    const words: string[] = [];
+    while (this.#peek(words.length + 1).kind === "name") words.push(this.#peek(words.length + 1).text);
+    const name = words.join(" ");
+    const type = TYPES.get(name) ?? C_TYPES.get(name);
     if (type === undefined) return undefined;
-    this.#at += 2;
+    this.#at += 1 + words.length;
     const isPointer = this.#accept("*");
     this.#expect(")");
     return { type, isPointer };
@@ -376,7 +396,7 @@ function collect(tree: Expression, loads: MemoryLoad[], nodes: Set<Expression["n
 }
 
 const UNIT_NODES: readonly Expression["node"][] = ["register", "vcpu", "icount", "time"];
-const MEMORY_NODES: readonly Expression["node"][] = ["load", "symbol", "hash", "changed"];
+const MEMORY_NODES: readonly Expression["node"][] = ["load", "hash", "changed"];
 
 /** What is counted is looked at when an exit occurs. */
 function anyNode(tree: Expression, isMeant: (tree: Expression) => boolean): boolean {
@@ -390,7 +410,10 @@ function changesWithUnits(tree: Expression): boolean {
 
 /** Its value stays from one event to the next: no instruction of the guest changes it. */
 export function changesAtEventsOnly(tree: Expression): boolean {
-  return !anyNode(tree, ({ node }) => UNIT_NODES.includes(node) || MEMORY_NODES.includes(node));
+  return !anyNode(
+    tree,
+    (part) => UNIT_NODES.includes(part.node) || MEMORY_NODES.includes(part.node) || isVariable(part),
+  );
 }
 
 const CONSTANT_NODES: readonly Expression["node"][] = ["number", "unary", "binary", "cast", "choice"];
@@ -401,12 +424,17 @@ export function isConstant(tree: Expression): boolean {
   return isItself && subexpressions(tree).every(isConstant);
 }
 
-/** It compares with the first moment at which it is asked. */
-export function remembersFirst(tree: Expression): boolean {
-  return tree.node === "changed" || subexpressions(tree).some(remembersFirst);
+/** It compares with the moment before, so none may be passed over. */
+export function comparesMoments(tree: Expression): boolean {
+  return tree.node === "changed" || subexpressions(tree).some(comparesMoments);
 }
 
-const STATE_NODES: readonly Expression["node"][] = ["register", "symbol", "load", "hash", "changed", "config", "time"];
+/** Where a symbol lies stays; what lies there changes. */
+function isVariable(tree: Expression): boolean {
+  return tree.node === "symbol" && !tree.isAddress;
+}
+
+const STATE_NODES: readonly Expression["node"][] = ["register", "load", "hash", "changed", "config", "time"];
 
 /** Throws ExpressionError with the column. */
 export function parseExpression(source: string): ParsedExpression {
@@ -419,9 +447,10 @@ export function parseExpression(source: string): ParsedExpression {
     source,
     tree,
     stateCount: parser.stateCount,
-    needsState: STATE_NODES.some((node) => nodes.has(node)),
+    needsState: loads.length > 0 || STATE_NODES.some((node) => nodes.has(node)),
     changesWithUnits: changesWithUnits(tree),
     countsExits: nodes.has("count"),
+    isMomentary: anyNode(tree, ({ node }) => node === "changed"),
     loads,
   };
 }

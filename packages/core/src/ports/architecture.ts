@@ -118,6 +118,8 @@ export interface KernelHalf {
   configure(state: unknown): void;
 
   readonly registers: readonly RegisterName[];
+  /** Other names by which `readRegister` knows registers, or parts of them. */
+  readonly registerAliases?: readonly string[];
   /** Throws RangeError for an unknown name. */
   readRegister(vcpu: number, name: string): bigint;
   writeRegister(vcpu: number, name: string, value: bigint): void;

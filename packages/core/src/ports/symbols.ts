@@ -11,4 +11,6 @@ export interface SymbolTable {
   find(name: string): GuestSymbol | undefined;
   /** The symbol that an address lies in. */
   at(address: bigint): GuestSymbol | undefined;
+  /** What to do about a name that is not among them. */
+  adviceOn?(name: string): string;
 }

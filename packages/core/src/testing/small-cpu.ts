@@ -477,10 +477,19 @@ class SmallKernel implements KernelHalf {
   }
 }
 
-/** `skew` makes another build of it, which reads the clock wrongly; `watch: false` one without watched memory, `breaks: false` one without a break pc. */
-export function smallArchitecture(
-  build: { readonly skew?: number; readonly watch?: boolean; readonly breaks?: boolean } = {},
-): Architecture {
+/**
+ * `skew` makes another build of it, which reads the clock wrongly; `watch: false` one without watched memory, `breaks: false` one without a
+ * break pc.
+ */
+export interface SmallBuild {
+  readonly skew?: number;
+  readonly watch?: boolean;
+  readonly breaks?: boolean;
+  /** Whether addresses mean anything, by a register of the vCPU: as where a kernel's are hidden from its users. */
+  readonly isMapped?: (register: (name: string) => bigint) => boolean;
+}
+
+export function smallArchitecture(build: SmallBuild = {}): Architecture {
   return {
     name: "arm64",
     revision: build.skew === undefined ? 1 : 2,
@@ -489,6 +498,12 @@ export function smallArchitecture(
     control: smallControl,
     createKernelHalf(options) {
       const kernel: KernelHalf = new SmallKernel(options, build.skew ?? 0);
+      const { isMapped } = build;
+      if (isMapped !== undefined) {
+        const translate = kernel.translate.bind(kernel);
+        kernel.translate = (vcpu, virtual) =>
+          isMapped((name) => kernel.readRegister(vcpu, name)) ? translate(vcpu, virtual) : undefined;
+      }
       if (build.watch === false) Object.defineProperty(kernel, "watch", { value: undefined });
       if (build.breaks === false) Object.defineProperty(kernel, "breakAt", { value: undefined });
       return kernel;

@@ -21,7 +21,7 @@ import { type ExitDescription, fillExitFrame, MMIO_WRITE, newExitFrame } from ".
 import { EsrClass, Reason } from "./exit-model.js";
 import { answerInVector, finishHypercall, hypercallExit } from "./hypercalls.js";
 import { backtrace, type DisassembledInstruction, disassemble, instructionAt, translateVirtual } from "./inspection.js";
-import { readNamedRegister, registerNames, writeNamedRegister } from "./named-registers.js";
+import { readNamedRegister, registerAliases, registerNames, writeNamedRegister } from "./named-registers.js";
 import { restoreSections, type RunState, saveSections } from "./saved-state.js";
 import { finishRegisterExit, refuseUnsimulated, registerExit, serviceValue } from "./system-register-exits.js";
 import { findStuck } from "./stuck.js";
@@ -47,6 +47,7 @@ export class Arm64KernelHalf implements KernelHalf {
     enteredAt: 0,
   };
   readonly registers: readonly RegisterName[] = registerNames;
+  readonly registerAliases: readonly string[] = registerAliases;
   answerLow = 0;
   answerHigh = 0;
   watchReport: WatchReport | undefined;

@@ -61,6 +61,12 @@ describe("the configuration in an expression", () => {
     for (const event of decision.events) made.evolve(event, 1);
   };
 
+  it("knows registers by the names of gdb and of the ABI, and names the nearest", () => {
+    made.kernel.writeRegister(0, "x30", 0x1234_5678_9abc_def0n);
+    expect(ask("$lr == $x30 && $w30 == 0x9abcdef0 && $fp == $x29 && $cpsr == $pstate")).toBe(1n);
+    expect(() => ask("$esr_el11")).toThrow("there is no register $esr_el11; did you mean $esr_el1?");
+  });
+
   it("tells what becomes of a call: 0 handled, 1 denied, 2 forwarded", () => {
     const actions = (): unknown[] => ["0xc4000003", "0x84000050", "0xc6000001"].map((id) => ask(`config.smccc(${id})`));
     expect(actions()).toEqual([0n, 0n, 1n]);

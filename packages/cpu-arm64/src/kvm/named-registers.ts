@@ -150,8 +150,14 @@ const registers: readonly NamedRegister[] = [
   ...systemRegisters.filter(isReadable).flatMap(systemRegisterOf),
 ];
 
-const byName: ReadonlyMap<string, NamedRegister> = new Map([
-  ...registers.map((register) => [register.name, register] as const),
+/** The lower halves of the general registers. */
+const words = Array.from({ length: 31 }, (_, index): readonly [string, NamedRegister] => [
+  `w${index}`,
+  { name: `w${index}`, bits: 32, group: "general", read: (states) => states.readX(index) & U32_MASK },
+]);
+
+const aliases: readonly (readonly [string, NamedRegister])[] = [
+  ...words,
   // gdb's name for PSTATE, and the ABI's for two general registers.
   ...[
     ["cpsr", "pstate"],
@@ -160,7 +166,14 @@ const byName: ReadonlyMap<string, NamedRegister> = new Map([
   ].flatMap(([alias = "", name]) =>
     registers.filter((register) => register.name === name).map((register) => [alias, register] as const),
   ),
+];
+
+const byName: ReadonlyMap<string, NamedRegister> = new Map([
+  ...registers.map((register) => [register.name, register] as const),
+  ...aliases,
 ]);
+
+export const registerAliases: readonly string[] = aliases.map(([alias]) => alias);
 
 export const registerNames: readonly RegisterName[] = registers.map(({ name, bits, group, isConstant = false }) => ({
   name,
