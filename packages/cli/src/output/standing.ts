@@ -11,7 +11,7 @@ import {
 import { displayOf } from "../architectures.js";
 import type { OpenRecording } from "../vm/open-recording.js";
 import { answerText, exitSeq, ExitText } from "./exit-text.js";
-import { hexAddress } from "../symbols/symbols.js";
+import { hexAddress, type Symbols } from "../symbols/symbols.js";
 import { counted, hex } from "./value-text.js";
 
 /** General registers of the first line. */
@@ -28,12 +28,12 @@ export function positionText(machine: Machine): string {
 }
 
 /** "after hvc #0" or "at str w0, [x1]": the instruction that a position is about. */
-export function instructionText(machine: Machine, vcpu: number, isBehind: boolean): string {
+export function instructionText(machine: Machine, symbols: Symbols, vcpu: number, isBehind: boolean): string {
   const { instructionBytes } = displayOf(machine.architecture);
   const pc = machine.kernel.readRegister(vcpu, "pc");
   const address = isBehind ? pc - BigInt(instructionBytes) : pc;
   const text = machine.kernel.disassemble(vcpu, address, 1)[0]?.text;
-  return text === undefined ? "" : `${isBehind ? "after" : "at"} ${text}`;
+  return text === undefined ? "" : `${isBehind ? "after" : "at"} ${symbols.inText(text)}`;
 }
 
 export function registerText(machine: Machine, vcpu: number, name: string): string {
@@ -80,13 +80,13 @@ export class Standing {
     const lines = [
       this.title(machine),
       `  icount:${icount} time:${formatGuestTime(guestTimeNs)} event:${replayer.nextSeq - 1}`,
-      `  pc  ${hexAddress(pc)}  ${name.padEnd(28)}${instructionText(machine, vcpu, isBehind)}`.trimEnd(),
+      `  pc  ${hexAddress(pc)}  ${name.padEnd(26)}  ${instructionText(machine, this.#recording.symbols, vcpu, isBehind)}`.trimEnd(),
       `  ${registers}    … show ${positionText(machine)} for all`,
     ];
     if (exitPending) lines.push(`  answer, not yet given: ${answerText(this.#exits.answer(this.#exitSeq(replayer)))}`);
     const what = `${counted(compared.exits, "exit")} and ${counted(compared.digests, "digest")}`;
     const digest = toHex(machine.digest());
-    lines.push(`  compared ${what}${sinceText(replayer)}, equal           digest sha256:${digest}`);
+    lines.push(`  compared ${what}${sinceText(replayer)}, equal  digest sha256:${digest}`);
     return lines;
   }
 

@@ -257,7 +257,12 @@ describe("bisect", () => {
 
   it("finds the first call of a function between two exits, and a replay stops there", () => {
     const symbols = ["--symbols", bareMetalElf];
-    const [line] = run("bisect", "main.hvj", "--when", "$pc == &set_exception_hook", ...symbols).stdout.split("\n");
+    const found = run("bisect", "main.hvj", "--when", "$pc == &set_exception_hook", ...symbols);
+    const [line, code, caller] = found.stdout.split("\n");
+    expect(code).toMatch(/^ {2}[0-9a-f]{16} {2}\w+\+0x[0-9a-f]+ {2}bl set_exception_hook$/);
+    // The function that the call is in was called by another one.
+    expect(caller).toMatch(/^ {2}called from {2}\w+\+0x/);
+    expect(caller).not.toContain(/(\w+)\+0x/.exec(code ?? "")?.[1]);
     const position = /^first: (exit:\d+\+\d+|icount:\d+) /.exec(line ?? "")?.[1];
     const { stdout } = run("replay", "main.hvj", "--until", "$pc == &set_exception_hook", ...symbols);
     expect(stdout).toMatch(/^ {2}pc {2}[0-9a-f]{16} {2}set_exception_hook /m);
