@@ -305,6 +305,11 @@ describe("bisect", () => {
 describe("diff", () => {
   it("is equal with itself, and finds the first exit that is handled otherwise", () => {
     expect(run("diff", "main.hvj", "main.hvj").status).toBe(0);
+    const moments = ["main.hvj@exit:300", "main.hvj@exit:301"];
+    const state = run("diff", ...moments, "--state", "--symbols", bareMetalElf);
+    expect(state.status).toBe(1);
+    expect(state.stdout).toMatch(/^ +pc +0x[0-9a-f]{16} \w+\S* -> 0x[0-9a-f]{16} \w+/m);
+    expect(Object.keys(json(run("diff", ...moments, "--state", "--json"))[0] ?? {})).toEqual(["equal", "state"]);
     const append = ["--append", "scenario=main input=none ticks=3"];
     expect(run("record", bareMetalImage, ...append, ...fixed, "-q", "-o", "unfiltered.hvj").status).toBe(0);
     const { status, stdout } = run("diff", "main.hvj", "unfiltered.hvj");
