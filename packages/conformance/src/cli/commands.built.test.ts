@@ -128,6 +128,15 @@ describe("record", () => {
     expect(goal("--fail-on", "exit 300", "--until", "exit 300").status).toBe(1);
     goal("--fail-on", "console:/step 2/", "--timeout", "2ms");
     expect(run("info", "goal.hvj").stdout).toMatch(/^ended +failed: --fail-on console:\/step 2\/: step 2 sum 0x/m);
+    // The guest powers off in the time that it has left: it has failed all the same, and the recording says both.
+    expect(goal("--fail-on", "console:/power off/").status).toBe(1);
+    expect(run("info", "goal.hvj").stdout).toMatch(
+      /^ended +failed: --fail-on console:\/power off\/: power off; then guest powered off \(PSCI SYSTEM_OFF\)$/m,
+    );
+    expect(json(run("info", "goal.hvj", "--json"))[0]).toMatchObject({
+      ended: { what: "powered off", failure: { by: "--fail-on console:/power off/: power off" } },
+    });
+    for (const command of ["replay", "verify", "fsck"]) expect(run(command, "goal.hvj")).toMatchObject({ status: 0 });
     goal("--until", "exit 300");
     expect(run("info", "goal.hvj").stdout).toMatch(/^ended +reached: --until exit 300$/m);
     goal("--timeout", "1ms");

@@ -15,6 +15,8 @@ const STEP_UNITS = 16_000_000;
 export interface RecordingEnding {
   /** What ended it; `byGuest`: the guest itself did, or can't go on. undefined: the recorder never came to say so. */
   readonly stop: { readonly what: string; readonly by: string; readonly byGuest: boolean } | undefined;
+  /** What it had been told to look for, which came before the guest stopped by itself. */
+  readonly failure: { readonly by: string; readonly exitNumber: number } | undefined;
   /** The operator had paused the VM. */
   readonly isPaused: boolean;
 }
@@ -26,21 +28,27 @@ export function endingOf(reader: JournalReader): RecordingEnding {
   const full = reader.snapshots().filter(({ kind }) => kind === "full");
   let paused: RowEvent | undefined;
   let stopped: RowEvent | undefined;
+  let failed: RowEvent | undefined;
   // A pause takes a full snapshot behind it, so the last pause lies behind the last but one.
   reader.readBatches(full.at(-2)?.seq ?? 1, new EventBatch(), (batch) => {
     for (const row of batch.rows) {
       if (row.kind === CoreKind.paused.name) paused = row;
       if (row.kind === CoreKind.resumed.name) paused = undefined;
       if (row.kind === CoreKind.stopped.name) stopped = row;
+      if (row.kind === CoreKind.failed.name) failed = row;
     }
     return true;
   });
   // A recording that is closed while an exit waits says so by a pause of its own.
   const isPaused = paused !== undefined && paused.seq + 1 !== stopped?.seq;
-  if (stopped === undefined) return { stop: undefined, isPaused };
+  if (stopped === undefined) return { stop: undefined, failure: undefined, isPaused };
   const what = String(stopped.payload["what"]);
   const by = String(stopped.payload["by"]);
-  return { stop: { what, by, byGuest: what !== STOPPED_BY_HOST }, isPaused };
+  const failure =
+    failed === undefined
+      ? undefined
+      : { by: String(failed.payload["by"]), exitNumber: Number(failed.payload["exitNumber"]) };
+  return { stop: { what, by, byGuest: what !== STOPPED_BY_HOST }, failure, isPaused };
 }
 
 export interface GoOnOptions extends Omit<RecorderOptions, "vmm"> {
