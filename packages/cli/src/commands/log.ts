@@ -20,6 +20,7 @@ import {
   type ParsedExpression,
   parseExpression,
   parseRange,
+  type PositionRange,
   reasonMatcher,
   type Replayer,
   resolveRange,
@@ -38,7 +39,7 @@ import { ExitText } from "../output/exit-text.js";
 import { wordsOption, recordingWords } from "../recording-path.js";
 import { nameByLastSnapshot } from "../symbols/guest-symbols.js";
 import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
-import { createReplayer, type OpenRecording, withRecording } from "../vm/open-recording.js";
+import { createReplayer, liesBeforeEnd, type OpenRecording, withRecording } from "../vm/open-recording.js";
 import {
   type Arguments,
   type Command,
@@ -52,7 +53,7 @@ import {
 
 /** So many lines are aligned with each other before any is printed. */
 const LINES_PER_CHUNK = 1000;
-const WHOLE = { from: undefined, to: undefined };
+const WHOLE: PositionRange = { from: undefined, to: undefined };
 
 export const log: Command = {
   usage: "log [words..]",
@@ -74,7 +75,16 @@ export const log: Command = {
       .option("reverse", flagOption("newest first")),
   run: (args, context) => {
     const { path, place } = recordingWords(args, context, "range");
-    return withRecording(path, context, symbolsFromFiles(args), (recording) => runLog(recording, place, args, context));
+    const range = place === undefined ? WHOLE : parseRange(place);
+    return withRecording(
+      path,
+      context,
+      symbolsFromFiles(args),
+      (recording) => runLog(recording, range, args, context),
+      {
+        salvage: range.to !== undefined && [range.from ?? range.to, range.to].every(liesBeforeEnd),
+      },
+    );
   },
 };
 
@@ -82,11 +92,11 @@ type Filter = (cursor: EventCursor) => boolean;
 
 async function runLog(
   recording: OpenRecording,
-  place: string | undefined,
+  positions: PositionRange,
   args: Arguments,
   { output }: CommandContext,
 ): Promise<ExitCode> {
-  const range = resolveRange(place === undefined ? WHOLE : parseRange(place), recording.reader);
+  const range = resolveRange(positions, recording.reader);
   const filter = eventFilter(recording, args, range);
   nameByLastSnapshot(recording);
   output.startPager();
