@@ -31,6 +31,7 @@ import {
 import { UsageError } from "../cli-error.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { nodeDigester } from "../host/node-digester.js";
+import { nearestWord } from "../help/nearest-word.js";
 import { jsonLine, type Output } from "../output/console-output.js";
 import { patchText } from "../output/control-changes.js";
 import { ConsoleLines } from "../output/console-lines.js";
@@ -310,13 +311,19 @@ function followingExits(isMatch: Filter): Filter {
   };
 }
 
+function noKind(name: string, known: readonly string[]): UsageError {
+  const meant = nearestWord(name, [...known, ...known.map(shortKind)]);
+  const suggestion = meant === undefined ? "" : `; did you mean ${meant}?`;
+  return new UsageError(`--kind ${name}: kinds are ${known.join(", ")}${suggestion}`);
+}
+
 function kindFilter({ architecture }: OpenRecording, text: string | undefined): Filter | undefined {
   if (text === undefined) return undefined;
   const known = new EventKinds(architecture.control.kinds).all.map(({ name }) => name);
   const wanted = new Set(
     text.split(",").map((name) => {
       const found = known.find((each) => each === name || shortKind(each) === name);
-      if (found === undefined) throw new UsageError(`--kind ${name}: kinds are ${known.join(", ")}`);
+      if (found === undefined) throw noKind(name, known);
       return found;
     }),
   );

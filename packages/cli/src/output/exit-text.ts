@@ -240,6 +240,9 @@ function registersText(registers: PlainValue | undefined): string {
     .join(", ");
 }
 
+/** Of an exit that the guest goes on from without one, such as a write to a device. */
+export const NO_ANSWER = "no answer needed";
+
 export function answerText(parts: readonly AnswerPart[]): string {
   return parts.length === 0 ? "none needed" : parts.map(({ text }) => text).join(", ");
 }

@@ -3,7 +3,7 @@ import { ExitWord, formatGuestTime, frameU64, KvmExit, type Machine, type Replay
 import { type ArchitectureDisplay, displayOf } from "../architectures.js";
 import { hexAddress } from "../symbols/symbols.js";
 import type { OpenRecording } from "../vm/open-recording.js";
-import { answerText, exitSeq, ExitText } from "./exit-text.js";
+import { answerText, exitSeq, ExitText, NO_ANSWER } from "./exit-text.js";
 import { positionText, standingVcpu } from "./standing.js";
 import { hex } from "./value-text.js";
 
@@ -92,7 +92,7 @@ export class MomentText {
   #answer(): string[] {
     const { machine, reader, nextSeq } = this.#replayer;
     const parts = this.#exits.answer(exitSeq(reader, machine.exitNumber, nextSeq - 1));
-    return this.section("answer", [`not yet given: ${answerText(parts)}`]);
+    return this.section("answer", [parts.length === 0 ? NO_ANSWER : `not yet given: ${answerText(parts)}`]);
   }
 
   registers(withAll: boolean): string[] {

@@ -10,7 +10,7 @@ import {
 } from "@hvjournal/core";
 import { displayOf } from "../architectures.js";
 import type { OpenRecording } from "../vm/open-recording.js";
-import { answerText, exitSeq, ExitText } from "./exit-text.js";
+import { answerText, exitSeq, ExitText, NO_ANSWER } from "./exit-text.js";
 import { hexAddress, type Symbols } from "../symbols/symbols.js";
 import { counted, hex } from "./value-text.js";
 
@@ -83,7 +83,10 @@ export class Standing {
       `  pc  ${hexAddress(pc)}  ${name.padEnd(26)}  ${instructionText(machine, this.#recording.symbols, vcpu, isBehind)}`.trimEnd(),
       `  ${registers}    … show ${positionText(machine)} for all`,
     ];
-    if (exitPending) lines.push(`  answer, not yet given: ${answerText(this.#exits.answer(this.#exitSeq(replayer)))}`);
+    if (exitPending) {
+      const parts = this.#exits.answer(this.#exitSeq(replayer));
+      lines.push(`  ${parts.length === 0 ? NO_ANSWER : `answer, not yet given: ${answerText(parts)}`}`);
+    }
     const what = `${counted(compared.exits, "exit")} and ${counted(compared.digests, "digest")}`;
     const digest = toHex(machine.digest());
     lines.push(`  compared ${what}${sinceText(replayer)}, equal  digest sha256:${digest}`);

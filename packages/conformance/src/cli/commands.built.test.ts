@@ -74,6 +74,8 @@ describe("record", () => {
 
   it.each([
     [["replya"], "Unknown command: replya; did you mean replay?", "hvjournal --help"],
+    [["bisct", "main.hvj"], "error: Unknown command: bisct; did you mean bisect?", "hvjournal --help"],
+    [["log", "main.hvj", "--kind", "Exitted"], "; did you mean Exited?", "hvjournal log --help"],
     [["replay", "--untill", "end"], "Unknown argument: untill; did you mean --until?", "hvjournal replay --help"],
     [["record", "x", "--snapshot", "5"], "did you mean --snapshot-every?", "hvjournal record --help"],
     [["replay", "--until"], "Not enough arguments following: until", "hvjournal replay --help"],
@@ -226,6 +228,13 @@ describe("replay and show", () => {
     expect(shown.stdout).toMatch(/stack +smccc_hvc\+0x24 < .*scenario_main\+0x/);
     expect(shown.stdout).toMatch(/> ldr x8, \[sp, #16\]/);
     expect(run("show", "main.hvj", "end", "--symbols", bareMetalImage).status).toBe(128);
+  });
+
+  it("say that an exit needs no answer", () => {
+    const [write] = json(run("log", "main.hvj", "--where", "exit.gpa == 0x09000000", "-n", "1", "--json"));
+    const position = String(write?.["position"]);
+    expect(run("show", "main.hvj", position).stdout).toMatch(/^ {2}answer {5}no answer needed$/m);
+    expect(run("replay", "main.hvj", "--until", position).stdout).toMatch(/^ {2}no answer needed$/m);
   });
 
   it("print memory by the guest's own translation", () => {
