@@ -26,9 +26,6 @@ function bundle() {
     legalComments: "none",
     external: ["better-sqlite3/build/*"],
     alias: { bindings: join(import.meta.dirname, "native-sqlite.cjs") },
-    // Less to read and to compile at each start; names stay, for who reads a stack trace.
-    minifyWhitespace: true,
-    minifySyntax: true,
     define: {
       "import.meta.url": "bundleUrl",
       // Which binary to load for strings takes longer to find out than the strings of a recording.

@@ -8,6 +8,8 @@ import { ExitStatus } from "./exit-status.js";
 export interface ArchitectureDisplay {
   /** Where a hypercall's result comes back. */
   readonly resultRegister: string;
+  /** All that an answer may set. */
+  readonly resultRegisters: string;
   /** Functions by which a guest ends or resets its machine. */
   readonly stopCalls: ReadonlySet<number>;
   /** Those behind the function number, as the exit's frame carries them. */
@@ -36,6 +38,7 @@ const EXCEPTION_LEVELS: ReadonlyMap<bigint, string> = new Map([
 
 const ARM64_DISPLAY: ArchitectureDisplay = {
   resultRegister: "x0",
+  resultRegisters: "x0 to x3",
   // PSCI SYSTEM_OFF, SYSTEM_RESET, and the two forms of SYSTEM_RESET2 and SYSTEM_OFF2.
   stopCalls: new Set([0x8400_0008, 0x8400_0009, 0x8400_0012, 0xc400_0012, 0x8400_0015, 0xc400_0015]),
   argumentRegisters: ["x1", "x2", "x3"],

@@ -19,7 +19,7 @@ import { BootError } from "@hvjournal/vmm";
 import { CliError } from "./cli-error.js";
 import { type ExitCode, ExitStatus } from "./exit-status.js";
 import { shellHint } from "./help/shell-hint.js";
-import { jsonLine, type Output } from "./output/console-output.js";
+import { jsonLine, type Output, OutputError } from "./output/console-output.js";
 
 interface Report {
   readonly code: string;
@@ -35,7 +35,8 @@ interface Report {
 export function reportError(error: unknown, output: Output, help?: string): ExitCode {
   const { code, message, status, position, details = [], fields = {}, ...described } = describe(error);
   const next = described.next ?? (status === ExitStatus.usage ? help : undefined);
-  if (output.json) output.line(jsonLine({ error: code, message, position, next, ...fields }));
+  if (output.json && !(error instanceof OutputError))
+    output.line(jsonLine({ error: code, message, position, next, ...fields }));
   else output.error(message, details, next);
   return status;
 }

@@ -61,6 +61,8 @@ export const engineState = {
   fragmentCount: layout.field("fragmentCount", 32),
   fragments: layout.array("fragment", 64, FRAGMENT_COUNT_MAX),
   bounce: layout.array("bounce", 64, BOUNCE_BYTES / 8),
+  /** Where the main loop with a break pc leaves. Here, because offsets of what is in flight are saved. */
+  breakPc: layout.cacheField("breakPc", 64),
 } as const;
 
 /** An address from an access at or above this is guest RAM; below, it is the bounce buffer. */

@@ -289,6 +289,96 @@ describe.each(tiers)("engine with %s", (_name, options) => {
     expect(engine.run(10)).toBe(TINY_EXIT);
   });
 
+  describe("with a break pc", () => {
+    const at = (index: number): bigint => BigInt(CODE + 4 * index);
+    const loop = [encode(Op.addi, 1, 1, 0, 1), encode(Op.addi, 2, 2, 0, 1), encode(Op.jump, 0, 0, 0, -2)];
+
+    it("leaves in front of the instruction each time, and where it stands already", () => {
+      const engine = machine(loop, options);
+      for (const turn of [1n, 2n, 3n, 40n, 41n]) {
+        if (turn === 40n) engine.run(3 * 36);
+        expect([engine.run(100, at(1)), pcOf(engine), engine.unitsLeft]).toEqual([
+          EngineExit.breakpoint,
+          CODE + 4,
+          turn === 1n ? 99 : 98,
+        ]);
+        expect([register(engine, 1), register(engine, 2)]).toEqual([turn, turn - 1n]);
+        expect([engine.run(100, at(1)), engine.unitsLeft]).toEqual([EngineExit.breakpoint, 100]);
+        engine.run(1);
+      }
+    });
+
+    it("stops at it out of a loop that has run for long, and only there", () => {
+      const engine = machine([...loop.slice(0, 2), encode(Op.branchIfZero, 3, 0, 0, -2), encode(Op.exit, 1)], options);
+      expect(engine.run(3000)).toBe(EngineExit.budget);
+      expect([engine.run(300, at(3)), engine.unitsLeft]).toEqual([EngineExit.budget, 0]);
+      setRegister(engine, 3, 1n);
+      expect([engine.run(300, at(3)), engine.unitsLeft]).toEqual([EngineExit.breakpoint, 297]);
+      expect(engine.run(1, at(2))).toBe(TINY_EXIT);
+    });
+
+    it("tells that it came there with the last unit of its budget", () => {
+      const engine = machine(loop, options);
+      expect([engine.run(2, at(2)), engine.unitsLeft]).toEqual([EngineExit.breakpoint, 0]);
+      expect([engine.run(2, at(2) + 4n), engine.unitsLeft]).toEqual([EngineExit.budget, 0]);
+    });
+
+    it("leaves before an interrupt that is taken there, and at its vector", () => {
+      const engine = machine([encode(Op.addi, 1, 1, 0, 1), encode(Op.load, 1, 2), encode(Op.addi)], options);
+      setRegister(engine, 2, 0x0900_0000n);
+      engine.run(10);
+      // The line rises while the load waits for its device: the interrupt comes right behind the load.
+      engine.completeMmioRead(5, 0);
+      engine.writeField(state.irqLine, 1n);
+      expect([engine.run(10, at(2)), pcOf(engine), engine.unitsLeft]).toEqual([EngineExit.breakpoint, CODE + 8, 9]);
+      expect(engine.readField(state.irqLine)).toBe(1n);
+      expect([engine.run(10, VECTOR), engine.unitsLeft]).toEqual([EngineExit.breakpoint, 9]);
+      expect(Number(engine.readField(state.link))).toBe(CODE + 8);
+    });
+
+    it("does not stop at an instruction that starts again with the data of its device", () => {
+      const engine = machine([encode(Op.load, 1, 2), encode(Op.exit, 1)], options);
+      setRegister(engine, 2, 0x0900_0000n);
+      engine.run(10);
+      engine.completeMmioRead(5, 0);
+      expect(engine.run(10, at(0))).toBe(TINY_EXIT);
+      expect(engine.exitOperand(0)).toBe(5n);
+    });
+
+    it.each([
+      ["that is not mapped", 0x4000_9008n, Cause.fetch],
+      ["that is misaligned", 0x4000_1002n, Cause.misaligned],
+    ])("leaves before the fault of a pc %s", (_what, target, cause) => {
+      const engine = machine([encode(Op.setTable, 1), encode(Op.jumpRegister, 2)], options);
+      identityTable(engine, [0, 1]);
+      setRegister(engine, 1, BigInt(TABLE));
+      setRegister(engine, 2, target);
+      expect([engine.run(10, target), engine.unitsLeft]).toEqual([EngineExit.breakpoint, 8]);
+      expect(engine.readField(state.cause)).toBe(0n);
+      expect([engine.run(10, VECTOR), engine.unitsLeft]).toEqual([EngineExit.breakpoint, 9]);
+      expect(engine.readField(state.cause)).toBe(BigInt(cause));
+    });
+
+    it("stops at the first instruction of the next page, by falling into it", () => {
+      const engine = machine([], options);
+      place(engine, CODE + 0xffc, [encode(Op.addi, 1, 0, 0, 5), encode(Op.exit, 1)]);
+      engine.writeField(state.pc, BigInt(CODE + 0xffc));
+      expect([engine.run(10, BigInt(CODE + 0x1000)), engine.unitsLeft]).toEqual([EngineExit.breakpoint, 9]);
+      expect(engine.run(10)).toBe(TINY_EXIT);
+    });
+
+    it("stops at one of two addresses of the same code only", () => {
+      const engine = machine([encode(Op.setTable, 1), encode(Op.jumpRegister, 2), encode(Op.exit, 3)], options);
+      identityTable(engine, [0, 1]);
+      setEntry(engine, 5, 1);
+      setRegister(engine, 1, BigInt(TABLE));
+      setRegister(engine, 2, 0x4000_5000n + 8n);
+      expect(engine.run(10, at(2))).toBe(TINY_EXIT);
+      engine.writeField(state.pc, at(0));
+      expect([engine.run(10, 0x4000_5008n), engine.unitsLeft]).toEqual([EngineExit.breakpoint, 8]);
+    });
+  });
+
   it("is the same at every boundary when caches are dropped there", () => {
     const words = [
       encode(Op.addi, 1, 1, 0, 3),

@@ -90,10 +90,12 @@ export class Engine {
   readonly #routines: EngineRoutines;
   readonly #handlers: HandlerContext;
   readonly #mainLoop: (budget: number) => number;
+  /** The same with a break pc; compiled when one is first asked for. */
+  #breakLoop: ((budget: number) => number) | undefined;
+  /** The first variants of the table, which stand inline in the main loop. */
+  readonly #inline: readonly Variant[];
   readonly #warm: readonly ProfileEntry[];
   #handlersMade = 0;
-  /** The first variants of the table stand inline in the main loop. */
-  readonly #inlineCount: number;
   readonly #blocks: BlockTier | undefined;
   readonly #regions: HotRegions | undefined;
   readonly #vcpus: Uint8Array[];
@@ -155,16 +157,15 @@ export class Engine {
         ensureLoaded: (pageIndex) => this.memory.ensureLoaded(pageIndex),
         // Before the main loop stands, nothing is decoded.
         needHandler: (variant, isKept) => {
-          if (!isKept || variant.id >= FIRST_VARIANT + this.#inlineCount) this.#needHandler(variant);
+          if (!isKept || variant.id >= FIRST_VARIANT + this.#inline.length) this.#needHandler(variant);
         },
         fetchFollowingPage: () => this.#fetchFollowingPage(),
       },
       undefinedInstructionOf(cpu),
     );
     this.#warm = options.warm ?? [];
-    const inline = this.#profiledVariants(options.profile ?? []);
-    this.#inlineCount = inline.length;
-    this.#mainLoop = compileMainLoop(this.#handlers, inline);
+    this.#inline = this.#profiledVariants(options.profile ?? []);
+    this.#mainLoop = compileMainLoop(this.#handlers, this.#inline, { breaks: false });
     this.#blocks =
       options.tier === "blocks"
         ? new BlockTier({
@@ -181,17 +182,20 @@ export class Engine {
   /**
    * Runs at most `budget` units and gives an exit code: an `EngineExit`, or an architecture's own.
    * `unitsLeft` tells how many were left. Not while a device access is pending.
+   *
+   * With a `breakPc` it leaves with `EngineExit.breakpoint` at each boundary between two units at which pc is that: where it
+   * begins, where the budget runs out, and where an interrupt or a fault comes next too. To get off, run one unit without.
    */
-  run(budget: number): number {
+  run(budget: number, breakPc?: bigint): number {
     let left = budget;
+    const breakLoop = breakPc === undefined ? undefined : this.#loopWithBreak(breakPc);
     this.#regions?.begin();
     while (left > 0) {
       const sampleUnits = this.#regions?.sampleUnits ?? Infinity;
       const restarting = this.#view.getUint32(engineState.fragmentCount.offset, true) > 0;
       const slice = restarting ? 1 : Math.min(left, sampleUnits);
       this.#regions?.comeBack();
-      const code =
-        this.#blocks === undefined || restarting ? this.#mainLoop(slice) : this.#blocks.run(slice, this.#mainLoop);
+      const code = this.#runSlice(slice, restarting, breakLoop);
       left -= slice - this.#view.getUint32(engineState.unitsLeft.offset, true);
       if (slice === sampleUnits && code === EngineExit.budget)
         this.#regions?.sampleAt(this.#view.getBigUint64(this.#cpu.pc.offset, true));
@@ -209,7 +213,21 @@ export class Engine {
       return code;
     }
     this.unitsLeft = 0;
-    return EngineExit.budget;
+    const isThere = breakPc !== undefined && this.readField(this.#cpu.pc) === breakPc;
+    return isThere ? EngineExit.breakpoint : EngineExit.budget;
+  }
+
+  #runSlice(slice: number, restarting: boolean, breakLoop: ((budget: number) => number) | undefined): number {
+    // An instruction that starts again has begun already: the boundary before it is over.
+    if (restarting) return this.#mainLoop(slice);
+    if (breakLoop !== undefined) return breakLoop(slice);
+    return this.#blocks === undefined ? this.#mainLoop(slice) : this.#blocks.run(slice, this.#mainLoop);
+  }
+
+  #loopWithBreak(breakPc: bigint): (budget: number) => number {
+    this.writeField(engineState.breakPc, breakPc);
+    this.#breakLoop ??= compileMainLoop(this.#handlers, this.#inline, { breaks: true });
+    return this.#breakLoop;
   }
 
   // Exits
@@ -581,7 +599,7 @@ export class Engine {
 
   #withoutHandler(profile: readonly ProfileEntry[]): readonly Variant[] {
     return this.#profiledVariants(profile).filter(
-      ({ id }) => id >= FIRST_VARIANT + this.#inlineCount && id < REGION_TABLE_START && this.#table.get(id) === null,
+      ({ id }) => id >= FIRST_VARIANT + this.#inline.length && id < REGION_TABLE_START && this.#table.get(id) === null,
     );
   }
 }

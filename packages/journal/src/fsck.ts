@@ -235,6 +235,9 @@ class Check {
     const place = { part: `derived table ${table.name}` };
     if (this.problems.length > 0) return;
     if (!reading(path, place, () => hasDerivedTable(database, table.name))) return;
+    // Older builds made it with fewer columns: no query reads it, and `index` makes it anew.
+    const columns = reading(path, place, () => database.pragma(`table_info(${table.name})`)) as unknown[];
+    if (columns.length < table.columns.length) return;
     const stored = reading(path, place, () =>
       database.prepare(`SELECT * FROM ${table.name} ORDER BY rowid`).raw().safeIntegers().iterate(),
     );

@@ -1,4 +1,4 @@
-import { EventBatch, EXIT_WORD_COUNT, ExitWord, FinishedBy, KvmExit } from "@hvjournal/core";
+import { CoreKind, EventBatch, EXIT_WORD_COUNT, ExitWord, FinishedBy, KvmExit } from "@hvjournal/core";
 import { afterAll, describe, expect, it } from "@jest/globals";
 import Database from "better-sqlite3";
 import { existsSync, readFileSync } from "node:fs";
@@ -58,8 +58,13 @@ function writeExits(writer: RecordingWriter): void {
     exitNumber: 4,
     payload: { name: "x0", value: 2n ** 63n },
   });
+  batch.appendRow({ seq: 9, kind: "RegisterSet", version: 1, vcpu: 0, icount: 40, exitNumber: 4, payload: { name: "x2", value: 7n } }); // prettier-ignore
+  // The caller goes on, and another vCPU's register is none of the call's.
+  batch.appendRow({ seq: 10, kind: "RegisterSet", version: 1, vcpu: 1, icount: 40, exitNumber: 4, payload: { name: "x1", value: 3n } }); // prettier-ignore
+  batch.appendRow({ seq: 11, kind: "RegisterSet", version: 1, vcpu: 0, icount: 45, exitNumber: 4, payload: { name: "x3", value: 3n } }); // prettier-ignore
   batch.appendExit(50, frameOf({ reason: 2, args: [[0x8400_0000, 0]] }));
   batch.appendHandled(50, 0x1_0001, 0);
+  batch.appendRow({ seq: 14, kind: "CallReturned", version: 1, vcpu: 0, icount: 50, exitNumber: 5, payload: { registers: { x1: 0n, x2: 9n, x3: 0n } } }); // prettier-ignore
   batch.appendOutput(50, 0, Buffer.from("in: "));
   batch.appendOutput(50, 1, Buffer.from("other port\n"));
   writer.append(batch, "normal");
@@ -67,7 +72,7 @@ function writeExits(writer: RecordingWriter): void {
 
 function exitRecording(index: boolean): string {
   const path = directory.file();
-  const writer = createRecording(path, sampleHeader());
+  const writer = createRecording(path, sampleHeader(), { kinds: [CoreKind.callReturned] });
   writeExits(writer);
   writer.finish("closed", { index });
   return path;
@@ -116,17 +121,33 @@ describe.each(READERS)("SQL by %s", (_, ask) => {
   });
 
   it("lists hypercalls, whoever finished them", () => {
-    expect(ask('SELECT exit_nr, reason, "function", arg1, handled_by, answer FROM hypercalls ORDER BY 1')).toEqual([
-      [4n, "HVC64", 0xc600_0001n, 0x1000n, "VMM half", null],
-      [5n, "HVC64", 0x8400_0000n, 0n, "kernel half", 0x1_0001n],
+    expect(ask('SELECT exit_nr, reason, "function", arg1, handled_by FROM hypercalls ORDER BY 1')).toEqual([
+      [4n, "HVC64", 0xc600_0001n, 0x1000n, "VMM half"],
+      [5n, "HVC64", 0x8400_0000n, 0n, "kernel half"],
+    ]);
+  });
+
+  it("has the registers of a call's answer: those that the VMM half set, all of the kernel half's", () => {
+    const forwarded = [4n, -(2n ** 63n), null, 7n, null];
+    const handled = [5n, 0x1_0001n, 0n, 0x9n, 0n];
+    expect(ask("SELECT exit_nr, answer, answer1, answer2, answer3 FROM hypercalls ORDER BY 1")).toEqual([
+      forwarded,
+      handled,
+    ]);
+    expect(ask("SELECT nr, answer, answer1, answer2, answer3 FROM exits WHERE reason = 'HVC64' ORDER BY 1")).toEqual([
+      forwarded,
+      handled,
+    ]);
+    expect(ask("SELECT DISTINCT answer1, answer2, answer3 FROM exits WHERE reason != 'HVC64'")).toEqual([
+      [null, null, null],
     ]);
   });
 
   it("gives the console line by line, each where it was ended", () => {
     expect(ask("SELECT * FROM console ORDER BY port, line")).toEqual([
       [0n, 1n, 6n, 30n, 3n, "[ok]"],
-      [0n, 2n, 11n, 50n, 5n, "login: "],
-      [1n, 1n, 12n, 50n, 5n, "other port"],
+      [0n, 2n, 15n, 50n, 5n, "login: "],
+      [1n, 1n, 16n, 50n, 5n, "other port"],
     ]);
   });
 });

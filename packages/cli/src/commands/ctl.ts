@@ -3,6 +3,7 @@ import { formatGuestTime, parseGuestTime } from "@hvjournal/core";
 import { openRecording } from "@hvjournal/journal";
 import { CliError, UsageError } from "../cli-error.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
+import { nearestWord } from "../help/nearest-word.js";
 import { jsonLine, type Output } from "../output/console-output.js";
 import { type ControlClient, connectVm } from "../vm/control-client.js";
 import type { VmStatus } from "../vm/control-protocol.js";
@@ -11,6 +12,8 @@ import { type Arguments, type Command, type CommandContext, listOption, stringOp
 
 /** Commands of the VMM's surface, each with one argument. */
 const CONTROL_WORDS: ReadonlySet<string> = new Set(["cap", "one-reg", "msr-filter", "smccc-filter", "irq"]);
+/** Those that some VM of this build carries out. */
+const ACTIONS = ["pause", "resume", "snapshot", "quit", "cap", "one-reg", "smccc-filter"];
 
 const HELP = `Actions:
   pause                           stand still now; with --at, at a moment to come
@@ -19,7 +22,10 @@ const HELP = `Actions:
   quit                            end the VM and close its recording
   cap NAME[=ARG,...]              KVM_ENABLE_CAP: ARM_SYSTEM_SUSPEND
   one-reg NAME=VALUE              KVM_SET_ONE_REG, a firmware register: PSCI_VERSION=0x10000
-  smccc-filter BASE+COUNT=ACTION  handle, deny or forward, before the VM runs`;
+  smccc-filter BASE+COUNT=ACTION  handle, deny or forward, before the VM runs: record --paused
+
+What the VM refuses changes nothing and is no event. A forwarded call is answered with x0 = -1, NOT_SUPPORTED, by the
+board: handlers of one's own are not there yet.`;
 
 export const ctl: Command = {
   usage: "ctl <vm> <action> [argument..]",
@@ -46,7 +52,9 @@ async function runCtl(args: Arguments, context: CommandContext): Promise<ExitCod
   try {
     return await withTimeout({ vm, at, timeoutMs, client }, () => carryOut(client, { vm, action, words, at }, context));
   } catch (error) {
-    throw error instanceof CliError && error.code === "vm-ended" ? wentAwayError(vm, error) : error;
+    throw error instanceof CliError && error.code === "vm-ended"
+      ? wentAwayError(context.environment, vm, error)
+      : error;
   } finally {
     client.close();
   }
@@ -94,12 +102,14 @@ function checkWords(action: string, words: readonly string[], at: string | undef
   if (at !== undefined && action !== "pause") throw new UsageError(`--at ${at} goes with pause, not with ${action}`);
   if (CONTROL_WORDS.has(action)) {
     if (words.length !== 1) throw new UsageError(`ctl ${action} takes one argument, ${words.length} are given`);
-  } else if (!["pause", "resume", "snapshot", "quit"].includes(action))
-    throw new UsageError(
-      `ctl has no ${action}: pause, resume, snapshot, quit, ${[...CONTROL_WORDS].join(", ")}`,
-      "hvjournal ctl --help",
-    );
+  } else if (!["pause", "resume", "snapshot", "quit"].includes(action)) throw unknownAction(action);
   else if (words.length > 0) throw new UsageError(`ctl ${action} takes no argument: ${words.join(" ")}`);
+}
+
+function unknownAction(action: string): UsageError {
+  const near = nearestWord(action, ACTIONS);
+  const advice = near === undefined ? `: ${ACTIONS.join(", ")}` : `; did you mean ${near}?`;
+  return new UsageError(`ctl has no ${action}${advice}`, "hvjournal ctl --help");
 }
 
 interface Wish {

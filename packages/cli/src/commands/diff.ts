@@ -5,12 +5,12 @@ import {
   diffExits,
   diffState,
   type Machine,
-  parseFileAtPosition,
+  firstSeqOf,
   type Position,
   formatPosition,
-  resolveRange,
   type Replayer,
   seek,
+  seqOfExit,
   type SeqRange,
   type StateDiff,
 } from "@hvjournal/core";
@@ -30,7 +30,15 @@ import { counted } from "../output/value-text.js";
 import { wordsOption } from "../recording-path.js";
 import { nameByGuest } from "../symbols/guest-symbols.js";
 import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
-import { checkReached, createReplayer, findPlace, type OpenRecording, withRecording } from "../vm/open-recording.js";
+import {
+  checkReached,
+  createReplayer,
+  fileAtPosition,
+  findPlace,
+  inContext,
+  type OpenRecording,
+  withRecording,
+} from "../vm/open-recording.js";
 import { type Arguments, type Command, type CommandContext, flag, flagOption, listOption } from "./command.js";
 
 export const diff: Command = {
@@ -45,7 +53,7 @@ export const diff: Command = {
       .option("state", flagOption("only registers and memory, with the values on both sides"))
       .option("all", flagOption("with --state: every word of memory that differs; --json always has them")),
   run: (args, context) => {
-    const [a, b, ...more] = listOption(args, "words").map(parseFileAtPosition);
+    const [a, b, ...more] = listOption(args, "words").map(fileAtPosition);
     if (a === undefined || b === undefined || more.length > 0) throw new UsageError("diff A[@POSITION] B[@POSITION]");
     const symbols = symbolsFromFiles(args);
     return withRecording(a.file, context, symbols, (recordingA) =>
@@ -66,6 +74,13 @@ interface Operand {
   readonly position: Position | undefined;
 }
 
+/** A machine that stands at the moment of an operand. */
+interface Stand {
+  readonly machine: Machine;
+  /** The last event that has taken effect there. */
+  readonly seq: number;
+}
+
 interface Parts {
   readonly control: boolean;
   readonly exits: boolean;
@@ -78,9 +93,62 @@ function partsOf(args: Arguments): Parts {
   return { control: control || isAll, exits: exits || isAll, state: state || isAll };
 }
 
-function sideOf({ recording, position }: Operand): ComparedSide {
-  const range = resolveRange({ from: undefined, to: position }, recording.reader);
-  return { recording, range };
+/** What of the two is compared: from where both have events, to the moments that were named, else the ends. */
+interface ComparedSides {
+  readonly sides: readonly [ComparedSide, ComparedSide];
+  /** Where comparing begins, unless both begin at a start. */
+  readonly since: string | undefined;
+}
+
+function comparedSides(a: Operand, b: Operand, stands: readonly (Stand | undefined)[]): ComparedSides {
+  const { firsts, exitNumber, since } = commonStart(a.recording, b.recording);
+  const sideOf = ({ recording }: Operand, index: number): ComparedSide => {
+    const last = stands[index]?.seq ?? recording.reader.end.firstSeq - 1;
+    return { recording, range: { first: firsts[index] ?? 1, last } };
+  };
+  const sides = [sideOf(a, 0), sideOf(b, 1)] as const;
+  const early = stands.findIndex((stand) => stand !== undefined && stand.machine.exitNumber < exitNumber);
+  if (early < 0) return { sides, since };
+  const none = ({ recording, range: { last } }: ComparedSide): ComparedSide => ({
+    recording,
+    range: { first: last + 1, last },
+  });
+  const { recording, position } = [a, b][early] ?? a;
+  const where = `${recording.path}@${formatPosition(position ?? { at: "end" })} lies before that`;
+  return { sides: [none(sides[0]), none(sides[1])], since: `${since ?? ""}; ${where}: its state alone is compared` };
+}
+
+interface CommonStart {
+  /** The event of each side with which comparing begins. */
+  readonly firsts: readonly [number, number];
+  /** The exit behind which it begins. */
+  readonly exitNumber: number;
+  readonly since: string | undefined;
+}
+
+/** A recording that grew from another shares what lies before. */
+function commonStart(a: OpenRecording, b: OpenRecording): CommonStart {
+  const [parentA, parentB] = [a.reader.header.parent, b.reader.header.parent];
+  const firsts = [firstSeqOf(a.reader), firstSeqOf(b.reader)] as const;
+  if (a.reader.header.id === b.reader.header.id || (parentA === undefined && parentB === undefined))
+    return { firsts, exitNumber: 0, since: undefined };
+  if (parentB?.id === a.reader.header.id)
+    return { firsts: [firsts[1], firsts[1]], exitNumber: parentB.exitNumber, since: grewText(b, a.path) };
+  if (parentA?.id === b.reader.header.id)
+    return { firsts: [firsts[0], firsts[0]], exitNumber: parentA.exitNumber, since: grewText(a, b.path) };
+  const [later, earlier] = (parentA?.exitNumber ?? 0) > (parentB?.exitNumber ?? 0) ? [a, b] : [b, a];
+  const exitNumber = later.reader.header.parent?.exitNumber ?? 0;
+  // Only by the exits' numbers can it be told where an event of one stands in the other.
+  const start = seqOfExit(earlier.reader, exitNumber + 1) ?? earlier.reader.end.firstSeq;
+  const first = Math.max(start, firstSeqOf(earlier.reader));
+  const before = counted(first - firstSeqOf(earlier.reader), "event");
+  const since = `from exit:${exitNumber} on, where ${later.path} begins; ${before} of ${earlier.path} before it are not`;
+  return { firsts: later === a ? [firsts[0], first] : [first, firsts[1]], exitNumber, since };
+}
+
+function grewText({ path, reader }: OpenRecording, from: string): string {
+  const { exitNumber = 0, seq = 0 } = reader.header.parent ?? {};
+  return `from exit:${exitNumber} (event:${seq}) on, where ${path} grew from ${from}`;
 }
 
 function runDiff(a: Operand, b: Operand, args: Arguments, { output }: CommandContext): ExitCode {
@@ -89,13 +157,21 @@ function runDiff(a: Operand, b: Operand, args: Arguments, { output }: CommandCon
       `${a.recording.path} is of ${a.recording.architecture.name}, ${b.recording.path} of ${b.recording.architecture.name}`,
     );
   const parts = partsOf(args);
-  const [sideA, sideB] = [sideOf(a), sideOf(b)];
+  const stands = [a, b].map((operand) => (operand.position === undefined ? undefined : standAt(operand)));
   // Two moments are compared by themselves: what the guest did before is read only where it was asked for.
-  if (parts.state && !parts.control && !parts.exits && (a.position ?? b.position) !== undefined)
-    return tellState(diffState(standAt(a), standAt(b)), a.recording, args, output);
+  if (parts.state && !parts.control && !parts.exits && stands.some((stand) => stand !== undefined)) {
+    const [standA = standAt(a), standB = standAt(b)] = stands;
+    return tellState(diffState(standA.machine, standB.machine), a.recording, args, output);
+  }
+  const {
+    sides: [sideA, sideB],
+    since,
+  } = comparedSides(a, b, stands);
+  if (since !== undefined) output.note(`note: compared ${since}`);
   const control = diffControl(historyOf(sideA), historyOf(sideB));
   const exits = { ...compareExits(sideA, sideB), sides: [sideA, sideB] as const };
-  const state = parts.state ? compareStates(a, b, exits) : undefined;
+  const isStateAsked = flag(args, "state") || stands.some((stand) => stand !== undefined);
+  const state = parts.state ? compareStates({ a, b, stands, isStateAsked }, exits) : undefined;
   const isControlEqual = control.patches.length === 0 && control.onlyA.length === 0 && control.onlyB.length === 0;
   const isEqual =
     (!parts.control || isControlEqual) &&
@@ -103,17 +179,18 @@ function runDiff(a: Operand, b: Operand, args: Arguments, { output }: CommandCon
     (state === undefined || (state.diff.registers.length === 0 && state.diff.pages.length === 0));
   const status = isEqual ? ExitStatus.done : ExitStatus.no;
   if (output.json) {
-    output.line(jsonLine({ equal: isEqual, control, exits: exitsJson(exits), state: state?.diff }));
+    output.line(jsonLine({ equal: isEqual, since, control, exits: exitsJson(exits), state: state?.diff }));
     return status;
   }
   output.startPager();
-  const equalExits = exits.first?.equal ?? exits.diff.equal;
-  if (isEqual)
-    print(
-      [`equal: ${counted(equalExits, "exit")}, ${counted(sideControlCount(sideA), "decision")} of the VMM`],
-      output,
-    );
-  else if (flag(args, "stat")) print(statLines(control, exits, state?.diff), output);
+  if (isEqual) {
+    const equal = [
+      ...(parts.exits ? [counted(exits.diff.equal, "exit")] : []),
+      ...(parts.control ? [`${counted(historyOf(sideA).events.length, "decision")} of the VMM`] : []),
+      ...(state === undefined ? [] : ["registers and memory"]),
+    ];
+    print([`equal: ${equal.join(", ")}`], output);
+  } else if (flag(args, "stat")) print(statLines(control, exits, state?.diff), output);
   else {
     if (parts.control) print(controlLines(control, a.recording, output), output);
     if (parts.exits) print(exitLines(exits, { all: flag(args, "exits"), output }), output);
@@ -141,11 +218,8 @@ function print(lines: readonly string[], output: Output): void {
 }
 
 function historyOf({ recording, range }: ComparedSide): ReturnType<typeof controlHistory> {
-  return controlHistory(recording.architecture, recording.reader, range.last);
-}
-
-function sideControlCount(side: ComparedSide): number {
-  return historyOf(side).events.length;
+  const { events, state } = controlHistory(recording.architecture, recording.reader, range.last);
+  return { events: events.filter(({ seq }) => seq >= range.first), state };
 }
 
 function compareExits(a: ComparedSide, b: ComparedSide): Pick<ExitComparison, "diff" | "first"> {
@@ -157,9 +231,24 @@ function compareExits(a: ComparedSide, b: ComparedSide): Pick<ExitComparison, "d
   return { diff: result, first: firstDifference(result, a, b) };
 }
 
-/** At the positions given, else where the exits first differ, else nowhere. */
-function compareStates(a: Operand, b: Operand, { first }: ExitComparison): { readonly diff: StateDiff } | undefined {
-  if (a.position !== undefined || b.position !== undefined) return { diff: diffState(standAt(a), standAt(b)) };
+interface StateOperands {
+  readonly a: Operand;
+  readonly b: Operand;
+  readonly stands: readonly (Stand | undefined)[];
+  readonly isStateAsked: boolean;
+}
+
+/** At the positions given; else where the exits first differ; at the ends where nothing else can be compared. */
+function compareStates(
+  { a, b, stands, isStateAsked }: StateOperands,
+  { first, diff: { a: exitsA, b: exitsB } }: ExitComparison,
+): { readonly diff: StateDiff } | undefined {
+  const [standA, standB] = stands;
+  const isOneSided = first !== undefined && (first.a === undefined || first.b === undefined);
+  const isNothingElse = first === undefined && exitsA.length === 0 && exitsB.length === 0;
+  const isOfEnds = isNothingElse || (isStateAsked && (first === undefined || isOneSided));
+  if (standA !== undefined || standB !== undefined || isOfEnds)
+    return { diff: diffState((standA ?? standAt(a)).machine, (standB ?? standAt(b)).machine) };
   if (first?.a === undefined || first.b === undefined) return undefined;
   // Exits that were answered differently differ in what the answer did.
   const units = first.isAnswerOnly ? { unitsAfter: 0 } : {};
@@ -172,12 +261,17 @@ function compareStates(a: Operand, b: Operand, { first }: ExitComparison): { rea
   return machineA === undefined || machineB === undefined ? undefined : { diff: diffState(machineA, machineB) };
 }
 
-function standAt({ recording, position = { at: "end" } }: Operand): Machine {
-  const replayer: Replayer = createReplayer(recording);
-  const place = findPlace(formatPosition(position), recording.reader);
-  checkReached(seek(replayer, place.goal), place, replayer, recording.path);
-  nameByGuest(recording.symbols, replayer.machine);
-  return replayer.machine;
+function standAt({ recording, position = { at: "end" } }: Operand): Stand {
+  try {
+    const replayer: Replayer = createReplayer(recording);
+    const place = findPlace(formatPosition(position), recording.reader, "full");
+    checkReached(seek(replayer, place.goal), place, replayer, recording.path);
+    nameByGuest(recording.symbols, replayer.machine);
+    return { machine: replayer.machine, seq: replayer.nextSeq - 1 };
+  } catch (error) {
+    // Both recordings are open: the error is of this one.
+    throw inContext(error, recording);
+  }
 }
 
 function exitsJson({ diff: { hunks, equal, isTruncated, a, b }, first }: ExitComparison): Record<string, unknown> {

@@ -37,6 +37,7 @@ import { patchText } from "../output/control-changes.js";
 import { ConsoleLines } from "../output/console-lines.js";
 import { EventColumns, type EventLine, EventLines, kindOf, shortKind } from "../output/event-lines.js";
 import { ExitText } from "../output/exit-text.js";
+import { carriedExit, firstAnswer } from "../output/recorded-call.js";
 import { wordsOption, recordingWords } from "../recording-path.js";
 import { nameByLastSnapshot } from "../symbols/guest-symbols.js";
 import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
@@ -279,12 +280,16 @@ function groupFilter(recording: OpenRecording, args: Arguments): Filter | undefi
   const { architecture } = recording;
   const kinds = new EventKinds(architecture.control.kinds);
   const exits = new ExitText(recording);
+  const carried = flag(args, "hypercalls") ? carriedExit(recording) : undefined;
+  const isCarriedCall = carried !== undefined && exits.isHypercall(carried.frame);
+  const carriedAnswer = isCarriedCall ? firstAnswer(recording.reader, carried) : undefined;
   const groups: Readonly<Record<(typeof GROUPS)[number], Filter>> = {
     control: (cursor) => cursor.kind === ROW_EVENT && isControlKind(architecture, cursor.row.kind),
     exits: (cursor) => isExitOrAnswer(cursor.kind),
     inputs: (cursor) => cursor.kind === ROW_EVENT && kinds.of(cursor.row).role === "outside input",
     // The line of the exit has the answer too.
-    hypercalls: (cursor) => cursor.kind === HotKind.exited && exits.isHypercall(cursor.exit),
+    hypercalls: (cursor) =>
+      (cursor.kind === HotKind.exited && exits.isHypercall(cursor.exit)) || cursor.seq === carriedAnswer,
     console: (cursor) => cursor.kind === HotKind.outputProduced && cursor.outputPort === CONSOLE_PORT,
   };
   const chosen = GROUPS.filter((name) => flag(args, name)).map((name) => groups[name]);

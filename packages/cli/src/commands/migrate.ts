@@ -15,7 +15,8 @@ import {
 import { type MigrationOptions, migrationOptions, optionsJson, reportJson } from "../migration/migration-options.js";
 import { moveError, type MoveSource } from "../migration/move-error.js";
 import { type Explanation, explanationOf, type Report, reportOf } from "../migration/migration-report.js";
-import { forceReclaim, resolveMove } from "../migration/resolve-move.js";
+import { forceReclaim } from "../migration/force-reclaim.js";
+import { resolveMove } from "../migration/resolve-move.js";
 import { jsonLine } from "../output/console-output.js";
 import { explanationLines, progressText, reportLines } from "../output/migration-text.js";
 import { asCliError } from "../report-error.js";
@@ -58,14 +59,17 @@ export const migrate: Command = {
       .option("drive", textOption("ID=PATH: where a drive's image is at the destination; repeatable"))
       .option("attach", flagOption("attach to the VM where it has gone"))
       .option("resolve", flagOption("decide a move that is in doubt, from the recordings SRC and DST"))
-      .option("force-reclaim", flagOption("the destination is lost: SRC owns its VM again")),
+      .option("force-reclaim", flagOption("the destination is lost: SRC owns its VM again"))
+      .option("lose", textOption("with --force-reclaim: event:N, up to which DST has gone on, is given up")),
   run: runMigrate,
 };
 
 async function runMigrate(args: Arguments, context: CommandContext): Promise<ExitCode> {
   const src = stringOption(args, "src") ?? "";
   const dst = stringOption(args, "dst");
-  if (flag(args, "force-reclaim")) return forceReclaim(src, listOption(args, "drive"), context);
+  const lose = stringOption(args, "lose");
+  if (flag(args, "force-reclaim")) return forceReclaim({ src, dst, lose, drives: listOption(args, "drive") }, context);
+  if (lose !== undefined) throw new UsageError(`--lose ${lose} goes with --force-reclaim`);
   if (dst === undefined)
     throw new UsageError("migrate needs a destination", shellCommand("hvjournal", "migrate", src, freshName(src)));
   if (flag(args, "resolve")) return resolveMove(src, dst, listOption(args, "drive"), context);
@@ -76,6 +80,7 @@ async function runMigrate(args: Arguments, context: CommandContext): Promise<Exi
       context.output.note(`note: ${text}`),
     );
   try {
+    await checkElsewhere(source, dst, context);
     const destination = await openDestination(dst, args, context);
     try {
       return await move({ source, destination, options }, args, context);
@@ -97,7 +102,7 @@ async function findSource(src: string, { environment }: CommandContext): Promise
     const client = await findVm(environment, src);
     if (client !== undefined) return { is: "vm", name: src, path: (await client.status()).recording, client };
   }
-  const path = isFile ? src : `${src}.hvj`;
+  const path = isFile || src.endsWith(".hvj") ? src : `${src}.hvj`;
   if (!existsSync(path))
     throw new CliError(`no VM named ${src} runs, and there is no recording ${path}`, {
       code: "no-vm",
@@ -107,6 +112,25 @@ async function findSource(src: string, { environment }: CommandContext): Promise
   const client = running === undefined ? undefined : await findVm(environment, running.name);
   if (running !== undefined && client !== undefined) return { is: "vm", name: running.name, path, client };
   return { is: "recording", name: nameOfRecording(path), path };
+}
+
+/** A fresh instance needs a name and a file of its own. Throws CliError: nothing is touched. */
+async function checkElsewhere(source: Source, dst: string, { environment }: CommandContext): Promise<void> {
+  if (parseAddress(dst) !== undefined) return;
+  const path = dst.endsWith(".hvj") ? dst : `${dst}.hvj`;
+  const name = checkVmName(nameOfRecording(path));
+  const next = shellCommand("hvjournal", "migrate", source.name, freshName(path));
+  const isItself = resolve(path) === resolve(source.path) || (source.is === "vm" && name === source.name);
+  if (isItself)
+    throw new CliError(`can't migrate ${source.name} to ${dst}: it is there already`, {
+      ...{ code: "same", status: ExitStatus.no, next },
+    });
+  const running = await findVm(environment, name);
+  running?.close();
+  if (running !== undefined)
+    throw new CliError(`can't migrate ${source.name} to ${dst}: a VM named ${name} runs already`, {
+      ...{ code: "name-taken", status: ExitStatus.no, next },
+    });
 }
 
 interface Destination {

@@ -1,12 +1,13 @@
 /** `hvjournal receive`: waits for a VM that moves here, and runs it. */
-import { shellWord } from "@hvjournal/core";
+import { MigrationRefusedError, shellWord } from "@hvjournal/core";
 import { existsSync } from "node:fs";
 import { pipeline } from "node:stream/promises";
 import { CliError, UsageError } from "../cli-error.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
-import { connectAddress, listenAt, type Listener } from "../migration/addresses.js";
+import { connectAddress, type Connection, listenAt, type Listener } from "../migration/addresses.js";
 import { continueInstance } from "../migration/continue-recording.js";
 import { receiveVm, type ReceiveOptions } from "../migration/receive-vm.js";
+import type { Output } from "../output/console-output.js";
 import { ControlServer } from "../vm/control-server.js";
 import { isDetached, onStarterGone, reportingToStarter, sayReady, spawnDetached } from "../vm/detached.js";
 import { finishInstance } from "../vm/finish-instance.js";
@@ -83,8 +84,34 @@ async function receiveOne(
       `waiting for a VM at ${listener.address}; it comes by: hvjournal migrate VM ${shellWord(listener.address)}`,
     );
   sayReady({ name: options.name, address: listener.address });
-  const connection = await listener.accept();
-  return connection === undefined ? undefined : receiveVm(connection, options);
+  try {
+    for (;;) {
+      const connection = await listener.accept();
+      if (connection === undefined) return undefined;
+      const instance = await receiveUnlessRefused(connection, options, output);
+      // One that was started for a move ends with it.
+      if (instance !== undefined || isDetached(environment)) return instance;
+    }
+  } finally {
+    listener.close();
+  }
+}
+
+/** undefined: the source only asked, or may come again once the reason for which it was refused is gone. */
+async function receiveUnlessRefused(
+  connection: Connection,
+  options: ReceiveOptions,
+  output: Output,
+): Promise<Instance | undefined> {
+  try {
+    const instance = await receiveVm(connection, options);
+    if (instance === undefined) output.note("note: somebody asked what would block a move (--explain); still waiting");
+    return instance;
+  } catch (error) {
+    if (!(error instanceof MigrationRefusedError)) throw error;
+    output.note(`note: refused a VM: ${error.message}; still waiting`);
+    return undefined;
+  }
 }
 
 /** Nobody will come any more. */
@@ -110,7 +137,9 @@ async function runContinued(options: ReceiveOptions, context: CommandContext): P
 async function runHere(instance: Instance, control: ControlServer, context: CommandContext): Promise<ExitCode> {
   const { session, path } = instance;
   const { architecture, board } = session.recorder.machine.description;
-  context.output.note(`received ${instance.name}: ${architecture} ${board}, recording ${path}`);
+  const paused = session.paused ? "; it is paused, as it was" : "";
+  context.output.note(`received ${instance.name}: ${architecture} ${board}, recording ${path}${paused}`);
+  if (session.paused) context.output.note(`next: hvjournal ctl ${instance.name} resume`);
   const isInteractive = session.recorder.isInteractive && !isDetached(context.environment);
   const terminal = attachTerminal(session, { headless: !isInteractive, output: context.output, scripted: false });
   const run = await runInstance(instance, control).finally(() => terminal.detach());

@@ -13,6 +13,7 @@ import {
   Recorder,
   type RecorderOptions,
   type ScriptEntry,
+  shellCommand,
   shellWord,
 } from "@hvjournal/core";
 import { INDEX_EXITS_MAX, openRecording, recordingSizes, type RecordingWriter } from "@hvjournal/journal";
@@ -41,7 +42,7 @@ import { checkGoals, liveGoals } from "../vm/live-goals.js";
 import { LiveSession, type SessionEnd } from "../vm/live-session.js";
 import { endedBy, failedExit, exitCodeOf, missedGoal, type RunTerms } from "../vm/session-result.js";
 import { newMachine } from "../vm/machine-options.js";
-import { clearOutput, createRecordingFile, type OutputFile, removeRecording } from "../vm/new-recording.js";
+import { clearOutput, createRecordingFile, type OutputFile, discardRecording } from "../vm/new-recording.js";
 import { refusedStops } from "../vm/refused-stop.js";
 import { attachTerminal } from "../vm/terminal.js";
 import {
@@ -66,7 +67,7 @@ const MACHINE_OPTIONS = {
   append: textOption("kernel command line"),
   "exit-model": textOption("which guest actions leave guest mode (kvm-arm64)"),
   cap: textOption("KVM capability to enable: NAME[=ARG,...]; repeatable"),
-  "smccc-filter": textOption("BASE+COUNT=handle|deny|forward; repeatable"),
+  "smccc-filter": textOption("BASE+COUNT=handle|deny|forward; repeatable. A forwarded call is answered with x0 = -1"),
   "firmware-reg": textOption("firmware pseudo-register: NAME=VALUE; repeatable"),
   seed: textOption("entropy for the guest and the vCPU schedule; random, printed. A run is the same with --rtc only"),
   rtc: textOption("base=now|DATE: guest wall clock at start; now, printed, and so another in each run"),
@@ -93,6 +94,7 @@ export const record: Command = {
       .option("force", flagOption("overwrite the file that -o names"))
       .option("name", textOption("name of the VM (default: the recording's)"))
       .option("detach", flagOption("run in the background; see hvjournal ps, attach, ctl"))
+      .option("paused", flagOption("do not run yet: ctl sets it up, and ctl NAME resume lets it run"))
       .option("headless", flagOption("no terminal: console text to stdout, nothing is read, idle time is skipped"))
       .option("input", textOption('typed input: lines `at console /RE/ send "text"`, `at time 1.5s send "text"`'))
       .option("until", textOption("POSITION or EXPR: stop there, exit status 0; 1 where the guest ends before it"))
@@ -177,6 +179,10 @@ async function recordVm(args: Arguments, context: CommandContext, control: OwnCo
       terms: termsOf(args, limits.guestTimeoutNs),
       index: args["index"] !== false,
     };
+    if (flag(args, "paused")) {
+      session.pauseNow();
+      context.output.note(`paused before it runs; next: ${resumeCommand(name)}`);
+    }
     sayReady({ name: instance.name, recording: file.path });
     const run = await runInstance(instance, control?.server).finally(() => terminal.detach());
     if (run.end.why !== "moved")
@@ -192,7 +198,7 @@ async function recordVm(args: Arguments, context: CommandContext, control: OwnCo
   } catch (error) {
     // What has been committed stays a prefix of the run; a run that never began leaves nothing.
     writer.close();
-    if (recorder.machine.icount === 0) removeRecording(file.path);
+    if (recorder.machine.icount === 0) discardRecording(file.path);
     throw error;
   }
 }
@@ -216,6 +222,10 @@ function noteBesideConsole({ output }: CommandContext, ...lines: readonly string
   lines.forEach((line, index) => output.note(`${index === 0 ? begin : ""}${line}${end}`));
 }
 
+function resumeCommand(name: string): string {
+  return shellCommand("hvjournal", "ctl", name, "resume");
+}
+
 /** The same command line in a process of its own. */
 async function detachRecord(args: Arguments, { environment, output }: CommandContext): Promise<ExitCode> {
   const path = outputPath(args);
@@ -227,8 +237,12 @@ async function detachRecord(args: Arguments, { environment, output }: CommandCon
   });
   instance.release();
   if (output.json) output.line(jsonLine({ name, processId: instance.processId, recording: path }));
-  else output.line(`${name} runs in the background (pid ${instance.processId}), recording ${path}`);
-  output.note(`next: hvjournal attach ${name}`);
+  else {
+    const isPaused = flag(args, "paused");
+    const state = isPaused ? "is paused before it runs" : "runs in the background";
+    output.line(`${name} ${state} (pid ${instance.processId}), recording ${path}`);
+  }
+  output.note(`next: ${flag(args, "paused") ? resumeCommand(name) : `hvjournal attach ${name}`}`);
   return ExitStatus.done;
 }
 
@@ -284,7 +298,7 @@ function orRemove(writer: RecordingWriter, create: () => Recorder): Recorder {
     return create();
   } catch (error) {
     writer.close();
-    removeRecording(writer.path);
+    discardRecording(writer.path);
     if (!(error instanceof ControlRefusedError)) throw error;
     const { call, errno, reason: why, next } = error.refusal;
     throw new CliError(`${call}: ${errno}: ${why}`, {

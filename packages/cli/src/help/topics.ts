@@ -29,10 +29,13 @@ In a shell, put whatever holds / or # between single quotes:
   phys(u64, ADDR)           memory by physical address
   hash(ADDR, LENGTH), changed(ADDR, LENGTH)
   exit.nr  exit.reason  exit.kvm  exit.gpa  exit.args[0]
+                            of a call: nr is the function (x0), args[0] to args[2] are x1 to x3. In JSON of log, and as
+                            arg0 to arg3 of sql, the function comes first
   count(EXPR)               how often it held
   icount  time              units, nanoseconds of guest time
   console =~ /RE/           what the guest has written so far matches
   config.cap(NAME)  config.smccc(FUNCTION)  config.reg(NAME)
+                            smccc: 0 handle, 1 deny, 2 forward; == forward does as well
 
 console =~ /RE/ is a condition, true from the match on, and can be joined to others by && and ||. console:/RE/ is a
 POSITION, the moment of the match (hvjournal help positions), and stands alone.

@@ -144,7 +144,7 @@ function keepLastWords(stderr: Readable): () => string[] {
 export interface Listener {
   /** As `migrate` takes it. */
   readonly address: string;
-  /** The first that connects; nobody else can afterwards. undefined: `close` came first. */
+  /** The next that connects: one at a time, the others wait. undefined: `close` came first. */
   accept(): Promise<Connection | undefined>;
   close(): void;
 }
@@ -186,21 +186,32 @@ function anyPort(text: string): string {
 }
 
 function listenerOf(server: Server, address: string, isLocal: boolean, remove: () => void): Listener {
-  const close = (): void => {
-    server.close();
-    remove();
-  };
+  const waiting: Socket[] = [];
+  let isClosed = false;
+  let wake = (): void => undefined;
+  server.on("connection", (stream) => {
+    // Whoever gives up while it waits is found closed when its turn comes.
+    stream.on("error", () => undefined);
+    waiting.push(stream);
+    wake();
+  });
   return {
     address,
-    close,
-    accept: () =>
-      new Promise((resolve, reject) => {
-        server.once("error", reject);
-        server.once("close", () => resolve(undefined));
-        server.once("connection", (stream) => {
-          resolve({ stream, isLocal });
-          close();
-        });
-      }),
+    close() {
+      if (isClosed) return;
+      isClosed = true;
+      server.close();
+      remove();
+      for (const stream of waiting.splice(0)) stream.destroy();
+      wake();
+    },
+    async accept() {
+      for (;;) {
+        const stream = waiting.shift();
+        if (stream !== undefined) return { stream, isLocal };
+        if (isClosed) return undefined;
+        await new Promise<void>((resolve) => (wake = resolve));
+      }
+    },
   };
 }

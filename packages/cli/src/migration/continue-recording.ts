@@ -8,6 +8,7 @@ import {
   goOn,
   HOT_EVENT_KINDS,
   INPUTS_SECTION,
+  type Machine,
   MigrationSource,
   type MigrationReport,
   type OwnershipRow,
@@ -16,6 +17,7 @@ import {
   PayloadFields,
   RecordedVm,
   type Recorder,
+  sameBytes,
   type SessionTerms,
   type SourceProgress,
   standingOf,
@@ -40,9 +42,11 @@ import { type ReceiveOptions, sessionFor } from "./receive-vm.js";
 /** For error messages: which recording a sealed one's VM went to. */
 export function sealedError(path: string, act: string, rows: readonly OwnershipRow[]): CliError {
   const moved = rows.findLast(({ state }) => state === OwnershipState.moved);
-  const { name, path: to } = moved?.detail ?? {};
+  const { name, path: to, by } = moved?.detail ?? {};
   const where = typeof name === "string" && typeof to === "string" ? ` to ${name} (${to})` : "";
-  return new CliError(`can't ${act} ${path}: it is sealed, its VM was moved${where} in epoch ${moved?.epoch ?? "?"}`, {
+  const how = typeof by === "string" ? ` by ${by}` : "";
+  const when = `in epoch ${moved?.epoch ?? "?"}`;
+  return new CliError(`can't ${act} ${path}: it is sealed, its VM was moved${where} ${when}${how}`, {
     code: "journal-sealed",
     status: ExitStatus.no,
     next: typeof name === "string" ? `hvjournal attach ${name}` : `hvjournal replay ${shellWord(path)}`,
@@ -69,6 +73,29 @@ export function checkOwner(path: string, act: string, reader: RecordingReader | 
     default:
       return standing satisfies never;
   }
+}
+
+/**
+ * The last moment of a VM that has moved goes on where it moved to: it would run twice from there. Every earlier one may
+ * become a branch. Throws CliError.
+ */
+export function checkNotMoved(path: string, reader: RecordingReader, machine: Machine): void {
+  const rows = reader.ownership();
+  const standing = standingOf(reader.header, rows);
+  if (standing.is !== "moved" && standing.is !== "prepared") return;
+  const { digest } = standing.detail;
+  const { icount, exitNumber } = reader.end;
+  const isLast =
+    digest instanceof Uint8Array
+      ? sameBytes(digest, machine.digest())
+      : machine.icount === icount && machine.exitNumber === exitNumber;
+  if (!isLast) return;
+  if (standing.is === "prepared") checkOwner(path, "record from the end of", reader);
+  const { message, status, code, next } = sealedError(path, "record from the end of", rows);
+  throw new CliError(message, {
+    ...{ code, status, next: next ?? "hvjournal ps" },
+    details: [`  an earlier moment of it may become a branch: record --from ${shellWord(`${path}@POSITION`)}`],
+  });
 }
 
 /** A VM that came here came from a recording. */

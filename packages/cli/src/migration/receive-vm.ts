@@ -24,7 +24,7 @@ import { nodeDigester } from "../host/node-digester.js";
 import { type Instance, type InstanceTerms } from "../vm/instance.js";
 import { liveGoals } from "../vm/live-goals.js";
 import { LiveSession } from "../vm/live-session.js";
-import { removeRecording } from "../vm/new-recording.js";
+import { discardRecording } from "../vm/new-recording.js";
 import { drivePaths, recordedBoard } from "../vm/recorded-machine.js";
 import { productVersion } from "../version.js";
 import type { Connection } from "./addresses.js";
@@ -114,7 +114,7 @@ class ReceivingHost implements DestinationHost {
 
   createJournal(header: RecordingHeader): OwnedJournal {
     this.checkJournal({ ...header, id: header.parent?.id ?? header.id });
-    removeRecording(this.path);
+    discardRecording(this.path);
     const { control } = architectureNamed(header.architecture);
     const kinds = [...HOT_EVENT_KINDS, ...Object.values(CoreKind), ...control.kinds];
     return withFaultPoints(createRecording(this.path, header, { kinds }));
@@ -122,7 +122,7 @@ class ReceivingHost implements DestinationHost {
 
   discard(journal: OwnedJournal): void {
     journal.close();
-    removeRecording(this.path);
+    discardRecording(this.path);
   }
 }
 

@@ -17,42 +17,48 @@ import { architectureNamed } from "../architectures.js";
 import { CliError } from "../cli-error.js";
 import type { CommandContext } from "../commands/command.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
-import { findVm, runningVms } from "../vm/control-client.js";
+import { runningVms } from "../vm/control-client.js";
 import { spawnDetached } from "../vm/detached.js";
-import { freshName, nameOfRecording } from "../vm/vm-directory.js";
-import { kindsOf, recorderAtEnd } from "./continue-recording.js";
+import { nameOfRecording } from "../vm/vm-directory.js";
+import { kindsOf } from "./continue-recording.js";
 
 /** For so long a destination may take to see that the connection has broken. */
 const RECEIVING_MS = 10_000;
 const POLL_MS = 50;
 
-interface File {
+/** One of the recordings of a move. */
+export interface MoveFile {
   readonly path: string;
   readonly side: { readonly header: RecordingWriter["header"]; readonly rows: readonly OwnershipRow[] };
   readonly state: string;
+  /** Its last event. */
+  readonly seq: number;
+  readonly exitNumber: number;
 }
 
-function fileNamed(text: string): string {
-  return existsSync(text) ? text : `${text}.hvj`;
+/** The recording of this name, with .hvj or without. */
+export function fileNamed(text: string): string {
+  return existsSync(text) || text.endsWith(".hvj") ? text : `${text}.hvj`;
 }
 
-function readFile(text: string): File {
+export function readFile(text: string): MoveFile {
   const path = fileNamed(text);
   const reader = openRecording(path);
   try {
-    return { path, side: { header: reader.header, rows: reader.ownership() }, state: reader.end.state };
+    const { state, firstSeq, exitNumber } = reader.end;
+    return { path, side: { header: reader.header, rows: reader.ownership() }, state, seq: firstSeq - 1, exitNumber };
   } finally {
     reader.close();
   }
 }
 
-function openWriter({ path, side }: File): RecordingWriter {
+export function openWriter({ path, side }: MoveFile): RecordingWriter {
   const architecture = architectureNamed(side.header.architecture);
   return continueRecording(path, { kinds: kindsOf(architecture), evenSealed: true });
 }
 
 /** The row, with the event of the same step. */
-function commit(
+export function commit(
   writer: RecordingWriter,
   row: OwnershipRow,
   kind: { readonly name: string; readonly version: number },
@@ -104,7 +110,7 @@ async function receivedOrGivenUp(dst: string, { environment }: CommandContext): 
 }
 
 /** The move will never be: what was prepared for it can't be taken later. */
-function abandon(destination: File, source: File): void {
+export function abandon(destination: MoveFile, source: MoveFile): void {
   const writer = openWriter(destination);
   const standing = standingOf(destination.side.header, destination.side.rows);
   const epoch = "epoch" in standing ? standing.epoch : 0;
@@ -114,12 +120,12 @@ function abandon(destination: File, source: File): void {
   writer.finish("sealed", { index: false });
 }
 
-function sealed(source: File): void {
+function sealed(source: MoveFile): void {
   const writer = openWriter(source);
   writer.finish("sealed", { index: true });
 }
 
-function take(destination: File, epoch: number): void {
+function take(destination: MoveFile, epoch: number): void {
   const writer = openWriter(destination);
   const { id, parent } = destination.side.header;
   const row = ownershipRow(id, { epoch, owner: id, state: OwnershipState.taken }, {});
@@ -139,7 +145,7 @@ function stopOfGuest(path: string): string | undefined {
 }
 
 async function goOnThere(
-  { path }: File,
+  { path }: MoveFile,
   drives: readonly string[],
   { output, environment }: CommandContext,
 ): Promise<void> {
@@ -169,43 +175,4 @@ async function goOnThere(
   instance.release();
   output.line(`${path} owns the VM: ${name} runs (pid ${instance.processId})`);
   output.note(`next: hvjournal attach ${name}`);
-}
-
-/** `migrate --force-reclaim SRC`: the operator says that the destination is gone for good. */
-export async function forceReclaim(src: string, drives: readonly string[], context: CommandContext): Promise<ExitCode> {
-  const source = readFile(src);
-  const { header, rows } = source.side;
-  const standing = standingOf(header, rows);
-  if (standing.is !== "moved")
-    throw new CliError(`can't reclaim ${source.path}: its VM has not moved`, {
-      code: "not-moved",
-      status: ExitStatus.no,
-      next: `hvjournal info ${shellWord(source.path)}`,
-    });
-  const { name } = standing.detail;
-  if (typeof name === "string") {
-    const client = await findVm(context.environment, name);
-    client?.close();
-    if (client !== undefined)
-      throw new CliError(`can't reclaim ${source.path}: its VM runs as ${name}`, {
-        code: "runs",
-        status: ExitStatus.no,
-        next: `hvjournal attach ${name}`,
-      });
-  }
-  const writer = openWriter(source);
-  const epoch = standing.epoch + 1;
-  const row = ownershipRow(
-    header.id,
-    { epoch, owner: header.id, state: OwnershipState.reclaimed },
-    { lost: standing.to },
-  );
-  commit(writer, row, CoreKind.ownershipReclaimed, { epoch, lost: standing.to });
-  const recorder = await recorderAtEnd(writer, drives);
-  recorder.finish({ index: true, by: "migrate --force-reclaim" });
-  context.output.line(
-    `${source.path} owns the VM again, in epoch ${epoch}; recording ${standing.to} does not any more`,
-  );
-  context.output.note(`next: hvjournal migrate ${shellWord(source.path)} ${freshName(source.path)}`);
-  return ExitStatus.done;
 }

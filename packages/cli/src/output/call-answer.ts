@@ -1,7 +1,7 @@
 /** What came back of a hypercall, whoever answered it. */
 import {
   CoreKind,
-  type EventCursor,
+  type EventPayload,
   type ExitFrame,
   ExitWord,
   FinishedBy,
@@ -14,7 +14,7 @@ import {
 } from "@hvjournal/core";
 import { JournalDamagedError } from "@hvjournal/journal";
 import { displayOf } from "../architectures.js";
-import type { RecordingParts } from "./exit-text.js";
+import type { RecordedExit, RecordingParts } from "./recorded-call.js";
 import { resultText, u64 } from "./value-text.js";
 
 export interface CallAnswer {
@@ -26,11 +26,11 @@ export interface CallAnswer {
   readonly text: string;
 }
 
-/** Of the call that is event `seq`, as far as the events up to `last` say. */
-export function callAnswer(parts: RecordingParts, seq: number, last: number): CallAnswer {
-  const answer = new CollectedAnswer(parts);
+/** Of a call, as far as the events up to `last` say. */
+export function callAnswer(parts: RecordingParts, call: RecordedExit, last: number): CallAnswer {
+  const answer = new CollectedAnswer(parts, call);
   try {
-    answer.read(journalCursor(parts.reader, seq), last);
+    answer.read(last);
   } catch (error) {
     // A recording replays up to its damage, and the answer to its last exit may lie in that.
     if (!(error instanceof JournalDamagedError)) throw error;
@@ -39,38 +39,51 @@ export function callAnswer(parts: RecordingParts, seq: number, last: number): Ca
   return answer.told();
 }
 
+/**
+ * What the kernel half gives back with a result: its other registers are 0 unless an event CallReturned, with `returned`,
+ * says otherwise.
+ */
+export function kernelAnswer(
+  { architecture, reader }: RecordingParts,
+  { frame }: RecordedExit,
+  value: bigint,
+  returned: EventPayload = {},
+): Map<string, bigint> {
+  const registers = new Map([[displayOf(architecture).resultRegister, value]]);
+  // A recording of another revision need not have that event.
+  const isKnown = reader.header.architectureRevision === architecture.revision;
+  const [, ...further] = isKnown ? (architecture.resultRegisters?.(frame) ?? []) : [];
+  for (const name of further) registers.set(name, 0n);
+  for (const [name, each] of Object.entries(returned)) if (typeof each === "bigint") registers.set(name, each);
+  return registers;
+}
+
 class CollectedAnswer {
-  readonly registers = new Map<string, bigint>();
+  registers = new Map<string, bigint>();
   readonly #parts: RecordingParts;
+  readonly #call: RecordedExit;
   #hasGoneOn = false;
   #stopped: string | undefined;
 
-  constructor(parts: RecordingParts) {
+  constructor(parts: RecordingParts, call: RecordedExit) {
     this.#parts = parts;
+    this.#call = call;
   }
 
-  read(cursor: EventCursor, last: number): void {
-    const frame = cursor.exit.slice();
-    const { icount } = cursor;
-    for (cursor.next(); cursor.kind !== NO_EVENT && cursor.seq <= last; cursor.next()) {
+  read(last: number): void {
+    const { seq, icount } = this.#call;
+    const cursor = journalCursor(this.#parts.reader, seq + 1);
+    for (; cursor.kind !== NO_EVENT && cursor.seq <= last; cursor.next()) {
       this.#hasGoneOn = cursor.kind === HotKind.exited || cursor.icount !== icount;
       if (this.#hasGoneOn) return;
-      if (cursor.kind === HotKind.exitHandled) this.#take(frame, u64(cursor.handled));
-      else if (cursor.kind === ROW_EVENT) this.#takeRow(frame, cursor.row);
+      if (cursor.kind === HotKind.exitHandled)
+        this.registers = kernelAnswer(this.#parts, this.#call, u64(cursor.handled));
+      else if (cursor.kind === ROW_EVENT) this.#takeRow(cursor.row);
     }
   }
 
-  /** The kernel half's result; its other registers are 0 unless an event behind it says otherwise. */
-  #take(frame: ExitFrame, value: bigint): void {
-    const { architecture, reader } = this.#parts;
-    this.registers.set(displayOf(architecture).resultRegister, value);
-    // A recording of another revision need not have that event.
-    if (reader.header.architectureRevision !== architecture.revision) return;
-    const [, ...further] = architecture.resultRegisters?.(frame) ?? [];
-    for (const name of further) this.registers.set(name, 0n);
-  }
-
-  #takeRow(frame: ExitFrame, { kind, vcpu, payload }: RowEvent): void {
+  #takeRow({ kind, vcpu, payload }: RowEvent): void {
+    const { frame } = this.#call;
     const isOfCaller = vcpu === frame[ExitWord.vcpu];
     const { name, value, registers, what } = payload;
     if (kind === CoreKind.registerSet.name && isOfCaller && typeof value === "bigint")
@@ -95,6 +108,11 @@ function isSystemEvent(frame: ExitFrame): boolean {
   return frame[ExitWord.finishedBy] === FinishedBy.vmmHalf && frame[ExitWord.kvmExit] === KvmExit.systemEvent;
 }
 
-export function registersText(registers: Iterable<readonly [string, bigint]>): string {
+function registersText(registers: Iterable<readonly [string, bigint]>): string {
   return [...registers].map(([name, value]) => `${name}=${resultText(value)}`).join(" ");
+}
+
+/** "x0 <- 0x10003, x1 <- 0": as the line of an answer has it. */
+export function settingText(registers: Iterable<readonly [string, bigint]>): string {
+  return [...registers].map(([name, value]) => `${name} <- ${resultText(value)}`).join(", ");
 }

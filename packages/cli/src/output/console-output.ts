@@ -1,5 +1,7 @@
 /** Where a command writes: data on stdout, everything else on stderr. */
 import { writeSync } from "node:fs";
+import { CliError } from "../cli-error.js";
+import { reason } from "../host/drive-file.js";
 import type { Pager } from "./pager.js";
 
 export interface Output {
@@ -45,6 +47,13 @@ const sleepCell = new Int32Array(new SharedArrayBuffer(4));
 
 export function painted(color: Color, text: string): string {
   return `\x1b[${COLOR_CODES[color]}m${text}\x1b[0m`;
+}
+
+/** Standard output takes no more: its disk is full, say. */
+export class OutputError extends CliError {
+  constructor(cause: unknown) {
+    super(`can't write to standard output: ${reason(cause)}`, { code: "output", cause });
+  }
 }
 
 /** Writes through file descriptors, so that nothing is lost when the process ends. */
@@ -101,7 +110,10 @@ function writeAll(file: number, content: string | Uint8Array): void {
     } catch (error) {
       // Nobody reads any more: the reader has seen enough.
       if (isCode(error, "EPIPE")) return;
-      if (!isCode(error, "EAGAIN")) throw error;
+      if (!isCode(error, "EAGAIN")) {
+        if (file === STDERR) return;
+        throw new OutputError(error);
+      }
       Atomics.wait(sleepCell, 0, 0, RETRY_MS);
     }
   }

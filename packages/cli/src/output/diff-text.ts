@@ -63,7 +63,7 @@ export function firstDifference(diff: ExitDiff, sideA: ComparedSide, sideB: Comp
       exitA.frame[ExitWord.finishedBy] === exitB.frame[ExitWord.finishedBy] &&
       exitA.frame[ExitWord.kvmExit] === exitB.frame[ExitWord.kvmExit];
     if (!isSameHalf || answers.areSame(exitA.seq, exitB.seq)) return isSameHalf;
-    return answerText(textA.answer(exitA.seq)) === answerText(textB.answer(exitB.seq));
+    return answerText(textA.answerOf(exitA.seq)) === answerText(textB.answerOf(exitB.seq));
   };
   const aligned = hunk?.atA ?? Math.min(a.length, b.length);
   for (let index = 0; index < aligned; index++) {
@@ -163,7 +163,7 @@ function answerHunk(
 ): string[] {
   if (a === undefined || b === undefined) return [];
   const line = (sign: string, exit: RecordedExit, text: ExitText): string =>
-    `${sign}  handled: ${text.handledBy(exit.frame)}`.padEnd(41) + `  ${answerText(text.answer(exit.seq))}`;
+    `${sign}  handled: ${text.handledBy(exit.frame)}`.padEnd(41) + `  ${answerText(text.answerOf(exit.seq))}`;
   return [
     hunkHead(a, textA, output),
     output.paint("red", line("-", a, textA)),

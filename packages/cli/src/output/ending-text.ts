@@ -1,5 +1,5 @@
 /** How a run ended, as its recording tells it. */
-import { endingOf, type OwnedRecording, type RecordingEnding, standingOf } from "@hvjournal/core";
+import { endingOf, type EventPayload, type OwnedRecording, type RecordingEnding, standingOf } from "@hvjournal/core";
 import { JournalError } from "@hvjournal/journal";
 import { stopText } from "./record-report.js";
 
@@ -26,7 +26,7 @@ export function readEnding(reader: OwnedRecording): Ending | undefined {
 /** One line. `running` undefined: no VM writes it. */
 export function endingLine(reader: OwnedRecording, running: RunningAs | undefined): string {
   const standing = standingOf(reader.header, reader.ownership());
-  if (standing.is === "moved") return `moved, to recording ${standing.to}`;
+  if (standing.is === "moved") return movedText(standing.to, standing.detail);
   if (running !== undefined) return `not yet: it runs as ${running.name} (pid ${running.processId})`;
   if (reader.end.state === "open") return "not closed: its recorder was killed, or the host went down";
   const stop = readEnding(reader);
@@ -34,6 +34,13 @@ export function endingLine(reader: OwnedRecording, running: RunningAs | undefine
   if (!stop.byGuest) return hostText(stop.by);
   const text = stopText({ what: stop.what, by: stop.by });
   return stop.failure === undefined ? text : `${hostText(stop.failure.by)}; then ${text}`;
+}
+
+/** The destination's name and file are what its host called them then. */
+function movedText(to: string, { name, path, by }: EventPayload): string {
+  const how = typeof by === "string" ? ` by ${by}` : "";
+  if (typeof name !== "string" || typeof path !== "string") return `moved, to recording ${to}${how}`;
+  return `moved, to ${name} (${path}), recording ${to}${how}`;
 }
 
 /** `by`: what `record` was told, or who stopped it. */

@@ -4,7 +4,6 @@ import {
   describeControl,
   type EventCursor,
   type EventPayload,
-  type ExitFrame,
   ExitWord,
   formatGuestTime,
   FinishedBy,
@@ -15,10 +14,10 @@ import {
   type RowEvent,
   toHex,
 } from "@hvjournal/core";
-import { displayOf } from "../architectures.js";
 import type { OpenRecording } from "../vm/open-recording.js";
-import { callAnswer } from "./call-answer.js";
+import { callAnswer, settingText } from "./call-answer.js";
 import { ExitText } from "./exit-text.js";
+import { carriedExit, exitAt, firstAnswer, type RecordedExit } from "./recorded-call.js";
 import { counted, hex, plainText, quotedBytes, u64 } from "./value-text.js";
 
 /** One event: columns, and what `--json` prints. */
@@ -59,35 +58,44 @@ interface Described {
 export class EventLines {
   readonly #recording: OpenRecording;
   readonly #exits: ExitText;
-  readonly #resultRegister: string;
   /** No event behind it is looked at: there, a call without an answer is pending. */
   readonly #last: number;
-  /** The vCPU and form of the last exit seen: answers do not repeat them. */
-  #vcpu = 0;
+  /** The exit that came with the VM. */
+  readonly #carried: RecordedExit | undefined;
+  /** Event of the first answer to it. */
+  readonly #carriedAnswer: number | undefined;
+  /** The last exit seen: answers do not repeat its vCPU and form. */
+  #exit: RecordedExit | undefined;
   #isCall = false;
-  #hasExited = false;
 
   constructor(recording: OpenRecording, last: number) {
     this.#recording = recording;
     this.#last = last;
     this.#exits = new ExitText(recording);
-    this.#resultRegister = displayOf(recording.architecture).resultRegister;
+    this.#carried = carriedExit(recording);
+    this.#carriedAnswer = this.#carried && firstAnswer(recording.reader, this.#carried);
+  }
+
+  get #vcpu(): number {
+    return this.#exit?.frame[ExitWord.vcpu] ?? 0;
   }
 
   /** An event that gets no line; those behind it may. */
-  pass({ kind, exit }: EventCursor): void {
-    if (kind === HotKind.exited) this.#note(exit);
+  pass(cursor: EventCursor): void {
+    if (cursor.kind === HotKind.exited) this.#note(exitAt(cursor));
   }
 
-  #note(exit: ExitFrame): void {
-    this.#vcpu = exit[ExitWord.vcpu] ?? 0;
-    this.#isCall = this.#exits.isHypercall(exit);
-    this.#hasExited = true;
+  #note(exit: RecordedExit): void {
+    this.#exit = exit;
+    this.#isCall = this.#exits.isHypercall(exit.frame);
   }
 
   line(cursor: EventCursor): EventLine {
     const isExit = cursor.kind === HotKind.exited;
     const exitNumber = cursor.exitsBefore + (isExit ? 1 : 0);
+    const carried = this.#carried;
+    if (!isExit && this.#exit === undefined && carried?.number === exitNumber && carried.icount === cursor.icount)
+      this.#note(carried);
     const place = exitNumber === 0 ? "start" : `exit:${exitNumber}`;
     const { columns, fields = {} } = this.#describe(cursor);
     const json = { event: cursor.seq, position: place, kind: kindOf(cursor), icount: cursor.icount, ...fields };
@@ -99,9 +107,9 @@ export class EventLines {
       case HotKind.exited:
         return this.#exited(cursor);
       case HotKind.exitHandled:
-        return this.#answer(u64(cursor.handled));
+        return this.#answer(u64(cursor.handled), cursor.seq);
       case HotKind.exitCompleted:
-        return this.#answer(u64(cursor.completed));
+        return this.#answer(u64(cursor.completed), cursor.seq);
       case HotKind.outputProduced: {
         const { outputPort: port, outputBytes: bytes } = cursor;
         const name = port === 0 ? "console" : `port ${port}`;
@@ -122,13 +130,13 @@ export class EventLines {
     }
   }
 
-  #exited({ exit, seq }: EventCursor): Described {
+  #exited(cursor: EventCursor): Described {
     const exits = this.#exits;
-    this.#note(exit);
-    const answer = this.#isCall ? callAnswer(this.#recording, seq, this.#last) : undefined;
+    const { exit } = cursor;
+    const made = exitAt(cursor);
+    this.#note(made);
+    const fields = this.#exitFields(made);
     const pc = frameU64(exit, ExitWord.pcLow);
-    const decision = exits.decision(exit);
-    const rule = decision === undefined ? "" : `filter event:${decision.seq}`;
     const isBehind = exits.pcPlace(exit) === "behind";
     const name = this.#recording.symbols.name(pc) ?? "";
     return {
@@ -137,45 +145,74 @@ export class EventLines {
         exits.reason(exit),
         exits.longAction(exit),
         exits.answerer(exit),
-        [answer === undefined ? "" : `-> ${answer.text}`, rule, name].filter((text) => text !== "").join("  "),
+        [fields.answerText === undefined ? "" : `-> ${fields.answerText}`, exits.ruled(exit), name]
+          .filter((text) => text !== "")
+          .join("  "),
       ],
       fields: {
-        vcpu: this.#vcpu,
-        reason: exits.reason(exit),
-        action: exits.action(exit),
-        kvm: exits.kvmExit(exit),
-        finishedBy: exit[ExitWord.finishedBy] === FinishedBy.vmmHalf ? "VMM half" : "kernel half",
-        answerer: exits.answerer(exit),
-        rule: decision?.seq,
+        ...fields,
         pc,
         pcIs: isBehind ? "behind" : "at",
         symbol: name === "" ? undefined : name,
-        syndrome: frameU64(exit, ExitWord.syndromeLow),
-        args: [ExitWord.arg0Low, ExitWord.arg1Low, ExitWord.arg2Low, ExitWord.arg3Low].map((low) =>
-          frameU64(exit, low),
-        ),
-        ...(answer === undefined
-          ? {}
-          : { answer: Object.fromEntries(answer.registers), answered: answer.state, answerText: answer.text }),
       },
     };
   }
 
-  #answer(value: bigint): Described {
-    const into = this.#isCall ? `${this.#resultRegister} ` : "";
+  #exitFields(made: RecordedExit): { readonly answerText?: string } & Readonly<Record<string, unknown>> {
+    const exits = this.#exits;
+    const { frame } = made;
+    const answer = exits.isHypercall(frame) ? callAnswer(this.#recording, made, this.#last) : undefined;
+    const rule = frame[ExitWord.rule] ?? 0;
     return {
-      columns: [`vcpu${this.#vcpu}`, " answer", `${into}<- ${hex(value)}`],
-      fields: { vcpu: this.#vcpu, value },
+      vcpu: frame[ExitWord.vcpu],
+      reason: exits.reason(frame),
+      action: exits.action(frame),
+      kvm: exits.kvmExit(frame),
+      finishedBy: frame[ExitWord.finishedBy] === FinishedBy.vmmHalf ? "VMM half" : "kernel half",
+      answerer: exits.answerer(frame),
+      rule: rule === 0 ? undefined : rule,
+      ruleAction: exits.ruleAction(frame),
+      syndrome: frameU64(frame, ExitWord.syndromeLow),
+      args: [ExitWord.arg0Low, ExitWord.arg1Low, ExitWord.arg2Low, ExitWord.arg3Low].map((low) => frameU64(frame, low)),
+      ...(answer === undefined
+        ? {}
+        : { answer: Object.fromEntries(answer.registers), answered: answer.state, answerText: answer.text }),
+    };
+  }
+
+  #answer(value: bigint, seq: number): Described {
+    const call = this.#isCall ? this.#exit : undefined;
+    const text = call === undefined ? `<- ${hex(value)}` : settingText(this.#given(call));
+    return this.#answerLine({ seq, text, vcpu: this.#vcpu, fields: { value } });
+  }
+
+  /** What the kernel half gave back in one go: a register's event may stand behind the last one that is looked at. */
+  #given(call: RecordedExit): ReadonlyMap<string, bigint> {
+    return callAnswer(this.#recording, call, Infinity).registers;
+  }
+
+  #answerLine(answer: {
+    readonly seq: number;
+    readonly text: string;
+    readonly vcpu: number;
+    readonly fields: Readonly<Record<string, unknown>>;
+  }): Described {
+    const { seq, text, vcpu, fields } = answer;
+    const columns = [`vcpu${vcpu}`, " answer", text];
+    const carried = seq === this.#carriedAnswer ? this.#carried : undefined;
+    if (carried === undefined) return { columns, fields: { vcpu, ...fields } };
+    const { frame } = carried;
+    const made = `to ${this.#exits.reason(frame)} ${this.#exits.longAction(frame)}, made in the parent recording`;
+    return {
+      columns: [...columns, this.#exits.answerer(frame), `${made}  ${this.#exits.ruled(frame)}`.trimEnd()],
+      fields: { vcpu, ...fields, exit: this.#exitFields(carried) },
     };
   }
 
   #row(row: RowEvent): Described {
-    const returned = this.#returned(row);
-    if (returned !== undefined)
-      return {
-        columns: [`vcpu${row.vcpu}`, " answer", returned],
-        fields: { vcpu: row.vcpu, payload: row.payload },
-      };
+    const text = this.#returned(row);
+    if (text !== undefined)
+      return this.#answerLine({ seq: row.seq, text, vcpu: row.vcpu, fields: { payload: row.payload } });
     return {
       columns: [shortKind(row.kind).padEnd(14), this.#rowText(row)],
       fields: { vcpu: row.vcpu < 0 ? undefined : row.vcpu, payload: row.payload },
@@ -189,8 +226,10 @@ export class EventLines {
       return Object.entries(registers ?? {})
         .map(([register, each]) => `${register} <- ${plainText(each)}`)
         .join(", ");
-    const isAnswer = kind === CoreKind.registerSet.name && this.#hasExited && this.#isCall && vcpu === this.#vcpu;
-    return isAnswer ? `${String(name)} <- ${plainText(value)}` : undefined;
+    const isAnswer = kind === CoreKind.registerSet.name && this.#exit !== undefined && this.#isCall;
+    return isAnswer && vcpu === this.#vcpu && typeof value === "bigint"
+      ? settingText([[String(name), value]])
+      : undefined;
   }
 
   #rowText(row: RowEvent): string {

@@ -1,9 +1,9 @@
 /** Exits in words: what the guest did, who finishes it, what decided that. */
 import {
-  type Architecture,
   CoreKind,
   type EventCursor,
   describeControl,
+  describeRule,
   type ExitFrame,
   type ExitModel,
   ExitWord,
@@ -15,8 +15,10 @@ import {
   journalCursor,
   KVM_EXIT_NAMES,
   KvmExit,
-  type MachineDescription,
-  type PlainValue,
+  isPlainMap,
+  NO_EVENT,
+  type Replayer,
+  restoreControlState,
   checkMachine,
   ROW_EVENT,
   type RowEvent,
@@ -24,18 +26,14 @@ import {
 } from "@hvjournal/core";
 import { JournalDamagedError } from "@hvjournal/journal";
 import { type ArchitectureDisplay, displayOf } from "../architectures.js";
+import { kernelAnswer } from "./call-answer.js";
+import { exitAt, type RecordedExit, type RecordingParts } from "./recorded-call.js";
 import { boardToAsk } from "../vm/recorded-machine.js";
 import { counted, hex, quotedBytes, resultText, u64 } from "./value-text.js";
 
 const INFO_WRITE = 0x100;
 /** "forward" decides that a call is "forwarded". */
 const DECIDED: Readonly<Record<string, string>> = { forward: "forwarded", deny: "denied", handle: "handled" };
-
-export interface RecordingParts {
-  readonly architecture: Architecture;
-  readonly reader: JournalReader;
-  readonly description: MachineDescription;
-}
 
 /** What decided how an exit is finished. */
 export interface Decision {
@@ -44,6 +42,19 @@ export interface Decision {
   /** "filter 0xc6000000+0x100" */
   readonly rule: string;
   readonly seq: number;
+}
+
+/** Everything that was done about an exit, as far as a recording goes. */
+interface ExitAnswer {
+  readonly parts: readonly AnswerPart[];
+  /** The recording ends there: more may come. */
+  readonly isOpen: boolean;
+}
+
+export interface ToldAnswer {
+  readonly state: "pending" | "not yet given";
+  readonly text: string;
+  readonly parts: readonly AnswerPart[];
 }
 
 /** What was done about an exit. */
@@ -57,7 +68,7 @@ export class ExitText {
   readonly #parts: RecordingParts;
   readonly #model: ExitModel;
   readonly #display: ArchitectureDisplay;
-  readonly #rules = new Map<number, RowEvent | undefined>();
+  readonly #rules = new Map<number, string | undefined>();
   #board: VmmHalf | undefined;
 
   constructor(parts: RecordingParts) {
@@ -103,11 +114,13 @@ export class ExitText {
     return isText ? `${action} ${quotedBytes(Uint8Array.of(byte))}` : action;
   }
 
+  /** Those that are not 0. */
   #arguments(frame: ExitFrame): string {
     const words = [ExitWord.arg1Low, ExitWord.arg2Low, ExitWord.arg3Low].map((word) => frameU64(frame, word));
-    while (words.at(-1) === 0n) words.pop();
     return words
-      .map((value, index) => ` ${this.#display.argumentRegisters[index] ?? `arg${index + 1}`}=${hex(value)}`)
+      .map((value, index) =>
+        value === 0n ? "" : ` ${this.#display.argumentRegisters[index] ?? `arg${index + 1}`}=${hex(value)}`,
+      )
       .join("");
   }
 
@@ -140,19 +153,55 @@ export class ExitText {
 
   decision(frame: ExitFrame): Decision | undefined {
     const seq = frame[ExitWord.rule] ?? 0;
-    const event = seq === 0 ? undefined : this.#ruleAt(seq);
-    if (event === undefined) return undefined;
-    const text = describeControl(this.#parts.architecture, event);
+    const text = seq === 0 ? undefined : this.#ruleText(seq);
+    if (text === undefined) return undefined;
     const space = text.lastIndexOf(" ");
     return { action: text.slice(space + 1), rule: `filter ${text.slice(0, space).trimEnd()}`, seq };
   }
 
-  #ruleAt(seq: number): RowEvent | undefined {
-    if (!this.#rules.has(seq)) {
-      const cursor = journalCursor(this.#parts.reader, seq);
-      this.#rules.set(seq, cursor.kind === ROW_EVENT && cursor.seq === seq ? cursor.row : undefined);
-    }
+  #ruleText(seq: number): string | undefined {
+    if (!this.#rules.has(seq)) this.#rules.set(seq, this.#recordedRule(seq) ?? this.#inheritedRule(seq));
     return this.#rules.get(seq);
+  }
+
+  #recordedRule(seq: number): string | undefined {
+    const { architecture, reader } = this.#parts;
+    const cursor = journalCursor(reader, seq);
+    const isHere = cursor.kind === ROW_EVENT && cursor.seq === seq;
+    return isHere ? describeControl(architecture, cursor.row) : undefined;
+  }
+
+  /** A rule that was set before a VM moved or was branched: its event is in a parent, and the VM came with what it says. */
+  #inheritedRule(seq: number): string | undefined {
+    const { architecture, reader } = this.#parts;
+    const [base] = reader.header.parent === undefined ? [] : reader.snapshots();
+    if (base === undefined) return undefined;
+    try {
+      return describeRule(architecture, restoreControlState(reader.loadSnapshot(base.number).control), seq);
+    } catch (error) {
+      // The number of the rule can be told all the same.
+      if (!(error instanceof JournalDamagedError)) throw error;
+      return undefined;
+    }
+  }
+
+  /** Why no rule was asked about a call, or undefined. */
+  unruled(frame: ExitFrame): string | undefined {
+    return this.#parts.architecture.unruledCall?.(frame);
+  }
+
+  /** Which rule decided about a call and what it said: "filter event:9 forward", "default", "no SMCCC call". */
+  ruled(frame: ExitFrame): string {
+    const seq = frame[ExitWord.rule] ?? 0;
+    if (seq !== 0) return `filter event:${seq} ${this.decision(frame)?.action ?? ""}`.trimEnd();
+    return this.ruleAction(frame) ?? "";
+  }
+
+  /** What a call's rule said: handle, deny or forward; where none was asked, that. undefined for what is no call. */
+  ruleAction(frame: ExitFrame): string | undefined {
+    if (!this.isHypercall(frame)) return undefined;
+    if (this.unruled(frame) !== undefined) return "no SMCCC call";
+    return (frame[ExitWord.rule] ?? 0) === 0 ? "default" : this.decision(frame)?.action;
   }
 
   /** Behind the title: "-> KVM_EXIT_HYPERCALL, forwarded by filter 0xc6000000+0x100 (event:9)". */
@@ -163,7 +212,9 @@ export class ExitText {
       decision === undefined
         ? ""
         : `, ${DECIDED[decision.action] ?? decision.action} by ${decision.rule} (event:${decision.seq})`;
-    return kvmExit === undefined ? `handled by the kernel half${decided}` : `-> ${kvmExit}${decided}`;
+    if (kvmExit !== undefined) return `-> ${kvmExit}${decided}`;
+    const unruled = this.unruled(frame);
+    return `handled by the kernel half${decided}${unruled === undefined ? "" : `: ${unruled}`}`;
   }
 
   /** "kernel half, default rule" */
@@ -174,83 +225,131 @@ export class ExitText {
     return `${half}, ${rule === 0 ? "default rule" : `filter event:${rule}`}`;
   }
 
-  /** What the recording says was done about the exit of event `seq`, in order. */
-  answer(seq: number): AnswerPart[] {
+  /** What the recording says was done about an exit, in order. */
+  answer(exit: RecordedExit): ExitAnswer {
     try {
-      return this.#readAnswer(seq);
+      return this.#readAnswer(exit);
     } catch (error) {
       // A recording replays up to its damage, and the answer to its last exit may lie in that.
       if (!(error instanceof JournalDamagedError)) throw error;
-      return [{ kind: "lost", text: `lost: ${error.place.part} is damaged` }];
+      return { isOpen: false, parts: [{ kind: "lost", text: `lost: ${error.place.part} is damaged` }] };
     }
   }
 
-  #readAnswer(seq: number): AnswerPart[] {
+  /** The same of the exit that is event `seq`. */
+  answerOf(seq: number): readonly AnswerPart[] {
     const cursor = journalCursor(this.#parts.reader, seq);
-    if (cursor.kind !== HotKind.exited) return [];
-    const { icount } = cursor;
-    const isCall = this.isHypercall(cursor.exit);
+    return cursor.kind === HotKind.exited ? this.answer(exitAt(cursor)).parts : [];
+  }
+
+  #readAnswer(exit: RecordedExit): ExitAnswer {
     const parts: AnswerPart[] = [];
-    for (cursor.next(); cursor.icount === icount; cursor.next()) {
-      const part = this.#answerPart(cursor, isCall);
-      if (part === "no part") break;
-      if (part !== undefined) parts.push(part);
+    const cursor = journalCursor(this.#parts.reader, exit.seq + 1);
+    for (; cursor.kind !== NO_EVENT && cursor.icount === exit.icount; cursor.next()) {
+      const added = this.#answerParts(cursor, exit);
+      if (added === "gone on") return { isOpen: false, parts };
+      parts.push(...added);
     }
-    return parts;
+    return { isOpen: cursor.kind === NO_EVENT, parts };
   }
 
-  /** undefined: output, which belongs to it and is no answer. */
-  #answerPart(cursor: EventCursor, isCall: boolean): AnswerPart | undefined | "no part" {
+  #answerParts(cursor: EventCursor, exit: RecordedExit): readonly AnswerPart[] | "gone on" {
     switch (cursor.kind) {
+      case HotKind.exited:
+        return "gone on";
       case HotKind.exitHandled:
-        return this.#result(u64(cursor.handled), isCall);
-      case HotKind.exitCompleted:
-        return this.#result(u64(cursor.completed), false);
+        return this.#result(u64(cursor.handled), exit, cursor.seq);
+      case HotKind.exitCompleted: {
+        const value = u64(cursor.completed);
+        return [{ kind: "result", text: `<- ${resultText(value)}`, value }];
+      }
       case HotKind.irqLineSet:
-        return { kind: "irq", text: `irq line ${cursor.irqLine.line} <- ${cursor.irqLine.level}` };
-      case HotKind.outputProduced:
-        return undefined;
+        return [{ kind: "irq", text: `irq line ${cursor.irqLine.line} <- ${cursor.irqLine.level}` }];
       case ROW_EVENT:
-        return rowAnswer(cursor.row) ?? "no part";
+        return BEHIND_ANSWERS.has(cursor.row.kind) ? "gone on" : rowAnswer(cursor.row);
       default:
-        return "no part";
+        // Output belongs to it, and a digest to a pause before it.
+        return [];
     }
   }
 
-  #result(value: bigint, isCall: boolean): AnswerPart {
-    const into = isCall ? `${this.#display.resultRegister} ` : "";
-    return { kind: "result", text: `${into}<- ${resultText(value)}`, value };
+  /** With the registers of the event behind it, if that is one. */
+  #result(value: bigint, exit: RecordedExit, seq: number): readonly AnswerPart[] {
+    if (!this.isHypercall(exit.frame)) return [{ kind: "result", text: `<- ${resultText(value)}`, value }];
+    const behind = journalCursor(this.#parts.reader, seq + 1);
+    const isMore = behind.kind === ROW_EVENT && behind.row.kind === CoreKind.callReturned.name;
+    const registers = isMore ? behind.row.payload["registers"] : undefined;
+    return [...kernelAnswer(this.#parts, exit, value, isPlainMap(registers) ? registers : {})].map(([name, each]) => ({
+      kind: "result",
+      text: `${name} <- ${resultText(each)}`,
+      value: each,
+    }));
+  }
+
+  /** For people: whether the answer is still to come, or was given behind this moment, and what it is. */
+  toldAnswer(exit: RecordedExit): ToldAnswer {
+    const { parts, isOpen } = this.answer(exit);
+    const wanted = isOpen && parts.length === 0 ? this.#wanted(exit.frame) : undefined;
+    if (wanted !== undefined) return { state: "pending", text: wanted, parts };
+    if (parts.length > 0) return { state: "not yet given", text: answerText(parts), parts };
+    const isCall = this.isForwarded(exit.frame) && exit.frame[ExitWord.kvmExit] === KvmExit.hypercall;
+    return { state: "not yet given", text: isCall ? "no register set" : answerText(parts), parts };
+  }
+
+  /** What an exit can't do without. */
+  #wanted(frame: ExitFrame): string | undefined {
+    const half = this.isForwarded(frame) ? "VMM half" : "kernel half";
+    if (frame[ExitWord.kvmExit] === KvmExit.systemEvent) return `what the ${half} makes of it`;
+    if (this.isHypercall(frame)) return `the ${half}'s answer (${this.#display.resultRegisters})`;
+    const isRead = frame[ExitWord.kvmExit] === KvmExit.mmio && ((frame[ExitWord.info] ?? 0) & INFO_WRITE) === 0;
+    return isRead ? `the ${half}'s data` : undefined;
   }
 }
 
-function rowAnswer({ kind, payload }: RowEvent): AnswerPart | undefined {
-  const { name, value, registers, gpa, length, what } = payload;
-  if (kind === CoreKind.callReturned.name) return { kind: "register", text: registersText(registers) };
-  if (kind === "RegisterSet" && typeof value === "bigint")
-    return { kind: "register", text: `${String(name)} <- ${resultText(value)}`, value };
-  if (kind === "GuestMemoryWritten" && typeof gpa === "number")
-    return { kind: "memory", text: `${counted(Number(length), "byte")} to ${hex(gpa)}` };
-  if (kind === "Stopped") return { kind: "stop", text: `none: the VM ${String(what)}` };
-  return undefined;
-}
+/** What happens to a guest whose exit has been answered already. */
+const BEHIND_ANSWERS: ReadonlySet<string> = new Set([
+  CoreKind.inputReceived.name,
+  CoreKind.idleEnded.name,
+  CoreKind.hostWaited.name,
+]);
 
-function registersText(registers: PlainValue | undefined): string {
-  return Object.entries(registers ?? {})
-    .map(([name, value]) => `${name} <- ${typeof value === "bigint" ? resultText(value) : String(value)}`)
-    .join(", ");
+function rowAnswer({ kind, payload }: RowEvent): readonly AnswerPart[] {
+  const { name, value, gpa, length, what } = payload;
+  if (kind === CoreKind.registerSet.name && typeof value === "bigint")
+    return [{ kind: "register", text: `${String(name)} <- ${resultText(value)}`, value }];
+  if (kind === CoreKind.guestMemoryWritten.name && typeof gpa === "number")
+    return [{ kind: "memory", text: `${counted(Number(length), "byte")} to ${hex(gpa)}` }];
+  // Whoever ends a recording from outside does not answer.
+  if (kind === CoreKind.stopped.name && what !== "stopped")
+    return [{ kind: "stop", text: `none: the VM ${String(what)}` }];
+  return [];
 }
 
 /** Of an exit that the guest goes on from without one, such as a write to a device. */
 export const NO_ANSWER = "no answer needed";
 
-export function answerText(parts: readonly AnswerPart[]): string {
-  return parts.length === 0 ? "none needed" : parts.map(({ text }) => text).join(", ");
+const NONE_NEEDED = "none needed";
+
+export function isNoneNeeded({ parts, text }: ToldAnswer): boolean {
+  return parts.length === 0 && text === NONE_NEEDED;
 }
 
-/** The event of exit `number`, which is `near` or a few events before it. */
+export function answerText(parts: readonly AnswerPart[]): string {
+  return parts.length === 0 ? NONE_NEEDED : parts.map(({ text }) => text).join(", ");
+}
+
+/** The exit that a replay stands at. */
+export function pendingExit({ machine, reader, nextSeq }: Replayer): RecordedExit {
+  const { exitNumber: number, icount, kernel } = machine;
+  return { number, frame: kernel.exit.slice(), icount, seq: exitSeq(reader, number, nextSeq - 1) };
+}
+
+/** The event of exit `number`, which is `near` or a few events before it; of an exit of the parent recording, the last there. */
 export function exitSeq(reader: JournalReader, number: number, near: number): number {
+  const first = reader.header.parent?.seq ?? 0;
   const cursor = journalCursor(reader, near);
-  let seq = near;
-  while (seq > 0 && !(cursor.kind === HotKind.exited && cursor.exitsBefore + 1 === number)) cursor.seek(--seq);
+  // The base's snapshot may stand before the parent's last event.
+  let seq = Math.max(first, near);
+  while (seq > first && !(cursor.kind === HotKind.exited && cursor.exitsBefore + 1 === number)) cursor.seek(--seq);
   return seq;
 }

@@ -3,7 +3,7 @@ import { ExitWord, formatGuestTime, frameU64, KvmExit, type Machine, type Replay
 import { type ArchitectureDisplay, displayOf } from "../architectures.js";
 import { hexAddress } from "../symbols/symbols.js";
 import type { OpenRecording } from "../vm/open-recording.js";
-import { answerText, exitSeq, ExitText, NO_ANSWER } from "./exit-text.js";
+import { ExitText, isNoneNeeded, NO_ANSWER, pendingExit } from "./exit-text.js";
 import { positionText, standingVcpu } from "./standing.js";
 import { hex } from "./value-text.js";
 
@@ -84,15 +84,14 @@ export class MomentText {
     const decision = this.#exits.decision(exit);
     return this.section("decided", [
       decision === undefined
-        ? `${this.#exits.handledBy(exit)}`
+        ? (this.#exits.unruled(exit) ?? this.#exits.handledBy(exit))
         : `${decision.action}: ${decision.rule} (event:${decision.seq})`,
     ]);
   }
 
   #answer(): string[] {
-    const { machine, reader, nextSeq } = this.#replayer;
-    const parts = this.#exits.answer(exitSeq(reader, machine.exitNumber, nextSeq - 1));
-    return this.section("answer", [parts.length === 0 ? NO_ANSWER : `not yet given: ${answerText(parts)}`]);
+    const told = this.#exits.toldAnswer(pendingExit(this.#replayer));
+    return this.section("answer", [isNoneNeeded(told) ? NO_ANSWER : `${told.state}: ${told.text}`]);
   }
 
   registers(withAll: boolean): string[] {

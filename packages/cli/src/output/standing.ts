@@ -10,7 +10,7 @@ import {
 } from "@hvjournal/core";
 import { displayOf } from "../architectures.js";
 import type { OpenRecording } from "../vm/open-recording.js";
-import { answerText, exitSeq, ExitText, NO_ANSWER } from "./exit-text.js";
+import { ExitText, isNoneNeeded, NO_ANSWER, pendingExit } from "./exit-text.js";
 import { hexAddress, type Symbols } from "../symbols/symbols.js";
 import { counted, hex } from "./value-text.js";
 
@@ -84,18 +84,13 @@ export class Standing {
       `  ${registers}    … show ${positionText(machine)} for all`,
     ];
     if (exitPending) {
-      const parts = this.#exits.answer(this.#exitSeq(replayer));
-      lines.push(`  ${parts.length === 0 ? NO_ANSWER : `answer, not yet given: ${answerText(parts)}`}`);
+      const told = this.#exits.toldAnswer(pendingExit(replayer));
+      lines.push(`  ${isNoneNeeded(told) ? NO_ANSWER : `answer, ${told.state}: ${told.text}`}`);
     }
     const what = `${counted(compared.exits, "exit")} and ${counted(compared.digests, "digest")}`;
     const digest = toHex(machine.digest());
     lines.push(`  compared ${what}${sinceText(replayer)}, equal  digest sha256:${digest}`);
     return lines;
-  }
-
-  /** Number of the pending exit's event: the replay may stand in the middle of what follows it. */
-  #exitSeq({ nextSeq, machine, reader }: Replayer): number {
-    return exitSeq(reader, machine.exitNumber, nextSeq - 1);
   }
 
   json(replayer: Replayer): Record<string, unknown> {
@@ -121,12 +116,15 @@ export class Standing {
 
   #exitJson(replayer: Replayer): Record<string, unknown> {
     const { exit } = replayer.machine.kernel;
+    const { state, parts } = this.#exits.toldAnswer(pendingExit(replayer));
     return {
       reason: this.#exits.reason(exit),
       action: this.#exits.action(exit),
       kvm: this.#exits.kvmExit(exit),
       rule: this.#exits.decision(exit)?.seq,
-      answer: this.#exits.answer(this.#exitSeq(replayer)).map(({ text }) => text),
+      ruleAction: this.#exits.ruleAction(exit),
+      answered: state,
+      answer: parts.map(({ text }) => text),
     };
   }
 }

@@ -195,7 +195,8 @@ export class Kallsyms implements SymbolTable {
   find(name: string): GuestSymbol | undefined {
     this.#byName ??= new Map(this.#namesFrom(0).map((each, index) => [each, index]));
     const index = this.#byName.get(name);
-    return index === undefined ? undefined : this.#symbol(index);
+    // Without the name from the table: an EXPR asks for it at every step.
+    return index === undefined ? undefined : { name, address: this.#address(index), bytes: 0 };
   }
 
   #symbol(index: number): GuestSymbol {

@@ -1,15 +1,19 @@
 /** `record --from FILE[@POSITION]`: a VM that goes on from a moment of a recording, in a recording of its own. */
 import {
   type Architecture,
+  eachEvent,
+  EventKinds,
   formatPosition,
   type Goal,
+  HotKind,
+  journalCursor,
   type Machine,
   type MachineDescription,
   machinePosition,
-  parseFileAtPosition,
   parseMachine,
   type RecordingParent,
   Replayer,
+  ROW_EVENT,
   sameBytes,
   seek,
   type Snapshot,
@@ -23,7 +27,8 @@ import { CliError } from "../cli-error.js";
 import type { Arguments } from "../commands/command.js";
 import { ExitStatus } from "../exit-status.js";
 import { nodeDigester } from "../host/node-digester.js";
-import { checkReached, findPlace } from "./open-recording.js";
+import { checkNotMoved } from "../migration/continue-recording.js";
+import { checkReached, fileAtPosition, findPlace } from "./open-recording.js";
 import { recordedBoard } from "./recorded-machine.js";
 
 const PAGE_HASH_BYTES = 16;
@@ -44,14 +49,15 @@ export interface Branch {
 
 /** Throws CliError, PositionError, DivergenceError when the recording does not run as it did, and what the journal throws. */
 export async function openBranch(text: string, args: Arguments): Promise<Branch> {
-  const { file, position = { at: "end" } } = parseFileAtPosition(text);
+  const { file, position = { at: "end" } } = fileAtPosition(text);
   const reader = openRecording(file);
   try {
     const architecture = architectureNamed(reader.header.architecture);
     const description = parseMachine(reader.header.machine);
     const replayer = new Replayer({ architecture, digester: nodeDigester, reader });
-    const place = findPlace(formatPosition(position), reader);
+    const place = findPlace(formatPosition(position), reader, "full");
     checkReached(seek(replayer, place.goal), place, replayer, file);
+    checkNotMoved(file, reader, replayer.machine);
     const moment: Moment = { reader, file, architecture, machine: replayer.machine, seq: replayer.nextSeq - 1 };
     const { snapshot, content } = await fullSnapshot(moment, () => recordedBoard(description, { args, boots: false }));
     return {
@@ -98,14 +104,28 @@ async function fullSnapshot(moment: Moment, board: () => VmmParts): Promise<Full
     throw new CliError(`${moment.file} has no full snapshot up to event:${seq}`, { code: "no-snapshot" });
   const snapshot = reader.loadSnapshot(nearest.number);
   const content: PageContent = (hash) => reader.loadPage(hash);
-  if (sameBytes(snapshot.digest, machine.digest())) return { snapshot, content };
-  return rerun(moment, snapshot, board());
+  const isSameGuest = sameBytes(snapshot.digest, machine.digest());
+  // The new recording's events begin behind this moment, and so does its base.
+  if (isSameGuest && isQuietSince(nearest.seq, moment)) return { snapshot: { ...snapshot, seq }, content };
+  return rerun(moment, snapshot, isSameGuest ? { seq } : goalOf(machine, snapshot), board());
 }
 
-async function rerun(moment: Moment, from: Snapshot, vmm: VmmParts): Promise<FullSnapshot> {
+/** Whether nothing but digests and bookkeeping stands between an event and the moment: the VMM half is as it was, too. */
+function isQuietSince(from: number, { reader, architecture, seq }: Moment): boolean {
+  const kinds = new EventKinds(architecture.control.kinds);
+  let isQuiet = true;
+  eachEvent(journalCursor(reader, from + 1), { first: from + 1, last: seq }, (cursor) => {
+    isQuiet =
+      cursor.kind === HotKind.digested || (cursor.kind === ROW_EVENT && kinds.of(cursor.row).role === "bookkeeping");
+    return isQuiet;
+  });
+  return isQuiet;
+}
+
+async function rerun(moment: Moment, from: Snapshot, goal: Goal, vmm: VmmParts): Promise<FullSnapshot> {
   const { reader, architecture, machine, seq } = moment;
   const verifier = new Verifier({ architecture, digester: nodeDigester, reader, vmm, from });
-  await verifier.step(Infinity, goalOf(machine, from));
+  await verifier.step(Infinity, goal);
   const guestSections = verifier.machine.saveSections();
   const digest = verifier.machine.digest(guestSections);
   if (!sameBytes(digest, machine.digest()))

@@ -103,7 +103,7 @@ export async function findVm(environment: Environment, vm: string): Promise<Cont
 export async function connectVm(environment: Environment, vm: string): Promise<ControlClient> {
   const client = await findVm(environment, vm);
   if (client !== undefined) return client;
-  throw noVmError(vm);
+  throw noVmError(environment, vm);
 }
 
 /** Of every VM that answers, by name. */

@@ -20,7 +20,7 @@ import {
 import { type Instance, receivingStatus, statusOf } from "./instance.js";
 import { positionMoment, type SessionGoal } from "./live-goals.js";
 import { SessionEndedError } from "./live-session.js";
-import { controlSocketPath, type Environment, isSocketAlive, listenPrivately } from "./vm-directory.js";
+import { controlSocketPath, type Environment, isSocketAlive, listenPrivately, noteRecording } from "./vm-directory.js";
 
 const CONSOLE_PORT = 0;
 /** So much may be under way to somebody who is attached; what comes on top is left out. */
@@ -77,6 +77,7 @@ export class ControlServer {
       control.#server.once("error", reject);
       listenPrivately(control.#server, path);
     });
+    noteRecording(environment, name, recording);
     return control;
   }
 

@@ -1,13 +1,15 @@
 /** What became of a VM that does not answer under its name: its recording tells. */
 import { existsSync } from "node:fs";
+import { relative } from "node:path";
 import { describeEnding, shellWord, standingOf } from "@hvjournal/core";
 import { openRecording, type RecordingReader } from "@hvjournal/journal";
 import { CliError } from "../cli-error.js";
 import { ExitStatus } from "../exit-status.js";
+import { type Environment, notedRecording } from "./vm-directory.js";
 
 /** For a name under which nobody answers. */
-export function noVmError(vm: string): CliError {
-  const told = toldByRecording(vm);
+export function noVmError(environment: Environment, vm: string): CliError {
+  const told = toldByRecording(environment, vm);
   return new CliError(`no VM named ${vm} runs${told === undefined ? "" : `: ${told.text}`}`, {
     code: told?.code ?? "no-vm",
     status: ExitStatus.error,
@@ -16,8 +18,8 @@ export function noVmError(vm: string): CliError {
 }
 
 /** For a VM that went while it was asked. */
-export function wentAwayError(vm: string, cause: CliError): CliError {
-  const told = toldByRecording(vm);
+export function wentAwayError(environment: Environment, vm: string, cause: CliError): CliError {
+  const told = toldByRecording(environment, vm);
   return new CliError(told === undefined ? cause.message : `${vm} has ended: ${told.text}`, {
     code: told?.code ?? cause.code,
     status: cause.status,
@@ -33,9 +35,10 @@ interface Told {
 }
 
 /** A VM records into a file of its name unless it was told otherwise. */
-function toldByRecording(vm: string): Told | undefined {
-  const path = `${vm}.hvj`;
-  if (vm.includes("/") || !existsSync(path)) return undefined;
+function toldByRecording(environment: Environment, vm: string): Told | undefined {
+  if (vm.includes("/")) return undefined;
+  const path = nearPath(notedRecording(environment, vm));
+  if (!existsSync(path)) return undefined;
   let reader: RecordingReader | undefined;
   try {
     reader = openRecording(path);
@@ -46,6 +49,12 @@ function toldByRecording(vm: string): Told | undefined {
   } finally {
     reader?.close();
   }
+}
+
+/** As a user in this directory would write it. */
+function nearPath(path: string): string {
+  const near = relative(process.cwd(), path);
+  return near.startsWith("..") ? path : near;
 }
 
 function fateOf(reader: RecordingReader, path: string): Told | undefined {

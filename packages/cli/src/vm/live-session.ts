@@ -149,7 +149,7 @@ export class LiveSession {
    * nobody waits for it any more.
    */
   async pauseAt(goal: SessionGoal | undefined, signal?: AbortSignal): Promise<void> {
-    if (goal === undefined) return this.request(() => this.#pauseNow());
+    if (goal === undefined) return this.request(() => this.pauseNow());
     return new Promise((resolve, reject) => {
       const cancel = (): void => reject(new SessionEndedError(`the VM has ended before ${goal.text}`));
       if (this.#isOver) return cancel();
@@ -164,7 +164,8 @@ export class LiveSession {
     });
   }
 
-  #pauseNow(): void {
+  /** Between two slices, or before the first. */
+  pauseNow(): void {
     if (!this.#paused) this.recorder.pause();
     this.#paused = true;
   }
@@ -248,7 +249,7 @@ export class LiveSession {
     const [pause] = index < 0 ? [] : this.#pauses.splice(index, 1);
     if (pause === undefined) return false;
     this.#reached = undefined;
-    this.#pauseNow();
+    this.pauseNow();
     pause.reached();
     return true;
   }

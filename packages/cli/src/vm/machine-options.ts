@@ -22,6 +22,10 @@ import { parseSize, parseU64 } from "../sizes.js";
 import { locateKallsyms } from "../symbols/kallsyms.js";
 
 const DEFAULT_MEMORY = "256M";
+const ARCHITECTURE_WORDS: readonly string[] = ["arm64", "aarch64", "amd64", "x86_64"];
+const MEMORY_BYTES_MIN = 2 ** 20;
+/** Guest RAM and the engine's tables share an address space of 32 bits. */
+const MEMORY_BYTES_MAX = 3 * 2 ** 30;
 const DEFAULT_BOARD = "virt";
 const DEFAULT_CPU = "cortex-a57";
 const ARM64_EXIT_MODEL = "kvm-arm64";
@@ -49,7 +53,7 @@ export function newMachine(args: Arguments): NewMachine {
   const kernel = readNamed("kernel", kernelPath);
   const initrdPath = stringOption(args, "initrd");
   const initrd = initrdPath === undefined ? undefined : readNamed("initrd", initrdPath);
-  const architecture = architectureNamed(stringOption(args, "arch") ?? architectureOfKernel(kernel));
+  const architecture = architectureNamed(archOption(args) ?? architectureOfKernel(kernel));
   const drives = openDrives(listOption(args, "drive"));
   const description = describeMachine(args, architecture, { kernel, initrd, drives });
   const board = boardFor(description, { kernel, initrd, drives });
@@ -109,7 +113,7 @@ function describeMachine(args: Arguments, architecture: Architecture, files: Mac
     throw new UsageError(
       `--exit-model ${modelName}: ${architecture.name} has ${architecture.exitModels.map(({ name }) => name).join(", ")}`,
     );
-  const memoryBytes = parseSize("--memory", stringOption(args, "memory") ?? DEFAULT_MEMORY);
+  const memoryBytes = parseMemory(stringOption(args, "memory") ?? DEFAULT_MEMORY);
   return {
     architecture: architecture.name,
     board: stringOption(args, "machine") ?? DEFAULT_BOARD,
@@ -128,6 +132,21 @@ function parseVcpuCount(text: string): number {
   if (!Number.isInteger(count) || count < 1 || count > 8)
     throw new UsageError(`--smp ${text}: 1 to 8 vCPUs are possible`);
   return count;
+}
+
+/** A word that no build knows is a slip; one that this build lacks is `architectureNamed`'s. */
+function archOption(args: Arguments): string | undefined {
+  const name = stringOption(args, "arch");
+  if (name !== undefined && !ARCHITECTURE_WORDS.includes(name))
+    throw new UsageError(`--arch ${name}: expected one of ${ARCHITECTURE_WORDS.join(", ")}`);
+  return name;
+}
+
+function parseMemory(text: string): number {
+  const bytes = parseSize("--memory", text);
+  if (bytes < MEMORY_BYTES_MIN || bytes > MEMORY_BYTES_MAX)
+    throw new UsageError(`--memory ${text}: 1M to ${MEMORY_BYTES_MAX / 2 ** 20}M are possible`);
+  return bytes;
 }
 
 function seedOption(args: Arguments): bigint {

@@ -4,6 +4,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { clearOutput } from "./new-recording.js";
 
+/** "hvjl", as the journal's schema has it. */
+const APPLICATION_ID = 0x6876_6a6c;
+
+/** As much of a recording as tells that it is one (SQLite, "The Database Header"). */
+const recordingHead = Buffer.alloc(100);
+recordingHead.write("SQLite format 3\0");
+recordingHead.writeUInt32BE(APPLICATION_ID, 68);
+
 describe("a new recording", () => {
   let directory: string;
   let path: string;
@@ -14,28 +22,41 @@ describe("a new recording", () => {
   beforeEach(() => {
     directory = mkdtempSync(join(tmpdir(), "hvjournal-"));
     path = join(directory, "vm.hvj");
-    writeFileSync(path, "older");
+    writeFileSync(path, recordingHead);
     writeFileSync(`${path}-wal`, "older log");
   });
   afterEach(() => rmSync(directory, { recursive: true }));
 
-  it("moves an older one of the default name aside, with its write-ahead log", () => {
+  it("moves an older one of the default name aside, and nothing of it stays", () => {
     writeFileSync(`${path}.old`, "oldest");
     clearOutput({ path, isNamed: false, force: false, argv });
     expect([content("vm.hvj"), content("vm.hvj-wal")]).toEqual([undefined, undefined]);
-    expect([content("vm.hvj.old"), content("vm.hvj.old-wal")]).toEqual(["older", "older log"]);
+    expect(content("vm.hvj.old")).toBe(recordingHead.toString());
   });
 
   it("leaves a file alone that -o names, unless it is forced", () => {
     expect(() => clearOutput({ path, isNamed: true, force: false, argv })).toThrow(
       `can't record to ${path}: the file exists`,
     );
-    expect(content("vm.hvj")).toBe("older");
+    expect(content("vm.hvj")).toBe(recordingHead.toString());
     clearOutput({ path, isNamed: true, force: true, argv });
     expect([content("vm.hvj"), content("vm.hvj-wal"), content("vm.hvj.old")]).toEqual([
       undefined,
       undefined,
       undefined,
     ]);
+  });
+
+  it("overwrites nothing but recordings, forced or not", () => {
+    writeFileSync(path, "a kernel, a drive, a thesis");
+    expect(() => clearOutput({ path, isNamed: true, force: true, argv })).toThrow(
+      `can't record to ${path}: it is no recording, and --force overwrites recordings only`,
+    );
+    expect(content("vm.hvj")).toBe("a kernel, a drive, a thesis");
+    expect(() => clearOutput({ path: "/dev/null", isNamed: true, force: true, argv })).toThrow("it is no regular file");
+    expect(() => clearOutput({ path: directory, isNamed: true, force: true, argv })).toThrow("it is no regular file");
+    writeFileSync(path, "");
+    clearOutput({ path, isNamed: true, force: true, argv });
+    expect(content("vm.hvj")).toBeUndefined();
   });
 });

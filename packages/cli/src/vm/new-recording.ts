@@ -1,6 +1,6 @@
 /** The file that a VM is recorded into. */
 import { randomBytes } from "node:crypto";
-import { existsSync, renameSync, rmSync } from "node:fs";
+import { existsSync, rmSync, statSync } from "node:fs";
 import {
   type Architecture,
   CoreKind,
@@ -10,12 +10,16 @@ import {
   type RecordingParent,
   shellCommand,
 } from "@hvjournal/core";
-import { createRecording, FORMAT_VERSION, type RecordingWriter } from "@hvjournal/journal";
+import {
+  createRecording,
+  FORMAT_VERSION,
+  isRecordingFile,
+  moveRecording,
+  type RecordingWriter,
+  removeRecording,
+} from "@hvjournal/journal";
 import { CliError } from "../cli-error.js";
 import { productVersion } from "../version.js";
-
-/** SQLite's own files beside one that is open or was not closed. */
-const COMPANIONS = ["-wal", "-shm"] as const;
 
 export interface OutputFile {
   readonly path: string;
@@ -26,7 +30,10 @@ export interface OutputFile {
   readonly argv: readonly string[];
 }
 
-/** Makes room for a new recording. Throws CliError where a file stands that must not be lost. */
+/**
+ * Makes room for a new recording. Throws CliError where a file stands that must not be lost, JournalBusyError where
+ * a VM is still recorded.
+ */
 export function clearOutput({ path, isNamed, force, argv }: OutputFile): void {
   if (!existsSync(path)) return;
   if (isNamed && !force)
@@ -34,8 +41,23 @@ export function clearOutput({ path, isNamed, force, argv }: OutputFile): void {
       code: "exists",
       next: forced(argv),
     });
-  if (isNamed) removeRecording(path);
-  else keepOld(path);
+  if (!isNamed) {
+    moveRecording(path, `${path}.old`);
+    return;
+  }
+  refuseOtherThanRecording(path);
+  removeRecording(path);
+}
+
+/** Leave to overwrite is leave to overwrite a recording: not a kernel, a drive, or a device. */
+function refuseOtherThanRecording(path: string): void {
+  const { size } = statSync(path);
+  const isFile = statSync(path).isFile();
+  if (isFile && (size === 0 || isRecordingFile(path))) return;
+  throw new CliError(
+    `can't record to ${path}: it is ${isFile ? "no recording" : "no regular file"}, and --force overwrites recordings only`,
+    { code: "exists", ...(isFile && { next: shellCommand("rm", path) }) },
+  );
 }
 
 /** The same command line, with leave to overwrite. */
@@ -43,16 +65,9 @@ function forced([command = "record", ...words]: readonly string[]): string {
   return shellCommand("hvjournal", command, "--force", ...words);
 }
 
-/** What a crashed recorder left in the write-ahead log goes along. */
-function keepOld(path: string): void {
-  const old = `${path}.old`;
-  removeRecording(old);
-  for (const suffix of COMPANIONS) if (existsSync(path + suffix)) renameSync(path + suffix, old + suffix);
-  renameSync(path, old);
-}
-
-export function removeRecording(path: string): void {
-  for (const suffix of ["", ...COMPANIONS]) rmSync(path + suffix, { force: true });
+/** What this process itself has begun and not come to use. */
+export function discardRecording(path: string): void {
+  for (const suffix of ["", "-wal", "-shm", "-journal"]) rmSync(path + suffix, { force: true });
 }
 
 export interface NewRecording {

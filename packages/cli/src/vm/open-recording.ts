@@ -8,6 +8,7 @@ import {
   type JournalReader,
   type Machine,
   type MachineDescription,
+  parseFileAtPosition,
   parseMachine,
   parsePosition,
   type Position,
@@ -18,6 +19,7 @@ import {
   shellCommand,
 } from "@hvjournal/core";
 import { damageBesideBatches, openRecording, type OpenOptions, type RecordingReader } from "@hvjournal/journal";
+import { existsSync } from "node:fs";
 import { architectureNamed } from "../architectures.js";
 import { CliError } from "../cli-error.js";
 import type { CommandContext } from "../commands/command.js";
@@ -52,7 +54,7 @@ export async function withRecording<Result>(
     const architecture = architectureNamed(reader.header.architecture);
     return await use({ path, reader, architecture, description: parseMachine(reader.header.machine), symbols });
   } catch (error) {
-    throw inContext(error, path, reader, symbols);
+    throw inContext(error, { path, reader, symbols });
   } finally {
     reader.close();
   }
@@ -62,7 +64,11 @@ export function createReplayer({ architecture, reader }: Pick<OpenRecording, "ar
   return new Replayer({ architecture, digester: nodeDigester, reader });
 }
 
-function inContext(error: unknown, path: string, reader: RecordingReader, symbols: Symbols): unknown {
+/** What went wrong with a recording, with its path and a next step. */
+export function inContext(
+  error: unknown,
+  { path, reader, symbols }: Pick<OpenRecording, "path" | "reader" | "symbols">,
+): unknown {
   if (error instanceof DivergenceError) return divergenceReport(error.report, { path, header: reader.header, symbols });
   if (error instanceof PositionNotFoundError) return positionMissing(path, reader, formatPosition(error.position));
   return error;
@@ -91,10 +97,18 @@ export function endingText(reader: JournalReader): string {
   return what === "stopped" ? `stopped by ${by}` : `guest ${what}`;
 }
 
+/** `short`: there is one moment that it can be about, unless it was looked for. */
+type Naming = "short" | "full";
+
 /** Exit status 1: `place` lies behind the end, or nowhere. */
-export function positionMissing(path: string, reader: JournalReader, place: string): CliError {
+export function positionMissing(
+  path: string,
+  reader: JournalReader,
+  place: string,
+  naming: Naming = "short",
+): CliError {
   const { exitNumber, firstSeq, icount } = reader.end;
-  const isNumber = /^(exit:\d|event:|icount:|time:)/.test(place);
+  const isNumber = naming === "short" && /^(exit:\d|event:|icount:|time:)/.test(place);
   const what = isNumber ? "" : `${place} is not in ${path}: `;
   const subject = isNumber ? path : "it";
   const end = exitNumber === 0 ? `icount:${icount}` : `exit:${exitNumber}`;
@@ -117,10 +131,10 @@ export interface Place {
   readonly goal: Goal;
 }
 
-/** Throws PositionError, PositionNotFoundError, or CliError for a moment that the recording does not have. */
-export function findPlace(text: string, reader: RecordingReader): Place {
+/** Throws PositionError, or CliError for a moment that the recording does not have. */
+export function findPlace(text: string, reader: RecordingReader, naming: Naming = "short"): Place {
   const position = parsePosition(text);
-  const goal = resolvePosition(position, reader);
+  const goal = goalIn(position, reader, naming);
   const { parent } = reader.header;
   const isEarlier =
     parent !== undefined &&
@@ -129,6 +143,28 @@ export function findPlace(text: string, reader: RecordingReader): Place {
       (goal.icount ?? Infinity) < parent.icount);
   if (isEarlier) throw beforeBase(reader.path, parent, position);
   return { position, goal };
+}
+
+/** Where there are two recordings, the error is of the one that lacks the moment. */
+function goalIn(position: Position, reader: RecordingReader, naming: Naming): Goal {
+  try {
+    return resolvePosition(position, reader);
+  } catch (error) {
+    if (error instanceof PositionNotFoundError)
+      throw positionMissing(reader.path, reader, formatPosition(error.position), naming);
+    throw error;
+  }
+}
+
+/** "FILE@POSITION" or "FILE". Throws PositionError where FILE is there and what stands behind its @ is no position. */
+export function fileAtPosition(text: string): { readonly file: string; readonly position: Position | undefined } {
+  const parsed = parseFileAtPosition(text);
+  if (parsed.position !== undefined || existsSync(text)) return parsed;
+  for (let at = text.lastIndexOf("@"); at > 0; at = text.lastIndexOf("@", at - 1)) {
+    const file = text.slice(0, at);
+    if (existsSync(file)) return { file, position: parsePosition(text.slice(at + 1)) };
+  }
+  return parsed;
 }
 
 /** Throws CliError when a replay, which has come to its goal or the end, does not stand at the place. */

@@ -29,7 +29,7 @@ export function isChangedByInstructions({ changesWithUnits, loads }: ParsedExpre
   return changesWithUnits || loads.length > 0;
 }
 
-/** Throws PositionError, PositionNotFoundError, CliError, ExpressionError. */
+/** Throws PositionError, CliError, ExpressionError. */
 export function replayGoal(
   text: string,
   replayer: Replayer,

@@ -27,13 +27,15 @@ export interface AttachedTerminal {
   drained(): Promise<void>;
 }
 
-/** Connects console output, and where there is a reader, input; SIGINT and SIGTERM stop cleanly. */
+/** SIGHUP: the terminal, or the connection to it, has gone. */
+const STOPPING_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+
+/** Connects console output, and where there is a reader, input; signals stop cleanly. */
 export function attachTerminal(session: LiveSession, options: TerminalOptions): AttachedTerminal {
   const { output, headless } = options;
   const drained = output.quiet || output.json ? () => Promise.resolve() : showConsole(session, output);
   const interrupt = (signal: NodeJS.Signals): void => session.stop({ why: "interrupted", by: signal });
-  process.once("SIGINT", interrupt);
-  process.once("SIGTERM", interrupt);
+  for (const signal of STOPPING_SIGNALS) process.once(signal, interrupt);
   const reads = !headless && (process.stdin.isTTY || !options.scripted);
   const keys = new Keys(session, output);
   const onData = (bytes: Buffer): void => (process.stdin.isTTY ? keys.type(bytes) : session.type(bytes));
@@ -44,8 +46,7 @@ export function attachTerminal(session: LiveSession, options: TerminalOptions): 
   return {
     drained,
     detach() {
-      process.off("SIGINT", interrupt);
-      process.off("SIGTERM", interrupt);
+      for (const signal of STOPPING_SIGNALS) process.off(signal, interrupt);
       if (!reads) return;
       process.stdin.off("data", onData);
       if (process.stdin.isTTY) process.stdin.setRawMode(false);

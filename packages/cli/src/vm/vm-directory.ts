@@ -1,14 +1,15 @@
 /** Where running VMs are found: one socket each in a directory that only its user can enter. */
-import { chmodSync, existsSync, lstatSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createConnection, type Server, type Socket } from "node:net";
 import { tmpdir, userInfo } from "node:os";
-import { basename, join } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { CliError, UsageError } from "../cli-error.js";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 const SOCKET_SUFFIX = ".sock";
 const PRIVATE_DIRECTORY = 0o700;
+const PRIVATE_FILE = 0o600;
 /** What is left is mode 0600. */
 const PRIVATE_SOCKET_UMASK = 0o177;
 /** `sun_path` of unix(7), with its final zero byte. */
@@ -75,6 +76,26 @@ export function instanceLogPath(environment: Environment, name: string): string 
   return join(vmDirectory(environment), `${checkVmName(name)}.log`);
 }
 
+/** Where a VM whose name is not its recording's keeps the recording's path, for when it is gone. */
+function recordingNotePath(environment: Environment, name: string): string {
+  return join(vmDirectory(environment), `${checkVmName(name)}.recording`);
+}
+
+export function noteRecording(environment: Environment, name: string, recording: string): void {
+  const path = recordingNotePath(environment, name);
+  if (name === nameOfRecording(recording)) rmSync(path, { force: true });
+  else writeFileSync(path, resolve(recording), { mode: PRIVATE_FILE });
+}
+
+/** Of the last VM of this name; where nothing was noted, a VM has its recording's name. */
+export function notedRecording(environment: Environment, name: string): string {
+  try {
+    return readFileSync(recordingNotePath(environment, name), "utf8");
+  } catch {
+    return `${name}.hvj`;
+  }
+}
+
 export function namesOfSockets(environment: Environment): string[] {
   return readdirSync(vmDirectory(environment))
     .filter((name) => name.endsWith(SOCKET_SUFFIX))
@@ -87,14 +108,14 @@ const NOBODY: ReadonlySet<string> = new Set(["ENOENT", "ECONNREFUSED", "ENOTSOCK
 
 /** undefined: nobody listens there. */
 export function tryConnect(path: string): Promise<Socket | undefined> {
-  return new Promise((resolve, reject) => {
+  return new Promise((keep, reject) => {
     const socket = createConnection(path);
     socket.once("connect", () => {
       socket.removeAllListeners("error");
-      resolve(socket);
+      keep(socket);
     });
     socket.once("error", (error: NodeJS.ErrnoException) => {
-      if (NOBODY.has(error.code ?? "")) resolve(undefined);
+      if (NOBODY.has(error.code ?? "")) keep(undefined);
       else reject(new CliError(`can't connect to ${path}: ${error.message}`, { code: "socket", cause: error }));
     });
   });

@@ -16,9 +16,10 @@ const STOPS_MAX = 60;
 
 /** What a walk or an instruction leaves behind for itself has no future, and depends on what the TLB holds. */
 const SCRATCH = ["translatedDescriptor", "zeroSource", "zeroSink"];
-const comparedFields = [...vcpuState.layout.fields, ...vcpuState.layout.cacheFields].filter(
-  ({ name }) => !SCRATCH.includes(name),
-);
+export const comparedFields: readonly StateField[] = [
+  ...vcpuState.layout.fields,
+  ...vcpuState.layout.cacheFields,
+].filter(({ name }) => !SCRATCH.includes(name));
 
 function hex(machine: TierMachine, field: StateField): string {
   return machine.engine.readField(field).toString(16);

@@ -136,10 +136,14 @@ export class TierMachine {
     return this.engine.readField(elementOf(vcpuState.x, 0));
   }
 
+  get pc(): bigint {
+    return this.engine.readField(vcpuState.pc);
+  }
+
   /** Runs at most `units`, and completes what it left for; a device write is a unit when it is done. */
-  run(units: number): Stop {
+  run(units: number, breakPc?: bigint): Stop {
     const { engine } = this;
-    const exit = engine.run(units);
+    const exit = engine.run(units, breakPc);
     let { unitsLeft } = engine;
     if (exit === EngineExit.mmioRead) engine.completeMmioRead(++this.#deviceReads * 0x1234_5677, engine.mmioAddress);
     if (exit === EngineExit.mmioWrite) {

@@ -56,13 +56,19 @@ function moments(): Moment[] {
 const all = moments();
 const firstWhere = (isTrue: (moment: Moment) => boolean): string => all.find(isTrue)?.position ?? "never";
 
-function when(source: string, good = start): BisectWhenResult & { readonly passes: number; readonly at: string } {
-  const { architecture, unitsRun } = countedArm64();
+interface Search extends BisectWhenResult {
+  readonly at: string;
+  readonly passes: number;
+  readonly runs: number;
+}
+
+function when(source: string, good = start, withAll = false): Search {
+  const { architecture, unitsRun, runs } = countedArm64();
   const replayer = new Replayer({ architecture, digester, reader });
   const lastSeq = reader.end.firstSeq - 1;
-  const result = bisectWhen({ replayer, expression: parseExpression(source), good, lastSeq });
+  const result = bisectWhen({ replayer, expression: parseExpression(source), good, lastSeq, all: withAll });
   const at = result.first === undefined ? "never" : formatPosition(result.first.position);
-  return { ...result, at, passes: unitsRun() / reader.end.icount };
+  return { ...result, at, passes: unitsRun() / reader.end.icount, runs: runs() };
 }
 
 /** Values that a register has at no event at all. */
@@ -100,5 +106,85 @@ describe("a register's value that no event sees", () => {
     expect(call.writer).toMatchObject({ by: "instruction", vcpu: 0 });
     const late = when(`$x19 == 0x${value.toString(16)} && icount > ${call.first?.icount ?? 0}`);
     expect(late.at).toBe(firstWhere(({ x19, icount }) => x19 === value && icount > (call.first?.icount ?? 0)));
+  });
+});
+
+describe("a pc that must hold", () => {
+  const hex = (value: bigint): string => `0x${value.toString(16)}`;
+  /** Vectors of the current level with its own stack, and of EL0: offsets of 0x280 and 0x480 are interrupts. */
+  const isInterruptVector = ({ pc }: Moment): boolean => (pc & 0x7ffn) === 0x280n || (pc & 0x7ffn) === 0x480n;
+  const interrupts = all.flatMap((moment, index) => (isInterruptVector(moment) ? [index] : []));
+  /** Events at all of which the search stops anyway. */
+  const eventCount = all.filter(({ isEvent }) => isEvent).length;
+
+  /** All changes of an answer behind the start, by single steps. */
+  function changes(holds: (moment: Moment) => boolean): (readonly [string, boolean])[] {
+    const found: (readonly [string, boolean])[] = [];
+    let before = false;
+    for (const moment of all) {
+      if (holds(moment) !== before) found.push([moment.position, !before]);
+      before = holds(moment);
+    }
+    return found;
+  }
+
+  function expectChanges(source: string, holds: (moment: Moment) => boolean): void {
+    const expected = changes(holds);
+    const visits = all.filter(({ pc }) => source.includes(hex(pc))).length;
+    const { transitions, runs } = when(source, start, true);
+    expect([source, transitions.map((each) => [formatPosition(each.moment.position), each.holds])]).toEqual([
+      source,
+      expected.slice(0, transitions.length),
+    ]);
+    expect([source, transitions.length]).toEqual([source, Math.min(expected.length, 10_000)]);
+    // Two runs for each visit, some for each event: no single steps elsewhere.
+    expect(runs).toBeLessThan(3 * visits + 4 * eventCount + 100);
+  }
+
+  const places = [0.1, 0.3, 0.5, 0.7, 0.9, 0.99].map((part) => all[Math.floor(part * all.length)] as Moment);
+
+  it("is found at each of its moments, as by single steps", () => {
+    for (const { pc } of places) expectChanges(`$pc == ${hex(pc)}`, (moment) => moment.pc === pc);
+  });
+
+  it("is found together with what a register holds there", () => {
+    for (const { pc, x19, sp } of places) {
+      expectChanges(`$x19 == ${hex(x19)} && ${hex(pc)} == $pc`, (each) => each.pc === pc && each.x19 === x19);
+      expectChanges(`$pc == ${hex(pc)} && ($sp < ${hex(sp)} || $x19 != ${hex(x19)})`, (each) => {
+        return each.pc === pc && (each.sp < sp || each.x19 !== x19);
+      });
+    }
+  });
+
+  it("is found at a vector, and where the interrupt was taken in front of an instruction", () => {
+    expect(interrupts.length).toBeGreaterThan(1);
+    for (const index of [interrupts.at(0), interrupts.at(-1)]) {
+      const [at, taken] = [all[index ?? 0], all[(index ?? 0) - 1]] as [Moment, Moment];
+      expectChanges(`$pc == ${hex(at.pc)}`, ({ pc }) => pc === at.pc);
+      expectChanges(`$pc == ${hex(taken.pc)} && icount >= ${taken.icount}`, ({ pc, icount }) => {
+        return pc === taken.pc && icount >= taken.icount;
+      });
+      // By the vector's moment the interrupted instruction has not run: it is the one that is named.
+      const { writer } = when(`$pc == ${hex(at.pc)} && icount >= ${at.icount}`);
+      expect(writer).toMatchObject({ by: "instruction", pc: taken.pc });
+    }
+  });
+
+  it("is named by the instruction in front of it", () => {
+    for (const { pc } of places) {
+      const index = all.findIndex((moment) => moment.pc === pc);
+      const [before, first] = [all[index - 1], all[index]];
+      const { writer, at } = when(`$pc == ${hex(pc)}`);
+      expect(at).toBe(first?.position);
+      if (first?.isEvent === false) expect(writer).toEqual({ by: "instruction", vcpu: 0, pc: before?.pc });
+    }
+  });
+
+  it("is found behind a later good end", () => {
+    const { pc } = places[5] as Moment;
+    const good = all.find((moment) => moment.icount > all.length / 2 && moment.isEvent && moment.pc !== pc) as Moment;
+    const from = all.indexOf(good);
+    const { at } = when(`$pc == ${hex(pc)}`, resolvePosition(parsePosition(good.position), reader));
+    expect(at).toBe(all.slice(from + 1).find((moment) => moment.pc === pc)?.position ?? "never");
   });
 });

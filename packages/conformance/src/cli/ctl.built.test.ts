@@ -19,10 +19,45 @@ describe("ctl", () => {
     expect(refused("one-reg", "PSCI_VERSION")).toBe(
       "error: ctl one-reg PSCI_VERSION: expected NAME=VALUE\nnext: hvjournal ctl --help\n",
     );
+    expect(refused("one-reg", "PSCI_VERSION=zz")).toContain("PSCI_VERSION=zz: 'zz' is no number: decimal, or hex");
+    expect(sandbox.run("ctl", "names", "resum").stderr).toContain("error: ctl has no resum; did you mean resume?\n");
+    expect(sandbox.run("ctl", "names", "answer", "5").stderr).toContain(
+      "error: ctl has no answer: pause, resume, snapshot, quit, cap, one-reg, smccc-filter\n",
+    );
+    expect(refused("irq", "5")).toContain("arm64 has no irq: smccc-filter, one-reg, cap");
     expect(refused("smccc-filter", "0xc6=forward")).toBe(
       "error: ctl smccc-filter 0xc6=forward: expected BASE+COUNT=handle|deny|forward\nnext: hvjournal ctl --help\n",
     );
     sandbox.must("ctl", "names", "quit");
+  });
+
+  it("sets up a VM that was recorded --paused before its first instruction, and the recording holds that", async () => {
+    sandbox.recordInteractive("early", "scenario=hypercalls", "--paused");
+    const { state, icount } = sandbox.vm("early") ?? {};
+    expect([state, icount]).toEqual(["paused", 0]);
+    expect(sandbox.must("ctl", "early", "smccc-filter", "0xc6000000+0x100=forward")).toMatch(
+      /^event:\d+ SmcccFilterSet 0xc6000000\+0x100 forward at icount:0\n$/,
+    );
+    sandbox.must("ctl", "early", "one-reg", "STD_BMAP=0");
+    sandbox.must("ctl", "early", "cap", "ARM_SYSTEM_SUSPEND");
+    sandbox.must("ctl", "early", "resume");
+    expect(await sandbox.gone("early")).toBe(true);
+    expect(sandbox.console("early.hvj")).toContain("hvc 0xc6000001: 0xffffffffffffffff 0x0000000000001111");
+    const [filter] = sandbox.must("log", "early.hvj", "--kind", "SmcccFilterSet").split("  ");
+    const calls = sandbox.must("log", "early.hvj", "--hypercalls");
+    expect(calls).toMatch(new RegExp(`HYPERCALL 0xc6000001 .* filter ${filter ?? ""} forward\n`));
+    expect(calls).toMatch(/0x84000050 TRNG_VERSION .*-> x0=-1 /);
+    for (const command of ["replay", "verify"]) expect(sandbox.must(command, "early.hvj")).toContain("equal");
+    sandbox.must("replay", "early.hvj", "--from", "start");
+  });
+
+  it("branches a recording without running it, with --paused", () => {
+    sandbox.recordWhole("first", ENDLESS, "--until", "exit:400");
+    const told = sandbox.must("record", "--from", "first.hvj@exit:300", "--paused", "--detach", "-o", "second.hvj");
+    expect(told).toMatch(/^second is paused before it runs \(pid \d+\), recording second.hvj\n$/);
+    expect(sandbox.vm("second")).toMatchObject({ state: "paused", exit: 300 });
+    sandbox.must("ctl", "second", "quit");
+    expect(sandbox.must("replay", "second.hvj")).toContain("exit:300");
   });
 
   it("gives up waiting for a moment after --timeout, and the VM does not pause there any more", () => {

@@ -1,5 +1,5 @@
 /**
- * Packages of another architecture by the system's own apt: its sources, keys and
+ * Packages, of another architecture too, by the system's own apt: its sources, keys and
  * proxies hold, but lists and downloads are kept in a directory of ours, so that neither root nor
  * `dpkg --add-architecture` is needed and the system's state is left alone.
  */
@@ -18,6 +18,8 @@ export class AptError extends Error {
 export interface Apt {
   /** Names of the packages that match, newest version in the name first. */
   packageNames(prefix: string, pattern: RegExp): Promise<string[]>;
+  /** Names of the packages that a package needs itself; a choice between several gives them all. */
+  dependencies(packageName: string): Promise<string[]>;
   /** Downloads the newest version of a package and unpacks it into `directory`. Gives the version. */
   unpack(packageName: string, directory: string): Promise<string>;
 }
@@ -47,6 +49,11 @@ export function newestFirst(a: string, b: string): number {
   return 0;
 }
 
+/** As Debian calls it: arm64, amd64. */
+export async function hostArchitecture(): Promise<string> {
+  return (await run("dpkg", ["--print-architecture"])).trim();
+}
+
 /** Prepares a private state in `directory` and reads the package lists. `architecture` as Debian calls it: arm64, amd64. */
 export async function openApt(directory: string, architecture: string): Promise<Apt> {
   const state = join(directory, "state");
@@ -68,6 +75,10 @@ export async function openApt(directory: string, architecture: string): Promise<
     async packageNames(prefix, pattern) {
       const names = (await run("apt-cache", ["pkgnames", prefix, ...options])).split("\n");
       return names.filter((name) => pattern.test(name)).sort(newestFirst);
+    },
+    async dependencies(packageName) {
+      const text = await run("apt-cache", ["depends", "--important", packageName, ...options]);
+      return [...text.matchAll(/^ [ |](?:Pre)?Depends: ([a-z0-9][^\s]*)$/gm)].map(([, name = ""]) => name);
     },
     async unpack(packageName, target) {
       const downloads = join(cache, "archives", packageName);

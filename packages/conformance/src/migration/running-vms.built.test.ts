@@ -138,3 +138,33 @@ describe("a VM in the background", () => {
     expect(sandbox.console("left.hvj")).toContain("loop 2000 ");
   });
 });
+
+describe("a VM whose name is not its recording's", () => {
+  it("does not move to itself; once it has moved, whoever asks for it is told where to", async () => {
+    sandbox.recordDetached("file", "scenario=loop count=20000", "--name", "vm");
+    for (const dst of ["vm", "file", "file.hvj"]) {
+      const { status, stderr } = sandbox.run("migrate", "vm", dst);
+      expect([status, stderr]).toEqual([
+        1,
+        expect.stringMatching(/^error: can't migrate vm to \S+: it is there already\nnext: hvjournal migrate vm /),
+      ]);
+    }
+    sandbox.must("migrate", "vm", "there");
+    const { status, stderr } = sandbox.run("ctl", "vm", "pause");
+    expect([status, stderr]).toEqual([
+      128,
+      "error: no VM named vm runs: file.hvj was moved to there\nnext: hvjournal attach there\n",
+    ]);
+    const [, path] = /moved, to there \((.*)\), recording [0-9a-f]{32}\n/.exec(sandbox.must("info", "file.hvj")) ?? [];
+    expect(path).toMatch(/there\.hvj$/);
+    sandbox.must("ctl", "there", "quit");
+    for (const words of [
+      ["nowhere.hvj", "to"],
+      ["nowhere.hvj", "to", "--resolve"],
+    ]) {
+      const missing = sandbox.run("migrate", ...words);
+      expect([missing.status, missing.stderr]).toEqual([128, expect.stringMatching(/nowhere\.hvj(: no such file)?\n/)]);
+    }
+    await sandbox.gone("there");
+  });
+});

@@ -1,56 +1,26 @@
 /** Invariants 1, 2 and 4: what a guest does follows from its setup, and from nothing that the host does. */
 import { describe, expect, it } from "@jest/globals";
-import type { CacheOptions, Recorder } from "@hvjournal/core";
+import type { CacheOptions } from "@hvjournal/core";
 import { RandomSource, seedOfRun } from "../arm64/random-source.js";
 import { createGuest, type GuestSetup, type HostSide, recordGuest } from "../testing/guest-recording.js";
-import { eventLines, withRecording } from "../testing/guest-replay.js";
-import { keepOnFailure } from "../testing/keep-recording.js";
 import { mainScenario } from "../testing/main-scenario.js";
 import { recordingDirectory } from "../testing/recording-directory.js";
+import { restlessHost, type Restlessness } from "../testing/restless-host.js";
+import { chainOf, expectSameRecording } from "../testing/same-recording.js";
 
 const seed = seedOfRun();
 const pathOf = recordingDirectory();
 const reference = await recordGuest(mainScenario(), pathOf("reference"));
 const referenceChain = await chainOf(reference.path);
 
-async function chainOf(path: string): Promise<string> {
-  return withRecording(path, (reader) => reader.end.chain);
-}
-
-/** Records again and compares with the reference, event for event and then to the last byte. */
+/** Records again and compares with the reference to the last byte. */
 async function expectEqual(name: string, setup: GuestSetup, host: HostSide = {}): Promise<void> {
   const again = await recordGuest(setup, pathOf(name), host);
-  await keepOnFailure([reference.path, again.path], async () => {
-    if ((await chainOf(again.path)) === referenceChain) return;
-    const expected = await withRecording(reference.path, eventLines);
-    const lines = await withRecording(again.path, eventLines);
-    const first = expected.findIndex((line, index) => line !== lines[index]);
-    expect(lines[first]).toBe(expected[first]);
-    expect(await chainOf(again.path)).toBe(referenceChain);
-  });
+  await expectSameRecording(reference.path, again.path);
 }
 
-/** Slices of any length, mostly short, and now and then an observer that looks or throws caches away. */
-function restlessHost(random: RandomSource): HostSide {
-  return {
-    slice: () => 1 + random.below(random.pick([3, 300, 3_000, 30_000])),
-    betweenSlices: (recorder) => {
-      if (random.oneIn(10)) recorder.machine.kernel.dropCaches();
-      if (random.oneIn(10)) lookAround(recorder, random);
-    },
-  };
-}
-
-function lookAround({ machine }: Recorder, random: RandomSource): void {
-  const { kernel } = machine;
-  machine.digest();
-  machine.saveSections();
-  const pc = kernel.readRegister(0, "pc");
-  kernel.translate(0, pc);
-  kernel.disassemble(0, pc, 4);
-  kernel.backtrace(0, 8);
-  kernel.memory.read(kernel.memory.base + random.below(kernel.memory.bytes - 64), 64);
-}
+/** Mostly short slices, and now and then an observer. */
+const RESTLESS: Restlessness = { slices: [3, 300, 3_000, 30_000], dropsOneIn: 10, looksOneIn: 10 };
 
 describe("a guest with timer, EL0, calls, disk, entropy and typed lines", () => {
   it("runs to its end and meets what the other tests build on", () => {
@@ -67,7 +37,7 @@ describe("a guest with timer, EL0, calls, disk, entropy and typed lines", () => 
   it.each(Array.from({ length: 3 }, (_, run) => seed + run))(
     "does not see where the host slices, looks and drops caches (HVJOURNAL_SEED=%d)",
     async (runSeed) => {
-      await expectEqual(`slices-${runSeed}`, mainScenario(), restlessHost(new RandomSource(runSeed)));
+      await expectEqual(`slices-${runSeed}`, mainScenario(), restlessHost(new RandomSource(runSeed), RESTLESS));
     },
   );
 
@@ -85,8 +55,7 @@ describe("a guest with timer, EL0, calls, disk, entropy and typed lines", () => 
   it("is the same with compiled blocks, a small TLB and a restless host at once", async () => {
     const setup = mainScenario({ caches: { tier: "blocks", tlbEntries: 16 } });
     const random = new RandomSource(seed);
-    const host: HostSide = { ...restlessHost(random), slice: () => 1 + random.below(20_000) };
-    await expectEqual(`everything-${seed}`, setup, host);
+    await expectEqual(`everything-${seed}`, setup, restlessHost(random, { ...RESTLESS, slices: [20_000] }));
   });
 
   it("is another with another seed, and with another text typed", async () => {

@@ -5,11 +5,14 @@ export interface CountedArchitecture {
   readonly architecture: Architecture;
   /** Units that its VMs have run so far, again and again included. */
   readonly unitsRun: () => number;
+  /** How often they were set to run. */
+  readonly runs: () => number;
 }
 
 /** arm64 that tells how much work was done, to hold searches to their promises. */
 export function countedArm64(): CountedArchitecture {
   let units = 0;
+  let runs = 0;
   const architecture: Architecture = {
     ...arm64,
     createKernelHalf(options) {
@@ -19,10 +22,11 @@ export function countedArm64(): CountedArchitecture {
         const before = kernel.icount;
         const stop = run(limit);
         units += kernel.icount - before;
+        runs += 1;
         return stop;
       };
       return kernel;
     },
   };
-  return { architecture, unitsRun: () => units };
+  return { architecture, unitsRun: () => units, runs: () => runs };
 }

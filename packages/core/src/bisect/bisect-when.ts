@@ -213,9 +213,16 @@ class WhenSearch {
 
   #toNextUnit(units: UnitSteps, seq: number): AdvanceResult {
     const { machine } = this.#replayer;
-    const { goal, length } = units.next(seq, machine, this.#environment);
+    const { goal, length, breakPc } = units.next(seq, machine, this.#environment);
     this.#step = { length, exitNumber: machine.exitNumber };
-    return this.#replayer.advance(goal);
+    if (breakPc === undefined) return this.#replayer.advance(goal);
+    const { kernel } = machine;
+    kernel.breakAt?.(breakPc);
+    try {
+      return this.#replayer.advance(goal);
+    } finally {
+      kernel.breakAt?.(undefined);
+    }
   }
 
   /** Watches what the expression reads now; translations and pointers may have changed since. */

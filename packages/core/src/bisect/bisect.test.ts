@@ -7,6 +7,7 @@ import { seek } from "../replay/seek.js";
 import type { MemoryJournal } from "../testing/memory-journal.js";
 import { Assembler, busyProgram, COUNTER_ADDRESS, DMA_ADDRESS } from "../testing/programs.js";
 import { recordSmall, replaySmall } from "../testing/recordings.js";
+import { SMALL_RAM_BASE } from "../testing/small-board.js";
 import { Op, word, wordImmediate } from "../testing/small-cpu.js";
 import {
   bisectCommand,
@@ -51,6 +52,36 @@ function byHand(isTrue: (read: (address: number) => number) => boolean): string 
       return formatPosition(machinePosition(replayer.machine));
   }
 }
+
+describe("a search for a pc", () => {
+  it.each([1, 2])("finds what single steps find, all of it, with %d vCPUs", async (vcpuCount) => {
+    const program = busyProgram(2, 20);
+    const of = await recordSmall({ program, vcpuCount });
+    const pcs = Array.from({ length: program.length + 1 }, (_, index) => SMALL_RAM_BASE + 4 * index);
+    const sources = pcs.filter((_, index) => index % 3 === 0).map((pc) => `$pc == ${hex(pc)}`);
+    const more = sources.flatMap((source) => [`$x1 >= 20 && ${source}`, `${source} && exit.number > 3`]);
+    let found = 0;
+    for (const source of [...sources, ...more]) {
+      const [result, expected] = [true, false].map((breaks) => {
+        try {
+          return when(source, { of, all: true, build: { breaks } });
+        } catch (error) {
+          if (error instanceof BisectEndError) return error.message;
+          throw error;
+        }
+      });
+      expect([source, result]).toEqual([source, expected]);
+      if (typeof expected === "object" && expected.first !== undefined) found += 1;
+    }
+    expect(found).toBeGreaterThan(10);
+  });
+
+  it("asks behind every unit what compares with its first moment", () => {
+    const pc = hex(SMALL_RAM_BASE + 4 * 6);
+    const source = `$pc == ${pc} && changed(${hex(COUNTER_ADDRESS)}, 4)`;
+    expect(when(source, { all: true })).toEqual(when(source, { all: true, build: { breaks: false } }));
+  });
+});
 
 describe("bisect --when", () => {
   it("finds the very instruction that first makes a word of memory a value that the guest never meant", () => {

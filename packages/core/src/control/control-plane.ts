@@ -51,6 +51,15 @@ export function describeControl(architecture: Architecture, event: ControlEvent)
   return coreKinds.has(event.kind) ? coreSlice.describe(event) : architecture.control.describe(event);
 }
 
+/** The rule that event `seq` has set, in the words of `describeControl`; undefined: no event of that number set one. */
+export function describeRule(
+  architecture: Architecture,
+  { architecture: state }: ControlState,
+  seq: number,
+): string | undefined {
+  return architecture.control.describeRule?.(state, seq);
+}
+
 /** As a snapshot keeps it. Throws PlainValueError when a slice's state is not plain data. */
 export function plainControlState(state: ControlState): EventPayload {
   return {

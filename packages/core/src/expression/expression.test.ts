@@ -77,6 +77,7 @@ describe("an expression", () => {
     ["exit.size + exit.write", 5n],
     ["exit.number", 7n],
     ["config.smccc(0xc4000003)", 2n],
+    ["config.smccc(0xc4000003) == forward && deny != config.smccc(0xc4000003)", 1n],
     ["*(u8 *)*(u8 *)3", 3n],
     ["hash(0, 4) == hash(phys_page(0), 4) && hash(0, 4) != hash(1, 4)", 1n],
   ])("%s is as in C and gdb", (source, wanted) => {

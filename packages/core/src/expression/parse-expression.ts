@@ -320,10 +320,20 @@ class Parser {
   }
 }
 
-/** `exit.reason == HVC64`: what looks like a symbol is the name of an exit. */
+/** KVM_SMCCC_FILTER_* of include/uapi/asm/kvm.h. */
+const FILTER_ACTIONS: ReadonlyMap<string, bigint> = new Map([
+  ["handle", 0n],
+  ["deny", 1n],
+  ["forward", 2n],
+]);
+
+/** `exit.reason == HVC64`, `config.smccc(0xc4000003) == forward`: what looks like a symbol is the name of an exit or an action. */
 function nameExits(left: Expression, right: Expression): { readonly left: Expression; readonly right: Expression } {
   const named = (of: Expression, other: Expression): Expression => {
-    if (of.node !== "symbol" || of.isAddress || other.node !== "exit") return of;
+    if (of.node !== "symbol" || of.isAddress) return of;
+    const action = other.node === "config" && other.what === "smccc" ? FILTER_ACTIONS.get(of.name) : undefined;
+    if (action !== undefined) return { node: "number", column: of.column, value: action };
+    if (other.node !== "exit") return of;
     if (other.field !== "reason" && other.field !== "kvm") return of;
     return { node: "exit name", column: of.column, space: other.field, name: of.name };
   };
@@ -381,6 +391,19 @@ function changesWithUnits(tree: Expression): boolean {
 /** Its value stays from one event to the next: no instruction of the guest changes it. */
 export function changesAtEventsOnly(tree: Expression): boolean {
   return !anyNode(tree, ({ node }) => UNIT_NODES.includes(node) || MEMORY_NODES.includes(node));
+}
+
+const CONSTANT_NODES: readonly Expression["node"][] = ["number", "unary", "binary", "cast", "choice"];
+
+/** Its value is the same at every moment. */
+export function isConstant(tree: Expression): boolean {
+  const isItself = tree.node === "symbol" ? tree.isAddress : CONSTANT_NODES.includes(tree.node);
+  return isItself && subexpressions(tree).every(isConstant);
+}
+
+/** It compares with the first moment at which it is asked. */
+export function remembersFirst(tree: Expression): boolean {
+  return tree.node === "changed" || subexpressions(tree).some(remembersFirst);
 }
 
 const STATE_NODES: readonly Expression["node"][] = ["register", "symbol", "load", "hash", "changed", "config", "time"];

@@ -47,7 +47,9 @@ export type RunStop =
   /** The guest can never run another instruction of its own; `stuckReason` says why. */
   | "stuck"
   /** The last instruction wrote to the watched range (only after `watch`); `watchReport` says what. */
-  | "watch";
+  | "watch"
+  /** pc of the vCPU that runs is where `breakAt` said, between two units. */
+  | "breakpoint";
 
 /** A write to watched memory, seen right behind the instruction that made it. */
 export interface WatchReport {
@@ -143,6 +145,12 @@ export interface KernelHalf {
    */
   watch?(physical: number, bytes: number): void;
   readonly watchReport?: WatchReport | undefined;
+  /**
+   * From now on `run` stops with "breakpoint" at each boundary between two units at which `pc` of the vCPU that runs is this,
+   * where it begins and at its limit too, whatever comes next: an instruction, an interrupt or a fault. undefined: nowhere.
+   * Invisible to the guest. Without it, observers go unit by unit.
+   */
+  breakAt?(pc: bigint | undefined): void;
   /** Encodings that raised the undefined exception for want of a definition, by name, with counts. */
   unimplemented(): ReadonlyMap<string, number>;
 }
@@ -160,6 +168,10 @@ export interface Architecture {
    * empty: what a result goes into depends on the instruction.
    */
   resultRegisters?(frame: ExitFrame): readonly string[];
+  /** Of a call that no rule of the control plane was asked about: why, in words. */
+  unruledCall?(frame: ExitFrame): string | undefined;
+  /** The exit that waits for its answer in a saved kernel half. Throws StateSectionError. */
+  pendingExit?(sections: readonly StateSection[]): ExitFrame | undefined;
   /** One line for an exit, for people: "HVC64 0xc6000001" or "MMIO write 0x09000000 4 <- 0x5b". */
   describeExit(model: ExitModel, frame: ExitFrame): string;
 }

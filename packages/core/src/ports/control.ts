@@ -51,6 +51,8 @@ export interface ControlSlice<State = unknown> {
   query?(state: State, what: "cap" | "smccc" | "reg", name: string | bigint): bigint | undefined;
   /** One line for people: what `log` prints behind the kind. */
   describe(event: ControlEvent): string;
+  /** Of a rule that `ExitWord.rule` may name: what `describe` says of event `seq`, from the state alone; undefined: there is none. */
+  describeRule?(state: State, seq: number): string | undefined;
   /** Parses the text of an option or of `ctl`: ("smccc-filter", "0xc6000000+0x100=forward"). A string is the error. */
   parse(word: string, text: string): ControlCommand | string;
 }

@@ -11,7 +11,7 @@ import { PayloadFields } from "../canonical/payload-fields.js";
 import type { Goal } from "../machine/goal.js";
 import { parseMachine } from "../machine/machine-description.js";
 import { CONSOLE_PORT } from "../record/input-script.js";
-import { journalCursor } from "../replay/journal-cursor.js";
+import { firstSeqOf, journalCursor } from "../replay/journal-cursor.js";
 import { PositionError, ReversedRangeError, type Position, type PositionRange } from "./parse-position.js";
 import { formatPosition } from "./print-position.js";
 
@@ -45,14 +45,9 @@ export function describeEnding(reader: JournalReader): string {
   return ending;
 }
 
-/** The first event that this recording itself holds. */
-function firstSeq(reader: JournalReader): number {
-  return (reader.header.parent?.seq ?? 0) + 1;
-}
-
 /** Where nothing has run: booted, or the base of a recording that grew from another. */
 export function startSeq(reader: JournalReader): number {
-  return reader.snapshots()[0]?.seq ?? firstSeq(reader) - 1;
+  return Math.max(reader.snapshots()[0]?.seq ?? 0, firstSeqOf(reader) - 1);
 }
 
 type Matcher = (cursor: EventCursor) => number;
@@ -60,7 +55,7 @@ type Matcher = (cursor: EventCursor) => number;
 /** The event at which the wanted match is complete. */
 function findMatch(reader: JournalReader, occurrence: number, matches: Matcher): number | undefined {
   const found: number[] = [];
-  eachEvent(journalCursor(reader, firstSeq(reader)), { first: firstSeq(reader), last: Infinity }, (cursor) => {
+  eachEvent(journalCursor(reader, firstSeqOf(reader)), { first: firstSeqOf(reader), last: Infinity }, (cursor) => {
     for (let count = matches(cursor); count > 0; count--) found.push(cursor.seq);
     return occurrence < 0 || found.length < occurrence;
   });
@@ -187,7 +182,7 @@ function seqAtIcount(reader: JournalReader, icount: number): number {
 /** The event that bounds a list at a position. Units behind an exit count from the exit. Throws like `resolvePosition`. */
 function boundSeq(position: Position, reader: JournalReader, edge: "first" | "last"): number {
   const goal = resolvePosition(position, reader);
-  if (position.at === "start") return edge === "first" ? firstSeq(reader) : startSeq(reader);
+  if (position.at === "start") return edge === "first" ? firstSeqOf(reader) : startSeq(reader);
   if (position.at === "end") return reader.end.firstSeq - 1;
   if (goal.guestTimeNs !== undefined)
     throw new PositionError(
@@ -197,6 +192,9 @@ function boundSeq(position: Position, reader: JournalReader, edge: "first" | "la
   if (goal.seq !== undefined) return goal.seq;
   const exitSeq = goal.exitNumber === undefined ? undefined : seqOfExit(reader, goal.exitNumber);
   if (exitSeq !== undefined && goal.unitsAfter === undefined) return exitSeq;
+  // The exit at which a branch or a destination begins stands in the parent, its answer here.
+  if (goal.exitNumber !== undefined && goal.exitNumber === reader.header.parent?.exitNumber && !goal.unitsAfter)
+    return edge === "first" ? firstSeqOf(reader) : startSeq(reader);
   const icount = goal.icount ?? (icountOfEvent(reader, exitSeq ?? 0) ?? 0) + (goal.unitsAfter ?? 0);
   return edge === "first" ? seqAtIcount(reader, icount) : seqAtIcount(reader, icount + 1) - 1;
 }
@@ -215,7 +213,7 @@ export function resolveRange(range: PositionRange, reader: JournalReader): SeqRa
   if (from !== undefined && to !== undefined && isReversed(from, to, reader))
     throw new ReversedRangeError(formatPosition(from), formatPosition(to));
   return {
-    first: from === undefined ? firstSeq(reader) : boundSeq(from, reader, "first"),
+    first: from === undefined ? firstSeqOf(reader) : boundSeq(from, reader, "first"),
     last: to === undefined ? reader.end.firstSeq - 1 : boundSeq(to, reader, "last"),
   };
 }

@@ -2,6 +2,7 @@
 import { CoreKind } from "../event/core-kinds.js";
 import { EventBatch } from "../event/event-batch.js";
 import type { RowEvent } from "../event/event-kind.js";
+import { type OwnedRecording, OwnershipState } from "../migration/ownership.js";
 import type { JournalReader, Snapshot } from "../ports/journal-store.js";
 import { Verifier } from "../replay/verifier.js";
 import { BatchWriter } from "./batch-writer.js";
@@ -24,23 +25,27 @@ export interface RecordingEnding {
 /** The `what` of an end that the host chose. */
 const STOPPED_BY_HOST = "stopped";
 
-export function endingOf(reader: JournalReader): RecordingEnding {
-  const full = reader.snapshots().filter(({ kind }) => kind === "full");
+/** A journal, with what its ownership rows say where it has any. */
+type EndedJournal = JournalReader & Partial<Pick<OwnedRecording, "ownership">>;
+
+export function endingOf(reader: EndedJournal): RecordingEnding {
   let paused: RowEvent | undefined;
+  let resumed: RowEvent | undefined;
   let stopped: RowEvent | undefined;
   let failed: RowEvent | undefined;
-  // A pause takes a full snapshot behind it, so the last pause lies behind the last but one.
-  reader.readBatches(full.at(-2)?.seq ?? 1, new EventBatch(), (batch) => {
+  reader.readBatches(seqBeforeLastPause(reader), new EventBatch(), (batch) => {
     for (const row of batch.rows) {
       if (row.kind === CoreKind.paused.name) paused = row;
-      if (row.kind === CoreKind.resumed.name) paused = undefined;
-      if (row.kind === CoreKind.stopped.name) stopped = row;
+      if (row.kind === CoreKind.resumed.name) [paused, resumed] = [undefined, row];
       if (row.kind === CoreKind.failed.name) failed = row;
+      if (row.kind !== CoreKind.stopped.name) continue;
+      stopped = row;
+      // A recording that is closed while an exit waits says so by a pause of its own.
+      if (paused?.seq === row.seq - 1) paused = undefined;
     }
     return true;
   });
-  // A recording that is closed while an exit waits says so by a pause of its own.
-  const isPaused = paused !== undefined && paused.seq + 1 !== stopped?.seq;
+  const isPaused = paused !== undefined || cameHerePaused(reader, resumed?.seq ?? 0);
   if (stopped === undefined) return { stop: undefined, failure: undefined, isPaused };
   const what = String(stopped.payload["what"]);
   const by = String(stopped.payload["by"]);
@@ -49,6 +54,24 @@ export function endingOf(reader: JournalReader): RecordingEnding {
       ? undefined
       : { by: String(failed.payload["by"]), exitNumber: Number(failed.payload["exitNumber"]) };
   return { stop: { what, by, byGuest: what !== STOPPED_BY_HOST }, failure, isPaused };
+}
+
+/** A pause takes a full snapshot behind it, and so does each end that a VM which has not run since is brought to. */
+function seqBeforeLastPause(reader: JournalReader): number {
+  const { end } = reader;
+  const full = reader.snapshots().filter(({ kind }) => kind === "full");
+  const isHere = full.map(({ icount, exitNumber }) => icount === end.icount && exitNumber === end.exitNumber);
+  const first = isHere.indexOf(true);
+  return full[(first < 0 ? full.length : first) - 1]?.seq ?? 1;
+}
+
+/** Where a VM was paused when it moved, the pause may lie before the base of the recording that it came to. */
+function cameHerePaused(reader: EndedJournal, resumedSeq: number): boolean {
+  const prepared = reader.ownership?.().findLast(({ state }) => state === OwnershipState.prepared);
+  if (prepared?.detail["paused"] !== true) return false;
+  const { seq, icount, exitNumber } = prepared.detail;
+  const isWhereItCame = icount === reader.end.icount && exitNumber === reader.end.exitNumber;
+  return isWhereItCame && typeof seq === "number" && resumedSeq <= seq;
 }
 
 export interface GoOnOptions extends Omit<RecorderOptions, "vmm"> {

@@ -5,7 +5,8 @@ import type { Goal } from "../machine/goal.js";
 import { toHex } from "../memory/page-hash.js";
 import { parseInputScript } from "../record/input-script.js";
 import { plainDigester } from "../testing/digester.js";
-import type { MemoryJournal } from "../testing/memory-journal.js";
+import { Recorder } from "../record/recorder.js";
+import { MemoryJournal } from "../testing/memory-journal.js";
 import {
   busyProgram,
   COUNTER_ADDRESS,
@@ -14,7 +15,16 @@ import {
   smallVm,
   type SmallVmOptions,
 } from "../testing/programs.js";
-import { eventTexts, randomNumbers, recordEventful, recordSmall, replaySmall } from "../testing/recordings.js";
+import {
+  createSmall,
+  eventTexts,
+  randomNumbers,
+  recordEventful,
+  recordSmall,
+  replaySmall,
+  runToStop,
+  TEST_CADENCE,
+} from "../testing/recordings.js";
 import { Op, word, wordImmediate } from "../testing/small-cpu.js";
 import { DivergenceError } from "./divergence.js";
 import { seek } from "./seek.js";
@@ -142,6 +152,62 @@ describe("a replayed guest", () => {
       ];
       expect({ seed, goal, place: place(traveller) }).toEqual({ seed, goal, place: place(straight) });
     }
+  });
+});
+
+/** From the end of a recording that the host stopped; `baseSeq`: the event that its base is said to lie behind. */
+async function branchOfStopped(baseSeq: (snapshotSeq: number, endSeq: number) => number): Promise<MemoryJournal> {
+  const { recorder, journal } = createSmall(busy);
+  await recorder.step({ units: 5000, goal: { exitNumber: 40 } });
+  const { number } = recorder.finish({ index: false }) ?? { number: -1 };
+  const snapshot = journal.loadSnapshot(number);
+  const { firstSeq, exitNumber, icount } = journal.end;
+  const place = { seq: firstSeq - 1, exitNumber, icount };
+  const parent = { id: "p", path: "p.hvj", chain: "", why: "branch" as const, ...place };
+  const branch = new MemoryJournal({ ...journal.header, parent }, { firstSeq, exitNumber, icount });
+  for (const [hash, content] of journal.pages) branch.storePage(hash, content);
+  const base = { ...snapshot, seq: baseSeq(snapshot.seq, place.seq) };
+  branch.addSnapshot(base, "full");
+  const { architecture, vmm } = smallVm(busy);
+  const shared = { architecture, vmm, digester: plainDigester, cadence: TEST_CADENCE };
+  const live = Recorder.resume({ ...shared, writer: branch }, base);
+  await runToStop(live);
+  live.finish({ index: false });
+  return branch;
+}
+
+describe("a branch from the end of a recording", () => {
+  it.each([
+    ["the end itself", (_: number, end: number) => end],
+    ["the snapshot before the end's last digest and bookkeeping, as older builds wrote", (seq: number) => seq],
+  ])("is compared whole where its base lies behind %s", async (_name, baseSeq) => {
+    const branch = await branchOfStopped(baseSeq);
+    const exits = branch.end.exitNumber - 40;
+    expect(exits).toBeGreaterThan(10);
+    const replay = replaySmall(branch);
+    expect([replay.advance(), replay.compared.exits]).toEqual(["end", exits]);
+    const { architecture, vmm } = smallVm(busy);
+    const verifier = new Verifier({ architecture, digester: plainDigester, reader: branch, vmm });
+    while ((await verifier.step(500)) !== "equal");
+    expect(verifier.compared.exits).toBe(exits);
+    expect(seek(replaySmall(branch), { exitNumber: 45 })).toBe("reached");
+  });
+});
+
+describe("a recording whose events can't be found", () => {
+  it("is never equal: a run that comes upon none before the end says so", async () => {
+    const journal = await recordSmall(busy);
+    const replay = replaySmall(journal);
+    replay.advance({ exitNumber: 30 });
+    const read = journal.readBatches.bind(journal);
+    journal.readBatches = (seq, batch, visit) => read(seq, batch, (found) => found.firstSeq <= 200 && visit(found));
+    expect(() => replay.advance()).toThrow(/event:\d+ can't be read, though the recording goes on to event:\d+/);
+    const { architecture, vmm } = smallVm(busy);
+    const verifier = new Verifier({ architecture, digester: plainDigester, reader: journal, vmm });
+    const run = async (): Promise<void> => {
+      while ((await verifier.step(500)) !== "equal");
+    };
+    await expect(run()).rejects.toThrow(/can't be read, though the recording goes on/);
   });
 });
 

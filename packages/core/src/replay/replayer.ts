@@ -16,7 +16,7 @@ import { Machine, type CacheOptions, type Checkpoint } from "../machine/machine.
 import { parseMachine } from "../machine/machine-description.js";
 import { readMemoryWritten } from "../memory/memory-written.js";
 import { toHex } from "../memory/page-hash.js";
-import { journalCursor } from "./journal-cursor.js";
+import { journalCursor, seqBehind } from "./journal-cursor.js";
 import { exitCause, exitDifferences, sameExit, type DivergenceCause } from "./divergence.js";
 import { describeAnswer, divergenceAt } from "./divergence-place.js";
 import { snapshotDifferences } from "./snapshot-differences.js";
@@ -38,7 +38,9 @@ export type AdvanceResult =
   /** The recording ends here. */
   | "end"
   /** An instruction wrote to watched memory; the kernel half's `watchReport` says which. */
-  | "watch";
+  | "watch"
+  /** pc is where the kernel half was told to stop by `breakAt`. */
+  | "breakpoint";
 
 export interface Compared {
   exits: number;
@@ -48,6 +50,12 @@ export interface Compared {
 /** What replaying needs from the journal is not there. */
 export class ReplayError extends Error {
   override readonly name = "ReplayError";
+}
+
+/** "Equal" is said of what was compared: a run that found no event before the recording's end has compared nothing. */
+export function checkAllRead(nextSeq: number, { end }: JournalReader): void {
+  if (nextSeq < end.firstSeq)
+    throw new ReplayError(`event:${nextSeq} can't be read, though the recording goes on to event:${end.firstSeq - 1}`);
 }
 
 /** A replayer stopped between two events, to come back to. */
@@ -128,7 +136,7 @@ export class Replayer {
   /** Goes to a snapshot of this recording, or to one of its parent's at its base. */
   restore(snapshot: Snapshot): void {
     this.machine.restore(snapshot, (hash) => this.reader.loadPage(hash));
-    this.#cursor.seek(snapshot.seq + 1);
+    this.#cursor.seek(seqBehind(snapshot, this.reader));
     this.#held = this.machine.exitPending;
     this.#startAt(snapshot);
     this.#lastEqualDigest = { seq: snapshot.seq, icount: snapshot.icount };
@@ -240,6 +248,7 @@ export class Replayer {
     const why = machine.kernel.run(Math.min(cursor.icount + 1, tracker.limit));
     if (why === "watch") return "watch";
     if (why === "idle") return this.#passIdle(tracker);
+    if (why === "breakpoint" && machine.icount <= cursor.icount) return "breakpoint";
     if (why === "limit" && machine.icount <= cursor.icount) return undefined;
     if (why !== "exit") return this.#diverge(this.#describeStop(why), "interrupt", []);
     machine.exitNumber += 1;
@@ -264,7 +273,7 @@ export class Replayer {
   /** Runs towards an event that is no exit, at `icount`. */
   #run(icount: number, tracker: GoalTracker): AdvanceResult | undefined {
     const why = this.machine.kernel.run(Math.min(icount, tracker.limit));
-    if (why === "watch") return "watch";
+    if (why === "watch" || why === "breakpoint") return why;
     if (why === "idle") return this.#passIdle(tracker);
     if (why === "limit") return undefined;
     // An exit that retires its instruction may stand at the very icount of an event that the recording has before it.
@@ -288,9 +297,10 @@ export class Replayer {
   #runToEnd(tracker: GoalTracker): AdvanceResult {
     const { end } = this.reader;
     const { machine } = this;
+    checkAllRead(this.#cursor.seq, this.reader);
     if (machine.exitPending || machine.icount >= end.icount) return "end";
     const why = machine.kernel.run(Math.min(end.icount, tracker.limit));
-    if (why === "watch") return "watch";
+    if (why === "watch" || why === "breakpoint") return why;
     return tracker.reached ? "reached" : "end";
   }
 

@@ -21,8 +21,8 @@ import type { EventPlace, EventSink } from "../record/event-sink.js";
 import { LiveVm, type OutputListener, type VmmParts } from "../record/live-vm.js";
 import { exitCause, exitDifferences, sameExit, type DivergenceCause } from "./divergence.js";
 import { describeAnswer, divergenceAt } from "./divergence-place.js";
-import { journalCursor } from "./journal-cursor.js";
-import { ReplayError, type Compared } from "./replayer.js";
+import { journalCursor, seqBehind } from "./journal-cursor.js";
+import { checkAllRead, ReplayError, type Compared } from "./replayer.js";
 
 export interface VerifierOptions {
   readonly architecture: Architecture;
@@ -83,7 +83,7 @@ export class Verifier implements EventSink {
       throw new ReplayError(`snapshot:${snapshot.number} has no VMM half: only a full one can go live`);
     this.machine.restore(snapshot, (hash) => this.#reader.loadPage(hash));
     this.live.restoreVmm(snapshot.vmmSections);
-    this.#cursor.seek(snapshot.seq + 1);
+    this.#cursor.seek(seqBehind(snapshot, this.#reader));
     this.#held = this.machine.exitPending;
     this.#booted = true;
   }
@@ -165,6 +165,7 @@ export class Verifier implements EventSink {
   #finish(): "equal" | undefined {
     const { machine } = this;
     const { end } = this.#reader;
+    checkAllRead(this.#cursor.seq, this.#reader);
     if (machine.exitPending || this.live.stop !== undefined || machine.icount >= end.icount) return "equal";
     this.#runTo(end.icount);
     return undefined;

@@ -142,6 +142,7 @@ class SmallKernel implements KernelHalf {
   #lines = 0;
   #sliceLeft = SLICE_UNITS;
   #watched = { physical: 0, bytes: 0 };
+  #breakPc: bigint | undefined;
   #control: SmallControlState = { forwards: [], knob: 0n };
   /** A breakage for tests of divergence: added to what SYS reads give. */
   readonly #skew: number;
@@ -185,6 +186,10 @@ class SmallKernel implements KernelHalf {
     this.#watched = { physical, bytes };
   }
 
+  breakAt(pc: bigint | undefined): void {
+    this.#breakPc = pc;
+  }
+
   #checkTimer(): void {
     if (this.#timerNs === NO_TIMER || this.guestTimeNs < this.#timerNs) return;
     this.#timerNs = NO_TIMER;
@@ -209,7 +214,9 @@ class SmallKernel implements KernelHalf {
   run(limit: number): RunStop {
     if (this.exitPending) throw new Error("run while an exit is pending");
     this.watchReport = undefined;
-    while (this.icount < limit) {
+    for (;;) {
+      if (this.#breakPc === BigInt(this.#vcpu.pc)) return "breakpoint";
+      if (this.icount >= limit) return "limit";
       this.#checkTimer();
       // An interrupt wakes every vCPU and is taken where it is seen, as an exit.
       if (this.#pending !== 0 && this.#vcpu.waiting) for (const vcpu of this.#vcpus) vcpu.waiting = false;
@@ -228,7 +235,6 @@ class SmallKernel implements KernelHalf {
       if (this.stuckReason !== undefined) return "stuck";
       if (this.watchReport !== undefined) return "watch";
     }
-    return "limit";
   }
 
   #retire(): void {
@@ -471,8 +477,10 @@ class SmallKernel implements KernelHalf {
   }
 }
 
-/** `skew` makes another build of it, which reads the clock wrongly; `watch: false` one without watched memory. */
-export function smallArchitecture(build: { readonly skew?: number; readonly watch?: boolean } = {}): Architecture {
+/** `skew` makes another build of it, which reads the clock wrongly; `watch: false` one without watched memory, `breaks: false` one without a break pc. */
+export function smallArchitecture(
+  build: { readonly skew?: number; readonly watch?: boolean; readonly breaks?: boolean } = {},
+): Architecture {
   return {
     name: "arm64",
     revision: build.skew === undefined ? 1 : 2,
@@ -482,6 +490,7 @@ export function smallArchitecture(build: { readonly skew?: number; readonly watc
     createKernelHalf(options) {
       const kernel: KernelHalf = new SmallKernel(options, build.skew ?? 0);
       if (build.watch === false) Object.defineProperty(kernel, "watch", { value: undefined });
+      if (build.breaks === false) Object.defineProperty(kernel, "breakAt", { value: undefined });
       return kernel;
     },
     describeExit(model, frame) {

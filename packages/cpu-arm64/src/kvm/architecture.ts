@@ -5,11 +5,12 @@ import { cortexA57 } from "../isa/cpu.js";
 import { hotVariants, warmVariants } from "../isa/hot-variants.js";
 import { arm64ControlSlice } from "./control-slice.js";
 import { describeExit } from "./describe-exit.js";
-import { resultRegisters } from "./hypercalls.js";
+import { resultRegisters, unruledCall } from "./hypercalls.js";
 import { exitModels } from "./exit-model.js";
 import type { GicAddresses } from "./gicv3/gicv3.js";
 import { REDISTRIBUTOR_BYTES } from "./gicv3/registers.js";
 import { Arm64KernelHalf } from "./kernel-half.js";
+import { savedExit } from "./saved-state.js";
 import { Vm } from "./vm.js";
 
 /** Goes up with every change that a guest could see, or that lets an exit read differently in a recording. */
@@ -35,6 +36,8 @@ export function createArm64(board: Arm64Board): Architecture {
     createKernelHalf: (options) => createKernelHalf(board, options),
     describeExit,
     resultRegisters,
+    unruledCall,
+    pendingExit: savedExit,
   };
 }
 

@@ -97,6 +97,19 @@ describe("the SMCCC filter", () => {
   });
 });
 
+describe("a rule that an exit names by the number of its event", () => {
+  it("is in the state, in the words of that event", () => {
+    const plane = new Plane();
+    plane.filter(0xc600_0000, 0x100, 2);
+    plane.filter(0xc500_0000, 1, 1);
+    expect([1, 2, 3].map((seq) => arm64ControlSlice.describeRule?.(plane.state, seq))).toEqual([
+      ...plane.lines,
+      undefined,
+    ]);
+    expect(plane.lines).toEqual(["0xc6000000+0x100 forward", "0xc5000000+0x1 deny"]);
+  });
+});
+
 describe("firmware registers", () => {
   it("reset to what KVM offers (B01)", () => {
     const { firmware } = new Plane().state;
@@ -141,6 +154,13 @@ describe("firmware registers", () => {
     expect(plane.option("one-reg", "KVM_REG_ARM_STD_BMAP=4")).toBe("EINVAL");
     expect(plane.option("one-reg", "KVM_REG_ARM_PSCI_VERSION=0x10000")).toBe("ok");
     expect(plane.state.firmware.psciVersion).toBe(0x1_0000n);
+  });
+
+  it("are not taken for a name when the value is no number", () => {
+    const plane = new Plane();
+    expect(plane.option("one-reg", "PSCI_VERSION=zz")).toBe("'zz' is no number: decimal, or hexadecimal behind 0x");
+    expect(plane.option("one-reg", "PSCI_VERSION")).toBe("expected NAME=VALUE");
+    expect(plane.option("one-reg", `PSCI_VERSION=${2n ** 64n}`)).toBe("EINVAL");
   });
 
   it("keep the host's workaround level whatever is accepted (B21)", () => {

@@ -125,7 +125,7 @@ function decideOneReg(state: Arm64ControlState, command: ControlCommand, context
     return refuse("ENOENT", SET_ONE_REG, `${fields.string("register")} is no firmware register`);
   const value = fields.bigint("value");
   if (value < 0n || value > 0xffff_ffff_ffff_ffffn)
-    return refuse("EINVAL", SET_ONE_REG, `${register.name}=${value} does not fit into 64 bits`);
+    return refuse("EINVAL", SET_ONE_REG, `${register.name}=${hex(value)} does not fit into 64 bits`);
   const refused = checkFirmwareWrite(state.firmware, register, value, context.hasRun);
   if (refused !== undefined) return { refused };
   return event(Arm64Kind.oneRegSet, {
@@ -204,12 +204,12 @@ function parseFilter(text: string): ControlCommand | string {
 }
 
 function parseOneReg(text: string): ControlCommand | string {
-  const match = new RegExp(`^(\\w+)=${NUMBER}$`).exec(text);
-  if (match === null) return "expected NAME=VALUE";
-  const given = match[1] ?? "";
+  const [, given = "", value = ""] = /^(\w+)=(.*)$/.exec(text) ?? [];
+  if (given === "") return "expected NAME=VALUE";
   const register = given.startsWith("0x") ? given : firmwareRegisterNamed(given)?.name;
   if (register === undefined) return `${given} is none of ${FIRMWARE_REGISTERS.map((each) => each.name).join(", ")}`;
-  return { name: "one-reg", register, value: BigInt(match[2] ?? 0) };
+  if (!new RegExp(`^${NUMBER}$`).test(value)) return `'${value}' is no number: decimal, or hexadecimal behind 0x`;
+  return { name: "one-reg", register, value: BigInt(value) };
 }
 
 function parseCapability(text: string): ControlCommand | string {
@@ -284,6 +284,11 @@ export const arm64ControlSlice: ControlSlice<Arm64ControlState> = {
   },
 
   describe,
+
+  describeRule({ smcccFilter }, seq) {
+    const range = smcccFilter.find((each) => each.seq === seq);
+    return range === undefined ? undefined : `${rangeText(range.base, range.count)} ${range.action}`;
+  },
 
   parse(word, text) {
     switch (word) {

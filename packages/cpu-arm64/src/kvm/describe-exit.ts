@@ -5,6 +5,9 @@ import { MMIO_WRITE } from "./exit-frames.js";
 import { Reason } from "./exit-model.js";
 import { functionName } from "./smccc/function-id.js";
 
+/** ISS of HVC and SMC: the instruction's immediate. */
+const IMMEDIATE_MASK = 0xffff;
+
 function hex(value: bigint | number, digits = 1): string {
   return `0x${value.toString(16).padStart(digits, "0")}`;
 }
@@ -12,6 +15,12 @@ function hex(value: bigint | number, digits = 1): string {
 /** The SMCCC function id of a hypercall's exit. */
 export function functionIdOf(frame: ExitFrame): number {
   return frame[ExitWord.arg0Low] ?? 0;
+}
+
+/** SMCCC has 0; KVM looks at that of SMC alone. */
+function immediateText(frame: ExitFrame): string {
+  const immediate = (frame[ExitWord.syndromeLow] ?? 0) & IMMEDIATE_MASK;
+  return immediate === 0 ? "" : ` #${immediate}`;
 }
 
 export function describeExit(model: ExitModel, frame: ExitFrame): string {
@@ -24,7 +33,7 @@ export function describeExit(model: ExitModel, frame: ExitFrame): string {
     case Reason.smc64: {
       const id = functionIdOf(frame);
       const known = functionName(id);
-      return `${name} ${hex(id, 8)}${known === undefined ? "" : ` ${known}`}`;
+      return `${name} ${hex(id, 8)}${known === undefined ? "" : ` ${known}`}${immediateText(frame)}`;
     }
     case Reason.sys64: {
       const register = systemRegisterName(frame[ExitWord.arg0Low] ?? 0);

@@ -102,6 +102,12 @@ function isForeignSmc(frame: ExitFrame): boolean {
   return isSmc && ((frame[ExitWord.syndromeLow] ?? 0) & IMMEDIATE_MASK) !== 0;
 }
 
+/** Why no filter was asked about a call; undefined: it went its usual way. */
+export function unruledCall(frame: ExitFrame): string | undefined {
+  if (!isForeignSmc(frame)) return undefined;
+  return `SMC #${(frame[ExitWord.syndromeLow] ?? 0) & IMMEDIATE_MASK} is no SMCCC call: only #0 is, so no filter is asked`;
+}
+
 const RESULTS = ["x0", "x1", "x2", "x3"] as const;
 
 /** Those that the kernel half writes when it finishes a call. */

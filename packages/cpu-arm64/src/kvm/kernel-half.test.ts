@@ -178,14 +178,21 @@ describe("hypercalls", () => {
   it("that nobody serves get -1 and zeros, and SMC with an immediate gets -1 whatever is forwarded (A27, A28)", () => {
     const { kernel } = guest([a.hvc(9), a.smc(1)]);
     configure(kernel, ["smccc-filter", "0xc6000000+0x100=forward"]);
+    expect(arm64.pendingExit?.(kernel.save())).toBeUndefined();
     for (const register of ["x0", "x1", "x2", "x3"]) kernel.writeRegister(0, register, 0xc600_0100n);
     toExit(kernel);
+    // As KVM does, HVC's immediate is not looked at.
+    expect(arm64.describeExit(kvmArm64, kernel.exit)).toBe("HVC64 0xc6000100 #9");
+    expect(arm64.unruledCall?.(kernel.exit)).toBeUndefined();
+    expect(arm64.pendingExit?.(kernel.save())).toEqual(kernel.exit);
     expect(kernel.finishExit()).toBe(true);
     expect([kernel.answerLow, kernel.answerHigh]).toEqual([0xffff_ffff, 0xffff_ffff]);
     expect(["x0", "x1", "x2", "x3"].map((register) => kernel.readRegister(0, register))).toEqual([U64, 0n, 0n, 0n]);
     kernel.writeRegister(0, "x0", 0xc600_0001n);
     toExit(kernel);
     expect(kernel.exit[ExitWord.finishedBy]).toBe(FinishedBy.kernelHalf);
+    expect(arm64.describeExit(kvmArm64, kernel.exit)).toBe("SMC64 0xc6000001 #1");
+    expect(arm64.unruledCall?.(kernel.exit)).toBe("SMC #1 is no SMCCC call: only #0 is, so no filter is asked");
     kernel.finishExit();
     expect(kernel.readRegister(0, "x0")).toBe(U64);
   });
@@ -591,5 +598,51 @@ describe("looking at a guest", () => {
     expect(kernel.icount).toBe(4);
     expect(kernel.watchReport).toEqual({ vcpu: 0, pc: BigInt(CODE + 12), physical: DATA + 4, bytes: 4 });
     kernel.watch?.(0, 0);
+  });
+});
+
+describe("a break pc", () => {
+  const SEV = 0xd503_209f;
+  const at = (index: number): bigint => BigInt(CODE + 4 * index);
+
+  it("stops in front of its instruction each time, and goes on once it is gone", () => {
+    const { kernel } = guest([a.nop, a.nop, a.nop, a.branch(-8)]);
+    const stops = [at(2), at(2), at(1), undefined].map((pc) => {
+      kernel.breakAt?.(undefined);
+      kernel.run(kernel.icount + 1);
+      kernel.breakAt?.(pc);
+      return [kernel.run(20), kernel.icount, kernel.readRegister(0, "pc")];
+    });
+    expect(stops).toEqual([
+      ["breakpoint", 2, at(2)],
+      ["breakpoint", 5, at(2)],
+      ["breakpoint", 7, at(1)],
+      ["limit", 20, at(2)],
+    ]);
+  });
+
+  it("is seen at the limit, behind an instruction that the kernel half had to do with", () => {
+    const { kernel } = guest([SEV, a.nop]);
+    kernel.breakAt?.(at(1));
+    expect([kernel.run(1), kernel.icount]).toEqual(["breakpoint", 1]);
+  });
+
+  it("is seen in front of the exit for a timer that expires there", () => {
+    const words = [...p.startTimer(10), ...p.spin(1000)];
+    const { kernel } = guest(words);
+    toExit(kernel);
+    while (reasonOf(kernel) !== "IRQ") {
+      kernel.finishExit();
+      toExit(kernel);
+    }
+    const { icount } = kernel;
+    const pc = kernel.readRegister(0, "pc");
+    const again = guest(words).kernel;
+    while (again.icount < icount - 1) if (again.run(icount - 1) === "exit") again.finishExit();
+    again.breakAt?.(pc);
+    expect([again.run(icount + 1), again.icount, again.exitPending]).toEqual(["breakpoint", icount, false]);
+    again.breakAt?.(undefined);
+    expect(again.run(icount + 1)).toBe("exit");
+    expect(reasonOf(again)).toBe("IRQ");
   });
 });

@@ -53,6 +53,7 @@ export class Arm64KernelHalf implements KernelHalf {
   /** A watched write of an instruction that is yet to finish its device writes; reported once it retires. */
   #heldReport: WatchReport | undefined;
   #reportIsDue = false;
+  #breakPc: bigint | undefined;
 
   constructor(vm: Vm) {
     this.#vm = vm;
@@ -117,6 +118,8 @@ export class Arm64KernelHalf implements KernelHalf {
         return "watch";
       }
       if (vm.stuckReason !== undefined) return "stuck";
+      // Here and not where the engine says so: what the kernel half retires itself ends at a boundary too.
+      if (this.#breakPc !== undefined && vm.states.pc === this.#breakPc) return "breakpoint";
       if (vm.icount >= limit) return "limit";
       const stop = this.#prepareEntry() ?? this.#enterGuest(limit);
       if (stop !== undefined) return stop;
@@ -194,7 +197,7 @@ export class Arm64KernelHalf implements KernelHalf {
     const budget = this.#budget(limit);
     // What devices and debuggers wrote meanwhile is not the guest's doing.
     vm.engine.memory.watchHit = undefined;
-    const code = vm.engine.run(budget);
+    const code = vm.engine.run(budget, this.#breakPc);
     vm.countUnits(budget - vm.engine.unitsLeft);
     return this.#handleExitCode(code);
   }
@@ -204,6 +207,7 @@ export class Arm64KernelHalf implements KernelHalf {
     const { engine } = vm;
     switch (code) {
       case EngineExit.budget:
+      case EngineExit.breakpoint:
         return undefined;
       case EngineExit.mmioRead:
         return this.#leave(this.#mmioExit(false));
@@ -443,6 +447,10 @@ export class Arm64KernelHalf implements KernelHalf {
     this.#heldReport = undefined;
     this.#reportIsDue = false;
     if (bytes > 0) memory.watch(physical, bytes);
+  }
+
+  breakAt(pc: bigint | undefined): void {
+    this.#breakPc = pc;
   }
 
   unimplemented(): ReadonlyMap<string, number> {

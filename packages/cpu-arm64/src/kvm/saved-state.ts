@@ -113,6 +113,14 @@ export function restoreSections(vm: Vm, run: RunState, sections: readonly StateS
   if (extra !== undefined) throw new StateSectionError(extra, `a VM with ${vm.vcpuCount} vCPUs has no such section`);
 }
 
+/** Throws StateSectionError. */
+export function savedExit(sections: readonly StateSection[]): ExitFrame | undefined {
+  const found = sections.find(({ name }) => name === RUN_SECTION);
+  if (found === undefined) throw new StateSectionError(RUN_SECTION, "it is missing");
+  const fields = new PayloadFields(RUN_SECTION, decodeCanonicalMap(found.bytes));
+  return fields.boolean("exitPending") ? Uint32Array.from(fields.array("exit").map(Number)) : undefined;
+}
+
 function restoreTimers(vm: Vm, fields: PayloadFields): void {
   const saved = maps(fields, "vcpus", vm.vcpuCount);
   saved.forEach((each, vcpu) => {

@@ -1,6 +1,6 @@
 /** The consumers of programs agree, at every boundary and however they are disturbed. */
 import { describe, expect, it } from "@jest/globals";
-import { elementOf, type Instruction, programOf, programText } from "@hvjournal/engine";
+import { elementOf, EngineExit, type Instruction, programOf, programText } from "@hvjournal/engine";
 import { refreshDerived } from "./context.js";
 import { x86Cpu } from "./cpu.js";
 import { eventDelivery } from "./delivery.js";
@@ -53,10 +53,10 @@ function xorshift(seed: number): () => number {
   };
 }
 
-function prepare(guest: Machine, random: () => number): void {
+function prepare(guest: Machine, random: () => number, start = CODE): void {
   const code: number[] = [];
   for (let count = 0; count < 40; count++) code.push(...(SNIPPETS[random() % SNIPPETS.length] ?? []));
-  guest.place(CODE, [...code, 0xf4]);
+  guest.place(start, [...code, 0xf4]);
   guest.place(
     DATA,
     Array.from({ length: 64 }, () => random() & 0xff),
@@ -68,7 +68,7 @@ function prepare(guest: Machine, random: () => number): void {
   guest.set("rsi", DATA + 16 * (random() % 3));
   guest.set("rdi", DATA + 0x400);
   guest.set("rsp", STACK);
-  guest.set("rip", CODE);
+  guest.set("rip", start);
   guest.set("rflags", Flag.fixed);
 }
 
@@ -102,6 +102,43 @@ describe("x86 programs", () => {
       expect(expected).toContain(`exit ${ExitCode.halt}`);
       for (const [name, text] of outcomes) expect([seed + round, name, text]).toEqual([seed + round, name, expected]);
     }
+  });
+
+  it("stop at each boundary where single steps find a break pc, across pages and at each turn of a repetition", () => {
+    const seed = 20_261_126;
+    const rip = (guest: Machine): bigint => guest.engine.readField(x86Cpu.pc);
+    const guests = tiers.map(([name, options]) => ({ name, guest: machine([], options) }));
+    const steps = machine([]);
+    let revisits = 0;
+    for (let round = 0; round < 30; round++) {
+      const random = xorshift(seed + round);
+      // Some instructions reach into the next page, and one may begin there.
+      const start = CODE + 0xfe0 - (random() % 64);
+      const begin = (guest: Machine): void => {
+        prepare(guest, xorshift(seed + round), start);
+        for (const name of ["fsw", "fpuTags", "exceptionErrorCode", "exceptionVector"]) guest.set(name, 0);
+      };
+      begin(steps);
+      const boundaries = [rip(steps)];
+      while (steps.engine.run(1) === 0) boundaries.push(rip(steps));
+      const breakPc = boundaries[random() % boundaries.length] ?? 0n;
+      const expected = boundaries.flatMap((pc, icount) => (pc === breakPc ? [icount] : []));
+      if (expected.length > 1) revisits += 1;
+      for (const { name, guest } of guests) {
+        begin(guest);
+        const visits: number[] = [];
+        for (let icount = 0, code = 0; code === 0 || code === EngineExit.breakpoint;) {
+          const isThere = rip(guest) === breakPc;
+          if (isThere) visits.push(icount);
+          const budget = isThere ? 1 : 1 + (random() % 30);
+          code = guest.engine.run(budget, isThere ? undefined : breakPc);
+          icount += budget - guest.engine.unitsLeft;
+        }
+        expect([seed + round, name, visits]).toEqual([seed + round, name, expected]);
+        expect(savedState(guest)).toBe(savedState(steps));
+      }
+    }
+    expect(revisits).toBeGreaterThan(0);
   });
 
   it("go on alike after their state was saved and restored", () => {

@@ -21,8 +21,15 @@ import { decodeRecord, ENGINE_HOSTS, finishWrites, standAside } from "./engine-r
 import { type HandlerContext, pushLength, pushRecordOperand } from "./out-of-line.js";
 import { EngineExit, HandlerStatus } from "./status.js";
 
-/** Builds `run(budget) -> exit code`; `inline` must be the first variants of the table, in order. */
-export function compileMainLoop(context: HandlerContext, inline: readonly Variant[]): (budget: number) => number {
+/**
+ * Builds `run(budget) -> exit code`; `inline` must be the first variants of the table, in order. `breaks`: it leaves wherever
+ * pc is `engineState.breakPc` at a unit boundary, at its entry too.
+ */
+export function compileMainLoop(
+  context: HandlerContext,
+  inline: readonly Variant[],
+  { breaks }: { readonly breaks: boolean },
+): (budget: number) => number {
   const { cpu, routines } = context;
   const delivery = isDelivery(cpu.takeInterrupt) ? programOf(cpu.takeInterrupt, {}) : undefined;
   const exports = context.linker.link({
@@ -41,7 +48,7 @@ export function compileMainLoop(context: HandlerContext, inline: readonly Varian
     build(scope) {
       const deliver = delivery === undefined ? undefined : emitDelivery(delivery, context, scope);
       const { code } = scope.module.addFunction({ parameters: [ValueType.i32], results: [ValueType.i32] }, "run");
-      new MainLoop(context, inline, code, scope, deliver).emit();
+      new MainLoop(context, inline, code, scope, { deliver, breaks }).emit();
     },
   });
   return exports["run"] as (budget: number) => number;
@@ -60,6 +67,8 @@ class MainLoop {
   readonly #scope: ModuleScope;
   /** Index of the function that delivers interrupts and exceptions, where they are instructions of their own. */
   readonly #deliver: number | undefined;
+  /** The record at the break pc, 0 while another page runs: no record lies there. Undefined: nothing breaks. */
+  readonly #breakRecord: number | undefined;
   /** The parameter: units left. */
   readonly #left = 0;
   readonly #record: number;
@@ -73,7 +82,7 @@ class MainLoop {
     inline: readonly Variant[],
     code: FunctionBuilder,
     scope: ModuleScope,
-    deliver: number | undefined,
+    { deliver, breaks }: { readonly deliver: number | undefined; readonly breaks: boolean },
   ) {
     this.#context = context;
     this.#inline = inline;
@@ -85,18 +94,21 @@ class MainLoop {
     this.#codePage = code.takeLocal("i64");
     this.#target = code.takeLocal("i64");
     this.#status = code.takeLocal("i32");
+    this.#breakRecord = breaks ? code.takeLocal("i32") : undefined;
   }
 
   emit(): void {
     const code = this.#code;
     const recheck = code.loop();
-    this.#leaveWhenNoneLeft(false);
+    this.#leaveWhenNoneLeft();
+    this.#leaveAtBreakPc();
     this.#takeInterrupt(recheck);
     const lookup = code.loop();
-    this.#leaveWhenNoneLeft(false);
+    this.#leaveWhenNoneLeft();
+    this.#leaveAtBreakPc();
     this.#findRecords(recheck);
     const next = code.loop();
-    this.#leaveWhenNoneLeft(true);
+    this.#leaveFromRecord();
     this.#addToLeft(-1);
     this.#dispatch({ recheck, lookup, next });
     code.end();
@@ -105,16 +117,82 @@ class MainLoop {
     code.unreachable();
   }
 
-  #leaveWhenNoneLeft(storesPc: boolean): void {
+  /** Where pc is in state. */
+  #leaveWhenNoneLeft(): void {
     const code = this.#code;
     code.get(this.#left);
     code.op("i32.eqz");
     code.if();
-    if (storesPc) this.#storePc();
     this.#leave(() => {
       code.i32(EngineExit.budget);
     });
     code.end();
+  }
+
+  /** Where pc is in state. Before an interrupt is taken or a fetch faults: this boundary is one of its own. */
+  #leaveAtBreakPc(): void {
+    if (this.#breakRecord === undefined) return;
+    const code = this.#code;
+    code.i32(0);
+    code.memory("i64.load", this.#context.cpu.pc.offset);
+    code.i32(0);
+    code.memory("i64.load", engineState.breakPc.offset);
+    code.op("i64.eq");
+    code.if();
+    this.#leave(() => {
+      code.i32(EngineExit.breakpoint);
+    });
+    code.end();
+  }
+
+  /** Where the record says what pc is. */
+  #leaveFromRecord(): void {
+    const code = this.#code;
+    code.get(this.#left);
+    code.op("i32.eqz");
+    if (this.#breakRecord !== undefined) {
+      code.get(this.#record);
+      code.get(this.#breakRecord);
+      code.op("i32.eq");
+      code.op("i32.or");
+    }
+    code.if();
+    this.#storePc();
+    this.#leave(() => {
+      code.i32(EngineExit.budget);
+      if (this.#breakRecord === undefined) return;
+      code.i32(EngineExit.breakpoint);
+      code.get(this.#left);
+      code.op("i32.eqz");
+      code.select();
+    });
+    code.end();
+  }
+
+  /** In the page that is about to run. */
+  #findBreakRecord(): void {
+    if (this.#breakRecord === undefined) return;
+    const code = this.#code;
+    const pushBreakPc = (): void => {
+      code.i32(0);
+      code.memory("i64.load", engineState.breakPc.offset);
+    };
+    code.get(this.#base);
+    pushBreakPc();
+    code.op("i32.wrap_i64");
+    code.i32(4095);
+    code.op("i32.and");
+    code.i32(this.#context.records.shift);
+    code.op("i32.shl");
+    code.op("i32.add");
+    code.i32(0);
+    pushBreakPc();
+    code.i64(-4096n);
+    code.op("i64.and");
+    code.get(this.#codePage);
+    code.op("i64.eq");
+    code.select();
+    code.set(this.#breakRecord);
   }
 
   /** Not while an instruction waits to start again with completed device reads: it comes first. */
@@ -209,6 +287,7 @@ class MainLoop {
     code.i32(0);
     code.get(this.#base);
     code.memory("i32.store", engineState.decodedBase.offset);
+    this.#findBreakRecord();
     this.#setRecordFromTarget();
     code.releaseLocal("i32", entry);
   }
@@ -316,6 +395,11 @@ class MainLoop {
     code.get(this.#record);
     code.memory("i32.load", RegionRecord.units);
     code.op("i32.lt_u");
+    if (this.#breakRecord !== undefined) {
+      // It would run through; one of another page comes nowhere near.
+      code.get(this.#breakRecord);
+      code.op("i32.or");
+    }
     code.if();
     code.get(this.#record);
     code.call(this.#scope.hostIndex(standAside));

@@ -22,5 +22,7 @@ export const EngineExit = {
   watch: 3,
   /** The delivery of an interrupt or exception reads where there is no RAM; the vCPU can't go on (KVM_INTERNAL_ERROR_DELIVERY_EV). */
   deliveryFailed: 4,
+  /** pc is the break pc of this run; nothing of what comes there has happened. */
+  breakpoint: 5,
 } as const;
 export const FIRST_ARCHITECTURE_EXIT = 16;

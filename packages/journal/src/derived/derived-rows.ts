@@ -2,7 +2,20 @@
  * The rows that people query, made from the batches. 64-bit quantities are SQLite integers, so
  * they read as signed: 0xffff800008a41c30 is -140737343603664, and printf('%x', pc) shows it as it is.
  */
-import { EventBatch, EXIT_WORD_COUNT, ExitWord, FinishedBy, HotKind, KvmExit, systemEventOf } from "@hvjournal/core";
+import {
+  CoreKind,
+  EventBatch,
+  EXIT_WORD_COUNT,
+  type ExitFrame,
+  ExitWord,
+  FinishedBy,
+  HotKind,
+  KvmExit,
+  ROW_EVENT,
+  type RowEvent,
+  systemEventOf,
+} from "@hvjournal/core";
+import { readEventKinds } from "../store/header-table.js";
 import type { RecordingTables } from "../store/recording-tables.js";
 import { type ExitNames, kvmExitName } from "./exit-names.js";
 
@@ -19,23 +32,25 @@ function sqlU64(low: number, high: number): number | bigint {
   return asIntN(64, (BigInt(high) << 32n) | BigInt(low));
 }
 
-interface Answer {
-  readonly low: number;
-  readonly high: number;
-}
-
 /** An exit whose answer may still come. */
 interface OpenExit {
   readonly number: number;
   readonly seq: number;
   readonly icount: number;
   readonly frame: Uint32Array;
-  answer: Answer | undefined;
+  /** The result, and what else a call gave back: x0 to x3. */
+  readonly answer: (number | bigint | null)[];
 }
+
+/** In the syndrome of HVC and SMC. */
+const IMMEDIATE_MASK = 0xffff;
+
+/** Registers of a call's answer, by their column. */
+const ANSWER_REGISTERS: Readonly<Record<string, number>> = { x0: 0, x1: 1, x2: 2, x3: 3 };
 
 export const EXIT_COLUMNS = [
   "nr", "seq", "icount", "vcpu", "reason", "kvm", "handled_by", "pc", "syndrome", "info", "rule",
-  "gpa", "size", "is_write", "data", "arg0", "arg1", "arg2", "arg3", "answer",
+  "gpa", "size", "is_write", "data", "arg0", "arg1", "arg2", "arg3", "answer", "answer1", "answer2", "answer3",
 ] as const; // prettier-ignore
 
 function exitRow(exit: OpenExit, names: ExitNames): SqlRow {
@@ -44,10 +59,10 @@ function exitRow(exit: OpenExit, names: ExitNames): SqlRow {
   const pair = (low: number): number | bigint => sqlU64(word(low), word(low + 1));
   const info = word(ExitWord.info);
   const kvmExit = word(ExitWord.kvmExit);
-  const byVmm = word(ExitWord.finishedBy) === FinishedBy.vmmHalf;
+  const byVmm = isByVmm(frame);
   const isMmio = byVmm && kvmExit === KvmExit.mmio;
   const isWrite = (info & MMIO_WRITE) !== 0;
-  const answered = answer === undefined ? null : sqlU64(answer.low, answer.high);
+  const [answered = null, ...others] = answer;
   return [
     number,
     seq,
@@ -69,61 +84,138 @@ function exitRow(exit: OpenExit, names: ExitNames): SqlRow {
     pair(ExitWord.arg2Low),
     pair(ExitWord.arg3Low),
     answered,
+    ...others,
   ];
 }
 
+function isByVmm(frame: ExitFrame): boolean {
+  return frame[ExitWord.finishedBy] === FinishedBy.vmmHalf;
+}
+
+/** A hypercall of the guest, whoever finishes it. */
+function isCall(frame: ExitFrame, names: ExitNames): boolean {
+  const isForwarded = isByVmm(frame) && frame[ExitWord.kvmExit] === KvmExit.hypercall;
+  return isForwarded || names.isHypercall(frame[ExitWord.reason] ?? 0);
+}
+
+/** The kernel half writes x0 to x3, but only x0 for an SMC with an immediate, which is no call of SMCCC. */
+function givesAll(frame: ExitFrame, names: ExitNames): boolean {
+  const name = names.reason(frame[ExitWord.reason] ?? 0);
+  const hasImmediate = ((frame[ExitWord.syndromeLow] ?? 0) & IMMEDIATE_MASK) !== 0;
+  return !isByVmm(frame) && (name.startsWith("HVC") || (name.startsWith("SMC") && !hasImmediate));
+}
+
 /** Every exit with its answer, which may stand in a later batch. */
-function* exits(tables: RecordingTables): Generator<OpenExit, void> {
+function* exits(tables: RecordingTables, names: ExitNames): Generator<OpenExit, void> {
+  const { connection, progress } = tables;
+  // Without that kind a recorder tells nothing of the other registers.
+  const tellsAll = readEventKinds(connection, progress.kindCount).some(
+    ({ name }) => name === CoreKind.callReturned.name,
+  );
   let open: OpenExit | undefined;
   for (const batch of tables.batchesFrom(0, new EventBatch())) {
     let exit = 0;
     let handled = 0;
     let completed = 0;
+    let row = 0;
     for (let index = 0; index < batch.count; index++) {
       const kind = batch.kinds[index];
+      const icount = batch.icounts[index] ?? 0;
       if (kind === HotKind.exited) {
         if (open !== undefined) yield open;
         const frame = batch.exits.slice(exit * EXIT_WORD_COUNT, (exit + 1) * EXIT_WORD_COUNT);
         exit += 1;
         const number = batch.firstExitNumber + exit;
-        open = { number, seq: batch.firstSeq + index, icount: batch.icounts[index] ?? 0, frame, answer: undefined };
+        open = { number, seq: batch.firstSeq + index, icount, frame, answer: [null, null, null, null] };
       } else if (kind === HotKind.exitHandled) {
-        if (open !== undefined)
-          open.answer = { low: batch.handled[handled * 2] ?? 0, high: batch.handled[handled * 2 + 1] ?? 0 };
+        if (open !== undefined) {
+          if (tellsAll && givesAll(open.frame, names)) open.answer.fill(0);
+          open.answer[0] = sqlU64(batch.handled[handled * 2] ?? 0, batch.handled[handled * 2 + 1] ?? 0);
+        }
         handled += 1;
       } else if (kind === HotKind.exitCompleted) {
         if (open !== undefined)
-          open.answer = { low: batch.completed[completed * 2] ?? 0, high: batch.completed[completed * 2 + 1] ?? 0 };
+          open.answer[0] = sqlU64(batch.completed[completed * 2] ?? 0, batch.completed[completed * 2 + 1] ?? 0);
         completed += 1;
+      } else if (kind === ROW_EVENT) {
+        const event = batch.rows[row++];
+        if (event !== undefined && open?.icount === icount && isCall(open.frame, names)) takeRegisters(open, event);
       }
     }
   }
   if (open !== undefined) yield open;
 }
 
+function takeRegisters({ answer, frame }: OpenExit, { kind, vcpu, payload }: RowEvent): void {
+  if (vcpu !== frame[ExitWord.vcpu]) return;
+  const { name, value, registers } = payload;
+  const written =
+    kind === CoreKind.callReturned.name
+      ? Object.entries(registers ?? {})
+      : kind === CoreKind.registerSet.name
+        ? [[String(name), value] as const]
+        : [];
+  for (const [register, each] of written) {
+    const column = ANSWER_REGISTERS[register];
+    if (column !== undefined && typeof each === "bigint") answer[column] = asIntN(64, each);
+  }
+}
+
 export function* exitRows(tables: RecordingTables, names: ExitNames): Generator<SqlRow, void> {
-  for (const exit of exits(tables)) yield exitRow(exit, names);
+  for (const exit of exits(tables, names)) yield exitRow(exit, names);
 }
 
 export const HYPERCALL_COLUMNS = [
   "exit_nr", "seq", "icount", "vcpu", "reason", "handled_by", "function", "flags", "arg1", "arg2", "arg3", "rule", "answer", "pc",
+  "answer1", "answer2", "answer3",
 ] as const; // prettier-ignore
 
-/** `answer` is null where the VMM half set the guest's registers itself: see the events RegisterSet behind it. */
+/** `answer` to `answer3` are x0 to x3, null where nobody wrote them. */
 export function* hypercallRows(tables: RecordingTables, names: ExitNames): Generator<SqlRow, void> {
-  for (const exit of exits(tables)) {
+  for (const exit of exits(tables, names)) {
     const { frame } = exit;
-    const isVmmHypercall =
-      frame[ExitWord.finishedBy] === FinishedBy.vmmHalf && frame[ExitWord.kvmExit] === KvmExit.hypercall;
-    if (!isVmmHypercall && !names.isHypercall(frame[ExitWord.reason] ?? 0)) continue;
+    if (!isCall(frame, names)) continue;
     const row = Object.fromEntries(exitRow(exit, names).map((value, index) => [EXIT_COLUMNS[index], value]));
-    const { nr, seq, icount, vcpu, reason, handled_by, arg0, info, arg1, arg2, arg3, rule, answer, pc } = row as Record<
-      (typeof EXIT_COLUMNS)[number],
-      SqlValue
-    >;
+    const {
+      nr,
+      seq,
+      icount,
+      vcpu,
+      reason,
+      handled_by,
+      arg0,
+      info,
+      arg1,
+      arg2,
+      arg3,
+      rule,
+      answer,
+      pc,
+      answer1,
+      answer2,
+      answer3,
+    } = row as Record<(typeof EXIT_COLUMNS)[number], SqlValue>;
     const isSystemEvent = frame[ExitWord.kvmExit] === KvmExit.systemEvent;
     const flags = isSystemEvent ? systemEventOf(Number(info)).flags : info;
-    yield [nr, seq, icount, vcpu, reason, handled_by, arg0, flags, arg1, arg2, arg3, rule, answer, pc];
+    yield [
+      nr,
+      seq,
+      icount,
+      vcpu,
+      reason,
+      handled_by,
+      arg0,
+      flags,
+      arg1,
+      arg2,
+      arg3,
+      rule,
+      answer,
+      pc,
+      answer1,
+      answer2,
+      answer3,
+    ];
   }
 }
 

@@ -29,7 +29,8 @@ export const DERIVED_TABLES: readonly DerivedTable[] = [
     sql: `CREATE TABLE exits(nr INTEGER PRIMARY KEY, seq INTEGER NOT NULL, icount INTEGER NOT NULL, vcpu INTEGER NOT NULL,
   reason TEXT NOT NULL, kvm TEXT, handled_by TEXT NOT NULL, pc INTEGER NOT NULL, syndrome INTEGER NOT NULL,
   info INTEGER NOT NULL, rule INTEGER NOT NULL, gpa INTEGER, size INTEGER, is_write INTEGER, data INTEGER,
-  arg0 INTEGER NOT NULL, arg1 INTEGER NOT NULL, arg2 INTEGER NOT NULL, arg3 INTEGER NOT NULL, answer INTEGER) STRICT`,
+  arg0 INTEGER NOT NULL, arg1 INTEGER NOT NULL, arg2 INTEGER NOT NULL, arg3 INTEGER NOT NULL, answer INTEGER,
+  answer1 INTEGER, answer2 INTEGER, answer3 INTEGER) STRICT`,
     rows: exitRows,
   },
   {
@@ -38,7 +39,7 @@ export const DERIVED_TABLES: readonly DerivedTable[] = [
     sql: `CREATE TABLE hypercalls(exit_nr INTEGER PRIMARY KEY, seq INTEGER NOT NULL, icount INTEGER NOT NULL,
   vcpu INTEGER NOT NULL, reason TEXT NOT NULL, handled_by TEXT NOT NULL, function INTEGER NOT NULL, flags INTEGER NOT NULL,
   arg1 INTEGER NOT NULL, arg2 INTEGER NOT NULL, arg3 INTEGER NOT NULL, rule INTEGER NOT NULL, answer INTEGER,
-  pc INTEGER NOT NULL) STRICT`,
+  pc INTEGER NOT NULL, answer1 INTEGER, answer2 INTEGER, answer3 INTEGER) STRICT`,
     rows: hypercallRows,
   },
   {

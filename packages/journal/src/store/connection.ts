@@ -164,6 +164,11 @@ function readFileHead(path: string): FileHead {
   };
 }
 
+/** Whether a regular file says of itself that it is a recording, whole or not. Throws JournalMissingError. */
+export function isRecordingFile(path: string): boolean {
+  return readFileHead(path).hasApplicationId;
+}
+
 /** SQLite's binding trims names. */
 function databasePath(path: string): string {
   const name = resolve(path);

@@ -17,8 +17,8 @@ export type PageCoding = "raw" | "deflate";
 
 export const PAGES_PER_PACK_MAX = 64;
 const PAGE_HASH_DIGITS = 2 * PAGE_HASH_BYTES;
-/** Packs kept once read, 256 KiB each: pages that were written together are read together. */
-const CACHED_PACKS_MAX = 64;
+/** Packs kept once read, 256 KiB each: pages that were written together are read together, but not all at once. */
+const CACHED_PACKS_MAX = 192;
 
 function checkPageHash(hash: PageHash): void {
   if (!/^[0-9a-f]{32}$/.test(hash)) throw new RangeError(`${hash} is no page hash: 32 lower-case hex digits are`);
