@@ -118,10 +118,12 @@ function commandLine(words: readonly string[]): Argv {
 
 /** For a misspelt word, what may have been meant. */
 function withSuggestion(message: string, parser: Argv): string {
-  const [, what, word] = /^Unknown (command|argument): (\S+)$/.exec(message) ?? [];
+  // Behind a command that does not exist yargs knows no words either.
+  const [, what, word] = /^Unknown (command|argument)s?: ([^\s,]+)/.exec(message) ?? [];
   if (word === undefined) return message;
   const meant = nearestWord(word, what === "command" ? COMMANDS.map(commandName) : optionNames(parser));
-  return meant === undefined ? message : `${message}; did you mean ${what === "command" ? "" : "--"}${meant}?`;
+  const told = what === "command" ? `Unknown command: ${word}` : message;
+  return meant === undefined ? told : `${told}; did you mean ${what === "command" ? "" : "--"}${meant}?`;
 }
 
 /** yargs has them, and its types leave that out. */

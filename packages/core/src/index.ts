@@ -10,6 +10,7 @@ export * from "./control/control-plane.js";
 export * from "./control/patches.js";
 export * from "./diff/control-diff.js";
 export * from "./diff/exit-diff.js";
+export * from "./diff/same-answers.js";
 export * from "./diff/sequence-diff.js";
 export * from "./diff/state-diff.js";
 export * from "./entropy.js";

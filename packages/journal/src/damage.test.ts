@@ -261,6 +261,20 @@ describe("a recording that is still being written", () => {
   });
 });
 
+describe("a recording of which half was cut off", () => {
+  it("is told of once for each part, in words of its own", () => {
+    const path = directory.file();
+    for (const share of [0.9, 0.5, 0.2]) {
+      writeFileSync(path, bytes.subarray(0, bytes.length * share));
+      const { problems } = fsck(path);
+      const texts = problems.map(({ what, place }) => `${place.part}: ${what}`);
+      expect(texts[0]).toContain("it is cut off");
+      expect(new Set(texts).size).toBe(texts.length);
+      expect(texts.join("\n")).not.toContain("malformed");
+    }
+  });
+});
+
 describe("a recording whose index is damaged", () => {
   it("opens with what is whole of it, when asked to", () => {
     const path = directory.file();

@@ -35,6 +35,8 @@ export interface FsckReport {
   readonly pageCount: number;
 }
 
+const SQLITE_MALFORMED = "database disk image is malformed";
+const BEHIND_CUT = "a part of its tree was cut off";
 const INTEGRITY_MESSAGES_MAX = 100;
 const PAGE_HASH_HEX = PAGE_HASH_BYTES * 2;
 const ZERO_PAGE = "0".repeat(PAGE_HASH_HEX);
@@ -65,9 +67,15 @@ class Check {
     } catch (error) {
       if (!(error instanceof JournalDamagedError)) throw error;
       const bytes = row === undefined ? undefined : this.#bytesOf(row);
-      this.problems.push({ what: error.what, place: error.place, ...(bytes === undefined ? {} : { bytes }) });
+      const what = this.#isBehindCut(error) ? BEHIND_CUT : error.what;
+      this.problems.push({ what, place: error.place, ...(bytes === undefined ? {} : { bytes }) });
       if (error.replaysTo !== undefined) this.#limit(error.replaysTo);
     }
+  }
+
+  /** SQLite says of what was cut off no more than that the file is malformed. */
+  #isBehindCut({ what }: JournalDamagedError): boolean {
+    return this.#tables.connection.cutOff !== undefined && what === SQLITE_MALFORMED;
   }
 
   /** Only of a closed file: in others a page's newest content may stand in the -wal. */
@@ -293,10 +301,20 @@ function endReading({ connection: { database } }: RecordingTables): void {
   }
 }
 
+/** One tree may be read for several reasons. */
+function withoutRepeats(problems: readonly FsckProblem[]): FsckProblem[] {
+  const texts = new Set<string>();
+  return problems.filter(({ what, place, bytes }) => {
+    const text = JSON.stringify([place.part, what, bytes]);
+    return !texts.has(text) && texts.add(text);
+  });
+}
+
 function reportOf(tables: RecordingTables): FsckReport {
   const check = new Check(tables);
   check.run();
-  const { problems, replaysTo, snapshotCount, pageCount } = check;
+  const { replaysTo, snapshotCount, pageCount } = check;
+  const problems = withoutRepeats(check.problems);
   const { path, notes } = tables.connection;
   return {
     path,

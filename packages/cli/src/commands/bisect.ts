@@ -42,7 +42,7 @@ import { hex, hostTimeText } from "../output/value-text.js";
 import { defaultRecording, wordsOption } from "../recording-path.js";
 import { nameByGuest, nameByLastSnapshot } from "../symbols/guest-symbols.js";
 import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
-import { hexAddress } from "../symbols/symbols.js";
+import { hexAddress, type Symbols } from "../symbols/symbols.js";
 import { createReplayer, findPlace, type OpenRecording, positionMissing, withRecording } from "../vm/open-recording.js";
 import {
   type Arguments,
@@ -162,13 +162,14 @@ function runWhen(
     throw neverHeld(expression, args, recording);
   }
   output.note(`scanned exit:1..${scannedExits} (${hostTimeText(progress.elapsedMs)})`);
+  const caller = callerOf(replayer, result);
   const value = valueChange(recording, replayer, expression, result);
   goToFirst(replayer, result);
   const report = new BisectReport(recording);
-  if (output.json) output.line(jsonLine({ ...whenJson(result, withAll), value }));
+  if (output.json) output.line(jsonLine({ ...whenJson(result, withAll), value, caller: callerJson(caller, symbols) }));
   else
     for (const line of [
-      ...report.lines(result, replayer.machine, value),
+      ...report.lines(result, replayer.machine, { value, caller }),
       ...transitionLines(result, withAll, expression.isMomentary),
     ])
       output.line(line);
@@ -217,6 +218,20 @@ function goToFirst(replayer: Replayer, { first, writer }: BisectWhenResult): voi
     event: { seq },
   };
   seek(replayer, goals[writer?.by ?? "event"]);
+}
+
+/**
+ * Where the function that the instruction is in was called. Asked in front of the instruction: behind a call the guest is
+ * in the function called.
+ */
+function callerOf(replayer: Replayer, { first, writer }: BisectWhenResult): bigint | undefined {
+  if (first === undefined || writer?.by !== "instruction") return undefined;
+  seek(replayer, { icount: first.icount - 1 });
+  return replayer.machine.kernel.backtrace(writer.vcpu, 1)[0];
+}
+
+function callerJson(address: bigint | undefined, symbols: Symbols): Record<string, unknown> | undefined {
+  return address === undefined ? undefined : { address, name: symbols.callerName(address) };
 }
 
 /** What the expression reads, one step before and at the first moment. */
@@ -322,7 +337,7 @@ function exitLine(recording: OpenRecording, { kernel }: Machine): string {
 function codeLine({ symbols }: OpenRecording, machine: Machine): string {
   const vcpu = standingVcpu(machine);
   const pc = machine.kernel.readRegister(vcpu, "pc");
-  return [hexAddress(pc), symbols.name(pc), instructionText(machine, vcpu, false)]
+  return [hexAddress(pc), symbols.name(pc), instructionText(machine, symbols, vcpu, false)]
     .filter((part) => part !== undefined)
     .join("  ");
 }

@@ -24,6 +24,7 @@ import {
   exitLines,
   firstDifference,
   stateLine,
+  stateLines,
 } from "../output/diff-text.js";
 import { counted } from "../output/value-text.js";
 import { wordsOption } from "../recording-path.js";
@@ -49,7 +50,8 @@ export const diff: Command = {
       .option("stat", flagOption("only how much differs"))
       .option("control", flagOption("only decisions of the VMM"))
       .option("exits", flagOption("only exits, every difference"))
-      .option("state", flagOption("only registers and memory")),
+      .option("state", flagOption("only registers and memory, with the values on both sides"))
+      .option("all", flagOption("with --state: every word of memory that differs; --json always has them")),
   run: (args, context) => {
     const [a, b, ...more] = listOption(args, "words").map(fileAtPosition);
     if (a === undefined || b === undefined || more.length > 0) throw new UsageError("diff A[@POSITION] B[@POSITION]");
@@ -156,6 +158,11 @@ function runDiff(a: Operand, b: Operand, args: Arguments, { output }: CommandCon
     );
   const parts = partsOf(args);
   const stands = [a, b].map((operand) => (operand.position === undefined ? undefined : standAt(operand)));
+  // Two moments are compared by themselves: what the guest did before is read only where it was asked for.
+  if (parts.state && !parts.control && !parts.exits && stands.some((stand) => stand !== undefined)) {
+    const [standA = standAt(a), standB = standAt(b)] = stands;
+    return tellState(diffState(standA.machine, standB.machine), a.recording, args, output);
+  }
   const {
     sides: [sideA, sideB],
     since,
@@ -187,9 +194,23 @@ function runDiff(a: Operand, b: Operand, args: Arguments, { output }: CommandCon
   else {
     if (parts.control) print(controlLines(control, a.recording, output), output);
     if (parts.exits) print(exitLines(exits, { all: flag(args, "exits"), output }), output);
-    if (state !== undefined) print([stateLine(state.diff)], output);
+    if (state !== undefined)
+      print(
+        flag(args, "state") ? stateLines(state.diff, a.recording.symbols, flag(args, "all")) : [stateLine(state.diff)],
+        output,
+      );
   }
   return status;
+}
+
+function tellState(state: StateDiff, { symbols }: OpenRecording, args: Arguments, output: Output): ExitCode {
+  const isEqual = state.registers.length === 0 && state.pages.length === 0;
+  if (output.json) output.line(jsonLine({ equal: isEqual, state }));
+  else {
+    output.startPager();
+    print(flag(args, "stat") ? [stateStatLine(state)] : stateLines(state, symbols, flag(args, "all")), output);
+  }
+  return isEqual ? ExitStatus.done : ExitStatus.no;
 }
 
 function print(lines: readonly string[], output: Output): void {
@@ -234,6 +255,7 @@ function compareStates(
   const [machineA, machineB] = [a, b].map(({ recording }, index) => {
     const replayer = createReplayer(recording);
     seek(replayer, { exitNumber: (index === 0 ? first.a : first.b)?.number ?? 0, ...units });
+    nameByGuest(recording.symbols, replayer.machine);
     return replayer.machine;
   });
   return machineA === undefined || machineB === undefined ? undefined : { diff: diffState(machineA, machineB) };
@@ -274,8 +296,10 @@ function statLines(
   return [
     `control    ${onlyA.length} removed, ${onlyB.length} added`,
     `exits      ${equal} equal, ${sum(({ countA }) => countA)} removed, ${sum(({ countB }) => countB)} added in ${counted(hunks.length, "place")}`,
-    ...(state === undefined
-      ? []
-      : [`state      ${counted(state.registers.length, "register")}, ${counted(state.pages.length, "page")}`]),
+    ...(state === undefined ? [] : [stateStatLine(state)]),
   ];
+}
+
+function stateStatLine({ registers, pages }: StateDiff): string {
+  return `state      ${counted(registers.length, "register")}, ${counted(pages.length, "page")}`;
 }

@@ -20,6 +20,7 @@ import {
   type ParsedExpression,
   parseExpression,
   parseRange,
+  type PositionRange,
   reasonMatcher,
   type Replayer,
   resolveRange,
@@ -30,6 +31,7 @@ import {
 import { UsageError } from "../cli-error.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { nodeDigester } from "../host/node-digester.js";
+import { nearestWord } from "../help/nearest-word.js";
 import { jsonLine, type Output } from "../output/console-output.js";
 import { patchText } from "../output/control-changes.js";
 import { ConsoleLines } from "../output/console-lines.js";
@@ -39,7 +41,7 @@ import { carriedExit, firstAnswer } from "../output/recorded-call.js";
 import { wordsOption, recordingWords } from "../recording-path.js";
 import { nameByLastSnapshot } from "../symbols/guest-symbols.js";
 import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
-import { createReplayer, type OpenRecording, withRecording } from "../vm/open-recording.js";
+import { createReplayer, liesBeforeEnd, type OpenRecording, withRecording } from "../vm/open-recording.js";
 import {
   type Arguments,
   type Command,
@@ -53,7 +55,7 @@ import {
 
 /** So many lines are aligned with each other before any is printed. */
 const LINES_PER_CHUNK = 1000;
-const WHOLE = { from: undefined, to: undefined };
+const WHOLE: PositionRange = { from: undefined, to: undefined };
 
 export const log: Command = {
   usage: "log [words..]",
@@ -75,7 +77,16 @@ export const log: Command = {
       .option("reverse", flagOption("newest first")),
   run: (args, context) => {
     const { path, place } = recordingWords(args, context, "range");
-    return withRecording(path, context, symbolsFromFiles(args), (recording) => runLog(recording, place, args, context));
+    const range = place === undefined ? WHOLE : parseRange(place);
+    return withRecording(
+      path,
+      context,
+      symbolsFromFiles(args),
+      (recording) => runLog(recording, range, args, context),
+      {
+        salvage: range.to !== undefined && [range.from ?? range.to, range.to].every(liesBeforeEnd),
+      },
+    );
   },
 };
 
@@ -83,11 +94,11 @@ type Filter = (cursor: EventCursor) => boolean;
 
 async function runLog(
   recording: OpenRecording,
-  place: string | undefined,
+  positions: PositionRange,
   args: Arguments,
   { output }: CommandContext,
 ): Promise<ExitCode> {
-  const range = resolveRange(place === undefined ? WHOLE : parseRange(place), recording.reader);
+  const range = resolveRange(positions, recording.reader);
   const filter = eventFilter(recording, args, range);
   nameByLastSnapshot(recording);
   output.startPager();
@@ -305,13 +316,19 @@ function followingExits(isMatch: Filter): Filter {
   };
 }
 
+function noKind(name: string, known: readonly string[]): UsageError {
+  const meant = nearestWord(name, [...known, ...known.map(shortKind)]);
+  const suggestion = meant === undefined ? "" : `; did you mean ${meant}?`;
+  return new UsageError(`--kind ${name}: kinds are ${known.join(", ")}${suggestion}`);
+}
+
 function kindFilter({ architecture }: OpenRecording, text: string | undefined): Filter | undefined {
   if (text === undefined) return undefined;
   const known = new EventKinds(architecture.control.kinds).all.map(({ name }) => name);
   const wanted = new Set(
     text.split(",").map((name) => {
       const found = known.find((each) => each === name || shortKind(each) === name);
-      if (found === undefined) throw new UsageError(`--kind ${name}: kinds are ${known.join(", ")}`);
+      if (found === undefined) throw noKind(name, known);
       return found;
     }),
   );

@@ -40,7 +40,7 @@ import { runInstance } from "../vm/run-instance.js";
 import { checkVmName, nameOfRecording } from "../vm/vm-directory.js";
 import { checkGoals, goalNotes, liveGoals } from "../vm/live-goals.js";
 import { LiveSession, type SessionEnd } from "../vm/live-session.js";
-import { endedBy, exitCodeOf, missedGoal, type RunTerms } from "../vm/session-result.js";
+import { endedBy, failedExit, exitCodeOf, missedGoal, type RunTerms } from "../vm/session-result.js";
 import { newMachine } from "../vm/machine-options.js";
 import { clearOutput, createRecordingFile, type OutputFile, discardRecording } from "../vm/new-recording.js";
 import { refusedStops } from "../vm/refused-stop.js";
@@ -191,7 +191,11 @@ async function recordVm(args: Arguments, context: CommandContext, control: OwnCo
     sayReady({ name: instance.name, recording: file.path });
     const run = await runInstance(instance, control?.server).finally(() => terminal.detach());
     if (run.end.why !== "moved")
-      recorder.finish({ index: wantsIndex(args, recorder.machine.exitNumber), by: endedBy(run.end) });
+      recorder.finish({
+        index: wantsIndex(args, recorder.machine.exitNumber),
+        by: endedBy(run.end),
+        failedAt: failedExit(run.end),
+      });
     await run.close(farewellOf(run.end, instance, runTerms(args)));
     // Nothing depends on the console's reader any more, however slow it is.
     await terminal.drained();
@@ -422,11 +426,6 @@ function tellEnd(end: SessionEnd, { recorder, path, args, context, lastLine, ins
 
 function runTerms(args: Arguments): RunTerms {
   return { until: stringOption(args, "until"), exitStatus: flag(args, "exit-status") };
-}
-
-/** Where the failure showed: the run went on for what explains it. */
-function failedExit(end: SessionEnd): number | undefined {
-  return end.why === "goal" ? end.goal.failure?.moment?.exitNumber : undefined;
 }
 
 function endJson(end: SessionEnd): unknown {

@@ -12,6 +12,7 @@ import {
   checkReached,
   createReplayer,
   findPlace,
+  liesBeforeEnd,
   type OpenRecording,
   positionMissing,
   withRecording,
@@ -55,12 +56,11 @@ export const replay: Command = {
   },
 };
 
-/** A moment before the damage is reached in a damaged file too; whatever needs its end is refused. */
 function isToMoment(args: Arguments): boolean {
   const until = stringOption(args, "until");
   if (until === undefined) return false;
   const condition = parseStopCondition(until);
-  return condition.form === "position" && condition.position.at !== "end";
+  return condition.form === "position" && liesBeforeEnd(condition.position);
 }
 
 function runReplay(recording: OpenRecording, args: Arguments, { output }: CommandContext): ExitCode {

@@ -4,6 +4,7 @@ import {
   MachineEnvironment,
   type Machine,
   parseExpression,
+  parsePosition,
   readVirtual,
   type Replayer,
   seek,
@@ -23,7 +24,14 @@ import { defaultRecording, wordsOption, recordingWords } from "../recording-path
 import { nameByGuest } from "../symbols/guest-symbols.js";
 import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
 import { parseStopCondition } from "../vm/stop-condition.js";
-import { checkReached, createReplayer, findPlace, type OpenRecording, withRecording } from "../vm/open-recording.js";
+import {
+  checkReached,
+  createReplayer,
+  findPlace,
+  liesBeforeEnd,
+  type OpenRecording,
+  withRecording,
+} from "../vm/open-recording.js";
 import {
   type Arguments,
   type Command,
@@ -57,8 +65,12 @@ export const show: Command = {
         shellCommand("hvjournal", "show", path, "end"),
       );
     refuseExpression(place, path);
-    return withRecording(path, context, symbolsFromFiles(args), (recording) =>
-      runShow(recording, place, args, context),
+    return withRecording(
+      path,
+      context,
+      symbolsFromFiles(args),
+      (recording) => runShow(recording, place, args, context),
+      { salvage: liesBeforeEnd(parsePosition(place)) },
     );
   },
 };

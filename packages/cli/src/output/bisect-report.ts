@@ -33,6 +33,13 @@ export interface LoadedValue {
   readonly after: bigint | undefined;
 }
 
+/** What is known of the instruction and of the value when the first moment was found. */
+export interface Around {
+  readonly value: LoadedValue | undefined;
+  /** Where the instruction's function returns to. */
+  readonly caller: bigint | undefined;
+}
+
 /** The first load of an expression, where it is a word: its address and value now. */
 export function loadAt(
   expression: ParsedExpression,
@@ -85,30 +92,31 @@ export class BisectReport {
   }
 
   /** `machine` stands at the first moment. */
-  lines(result: BisectWhenResult, machine: Machine, value: LoadedValue | undefined): string[] {
+  lines(result: BisectWhenResult, machine: Machine, { value, caller }: Around): string[] {
     const { first, writer } = result;
     if (first === undefined || writer === undefined) return [];
     const lines =
       writer.by === "event"
         ? [`first: ${this.#eventText(writer)}`, `  ${momentLine(first)}`]
-        : [`first: ${momentLine(first)}`, ...this.#writerLines(writer, machine)];
-    if (value !== undefined) {
+        : [`first: ${momentLine(first)}`, ...this.#writerLines(writer, machine, caller)];
+    // Where it holds for another reason, what was read is no news.
+    if (value !== undefined && value.before !== value.after) {
       const last = lines.length > 1 ? lines.splice(1, 1)[0] : "";
       lines.splice(1, 0, `${last ?? ""}      ${valueText(value)}`);
     }
     return lines;
   }
 
-  #writerLines(writer: BisectWriter, machine: Machine): string[] {
+  #writerLines(writer: BisectWriter, machine: Machine, caller: bigint | undefined): string[] {
     switch (writer.by) {
       case "instruction": {
         const { vcpu, pc } = writer;
-        const text = machine.kernel.disassemble(vcpu, pc, 1)[0]?.text ?? "";
-        const name = this.#recording.symbols.name(pc);
-        const [caller] = machine.kernel.backtrace(vcpu, 1);
+        const { symbols } = this.#recording;
+        const text = symbols.inText(machine.kernel.disassemble(vcpu, pc, 1)[0]?.text ?? "");
+        const name = symbols.name(pc);
         return [
           `  ${[hexAddress(pc), name, text].filter((part) => part !== undefined).join("  ")}`,
-          ...(caller === undefined ? [] : [`  called from  ${this.#recording.symbols.nameOrAddress(caller)}`]),
+          ...(caller === undefined ? [] : [`  called from  ${symbols.callerName(caller) ?? hexAddress(caller)}`]),
         ];
       }
       case "exit":

@@ -6,10 +6,13 @@ import {
   type ExitDiff,
   ExitWord,
   type RecordedExit,
+  type RegisterDifference,
   type RowEvent,
+  SameAnswers,
   type SeqRange,
   type StateDiff,
 } from "@hvjournal/core";
+import type { Symbols } from "../symbols/symbols.js";
 import type { OpenRecording } from "../vm/open-recording.js";
 import type { Output } from "./console-output.js";
 import { patchText } from "./control-changes.js";
@@ -17,7 +20,12 @@ import { shortKind } from "./event-lines.js";
 import { answerText, ExitText } from "./exit-text.js";
 import { counted, hex } from "./value-text.js";
 
+/** Of arm64: where the function called last returns to. */
+const LINK_REGISTER = "x30";
 const NAMES_SHOWN = 12;
+/** Words of memory that are shown of one page, and of all. */
+const PAGE_WORDS_SHOWN = 8;
+const STATE_WORDS_SHOWN = 64;
 /** Exits of one place that are listed on each side. */
 const HUNK_EXITS_SHOWN = 20;
 const TEXT_WIDTH = 60;
@@ -48,22 +56,23 @@ export function firstDifference(diff: ExitDiff, sideA: ComparedSide, sideB: Comp
   const { a, b, hunks } = diff;
   const [hunk] = hunks;
   const [textA, textB] = [new ExitText(sideA.recording), new ExitText(sideB.recording)];
+  const answers = new SameAnswers(sideA.recording.reader, sideB.recording.reader);
+  const isFinishedAlike = (exitA: RecordedExit, exitB: RecordedExit): boolean => {
+    // The rule's number is the recording's own: two recordings may have the same rule at other events.
+    const isSameHalf =
+      exitA.frame[ExitWord.finishedBy] === exitB.frame[ExitWord.finishedBy] &&
+      exitA.frame[ExitWord.kvmExit] === exitB.frame[ExitWord.kvmExit];
+    if (!isSameHalf || answers.areSame(exitA.seq, exitB.seq)) return isSameHalf;
+    return answerText(textA.answerOf(exitA.seq)) === answerText(textB.answerOf(exitB.seq));
+  };
   const aligned = hunk?.atA ?? Math.min(a.length, b.length);
   for (let index = 0; index < aligned; index++) {
     const [exitA, exitB] = [a.at(index), b.at(index)];
-    if (exitA === undefined || exitB === undefined || isFinishedAlike(exitA, exitB, textA, textB)) continue;
+    if (exitA === undefined || exitB === undefined || isFinishedAlike(exitA, exitB)) continue;
     return { equal: index, a: exitA, b: exitB, isAnswerOnly: true };
   }
   if (hunk === undefined) return undefined;
   return { equal: hunk.atA, a: a.at(hunk.atA), b: b.at(hunk.atB), isAnswerOnly: false };
-}
-
-function isFinishedAlike(a: RecordedExit, b: RecordedExit, textA: ExitText, textB: ExitText): boolean {
-  // The rule's number is the recording's own: two recordings may have the same rule at other events.
-  const isSameHalf =
-    a.frame[ExitWord.finishedBy] === b.frame[ExitWord.finishedBy] &&
-    a.frame[ExitWord.kvmExit] === b.frame[ExitWord.kvmExit];
-  return isSameHalf && answerText(textA.answerOf(a.seq)) === answerText(textB.answerOf(b.seq));
 }
 
 /** "control    +SmcccFilterSet 0xc4000000+0x20 forward                          event:9" */
@@ -164,13 +173,61 @@ function answerHunk(
 
 /** "state      x0; page 0x4082b000 (16 bytes)" */
 export function stateLine({ registers, pages }: StateDiff): string {
-  const names = registers.map(({ vcpu, name }) => (vcpu === 0 ? name : `vcpu${vcpu} ${name}`));
   const places = pages.map(({ physical, bytes }) => `page ${hex(physical)} (${counted(bytes, "byte")})`);
-  const parts = [shortened(names), shortened(places)].filter((text) => text !== "");
+  const parts = [shortened(registers.map(registerText)), shortened(places)].filter((text) => text !== "");
   return `state      ${parts.length === 0 ? "equal" : parts.join("; ")}`;
+}
+
+function registerText({ vcpu, name }: RegisterDifference): string {
+  return vcpu === 0 ? name : `vcpu${vcpu} ${name}`;
 }
 
 function shortened(texts: readonly string[]): string {
   const more = texts.length - NAMES_SHOWN;
   return [...texts.slice(0, NAMES_SHOWN), ...(more > 0 ? [`${more} more`] : [])].join(", ");
+}
+
+/**
+ * With the values:
+ *
+ *     state      x0        0x1 -> 0x2
+ *                page 0x4082b000: 16 bytes in 2 words
+ *                  0x4082b010  0x0 -> 0x51a7
+ */
+export function stateLines({ registers, pages }: StateDiff, symbols: Symbols, withAll: boolean): string[] {
+  const names = registers.map(registerText);
+  const width = Math.max(0, ...names.map((name) => name.length));
+  const values = registers.map(({ name, a, b }) =>
+    [a, b].map((value) => namedValue(value, symbols, name === LINK_REGISTER)).join(" -> "),
+  );
+  let left = withAll ? Infinity : STATE_WORDS_SHOWN;
+  let isCut = false;
+  const memory = pages.flatMap(({ physical, bytes, words }) => {
+    const most = withAll ? words.length : Math.min(PAGE_WORDS_SHOWN, left);
+    const shown = words.slice(0, most);
+    left -= shown.length;
+    isCut ||= shown.length < words.length;
+    const head = `page ${hex(physical)}: ${counted(bytes, "byte")} in ${counted(words.length, "word")}`;
+    const more = words.length - shown.length;
+    return [
+      head,
+      ...shown.map(
+        (word) => `  ${hex(word.physical)}  ${namedValue(word.a, symbols)} -> ${namedValue(word.b, symbols)}`,
+      ),
+      ...(more === 0 ? [] : [`  ${more} more`]),
+    ];
+  });
+  const lines = [
+    ...names.map((name, index) => `${name.padEnd(width)}  ${values[index] ?? ""}`),
+    ...memory,
+    ...(isCut ? ["--all has every word"] : []),
+  ];
+  if (lines.length === 0) return ["state      equal"];
+  return lines.map((line, index) => `${index === 0 ? "state      " : "           "}${line}`);
+}
+
+/** With the name of the function that it points into. */
+function namedValue(value: bigint, symbols: Symbols, isReturnAddress = false): string {
+  const name = isReturnAddress ? symbols.callerName(value) : symbols.name(value);
+  return name === undefined ? hex(value) : `${hex(value)} ${name}`;
 }

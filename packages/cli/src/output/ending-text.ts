@@ -9,10 +9,13 @@ export interface RunningAs {
   readonly processId: number;
 }
 
+type Ending = NonNullable<RecordingEnding["stop"]> & { readonly failure?: NonNullable<RecordingEnding["failure"]> };
+
 /** undefined: the recording does not say, because it is not closed, or because its last events can't be read. */
-export function readEnding(reader: OwnedRecording): RecordingEnding["stop"] {
+export function readEnding(reader: OwnedRecording): Ending | undefined {
   try {
-    return endingOf(reader).stop;
+    const { stop, failure } = endingOf(reader);
+    return stop && { ...stop, ...(failure === undefined ? {} : { failure }) };
   } catch (error) {
     // What is damaged is for fsck to tell.
     if (error instanceof JournalError) return undefined;
@@ -28,7 +31,9 @@ export function endingLine(reader: OwnedRecording, running: RunningAs | undefine
   if (reader.end.state === "open") return "not closed: its recorder was killed, or the host went down";
   const stop = readEnding(reader);
   if (stop === undefined) return "not known: fsck tells what is damaged";
-  return stop.byGuest ? stopText({ what: stop.what, by: stop.by }) : hostText(stop.by);
+  if (!stop.byGuest) return hostText(stop.by);
+  const text = stopText({ what: stop.what, by: stop.by });
+  return stop.failure === undefined ? text : `${hostText(stop.failure.by)}; then ${text}`;
 }
 
 /** The destination's name and file are what its host called them then. */

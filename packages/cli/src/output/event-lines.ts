@@ -252,6 +252,8 @@ export class EventLines {
         return `snapshot:${String(payload["number"])} ${String(payload["kind"])}`;
       case CoreKind.operatorCommanded.name:
         return plainText(payload["command"]);
+      case CoreKind.failed.name:
+        return `at exit:${String(payload["exitNumber"])} by ${String(payload["by"])}`;
       case CoreKind.stopped.name:
         return `${String(payload["what"])} by ${String(payload["by"])}`;
       default:

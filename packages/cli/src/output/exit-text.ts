@@ -325,8 +325,17 @@ function rowAnswer({ kind, payload }: RowEvent): readonly AnswerPart[] {
   return [];
 }
 
+/** Of an exit that the guest goes on from without one, such as a write to a device. */
+export const NO_ANSWER = "no answer needed";
+
+const NONE_NEEDED = "none needed";
+
+export function isNoneNeeded({ parts, text }: ToldAnswer): boolean {
+  return parts.length === 0 && text === NONE_NEEDED;
+}
+
 export function answerText(parts: readonly AnswerPart[]): string {
-  return parts.length === 0 ? "none needed" : parts.map(({ text }) => text).join(", ");
+  return parts.length === 0 ? NONE_NEEDED : parts.map(({ text }) => text).join(", ");
 }
 
 /** The exit that a replay stands at. */

@@ -3,7 +3,7 @@ import { ExitWord, formatGuestTime, frameU64, KvmExit, type Machine, type Replay
 import { type ArchitectureDisplay, displayOf } from "../architectures.js";
 import { hexAddress } from "../symbols/symbols.js";
 import type { OpenRecording } from "../vm/open-recording.js";
-import { ExitText, pendingExit } from "./exit-text.js";
+import { ExitText, isNoneNeeded, NO_ANSWER, pendingExit } from "./exit-text.js";
 import { positionText, standingVcpu } from "./standing.js";
 import { hex } from "./value-text.js";
 
@@ -12,7 +12,6 @@ const REGISTERS_PER_LINE = 4;
 const CALLERS_MAX = 64;
 /** `kvm_run.hypercall.flags`: KVM_HYPERCALL_EXIT_SMC. */
 const HYPERCALL_EXIT_SMC = 1;
-const ADDRESS = /0x([0-9a-f]{8,16})\b/g;
 
 interface Instruction {
   readonly address: bigint;
@@ -91,8 +90,8 @@ export class MomentText {
   }
 
   #answer(): string[] {
-    const { state, text } = this.#exits.toldAnswer(pendingExit(this.#replayer));
-    return this.section("answer", [`${state}: ${text}`]);
+    const told = this.#exits.toldAnswer(pendingExit(this.#replayer));
+    return this.section("answer", [isNoneNeeded(told) ? NO_ANSWER : `${told.state}: ${told.text}`]);
   }
 
   registers(withAll: boolean): string[] {
@@ -100,6 +99,9 @@ export class MomentText {
     const named = (group: string): string[] =>
       kernel.registers.filter((each) => each.group === group).map(({ name }) => name);
     const lines = this.#registerLines(named("general"));
+    const name = this.#recording.symbols.name(this.#pc);
+    // Its line has room: pc and pstate stand alone on it.
+    if (name !== undefined) lines.push(`${lines.pop() ?? ""}  ${name}`.trimStart());
     const system = withAll ? named("system") : this.#display.systemRegisters;
     const vector = withAll ? this.#registerLines(named("vector"), 2) : [];
     return this.section("registers", [...lines, ...this.#registerLines(system), ...vector]);
@@ -125,8 +127,12 @@ export class MomentText {
 
   /** Innermost first, the present one included. */
   callers(): { readonly address: bigint; readonly name: string | undefined }[] {
-    const addresses = [this.#pc, ...this.#machine.kernel.backtrace(this.#vcpu, CALLERS_MAX)];
-    return addresses.map((address) => ({ address, name: this.#recording.symbols.name(address) }));
+    const { symbols } = this.#recording;
+    const callers = this.#machine.kernel.backtrace(this.#vcpu, CALLERS_MAX);
+    return [
+      { address: this.#pc, name: symbols.name(this.#pc) },
+      ...callers.map((address) => ({ address, name: symbols.callerName(address) })),
+    ];
   }
 
   stack(): string[] {
@@ -142,15 +148,7 @@ export class MomentText {
     const first = isBehind ? pc - BigInt(this.#display.instructionBytes) : pc;
     return kernel
       .disassemble(this.#vcpu, first, count)
-      .map(({ address, text }) => ({ address, text: this.#named(text), isNext: address === pc }));
-  }
-
-  /** Addresses in an instruction by name, where they have one. */
-  #named(text: string): string {
-    return text.replace(
-      ADDRESS,
-      (whole, digits: string) => this.#recording.symbols.name(BigInt(`0x${digits}`)) ?? whole,
-    );
+      .map(({ address, text }) => ({ address, text: this.#recording.symbols.inText(text), isNext: address === pc }));
   }
 
   code(count: number): string[] {

@@ -10,8 +10,8 @@ import {
 } from "@hvjournal/core";
 import { displayOf } from "../architectures.js";
 import type { OpenRecording } from "../vm/open-recording.js";
-import { ExitText, pendingExit } from "./exit-text.js";
-import { hexAddress } from "../symbols/symbols.js";
+import { ExitText, isNoneNeeded, NO_ANSWER, pendingExit } from "./exit-text.js";
+import { hexAddress, type Symbols } from "../symbols/symbols.js";
 import { counted, hex } from "./value-text.js";
 
 /** General registers of the first line. */
@@ -28,12 +28,12 @@ export function positionText(machine: Machine): string {
 }
 
 /** "after hvc #0" or "at str w0, [x1]": the instruction that a position is about. */
-export function instructionText(machine: Machine, vcpu: number, isBehind: boolean): string {
+export function instructionText(machine: Machine, symbols: Symbols, vcpu: number, isBehind: boolean): string {
   const { instructionBytes } = displayOf(machine.architecture);
   const pc = machine.kernel.readRegister(vcpu, "pc");
   const address = isBehind ? pc - BigInt(instructionBytes) : pc;
   const text = machine.kernel.disassemble(vcpu, address, 1)[0]?.text;
-  return text === undefined ? "" : `${isBehind ? "after" : "at"} ${text}`;
+  return text === undefined ? "" : `${isBehind ? "after" : "at"} ${symbols.inText(text)}`;
 }
 
 export function registerText(machine: Machine, vcpu: number, name: string): string {
@@ -80,16 +80,16 @@ export class Standing {
     const lines = [
       this.title(machine),
       `  icount:${icount} time:${formatGuestTime(guestTimeNs)} event:${replayer.nextSeq - 1}`,
-      `  pc  ${hexAddress(pc)}  ${name.padEnd(28)}${instructionText(machine, vcpu, isBehind)}`.trimEnd(),
+      `  pc  ${hexAddress(pc)}  ${name.padEnd(26)}  ${instructionText(machine, this.#recording.symbols, vcpu, isBehind)}`.trimEnd(),
       `  ${registers}    … show ${positionText(machine)} for all`,
     ];
     if (exitPending) {
-      const { state, text } = this.#exits.toldAnswer(pendingExit(replayer));
-      lines.push(`  answer, ${state}: ${text}`);
+      const told = this.#exits.toldAnswer(pendingExit(replayer));
+      lines.push(`  ${isNoneNeeded(told) ? NO_ANSWER : `answer, ${told.state}: ${told.text}`}`);
     }
     const what = `${counted(compared.exits, "exit")} and ${counted(compared.digests, "digest")}`;
     const digest = toHex(machine.digest());
-    lines.push(`  compared ${what}${sinceText(replayer)}, equal           digest sha256:${digest}`);
+    lines.push(`  compared ${what}${sinceText(replayer)}, equal  digest sha256:${digest}`);
     return lines;
   }
 

@@ -1,5 +1,6 @@
 /** Names from the guest itself, and where its kernel was loaded. */
 import { isPlainMap, type Machine, type MachineDescription, type PlainValue } from "@hvjournal/core";
+import { JournalDamagedError } from "@hvjournal/journal";
 import { displayOf } from "../architectures.js";
 import { createReplayer, type OpenRecording } from "../vm/open-recording.js";
 import { Kallsyms, type KallsymsPlace, locateKallsyms } from "./kallsyms.js";
@@ -105,6 +106,11 @@ export function nameByLastSnapshot(recording: OpenRecording): void {
   const last = reader.snapshots().at(-1);
   if (last === undefined || (symbols.list.size === 0 && !mayHaveSymbols(description))) return;
   const replayer = createReplayer(recording);
-  replayer.restore(reader.loadSnapshot(last.number));
-  nameByGuest(symbols, replayer.machine);
+  try {
+    replayer.restore(reader.loadSnapshot(last.number));
+    nameByGuest(symbols, replayer.machine);
+  } catch (error) {
+    // Names are no part of an answer; what of the recording is damaged is told where it is needed.
+    if (!(error instanceof JournalDamagedError)) throw error;
+  }
 }

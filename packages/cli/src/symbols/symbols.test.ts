@@ -26,7 +26,26 @@ describe("an address", () => {
       undefined,
       undefined,
     ]);
-    expect(symbols.nameOrAddress(0x2010n)).toBe("0000000000002010");
+  });
+
+  it("has none behind the label that ends a section: a kernel's data has no names between its functions' ones", () => {
+    const ended = new Symbols(new SymbolList([{ name: "_einittext", address: 0x3000n, bytes: 0 }]));
+    expect([0x3000n, 0x3010n].map((address) => ended.name(address))).toEqual(["_einittext", undefined]);
+  });
+
+  it("stands in an instruction by its name", () => {
+    const far = new Symbols(new SymbolList([{ name: "panic", address: 0xffff_cd58_36b9_d474n, bytes: 0 }]));
+    expect(far.inText("bl 0xffffcd5836b9d474")).toBe("bl panic");
+    expect(far.inText("mov x0, #0x12345678")).toBe("mov x0, #0x12345678");
+  });
+
+  it("to return to is named after the function that the call is in, also where the next one begins there", () => {
+    expect([0x1004n, 0x2000n, 0x2010n].map((address) => symbols.callerName(address))).toEqual([
+      "first+0x4",
+      "first+0x1000",
+      "second+0x10",
+    ]);
+    expect(symbols.callerName(0x1000n)).toBeUndefined();
   });
 
   it("has the same name in a kernel that was loaded elsewhere", () => {

@@ -5,8 +5,13 @@ import type { GuestSymbol, SymbolTable } from "@hvjournal/core";
 const REACH_MAX = 1n << 20n;
 const ADDRESS_DIGITS = 16;
 
+/** Labels that a linker sets behind the last function of a section: what follows them is something else. */
+const SECTION_END = /^(_etext|_einittext|_edata|_end|__init_end|__\w*text_end)$/;
+const ADDRESS = /\b0x([0-9a-f]{8,16})\b/g;
+
 /** Whether an address behind the start of a symbol, in front of the next one, belongs to it. */
 export function symbolReaches(symbol: GuestSymbol, address: bigint): boolean {
+  if (symbol.bytes === 0 && SECTION_END.test(symbol.name)) return address === symbol.address;
   // A label inside a function has no size of its own: the next symbol ends it anyway.
   return address - symbol.address < (symbol.bytes === 0 ? REACH_MAX : BigInt(symbol.bytes));
 }
@@ -87,15 +92,24 @@ export class Symbols implements SymbolTable {
     return offset === 0n ? symbol.name : `${symbol.name}+0x${offset.toString(16)}`;
   }
 
+  /**
+   * Of a return address. It lies behind its call, and where the function called never returns, that is where the next
+   * function begins: the name is of the function that the call is in, the distance that of the address itself.
+   */
+  callerName(address: bigint): string | undefined {
+    const symbol = this.at(address - 1n);
+    return symbol === undefined ? undefined : `${symbol.name}+0x${(address - symbol.address).toString(16)}`;
+  }
+
+  /** An instruction with the addresses in it by name, where they have one. */
+  inText(text: string): string {
+    return text.replace(ADDRESS, (whole, digits: string) => this.name(BigInt(`0x${digits}`)) ?? whole);
+  }
+
   /** "ffff800008a41c30 vendor_call+0x20", or the address alone. */
   addressText(address: bigint): string {
     const name = this.name(address);
     return name === undefined ? hexAddress(address) : `${hexAddress(address)} ${name}`;
-  }
-
-  /** The name, or the address where there is none. */
-  nameOrAddress(address: bigint): string {
-    return this.name(address) ?? hexAddress(address);
   }
 }
 

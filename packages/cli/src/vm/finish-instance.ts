@@ -9,7 +9,7 @@ import type { Farewell } from "./control-server.js";
 import type { Instance } from "./instance.js";
 import type { SessionEnd } from "./live-session.js";
 import type { InstanceEnd } from "./run-instance.js";
-import { endedBy, exitCodeOf, missedGoal, type RunTerms } from "./session-result.js";
+import { endedBy, exitCodeOf, failedExit, missedGoal, type RunTerms } from "./session-result.js";
 import { nameOfRecording } from "./vm-directory.js";
 
 /** What somebody at the VM's console is told when the VM is gone. */
@@ -43,7 +43,11 @@ export async function finishInstance(
   const { session, path, index } = instance;
   const { recorder } = session;
   if (end.why !== "moved")
-    recorder.finish({ index: index && recorder.machine.exitNumber <= INDEX_EXITS_MAX, by: endedBy(end) });
+    recorder.finish({
+      index: index && recorder.machine.exitNumber <= INDEX_EXITS_MAX,
+      by: endedBy(end),
+      failedAt: failedExit(end),
+    });
   const farewell = farewellOf(end, instance);
   await close(farewell);
   // Nothing depends on the console's reader any more, however slow it is.

@@ -121,6 +121,11 @@ export function positionMissing(
   });
 }
 
+/** A moment before the damage is reached in a damaged recording too; the end, and what is counted from it, is not known. */
+export function liesBeforeEnd(position: Position): boolean {
+  return position.at !== "end" && !("occurrence" in position && position.occurrence < 0);
+}
+
 export interface Place {
   readonly position: Position;
   readonly goal: Goal;

@@ -12,6 +12,11 @@ export interface RunTerms {
   readonly exitStatus?: boolean;
 }
 
+/** The exit at which the guest failed, where that showed on its console: it has run on since. */
+export function failedExit(end: SessionEnd): number | undefined {
+  return end.why === "goal" ? end.goal.failure?.moment?.exitNumber : undefined;
+}
+
 /** Who ended it, for the recording. */
 export function endedBy(end: SessionEnd): string {
   switch (end.why) {

@@ -80,6 +80,20 @@ describe("a recording that is damaged", () => {
     expect(replayed.output).toContain("note: short.hvj is damaged at byte");
     expect(replayed.output).toContain(`compared ${exit} exits`);
     expect(run("replay", "short.hvj")).toMatchObject({ status: 128, stdout: "" });
+    // What lies in front of the damage is shown as well.
+    const whole = [
+      ["show", `exit:${exit}`, "--stack"],
+      ["log", `exit:3..exit:${exit}`],
+    ] as const;
+    for (const [command, ...words] of whole) {
+      const [good, short] = [run(command, "good.hvj", ...words), run(command, "short.hvj", ...words)];
+      expect(short).toMatchObject({ status: 0, stdout: good.stdout });
+      expect(short.stderr).toContain("note: short.hvj is damaged at byte");
+    }
+    for (const words of [["show", "end"], ["log"], ["log", "exit:3.."], ["show", "exit:HVC64#-1"]]) {
+      const [command = "", ...rest] = words;
+      expect(run(command, "short.hvj", ...rest)).toMatchObject({ status: 128, stdout: "" });
+    }
   });
 
   it("by a flipped bit names the events that are lost, and replays up to them", () => {

@@ -97,6 +97,8 @@ describe("record", () => {
 
   it.each([
     [["replya"], "Unknown command: replya; did you mean replay?", "hvjournal --help"],
+    [["bisct", "main.hvj"], "error: Unknown command: bisct; did you mean bisect?", "hvjournal --help"],
+    [["log", "main.hvj", "--kind", "Exitted"], "; did you mean Exited?", "hvjournal log --help"],
     [["replay", "--untill", "end"], "Unknown argument: untill; did you mean --until?", "hvjournal replay --help"],
     [["record", "x", "--snapshot", "5"], "did you mean --snapshot-every?", "hvjournal record --help"],
     [["replay", "--until"], "Not enough arguments following: until", "hvjournal replay --help"],
@@ -151,6 +153,15 @@ describe("record", () => {
     expect(goal("--fail-on", "exit 300", "--until", "exit 300").status).toBe(1);
     goal("--fail-on", "console:/step 2/", "--timeout", "2ms");
     expect(run("info", "goal.hvj").stdout).toMatch(/^ended +failed: --fail-on console:\/step 2\/: step 2 sum 0x/m);
+    // The guest powers off in the time that it has left: it has failed all the same, and the recording says both.
+    expect(goal("--fail-on", "console:/power off/").status).toBe(1);
+    expect(run("info", "goal.hvj").stdout).toMatch(
+      /^ended +failed: --fail-on console:\/power off\/: power off; then guest powered off \(PSCI SYSTEM_OFF\)$/m,
+    );
+    expect(json(run("info", "goal.hvj", "--json"))[0]).toMatchObject({
+      ended: { what: "powered off", failure: { by: "--fail-on console:/power off/: power off" } },
+    });
+    for (const command of ["replay", "verify", "fsck"]) expect(run(command, "goal.hvj")).toMatchObject({ status: 0 });
     goal("--until", "exit 300");
     expect(run("info", "goal.hvj").stdout).toMatch(/^ended +reached: --until exit 300$/m);
     goal("--timeout", "1ms");
@@ -242,6 +253,13 @@ describe("replay and show", () => {
     expect(run("show", "main.hvj", "end", "--symbols", bareMetalImage).status).toBe(128);
   });
 
+  it("say that an exit needs no answer", () => {
+    const [write] = json(run("log", "main.hvj", "--where", "exit.gpa == 0x09000000", "-n", "1", "--json"));
+    const position = String(write?.["position"]);
+    expect(run("show", "main.hvj", position).stdout).toMatch(/^ {2}answer {5}no answer needed$/m);
+    expect(run("replay", "main.hvj", "--until", position).stdout).toMatch(/^ {2}no answer needed$/m);
+  });
+
   it("print memory by the guest's own translation", () => {
     const { stdout } = run("show", "fault.hvj", "exit:700", "--mem", `${WATCHED_WORD}, 2 + 6`);
     expect(stdout).toContain("ffffff8000007008  a7 51 00 00 00 00 00 00");
@@ -280,7 +298,12 @@ describe("bisect", () => {
 
   it("finds the first call of a function between two exits, and a replay stops there", () => {
     const symbols = ["--symbols", bareMetalElf];
-    const [line] = run("bisect", "main.hvj", "--when", "$pc == &set_exception_hook", ...symbols).stdout.split("\n");
+    const found = run("bisect", "main.hvj", "--when", "$pc == &set_exception_hook", ...symbols);
+    const [line, code, caller] = found.stdout.split("\n");
+    expect(code).toMatch(/^ {2}[0-9a-f]{16} {2}\w+\+0x[0-9a-f]+ {2}bl set_exception_hook$/);
+    // The function that the call is in was called by another one.
+    expect(caller).toMatch(/^ {2}called from {2}\w+\+0x/);
+    expect(caller).not.toContain(/(\w+)\+0x/.exec(code ?? "")?.[1]);
     const position = /^first: (exit:\d+\+\d+|icount:\d+) /.exec(line ?? "")?.[1];
     const { stdout } = run("replay", "main.hvj", "--until", "$pc == &set_exception_hook", ...symbols);
     expect(stdout).toMatch(/^ {2}pc {2}[0-9a-f]{16} {2}set_exception_hook /m);
@@ -323,6 +346,11 @@ describe("bisect", () => {
 describe("diff", () => {
   it("is equal with itself, and finds the first exit that is handled otherwise", () => {
     expect(run("diff", "main.hvj", "main.hvj").status).toBe(0);
+    const moments = ["main.hvj@exit:300", "main.hvj@exit:301"];
+    const state = run("diff", ...moments, "--state", "--symbols", bareMetalElf);
+    expect(state.status).toBe(1);
+    expect(state.stdout).toMatch(/^ +pc +0x[0-9a-f]{16} \w+\S* -> 0x[0-9a-f]{16} \w+/m);
+    expect(Object.keys(json(run("diff", ...moments, "--state", "--json"))[0] ?? {})).toEqual(["equal", "state"]);
     const append = ["--append", "scenario=main input=none ticks=3"];
     expect(run("record", bareMetalImage, ...append, ...fixed, "-q", "-o", "unfiltered.hvj").status).toBe(0);
     const { status, stdout } = run("diff", "main.hvj", "unfiltered.hvj");

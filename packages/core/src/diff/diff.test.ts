@@ -4,6 +4,11 @@ import { busyProgram, COUNTER_ADDRESS } from "../testing/programs.js";
 import { smallArchitecture } from "../testing/small-cpu.js";
 import { controlHistory, diffControl } from "./control-diff.js";
 import { diffExits } from "./exit-diff.js";
+import { NO_EVENT } from "../event/event-cursor.js";
+import { HotKind, ROW_EVENT } from "../event/event-kind.js";
+import type { JournalReader } from "../ports/journal-store.js";
+import { journalCursor } from "../replay/journal-cursor.js";
+import { SameAnswers } from "./same-answers.js";
 import { diffSequences } from "./sequence-diff.js";
 import { diffState } from "./state-diff.js";
 
@@ -36,6 +41,17 @@ describe("two sequences", () => {
   });
 });
 
+/** No event of another kind stands between the exit and what the guest does next. */
+function isAnsweredByHotEvents(reader: JournalReader, seq: number): boolean {
+  const cursor = journalCursor(reader, seq);
+  const { icount } = cursor;
+  for (cursor.next(); cursor.kind !== NO_EVENT && cursor.kind !== HotKind.exited; cursor.next()) {
+    if (cursor.icount !== icount) return true;
+    if (cursor.kind === ROW_EVENT) return false;
+  }
+  return true;
+}
+
 describe("two recordings", () => {
   const whole = { first: 1, last: Infinity };
 
@@ -47,6 +63,23 @@ describe("two recordings", () => {
     const diff = diffExits({ reader: a, range: whole }, { reader: b, range: whole });
     expect(diff.hunks).toEqual([]);
     expect(diff.equal).toBe(a.end.exitNumber);
+  });
+
+  it("say the same of each exit when they are of one run, and not when an answer differs", async () => {
+    const [a, b] = [
+      await recordSmall({ program: busyProgram(3, 50) }),
+      await recordSmall({ program: busyProgram(3, 50) }),
+    ];
+    const { a: exits } = diffExits({ reader: a, range: whole }, { reader: b, range: whole });
+    const answers = new SameAnswers(a, b);
+    const seqs = Array.from({ length: exits.length }, (_, index) => exits.at(index)?.seq ?? 0);
+    // In any order: what is asked for may lie behind.
+    for (const seq of [...seqs, ...seqs.toReversed()])
+      expect({ seq, same: answers.areSame(seq, seq) }).toEqual({ seq, same: isAnsweredByHotEvents(a, seq) });
+    const firstKind = (seq: number): number => journalCursor(a, seq + 1).kind;
+    const others = seqs.filter((seq) => firstKind(seq) !== firstKind(seqs[0] ?? 0));
+    expect(others.length).toBeGreaterThan(0);
+    for (const seq of others) expect(answers.areSame(seqs[0] ?? 0, seq)).toBe(false);
   });
 
   it("have their exits aligned by what they are", async () => {
@@ -91,6 +124,8 @@ describe("two recordings", () => {
     b.advance({ icount: 105 });
     const { registers, pages } = diffState(a.machine, b.machine);
     expect(registers.map(({ name }) => name)).toEqual(["x1", "x4"]);
-    expect(pages).toEqual([{ physical: COUNTER_ADDRESS, bytes: 1 }]);
+    expect(pages).toEqual([
+      { physical: COUNTER_ADDRESS, bytes: 1, words: [{ physical: COUNTER_ADDRESS, a: 16n, b: 17n }] },
+    ]);
   });
 });

@@ -15,7 +15,18 @@ export interface PageDifference {
   readonly physical: number;
   /** Bytes of it that differ. */
   readonly bytes: number;
+  /** Aligned 64-bit words of it that differ. */
+  readonly words: readonly WordDifference[];
 }
+
+export interface WordDifference {
+  /** Guest-physical. */
+  readonly physical: number;
+  readonly a: bigint;
+  readonly b: bigint;
+}
+
+const WORD_BYTES = 8;
 
 export interface StateDiff {
   readonly registers: readonly RegisterDifference[];
@@ -60,7 +71,19 @@ function diffPages(a: Machine, b: Machine): PageDifference[] {
     if (sameBytes(hashA(index), hashB(index))) continue;
     const [pageA, pageB] = [a.kernel.memory.page(index).slice(), b.kernel.memory.page(index)];
     const bytes = pageA.reduce((count, byte, at) => count + (byte === pageB[at] ? 0 : 1), 0);
-    differences.push({ physical: a.description.memoryBase + index * PAGE_BYTES, bytes });
+    const physical = a.description.memoryBase + index * PAGE_BYTES;
+    differences.push({ physical, bytes, words: diffWords(pageA, pageB, physical) });
   }
   return differences;
+}
+
+function diffWords(pageA: Uint8Array, pageB: Uint8Array, physical: number): WordDifference[] {
+  const [viewA, viewB] = [pageA, pageB].map(({ buffer, byteOffset }) => new DataView(buffer, byteOffset, PAGE_BYTES));
+  const words: WordDifference[] = [];
+  if (viewA === undefined || viewB === undefined) return words;
+  for (let at = 0; at < PAGE_BYTES; at += WORD_BYTES) {
+    const [a, b] = [viewA.getBigUint64(at, true), viewB.getBigUint64(at, true)];
+    if (a !== b) words.push({ physical: physical + at, a, b });
+  }
+  return words;
 }

@@ -27,6 +27,8 @@ export const CoreKind = {
   paused: kind("Paused", "bookkeeping", "exitPending"),
   resumed: kind("Resumed", "bookkeeping"),
   stopped: kind("Stopped", "bookkeeping", "what", "by", "status", "exitPending"),
+  /** Behind a `Stopped` of the guest's own: it had failed before, as was asked by `by`, at exit `exitNumber`. */
+  failed: kind("Failed", "bookkeeping", "by", "exitNumber"),
   ownershipPrepared: kind("MigrationPrepared", "bookkeeping", "epoch", "digest"),
   ownershipMoved: kind("OwnershipMoved", "bookkeeping", "epoch", "to"),
   ownershipTaken: kind("OwnershipTaken", "bookkeeping", "epoch", "from"),

@@ -34,7 +34,7 @@ export class EventCursor {
   seek(seq: number): void {
     const batch = this.#batch;
     if (seq < batch.firstSeq || seq >= batch.nextSeq || batch.count === 0) this.#load(seq);
-    else this.#rewind();
+    else if (seq < this.seq) this.#rewind();
     while (this.seq < seq && this.#index < batch.count) this.#skip();
   }
 

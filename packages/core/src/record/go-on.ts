@@ -16,6 +16,8 @@ const STEP_UNITS = 16_000_000;
 export interface RecordingEnding {
   /** What ended it; `byGuest`: the guest itself did, or can't go on. undefined: the recorder never came to say so. */
   readonly stop: { readonly what: string; readonly by: string; readonly byGuest: boolean } | undefined;
+  /** What it had been told to look for, which came before the guest stopped by itself. */
+  readonly failure: { readonly by: string; readonly exitNumber: number } | undefined;
   /** The operator had paused the VM. */
   readonly isPaused: boolean;
 }
@@ -30,10 +32,12 @@ export function endingOf(reader: EndedJournal): RecordingEnding {
   let paused: RowEvent | undefined;
   let resumed: RowEvent | undefined;
   let stopped: RowEvent | undefined;
+  let failed: RowEvent | undefined;
   reader.readBatches(seqBeforeLastPause(reader), new EventBatch(), (batch) => {
     for (const row of batch.rows) {
       if (row.kind === CoreKind.paused.name) paused = row;
       if (row.kind === CoreKind.resumed.name) [paused, resumed] = [undefined, row];
+      if (row.kind === CoreKind.failed.name) failed = row;
       if (row.kind !== CoreKind.stopped.name) continue;
       stopped = row;
       // A recording that is closed while an exit waits says so by a pause of its own.
@@ -42,10 +46,14 @@ export function endingOf(reader: EndedJournal): RecordingEnding {
     return true;
   });
   const isPaused = paused !== undefined || cameHerePaused(reader, resumed?.seq ?? 0);
-  if (stopped === undefined) return { stop: undefined, isPaused };
+  if (stopped === undefined) return { stop: undefined, failure: undefined, isPaused };
   const what = String(stopped.payload["what"]);
   const by = String(stopped.payload["by"]);
-  return { stop: { what, by, byGuest: what !== STOPPED_BY_HOST }, isPaused };
+  const failure =
+    failed === undefined
+      ? undefined
+      : { by: String(failed.payload["by"]), exitNumber: Number(failed.payload["exitNumber"]) };
+  return { stop: { what, by, byGuest: what !== STOPPED_BY_HOST }, failure, isPaused };
 }
 
 /** A pause takes a full snapshot behind it, and so does each end that a VM which has not run since is brought to. */

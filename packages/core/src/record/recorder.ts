@@ -489,12 +489,14 @@ export class Recorder {
 
   /**
    * Ends the recording: digest, full snapshot where the cadence has it, end mark. `by` says who stopped it when the guest
-   * did not stop by itself.
+   * did not stop by itself, or had failed before it did.
    */
   finish(options: {
     readonly state?: "closed" | "sealed";
     readonly index: boolean;
     readonly by?: string;
+    /** The exit at which the guest had failed, as `by` tells: said of a guest that stopped by itself behind it. */
+    readonly failedAt?: number | undefined;
   }): SnapshotHead | undefined {
     this.#checkUsable("finish");
     if (this.live.stop === undefined) {
@@ -502,7 +504,8 @@ export class Recorder {
       const { name, version } = CoreKind.stopped;
       const by = options.by ?? "the host";
       this.live.row({ name, version }, { what: "stopped", by, exitPending: this.machine.exitPending });
-    }
+    } else if (options.failedAt !== undefined)
+      this.live.row(CoreKind.failed, { by: options.by ?? "the host", exitNumber: options.failedAt });
     const head = this.#endMoment();
     this.#writer.finish(options.state ?? "closed", { index: options.index });
     this.#finished = true;
