@@ -1,10 +1,10 @@
 /** `hvjournal log`: events, oldest first, one a line. */
 import {
   CONSOLE_PORT,
-  type ControlState,
-  CoreKind,
   controlHistory,
   controlPatches,
+  type ControlState,
+  CoreKind,
   Evaluator,
   type EventCursor,
   EventKinds,
@@ -13,9 +13,10 @@ import {
   type ExpressionEnvironment,
   HotKind,
   isControlKind,
-  JournalEnvironment,
   journalCursor,
+  JournalEnvironment,
   MachineEnvironment,
+  nearestWord,
   NO_EVENT,
   type ParsedExpression,
   parseExpression,
@@ -31,7 +32,6 @@ import {
 import { UsageError } from "../cli-error.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { nodeDigester } from "../host/node-digester.js";
-import { nearestWord } from "../help/nearest-word.js";
 import { jsonLine, type Output } from "../output/console-output.js";
 import { patchText } from "../output/control-changes.js";
 import { ConsoleLines } from "../output/console-lines.js";
