@@ -56,6 +56,7 @@ export class TierMachine {
   /** `seedBytes` fill the data; registers begin with them too. Caches stay as they are. */
   reset(program: LoopProgram, level: 0 | 1, seedBytes: Uint8Array): void {
     const { engine } = this;
+    this.#deviceReads = 0;
     engine.memory.unwatchAll();
     engine.memory.write(RAM_BASE, new Uint8Array(RAM_PAGES * PAGE_BYTES));
     this.place(physical(Place.code), program.words);
