@@ -37,6 +37,8 @@ export class PageReader {
   /** Of the packs up to `#namesTo`, read when first asked for; packs are only ever added. */
   readonly #places = new Map<PageHash, PagePlace>();
   #namesTo = 0;
+  /** Pages that were loaded, and are what their hashes say. */
+  readonly #verified = new Set<PageHash>();
   /** In order of last use. */
   readonly #packs = new Map<number, Uint8Array>();
 
@@ -59,6 +61,10 @@ export class PageReader {
       this.#readNames();
       return [...this.#places].map(([hash, { pack }]) => [hash, pack] as const);
     });
+  }
+
+  isVerified(hash: PageHash): boolean {
+    return this.#verified.has(hash);
   }
 
   #place(hash: PageHash): PagePlace | undefined {
@@ -89,6 +95,7 @@ export class PageReader {
       const content = this.#pack(pack).subarray(slot * PAGE_BYTES, (slot + 1) * PAGE_BYTES);
       if (content.length !== PAGE_BYTES) throw new ByteCodingError(`its pack has no slot ${slot}`);
       if (hex(contentHash(content)) !== hash) throw new ByteCodingError("its content is not what its hash says");
+      this.#verified.add(hash);
       return content;
     });
   }
