@@ -398,6 +398,7 @@ function tellEnd(end: SessionEnd, { recorder, path, args, context, lastLine, ins
           recording: path,
           ended: endJson(end),
           ...(missed === undefined ? {} : { error: "not-reached", message: missed }),
+          ...(recorder.scriptLeft.length > 0 && { inputLeft: recorder.scriptLeft.length }),
           exit: exitNumber,
           icount,
           timeNs: guestTimeNs,
@@ -409,6 +410,9 @@ function tellEnd(end: SessionEnd, { recorder, path, args, context, lastLine, ins
         }),
       );
     if (end.why === "moved") noteFarewell(farewellOf(end, instance), output);
+    else if (output.quiet && !output.json && missed === undefined && status !== ExitStatus.done)
+      // What is quiet is quiet where all is well.
+      output.error(endText(end, machine, lastLine.text), [], undefined);
     else output.note(endText(end, machine, lastLine.text));
     output.note(fileText({ path, events, eventBytes, snapshots, snapshotBytes }));
   } finally {

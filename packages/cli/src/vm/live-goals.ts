@@ -46,7 +46,10 @@ export type WatchedVm = Pick<Recorder, "machine">;
 
 /** Reads the texts before anything is made. Throws as `liveGoals`, but for names that only a machine knows. */
 export function checkGoals({ until, failOn }: GoalTexts): void {
-  for (const text of [until, failOn]) if (text !== undefined) parseStopCondition(text);
+  if (until !== undefined) parseStopCondition(until);
+  const failure = failOn === undefined ? undefined : parseStopCondition(failOn);
+  if (failure?.form === "position" && failure.position.at === "end")
+    throw new UsageError("--fail-on end: every run ends, and that is no moment of it");
 }
 
 type Moment = Omit<SessionGoal, "name" | "text">;

@@ -52,6 +52,27 @@ describe("record", () => {
     expect(run("record", "plain.bin", "--flat", "3", ...fixed, "-o", "none.hvj").stderr).toContain("no multiple of 4");
   });
 
+  it("says why it fails where it is quiet too, and nothing where all is well", () => {
+    const quiet = (...words: string[]): CommandResult =>
+      run(
+        "record",
+        bareMetalImage,
+        "--append",
+        "scenario=loop count=3",
+        ...fixed,
+        "-q",
+        "--force",
+        "-o",
+        "q.hvj",
+        ...words,
+      );
+    expect(quiet()).toMatchObject({ status: 0, stdout: "", stderr: "" });
+    expect(quiet("--fail-on", "console:/power off/")).toMatchObject({
+      status: 1,
+      stderr: expect.stringMatching(/^error: guest failed at exit:\d+ time:\S+: power off\n$/),
+    });
+  });
+
   it("overwrites no file that is no recording, and checks --memory and --arch", () => {
     writeFileSync(join(directory, "kept.img"), plainCode);
     const forced = run("record", "kept.img", "--flat", "0", ...fixed, "--force", "-o", "kept.img");
@@ -80,6 +101,7 @@ describe("record", () => {
     [["record", bareMetalImage, "--seed", "1", "--seed", "2"], 129, "--seed is given 2 times: 1, 2"],
     [["record", bareMetalImage, "--until", "exit:0"], 129, "exits are numbered from 1"],
     [["record", bareMetalImage, "--until", "event:5"], 129, "a VM that runs is stopped at"],
+    [["record", bareMetalImage, "--fail-on", "end"], 129, "every run ends"],
     [["record", bareMetalImage, "--until", "$nothing == 1"], 129, "there is no register $nothing"],
     [["record", bareMetalImage, "--smccc-filter", "0xc6000000+1=maybe"], 129, "expected BASE+COUNT="],
     [["record", bareMetalImage, "--smccc-filter", "0+1=deny", "--smccc-filter", "0+1=deny"], 129, "EEXIST"],
