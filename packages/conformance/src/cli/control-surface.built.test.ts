@@ -16,7 +16,8 @@ describe("a filter set at the start and PSCI's version changed while the guest r
   let seq = 0;
 
   beforeAll(() => {
-    const append = "scenario=main ticks=5 rounds=30 input=none";
+    // Rounds for some seconds: the operator must come in time on a busy host too.
+    const append = "scenario=main ticks=5 rounds=200 input=none";
     const image = ["record", bareMetalImage, "--append", append, "--smccc-filter", FILTER];
     sandbox.must(...image, "--seed", "7", "--headless", "--detach", "--host-timeout", "600s", "-o", "vm.hvj");
     sandbox.must("ctl", "vm", "--at", "hypercall:0xc6000000#2", "pause");
