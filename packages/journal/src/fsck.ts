@@ -3,7 +3,7 @@ import { CoreKind, EventBatch, type RecordingEnd, type RowEvent } from "@hvjourn
 import { exitNamesOf } from "./derived/exit-names.js";
 import type { SqlRow, SqlValue } from "./derived/derived-rows.js";
 import { DERIVED_TABLES, type DerivedTable, hasDerivedTable } from "./derived/index-tables.js";
-import { hex, PAGE_HASH_BYTES } from "./canonical/hash.js";
+import { hex, isSamePageHash, PAGE_HASH_BYTES } from "./canonical/hash.js";
 import { JournalDamagedError, type JournalPlace, type JournalPosition } from "./errors.js";
 import type { RecordingReader } from "./recording-reader.js";
 import { type JournalNote, openForReading, reading } from "./store/connection.js";
@@ -171,7 +171,7 @@ class Check {
   #missingPages(pageHashes: Uint8Array, whole?: Uint8Array): { missing: number; example: string | undefined } {
     const missing = new Set<string>();
     for (let offset = 0; offset < pageHashes.length; offset += PAGE_HASH_BYTES) {
-      if (whole !== undefined && isSameHash(pageHashes, whole, offset)) continue;
+      if (whole !== undefined && isSamePageHash(pageHashes, whole, offset)) continue;
       const hash = hex(pageHashes.subarray(offset, offset + PAGE_HASH_BYTES));
       const isThere = hash === ZERO_PAGE || this.#tables.pages.has(hash);
       if (!isThere || this.#damagedPages.has(hash)) missing.add(hash);
@@ -292,11 +292,6 @@ export function damageBesideBatches(reader: RecordingReader): readonly FsckProbl
     check.runBesideBatches();
     return check.problems;
   });
-}
-
-function isSameHash(left: Uint8Array, right: Uint8Array, offset: number): boolean {
-  for (let index = offset; index < offset + PAGE_HASH_BYTES; index++) if (left[index] !== right[index]) return false;
-  return true;
 }
 
 /** A writer may go on meanwhile: what is compared with each other is read as of one moment. */

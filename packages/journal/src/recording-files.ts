@@ -39,6 +39,11 @@ export function moveRecording(from: string, to: string): void {
   });
 }
 
+/** Removes what this process itself has begun and not come to use, open or not. */
+export function discardRecording(path: string): void {
+  for (const file of [path, ...companionsOf(path)]) rmSync(file, { force: true });
+}
+
 /** Removes a recording with all that belongs to it. Throws JournalBusyError while any process has it open. */
 export function removeRecording(path: string): void {
   settleFile(path, "remove");

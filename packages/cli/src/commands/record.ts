@@ -16,7 +16,13 @@ import {
   shellCommand,
   shellWord,
 } from "@hvjournal/core";
-import { INDEX_EXITS_MAX, openRecording, recordingSizes, type RecordingWriter } from "@hvjournal/journal";
+import {
+  discardRecording,
+  INDEX_EXITS_MAX,
+  openRecording,
+  recordingSizes,
+  type RecordingWriter,
+} from "@hvjournal/journal";
 import { CliError, UsageError } from "../cli-error.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { reason } from "../host/drive-file.js";
@@ -42,7 +48,7 @@ import { checkGoals, goalNotes, liveGoals } from "../vm/live-goals.js";
 import { LiveSession, type SessionEnd } from "../vm/live-session.js";
 import { endedBy, failedExit, exitCodeOf, missedGoal, type RunTerms } from "../vm/session-result.js";
 import { newMachine } from "../vm/machine-options.js";
-import { clearOutput, createRecordingFile, type OutputFile, discardRecording } from "../vm/new-recording.js";
+import { clearOutput, createRecordingFile, type OutputFile } from "../vm/new-recording.js";
 import { refusedStops } from "../vm/refused-stop.js";
 import { attachTerminal } from "../vm/terminal.js";
 import {

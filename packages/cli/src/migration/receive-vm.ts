@@ -16,7 +16,7 @@ import {
   type VmmParts,
   shellWord,
 } from "@hvjournal/core";
-import { createRecording, FORMAT_VERSION, openRecording } from "@hvjournal/journal";
+import { createRecording, discardRecording, FORMAT_VERSION, openRecording } from "@hvjournal/journal";
 import { randomBytes } from "node:crypto";
 import { architectureNamed } from "../architectures.js";
 import { CliError } from "../cli-error.js";
@@ -24,7 +24,6 @@ import { nodeDigester } from "../host/node-digester.js";
 import { type Instance, type InstanceTerms } from "../vm/instance.js";
 import { liveGoals } from "../vm/live-goals.js";
 import { LiveSession } from "../vm/live-session.js";
-import { discardRecording } from "../vm/new-recording.js";
 import { drivePaths, recordedBoard } from "../vm/recorded-machine.js";
 import { productVersion } from "../version.js";
 import type { Connection } from "./addresses.js";

@@ -1,6 +1,6 @@
 /** The file that a VM is recorded into. */
 import { randomBytes } from "node:crypto";
-import { existsSync, rmSync, statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import {
   type Architecture,
   CoreKind,
@@ -51,9 +51,9 @@ export function clearOutput({ path, isNamed, force, argv }: OutputFile): void {
 
 /** Leave to overwrite is leave to overwrite a recording: not a kernel, a drive, or a device. */
 function refuseOtherThanRecording(path: string): void {
-  const { size } = statSync(path);
-  const isFile = statSync(path).isFile();
-  if (isFile && (size === 0 || isRecordingFile(path))) return;
+  const found = statSync(path);
+  const isFile = found.isFile();
+  if (isFile && (found.size === 0 || isRecordingFile(path))) return;
   throw new CliError(
     `can't record to ${path}: it is ${isFile ? "no recording" : "no regular file"}, and --force overwrites recordings only`,
     { code: "exists", ...(isFile && { next: shellCommand("rm", path) }) },
@@ -63,11 +63,6 @@ function refuseOtherThanRecording(path: string): void {
 /** The same command line, with leave to overwrite. */
 function forced([command = "record", ...words]: readonly string[]): string {
   return shellCommand("hvjournal", command, "--force", ...words);
-}
-
-/** What this process itself has begun and not come to use. */
-export function discardRecording(path: string): void {
-  for (const suffix of ["", "-wal", "-shm", "-journal"]) rmSync(path + suffix, { force: true });
 }
 
 export interface NewRecording {

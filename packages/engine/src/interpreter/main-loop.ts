@@ -122,9 +122,15 @@ class MainLoop {
     const code = this.#code;
     code.get(this.#left);
     code.op("i32.eqz");
+    this.#leaveIf(EngineExit.budget);
+  }
+
+  /** Stack: a condition. */
+  #leaveIf(exitCode: number): void {
+    const code = this.#code;
     code.if();
     this.#leave(() => {
-      code.i32(EngineExit.budget);
+      code.i32(exitCode);
     });
     code.end();
   }
@@ -138,11 +144,7 @@ class MainLoop {
     code.i32(0);
     code.memory("i64.load", engineState.breakPc.offset);
     code.op("i64.eq");
-    code.if();
-    this.#leave(() => {
-      code.i32(EngineExit.breakpoint);
-    });
-    code.end();
+    this.#leaveIf(EngineExit.breakpoint);
   }
 
   /** Where the record says what pc is. */

@@ -75,7 +75,7 @@ export class Tlb {
     const walked = this.#walkedAs(offset);
     if (walked === 0) return false;
     if ((walked & WalkedAs.table) !== 0) this.dropAll();
-    else this.#dropEndingAt(offset & ~((1 << WALKED_ENTRY_SHIFT) - 1));
+    else this.#dropEndingAt(offset >>> WALKED_ENTRY_SHIFT);
     return true;
   }
 
@@ -89,7 +89,7 @@ export class Tlb {
   }
 
   /** And takes it from the log: kernels map page after page by one entry. */
-  #dropEndingAt(offset: number): void {
+  #dropEndingAt(entry: number): void {
     let count = this.#words[engineState.fillCount.offset >> 2] ?? 0;
     if (count > FILL_LOG_ENTRIES) {
       this.clearAll();
@@ -98,7 +98,7 @@ export class Tlb {
     const log = this.#geometry.fillLogStart >> 2;
     for (let index = count - 1; index >= 0; index--) {
       const at = log + index * FILL_LOG_ENTRY_WORDS;
-      if (((this.#words[at + 1] ?? 0) & ~((1 << WALKED_ENTRY_SHIFT) - 1)) !== offset) continue;
+      if ((this.#words[at + 1] ?? 0) >>> WALKED_ENTRY_SHIFT !== entry) continue;
       this.#clearEntry(this.#words[at] ?? 0);
       count -= 1;
       const last = log + count * FILL_LOG_ENTRY_WORDS;

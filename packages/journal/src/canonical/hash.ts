@@ -19,6 +19,12 @@ export function contentHash(page: Uint8Array): Uint8Array {
   return hash("sha256", page, "buffer").subarray(0, PAGE_HASH_BYTES);
 }
 
+/** Of two tables of page hashes, the entries at a byte offset. */
+export function isSamePageHash(left: Uint8Array, right: Uint8Array, offset: number): boolean {
+  for (let index = offset; index < offset + PAGE_HASH_BYTES; index++) if (left[index] !== right[index]) return false;
+  return true;
+}
+
 export type CheckedValue = number | string | Uint8Array | null;
 
 const Tag = { null: 0, count: 1, text: 2, bytes: 3, negative: 4 } as const;

@@ -170,52 +170,24 @@ export const HYPERCALL_COLUMNS = [
   "answer1", "answer2", "answer3",
 ] as const; // prettier-ignore
 
+/** Where it has another name there. */
+const EXIT_COLUMN_OF: Readonly<Record<string, (typeof EXIT_COLUMNS)[number]>> = {
+  exit_nr: "nr",
+  function: "arg0",
+  flags: "info",
+};
+
 /** `answer` to `answer3` are x0 to x3, null where nobody wrote them. */
 export function* hypercallRows(tables: RecordingTables, names: ExitNames): Generator<SqlRow, void> {
   for (const exit of exits(tables, names)) {
     const { frame } = exit;
     if (!isCall(frame, names)) continue;
     const row = Object.fromEntries(exitRow(exit, names).map((value, index) => [EXIT_COLUMNS[index], value]));
-    const {
-      nr,
-      seq,
-      icount,
-      vcpu,
-      reason,
-      handled_by,
-      arg0,
-      info,
-      arg1,
-      arg2,
-      arg3,
-      rule,
-      answer,
-      pc,
-      answer1,
-      answer2,
-      answer3,
-    } = row as Record<(typeof EXIT_COLUMNS)[number], SqlValue>;
-    const isSystemEvent = frame[ExitWord.kvmExit] === KvmExit.systemEvent;
-    const flags = isSystemEvent ? systemEventOf(Number(info)).flags : info;
-    yield [
-      nr,
-      seq,
-      icount,
-      vcpu,
-      reason,
-      handled_by,
-      arg0,
-      flags,
-      arg1,
-      arg2,
-      arg3,
-      rule,
-      answer,
-      pc,
-      answer1,
-      answer2,
-      answer3,
-    ];
+    yield HYPERCALL_COLUMNS.map((column) => {
+      if (column === "flags" && frame[ExitWord.kvmExit] === KvmExit.systemEvent)
+        return systemEventOf(Number(row["info"])).flags;
+      return row[EXIT_COLUMN_OF[column] ?? column] ?? null;
+    });
   }
 }
 

@@ -7,16 +7,11 @@
  */
 import { Buffer } from "node:buffer";
 import { ByteCodingError, ByteSink, ByteSource } from "../canonical/byte-coding.js";
-import { PAGE_HASH_BYTES } from "../canonical/hash.js";
+import { isSamePageHash, PAGE_HASH_BYTES } from "../canonical/hash.js";
 
 export interface PageChanges {
   readonly count: number;
   readonly bytes: Uint8Array;
-}
-
-function differs(left: Uint8Array, right: Uint8Array, offset: number): boolean {
-  for (let index = offset; index < offset + PAGE_HASH_BYTES; index++) if (left[index] !== right[index]) return true;
-  return false;
 }
 
 /** Most of RAM is as it was: so many hashes are compared at a time. */
@@ -30,7 +25,7 @@ function differences(before: Uint8Array, after: Uint8Array): number[] {
     const end = Math.min(start + STRETCH_BYTES, after.length);
     if (old.compare(after, start, end, start, end) === 0) continue;
     for (let offset = start; offset < end; offset += PAGE_HASH_BYTES)
-      if (differs(before, after, offset)) offsets.push(offset);
+      if (!isSamePageHash(before, after, offset)) offsets.push(offset);
   }
   return offsets;
 }
