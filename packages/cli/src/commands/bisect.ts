@@ -64,7 +64,7 @@ export const bisect: Command = {
       .option(
         "when",
         textOption(
-          "EXPR: the first moment at which it holds; one that reads registers is asked behind every instruction",
+          "EXPR: the first moment at which it holds; one that reads registers is asked behind every instruction, or with `$pc == X &&` at X",
         ),
       )
       .option("run", flagOption("the rest of the line is a command: 0 good, 125 skip, 1 to 127 bad, 128 and more stop"))

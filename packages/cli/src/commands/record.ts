@@ -101,7 +101,7 @@ export const record: Command = {
       .usage("usage: $0 record [KERNEL] [OPTIONS]\n       $0 record --from FILE[@POSITION] [OPTIONS]")
       .option("from", textOption("go live from a moment of a recording: FILE[@POSITION]"))
       .option("output", { ...textOption("recording (vm.hvj; an older one becomes vm.hvj.old)"), alias: "o" })
-      .option("force", flagOption("overwrite the file that -o names"))
+      .option("force", flagOption("overwrite the recording that -o names"))
       .option("name", textOption("name of the VM (default: the recording's)"))
       .option("detach", flagOption("run in the background; see hvjournal ps, attach, ctl"))
       .option("paused", flagOption("do not run yet: ctl sets it up, and ctl NAME resume lets it run"))
