@@ -1,5 +1,6 @@
 /** The control state of a VM: core's slice and the architecture's, composed without looking inside. */
 import type { Architecture } from "../ports/architecture.js";
+import type { HostReference } from "../ports/contract.js";
 import type { ControlCommand, ControlContext, ControlEvent, Decision } from "../ports/control.js";
 import type { EventPayload } from "../event/event-kind.js";
 import { isPlainMap, plainValue } from "../canonical/canonical-encoding.js";
@@ -14,8 +15,8 @@ export interface ControlState {
 const coreKinds: ReadonlySet<string> = new Set(coreSlice.kinds.map((kind) => kind.name));
 const coreCommands: ReadonlySet<string> = new Set([CREATE_VM, CREATE_VCPU]);
 
-export function initialControlState(architecture: Architecture): ControlState {
-  return { core: coreSlice.initialState(), architecture: architecture.control.initialState() };
+export function initialControlState(architecture: Architecture, host?: HostReference): ControlState {
+  return { core: coreSlice.initialState(), architecture: architecture.control.initialState(host) };
 }
 
 /** Whether a row event of this kind is folded into the control state. */

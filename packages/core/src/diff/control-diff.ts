@@ -11,6 +11,7 @@ import {
   type ControlState,
 } from "../control/control-plane.js";
 import { controlPatches, samePlain, type ControlPatch } from "../control/patches.js";
+import { parseMachine } from "../machine/machine-description.js";
 import { journalCursor } from "../replay/journal-cursor.js";
 import { diffSequences } from "./sequence-diff.js";
 
@@ -26,7 +27,7 @@ export function controlHistory(architecture: Architecture, reader: JournalReader
   const base = parent === undefined ? undefined : reader.snapshots()[0];
   let state =
     base === undefined
-      ? initialControlState(architecture)
+      ? initialControlState(architecture, parseMachine(reader.header.machine).host)
       : restoreControlState(reader.loadSnapshot(base.number).control);
   const first = (base?.seq ?? 0) + 1;
   const events: RowEvent[] = [];

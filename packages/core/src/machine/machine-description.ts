@@ -1,5 +1,6 @@
 /** What a VM is made of: the header's `machine`, repeated as the payload of `VmCreated`. */
 import type { Architecture, ExitModel } from "../ports/architecture.js";
+import { type HostReference, hostText } from "../ports/contract.js";
 import type { EventPayload } from "../event/event-kind.js";
 import { PayloadFields } from "../canonical/payload-fields.js";
 import { plainValue, isPlainMap } from "../canonical/canonical-encoding.js";
@@ -19,6 +20,8 @@ export interface MachineDescription {
   readonly memoryBase: number;
   readonly memoryBytes: number;
   readonly exitModel: { readonly name: string; readonly version: number; readonly reasons: readonly string[] };
+  /** The simulated host that it was created on; absent: the architecture's default, as in recordings from before there were others. */
+  readonly host?: HostReference;
   /** u64. */
   readonly seed: bigint;
   /** What only the board knows: kernel and drive fingerprints, command line, clock base. */
@@ -64,9 +67,24 @@ export function parseMachine(payload: EventPayload): MachineDescription {
       version: model.number("version"),
       reasons: model.array("reasons").map(String),
     },
+    ...(fields.has("host") ? { host: parseHost(fields.map("host")) } : {}),
     seed: fields.bigint("seed"),
     boardOptions: fields.map("boardOptions"),
   };
+}
+
+/** Throws PayloadError. */
+export function parseHost(payload: EventPayload): HostReference {
+  const fields = new PayloadFields("host", payload);
+  return { name: fields.string("name"), version: fields.number("version") };
+}
+
+/** Throws MachineDescriptionError for a host that this build does not have. */
+export function checkHost({ name, version }: HostReference, { contract }: Architecture): void {
+  const hosts = contract?.hosts ?? [];
+  if (hosts.some((each) => each.name === name && each.version === version)) return;
+  const known = hosts.length === 0 ? "none" : hosts.map(hostText).join(", ");
+  throw new MachineDescriptionError("host", `${hostText({ name, version })} is not one of ${known}`, true);
 }
 
 function checkMemory(machine: MachineDescription): void {
@@ -92,6 +110,7 @@ export function checkMachine(machine: MachineDescription, architecture: Architec
   if (!Number.isInteger(machine.vcpuCount) || machine.vcpuCount < 1 || machine.vcpuCount > VCPU_COUNT_MAX)
     throw new MachineDescriptionError("vcpuCount", `${machine.vcpuCount} is not in 1..${VCPU_COUNT_MAX}`);
   checkMemory(machine);
+  if (machine.host !== undefined) checkHost(machine.host, architecture);
   const { name, version } = machine.exitModel;
   const model = architecture.exitModels.find((each) => each.name === name && each.version === version);
   if (model === undefined) {

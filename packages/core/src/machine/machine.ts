@@ -100,7 +100,7 @@ export class Machine {
     });
     this.pages = new PageBaseline(this.kernel.memory);
     this.#memoryDigest = new MemoryDigest(this.kernel.memory);
-    this.#control = initialControlState(architecture);
+    this.#control = initialControlState(architecture, machine.host);
     this.kernel.configure(this.#control.architecture);
   }
 

@@ -1,11 +1,17 @@
 /** The destination's side of a move: takes the snapshot, replays the tail, takes the VM over. */
 import type { Architecture } from "../ports/architecture.js";
+import type { ContractItem, HostReference } from "../ports/contract.js";
 import type { Digester } from "../ports/digester.js";
 import type { RecordingHeader, RecordingParent, Snapshot } from "../ports/journal-store.js";
 import { CoreKind } from "../event/core-kinds.js";
 import { EventBatch } from "../event/event-batch.js";
 import type { EventPayload } from "../event/event-kind.js";
-import { restoreControlState } from "../control/control-plane.js";
+import { blockingReasons, compareContracts } from "../contract/compare-contracts.js";
+import { contractOf } from "../contract/contract-of.js";
+import { judgeConfiguration, refusalsOfConfiguration } from "../contract/judge-configuration.js";
+import { deviceItem, type ObservedContract, observedPayload } from "../contract/observations.js";
+import { settleHost } from "../contract/settle-host.js";
+import { plainControlState, restoreControlState } from "../control/control-plane.js";
 import { Machine, type CacheOptions } from "../machine/machine.js";
 import { parseMachine, type MachineDescription } from "../machine/machine-description.js";
 import { contentHash, hashAt, isAllZero, PAGE_HASH_BYTES, sameBytes, toHex } from "../memory/page-hash.js";
@@ -14,7 +20,6 @@ import { Recorder } from "../record/recorder.js";
 import { INPUTS_SECTION, type VmmParts } from "../record/live-vm.js";
 import { Replayer } from "../replay/replayer.js";
 import { readBatchPayload } from "./batch-message.js";
-import { compareContracts, contractOf, type ContractItem } from "./contract.js";
 import { MigrationFailedError, MigrationInDoubtError, MigrationRefusedError, reasonOf } from "./migration-error.js";
 import { type OwnedJournal, ownershipRow, OwnershipState } from "./ownership.js";
 import {
@@ -43,6 +48,8 @@ export interface DestinationHost {
   readonly processId: number;
   /** Throws where this build does not have it. */
   architectureNamed(name: string): Architecture;
+  /** The host that this destination simulates; undefined: one like the source's. Throws for one that there is not. */
+  hostFor?(architecture: Architecture): HostReference | undefined;
   /** A new recording. One that an earlier attempt of this very move has left is replaced. Throws where another file stands. */
   createJournal(header: RecordingHeader): OwnedJournal;
   /** Throws where nothing could be created. */
@@ -80,10 +87,18 @@ interface PreparedVm {
   readonly hello: Hello;
 }
 
+/** What the source has said of the VM up to the hand-over. */
+interface Received {
+  readonly handOver: HandOver;
+  readonly observed: ObservedContract;
+}
+
 export class MigrationDestination {
   readonly #options: DestinationOptions;
   #journal: OwnedJournal | undefined;
   #vmm: VmmParts | undefined;
+  /** undefined: one like the source's. */
+  #host: HostReference | undefined;
   /** The epoch for which this side has committed that it is prepared. */
   #preparedFor: number | undefined;
 
@@ -166,25 +181,51 @@ export class MigrationDestination {
 
   /** What stands against this VM, and what this host offers it. */
   #examine(hello: Hello): { readonly reasons: readonly string[]; readonly contract: readonly ContractItem[] } {
-    const { host, digester, caches } = this.#options;
+    const { host } = this.#options;
     const reasons: string[] = [];
     let contract: readonly ContractItem[] = [];
     try {
-      const architecture = host.architectureNamed(hello.header.architecture);
       const description = parseMachine(hello.header.machine);
-      const machine = new Machine({ architecture, digester, machine: description, ...(caches && { caches }) });
-      machine.kernel.configure(restoreControlState(hello.control).architecture);
-      const { kernel } = machine;
-      const { formatVersion } = host;
-      contract = contractOf({ architecture, machine: description, control: hello.control, kernel, formatVersion });
-      for (const { name, source, destination } of compareContracts(hello.contract, contract).differences)
-        reasons.push(`${name} is ${source ?? "absent"} at the source and ${destination ?? "absent"} here`);
-      this.#vmm = host.createVmm(description, hello.drives);
+      contract = this.#offer(hello, description, (reason) => reasons.push(reason));
       host.checkJournal(hello.header);
     } catch (error) {
       reasons.push(reasonOf(error));
     }
     return { reasons, contract };
+  }
+
+  /** The VM is set up here by the commands that a VMM would give, before anything moves. */
+  #offer(hello: Hello, description: MachineDescription, object: (reason: string) => void): readonly ContractItem[] {
+    const { host, digester, caches } = this.#options;
+    const architecture = host.architectureNamed(hello.header.architecture);
+    const machine = new Machine({ architecture, digester, machine: description, ...(caches && { caches }) });
+    this.#host = host.hostFor?.(architecture);
+    const { made, remark } = judgeConfiguration({
+      ...{ architecture, machine: description, control: hello.control, host: this.#host },
+    });
+    machine.kernel.configure(restoreControlState(made.control).architecture);
+    const { kernel } = machine;
+    const offered = contractOf({
+      ...{ architecture, machine: description, control: made.control, kernel, formatVersion: host.formatVersion },
+      devices: this.#createVmm(hello, description, object)?.half.devices?.(),
+    });
+    const isKnown = this.#vmm !== undefined;
+    // Without a board nobody can say what devices it would have; why there is none is said.
+    const devices = isKnown ? [] : hello.contract.filter(({ name }) => name.startsWith(deviceItem("")));
+    const contract = remark([...offered, ...devices], hello.contract);
+    const blocking = blockingReasons(compareContracts(hello.contract, contract));
+    blocking.forEach(object);
+    if (blocking.length === 0) made.differences.forEach((difference) => object(`configuration: ${difference}`));
+    return contract;
+  }
+
+  #createVmm(hello: Hello, description: MachineDescription, object: (reason: string) => void): VmmParts | undefined {
+    try {
+      this.#vmm = this.#options.host.createVmm(description, hello.drives);
+    } catch (error) {
+      object(reasonOf(error));
+    }
+    return this.#vmm;
   }
 
   async #prepare(hello: Hello): Promise<PreparedVm> {
@@ -195,8 +236,9 @@ export class MigrationDestination {
     const architecture = host.architectureNamed(hello.header.architecture);
     const replayer = new Replayer({ architecture, digester, reader: journal, ...(caches && { caches }) });
     const handOver = await this.#followTail(journal, replayer);
+    this.#checkConfiguration(replayer.machine);
     const recorder = this.#adopt(journal, replayer, handOver);
-    this.#commitPrepared(recorder, journal, handOver);
+    this.#commitPrepared(recorder, journal, { handOver, observed: base.observed });
     await this.#send({ kind: "prepared", epoch: handOver.epoch });
     return { recorder, journal, handOver, hello };
   }
@@ -293,6 +335,13 @@ export class MigrationDestination {
       );
   }
 
+  /** An operator may have changed it since the two have said hello. */
+  #checkConfiguration({ architecture, description, control }: Machine): void {
+    const subject = { architecture, machine: description, control: plainControlState(control), host: this.#host };
+    const [reason, ...more] = refusalsOfConfiguration(subject);
+    if (reason !== undefined) throw new MigrationFailedError([reason, ...more].join("; "));
+  }
+
   #adopt(journal: OwnedJournal, replayer: Replayer, handOver: HandOver): Recorder {
     const { digester, caches } = this.#options;
     const { machine } = replayer;
@@ -323,11 +372,11 @@ export class MigrationDestination {
   }
 
   /** Durable: from here on this file is enough to go on with, as soon as the source's says that it moved. */
-  #commitPrepared(recorder: Recorder, journal: OwnedJournal, handOver: HandOver): void {
+  #commitPrepared(recorder: Recorder, journal: OwnedJournal, { handOver, observed }: Received): void {
     const { epoch, digest } = handOver;
     const { id, parent } = journal.header;
     const step = { epoch, owner: parent?.id ?? id, state: OwnershipState.prepared };
-    const row = ownershipRow(id, step, preparedDetail(handOver));
+    const row = ownershipRow(id, step, preparedDetail(handOver, observed, this.#host));
     recorder.commitRow(CoreKind.ownershipPrepared, { epoch, digest }, (batch) => journal.appendOwnership(row, batch));
     this.#preparedFor = epoch;
   }
@@ -336,6 +385,7 @@ export class MigrationDestination {
     const { epoch } = await this.#expect("moved");
     if (epoch !== handOver.epoch) throw new ProtocolError(`the source moved in epoch ${epoch}, not ${handOver.epoch}`);
     commitTaken(recorder, journal, epoch);
+    settleHost(recorder, journal.ownership());
     // The VM is ours whether or not the source hears of it.
     await this.#send({ kind: "taken", epoch }).catch(() => undefined);
     const { paused, session } = handOver;
@@ -368,11 +418,11 @@ function missingPages(pageHashes: Uint8Array, journal: OwnedJournal): Uint8Array
 }
 
 /** What going on from the file alone needs beside the recording itself. */
-function preparedDetail(handOver: HandOver): EventPayload {
+function preparedDetail(handOver: HandOver, observed: ObservedContract, host: HostReference | undefined): EventPayload {
   const { seq, exitNumber, icount, digest, paused, vmmSections, nextSnapshot } = handOver;
   // Devices come back by running their half again from the snapshot; bytes that none of them has taken would not.
   const inputs = vmmSections.find(({ name }) => name === INPUTS_SECTION)?.bytes ?? null;
-  return { seq, exitNumber, icount, digest, paused, nextSnapshot, inputs };
+  return { seq, exitNumber, icount, digest, paused, nextSnapshot, inputs, observed: observedPayload(observed), ...(host && { host: { ...host } }) };
 }
 
 export function commitTaken(recorder: Recorder, journal: OwnedJournal, epoch: number): void {

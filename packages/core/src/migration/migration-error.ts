@@ -1,5 +1,5 @@
 /** How a move can end otherwise than well. */
-import type { ContractComparison } from "./contract.js";
+import type { ContractComparison } from "../contract/compare-contracts.js";
 
 /** The destination can't take this VM. Nothing was touched; the source runs on. */
 export class MigrationRefusedError extends Error {

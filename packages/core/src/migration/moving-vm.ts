@@ -3,12 +3,15 @@ import type { Architecture } from "../ports/architecture.js";
 import type { Digester } from "../ports/digester.js";
 import type { Snapshot } from "../ports/journal-store.js";
 import type { StateSection } from "../ports/state-section.js";
+import { contractOf } from "../contract/contract-of.js";
+import { observe, type ObservedContract } from "../contract/observations.js";
+import type { ContractItem } from "../ports/contract.js";
+import type { BoardDevice } from "../ports/vmm-half.js";
 import { EventBatch } from "../event/event-batch.js";
 import type { EventPayload } from "../event/event-kind.js";
 import { Machine } from "../machine/machine.js";
 import { parseMachine } from "../machine/machine-description.js";
 import type { Recorder } from "../record/recorder.js";
-import { contractOf, type ContractItem } from "./contract.js";
 import { MigrationRefusedError } from "./migration-error.js";
 import type { OwnedJournal, OwnedRecording, OwnershipRow } from "./ownership.js";
 import type { SessionTerms } from "./protocol.js";
@@ -49,6 +52,8 @@ export interface StandingVm {
 export interface MovingVm {
   readonly journal: OwnedRecording;
   contract(): readonly ContractItem[];
+  /** What the guest had asked for up to event `lastSeq`, as far as the journal has been flushed. */
+  observed(lastSeq?: number): ObservedContract;
   /** The control plane's state, as a snapshot keeps it. */
   control(): EventPayload;
   /** The full snapshot to start from: of now when that stores at most `pagesMax` pages, else the newest there is. */
@@ -99,7 +104,18 @@ export class RecorderVm implements MovingVm {
       control: this.control(),
       kernel: machine.kernel,
       formatVersion: this.journal.header.formatVersion,
+      devices: this.#devices,
+      observations: this.observed().observations,
     });
+  }
+
+  get #devices(): readonly BoardDevice[] | undefined {
+    return this.#recorder.live.vmm.devices?.();
+  }
+
+  observed(lastSeq?: number): ObservedContract {
+    const { architecture } = this.#recorder.machine;
+    return observe(this.journal, { architecture, control: this.control(), devices: this.#devices }, lastSeq);
   }
 
   control(): EventPayload {
@@ -181,6 +197,8 @@ export interface RecordedVmOptions {
   /** Closes it again as it was, when nothing came of the move. */
   readonly leave: (journal: OwnedJournal) => void;
   readonly terms: SessionTerms;
+  /** Of its board, which is not there. */
+  readonly devices?: readonly BoardDevice[];
   readonly isPaused: boolean;
   readonly index: boolean;
 }
@@ -217,7 +235,14 @@ export class RecordedVm implements MovingVm {
       control: this.control(),
       kernel: this.#machine.kernel,
       formatVersion: this.journal.header.formatVersion,
+      devices: this.#options.devices,
+      observations: this.observed().observations,
     });
+  }
+
+  observed(lastSeq?: number): ObservedContract {
+    const { architecture, devices } = this.#options;
+    return observe(this.journal, { architecture, control: this.control(), devices }, lastSeq);
   }
 
   control(): EventPayload {

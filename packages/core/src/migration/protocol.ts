@@ -24,9 +24,10 @@ import type { RecordingHeader, Snapshot, SnapshotHead } from "../ports/journal-s
 import type { StateSection } from "../ports/state-section.js";
 import { parseScriptState, scriptPayload, type ScriptState } from "../record/input-script.js";
 import type { Cadence } from "../record/recorder.js";
-import type { ContractItem } from "./contract.js";
+import { observationPayload, type ObservedContract, observedPayload, readObservation, readObserved } from "../contract/observations.js";
+import type { ContractItem, ItemRule } from "../ports/contract.js";
 
-export const MIGRATION_PROTOCOL = 1;
+export const MIGRATION_PROTOCOL = 2;
 
 /** Carries messages in order, each once. */
 export interface MigrationChannel {
@@ -101,6 +102,8 @@ export interface Base {
   readonly snapshot: Snapshot;
   /** Chain head of the source at the snapshot, hex. */
   readonly chain: string;
+  /** What the guest had asked for up to there. */
+  readonly observed: ObservedContract;
 }
 
 /** What the session at the destination goes on with. */
@@ -235,11 +238,45 @@ function readHeader(fields: PayloadFields): RecordingHeader {
 }
 
 function contractPayload(items: readonly ContractItem[]): PlainValue {
-  return items.map(({ name, value }) => ({ name, value }));
+  return items.map(({ observed, remark, ...rest }) => ({
+    ...rest,
+    ...(observed === undefined ? {} : { observed: observationPayload(observed) }),
+    ...(remark === undefined ? {} : { remark: { ...remark } }),
+  }));
+}
+
+const ITEM_RULES: readonly ItemRule[] = ["same", "at least", "hidden"];
+
+function oneOf<const Word extends string>(fields: PayloadFields, name: string, words: readonly Word[]): Word {
+  const text = fields.string(name);
+  const found = words.find((word) => word === text);
+  if (found === undefined) throw new PayloadError(fields.what, name, words.join(" or "), text);
+  return found;
+}
+
+function readItem(item: PayloadFields): ContractItem {
+  const optional = (name: "offered" | "advice"): { readonly [Name in typeof name]?: string } =>
+    item.has(name) ? { [name]: item.string(name) } : {};
+  const remark = item.has("remark") ? new PayloadFields("contract: remark", item.map("remark")) : undefined;
+  return {
+    name: item.string("name"),
+    value: item.string("value"),
+    isObservable: item.boolean("isObservable"),
+    ...optional("offered"),
+    ...optional("advice"),
+    ...(item.has("rule") ? { rule: oneOf(item, "rule", ITEM_RULES) } : {}),
+    ...(item.has("level") ? { level: item.number("level") } : {}),
+    ...(item.has("observed")
+      ? { observed: readObservation(new PayloadFields("contract: observed", item.map("observed"))) }
+      : {}),
+    ...(remark === undefined
+      ? {}
+      : { remark: { verdict: oneOf(remark, "verdict", ["fix", "warn", "block"]), text: remark.string("text") } }),
+  };
 }
 
 function readContract(fields: PayloadFields): ContractItem[] {
-  return maps(fields, "contract").map((item) => ({ name: item.string("name"), value: item.string("value") }));
+  return maps(fields, "contract").map(readItem);
 }
 
 function sessionPayload({ interactive, cadence, script, host }: SessionTerms): EventPayload {
@@ -277,7 +314,10 @@ export function messagePayload(message: MigrationMessage): EventPayload {
     case "refuse":
       return { ...message, contract: contractPayload(message.contract) };
     case "base":
-      return { kind: message.kind, chain: message.chain, snapshot: snapshotPayload(message.snapshot) };
+      return {
+        ...{ kind: message.kind, chain: message.chain, snapshot: snapshotPayload(message.snapshot) },
+        observed: observedPayload(message.observed),
+      };
     case "handOver": {
       const { vmmSections, session, snapshot, ...rest } = message;
       return {
@@ -354,7 +394,10 @@ export function readMessage(payload: EventPayload): MigrationMessage {
     case "refuse":
       return { kind, reasons: strings(fields, "reasons"), contract: readContract(fields) };
     case "base":
-      return { kind, chain: fields.string("chain"), snapshot: readSnapshotPayload(fields.map("snapshot")) };
+      return {
+        ...{ kind, chain: fields.string("chain"), snapshot: readSnapshotPayload(fields.map("snapshot")) },
+        observed: readObserved(fields.map("observed")),
+      };
     case "handOver":
       return readHandOver(fields);
     case "need":

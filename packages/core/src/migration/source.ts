@@ -1,4 +1,6 @@
 /** The source's side of a move: handshake, snapshot and tail while the VM runs, hand-over. */
+import { compareContracts, type ContractComparison } from "../contract/compare-contracts.js";
+import type { ContractItem } from "../ports/contract.js";
 import { EventBatch } from "../event/event-batch.js";
 import { CoreKind } from "../event/core-kinds.js";
 import { PayloadFields } from "../canonical/payload-fields.js";
@@ -7,7 +9,6 @@ import type { Digester } from "../ports/digester.js";
 import { PAGE_BYTES } from "../ports/guest-memory.js";
 import type { Snapshot } from "../ports/journal-store.js";
 import { batchPayload } from "./batch-message.js";
-import { compareContracts, type ContractComparison } from "./contract.js";
 import { MigrationFailedError, MigrationInDoubtError, MigrationRefusedError, reasonOf } from "./migration-error.js";
 import type { MovingVm, StandingVm } from "./moving-vm.js";
 import { ownershipRow, OwnershipState, standingOf } from "./ownership.js";
@@ -102,6 +103,8 @@ export class MigrationSource {
   #burstSince = 0;
   #slowedSince: number | undefined;
   #slowedMs = 0;
+  /** As it was said to the destination. */
+  #contract: readonly ContractItem[] = [];
   /** The epoch of the move, once it has taken place. */
   #movedIn: number | undefined;
 
@@ -117,7 +120,7 @@ export class MigrationSource {
       await this.#sayHello(true);
       const answer = await this.#receive();
       if (answer.kind !== "accept" && answer.kind !== "refuse") throw this.#unexpected(answer, "accept");
-      const contract = compareContracts(this.#options.vm.contract(), answer.contract);
+      const contract = compareContracts(this.#contract, answer.contract);
       return { contract, reasons: answer.kind === "refuse" ? answer.reasons : [] };
     } catch (error) {
       throw this.#failure(error);
@@ -186,13 +189,16 @@ export class MigrationSource {
   async #sayHello(isExplaining: boolean): Promise<void> {
     const { vm, path, drives } = this.#options;
     const { header } = vm.journal;
+    // What the guest has asked for is read from there.
+    await vm.flush();
+    this.#contract = vm.contract();
     await this.#send({
       kind: "hello",
       header,
       path,
       formatVersion: header.formatVersion,
       epoch: this.#epoch,
-      contract: vm.contract(),
+      contract: this.#contract,
       control: vm.control(),
       drives,
       isExplaining,
@@ -200,11 +206,10 @@ export class MigrationSource {
   }
 
   async #move(): Promise<MigrationReport> {
-    const { vm } = this.#options;
     await this.#sayHello(false);
     const answer = await this.#receive();
     if (answer.kind !== "accept" && answer.kind !== "refuse") throw this.#unexpected(answer, "accept");
-    const contract = compareContracts(vm.contract(), answer.contract);
+    const contract = compareContracts(this.#contract, answer.contract);
     if (answer.kind === "refuse") throw new MigrationRefusedError(answer.reasons, contract);
     this.#report({ step: "contract", comparison: contract });
     const { snapshot, report: base } = await this.#sendBase();
@@ -237,7 +242,7 @@ export class MigrationSource {
     if (chain === undefined)
       throw new MigrationFailedError(`no batch of the recording ends at snapshot ${snapshot.number}`);
     const before = channel.bytesSent;
-    await this.#send({ kind: "base", snapshot, chain });
+    await this.#send({ kind: "base", snapshot, chain, observed: vm.observed(snapshot.seq) });
     const { hashes } = await this.#expect("need");
     for (let index = 0; index * PAGE_HASH_BYTES < snapshot.pageHashes.length; index++)
       this.#sentPages.add(toHex(hashAt(snapshot.pageHashes, index)));

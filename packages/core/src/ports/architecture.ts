@@ -1,4 +1,5 @@
 /** What a CPU architecture gives the hypervisor: the kernel half of a VM. */
+import type { ArchitectureContract } from "./contract.js";
 import type { ControlSlice } from "./control.js";
 import type { Entropy } from "./entropy.js";
 import type { ExitFrame } from "../event/exit-frame.js";
@@ -164,6 +165,8 @@ export interface Architecture {
   readonly cpuModels: readonly string[];
   readonly exitModels: readonly ExitModel[];
   readonly control: ControlSlice;
+  /** What a guest may ask about. Absent: nothing is known of it, and there are no hosts to choose from. */
+  readonly contract?: ArchitectureContract;
   createKernelHalf(options: KernelHalfOptions): KernelHalf;
   /**
    * The registers into which the kernel half puts its answer when it finishes this exit, the result first. Absent or

@@ -5,6 +5,7 @@
  * `decide` checks a command against the folded state and gives events or a refusal;
  * `evolve` folds an event into the state. A refused command is no event.
  */
+import type { HostReference } from "./contract.js";
 import type { EventKind, EventPayload } from "../event/event-kind.js";
 
 /** A command by name with plain arguments: `{name: "smccc-filter", base: 0xc6000000, …}`. */
@@ -43,7 +44,8 @@ export interface ControlContext {
 /** One slice of configuration with its rules; `State` is plain immutable data. */
 export interface ControlSlice<State = unknown> {
   readonly kinds: readonly EventKind[];
-  initialState(): State;
+  /** `host`: the simulated host that the VM is created on; absent: the default one. */
+  initialState(host?: HostReference): State;
   decide(state: State, command: ControlCommand, context: ControlContext): Decision;
   /** Pure. `seq` is the event's number, for rules that later name what decided. */
   evolve(state: State, event: ControlEvent, seq: number): State;

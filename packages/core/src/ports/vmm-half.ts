@@ -39,6 +39,14 @@ export interface OutsideInput {
   readonly bytes: Uint8Array;
 }
 
+/** A device of the board, where a guest finds it. */
+export interface BoardDevice {
+  readonly name: string;
+  /** Guest-physical. */
+  readonly base: number;
+  readonly bytes: number;
+}
+
 /** Where devices find the bytes of a drive. Only the CLI opens files; reads must give the same bytes for ever. */
 export interface BlockBackend {
   readonly id: string;
@@ -63,6 +71,8 @@ export interface VmmHalf {
   readCount(port: number): number;
   /** Name of the device at a guest-physical address, for `log`. */
   deviceAt(physical: number): string | undefined;
+  /** Every device that a guest may find, in the order of their addresses. */
+  devices?(): readonly BoardDevice[];
   save(): StateSection[];
   restore(sections: readonly StateSection[]): void;
 }

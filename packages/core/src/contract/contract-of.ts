@@ -1,0 +1,119 @@
+/** What a guest may observe of its host, item by item: what two ends of a move must have in common. */
+import type { Architecture, KernelHalf } from "../ports/architecture.js";
+import type { ContractItem } from "../ports/contract.js";
+import type { EventPayload, PlainValue } from "../event/event-kind.js";
+import { isPlainMap } from "../canonical/canonical-encoding.js";
+import { toHex } from "../memory/page-hash.js";
+import type { MachineDescription } from "../machine/machine-description.js";
+import type { BoardDevice } from "../ports/vmm-half.js";
+import { deviceItem, HANDLER_ITEM, type Observations } from "./observations.js";
+
+export interface ContractSubject {
+  readonly architecture: Architecture;
+  readonly machine: MachineDescription;
+  /** The control plane's state, as a snapshot keeps it. */
+  readonly control: EventPayload;
+  /** Of this machine; registers that nothing can change are read from it. */
+  readonly kernel: KernelHalf;
+  readonly formatVersion: number;
+  readonly devices?: readonly BoardDevice[] | undefined;
+  readonly observations?: Observations | undefined;
+}
+
+function valueText(value: PlainValue): string {
+  if (value instanceof Uint8Array) return toHex(value);
+  return typeof value === "bigint" ? `0x${value.toString(16)}` : String(value);
+}
+
+function plain(name: string, value: string): ContractItem {
+  return { name, value, isObservable: false };
+}
+
+/** Leaves of plain data by their path. */
+export function flatItems(place: string, value: PlainValue): ContractItem[] {
+  if (Array.isArray(value))
+    return [
+      plain(`${place} count`, String(value.length)),
+      ...value.flatMap((item: PlainValue, index) => flatItems(`${place}[${index}]`, item)),
+    ];
+  if (isPlainMap(value))
+    return Object.keys(value)
+      .sort()
+      .flatMap((key) => flatItems(`${place}.${key}`, value[key] ?? null));
+  return [plain(place, valueText(value))];
+}
+
+function machineItems({ architecture, machine, formatVersion }: ContractSubject): ContractItem[] {
+  const { exitModel } = machine;
+  const reasons = architecture.exitModels.find(
+    ({ name, version }) => name === exitModel.name && version === exitModel.version,
+  )?.reasons;
+  return [
+    plain("recording format", String(formatVersion)),
+    plain("architecture", architecture.name),
+    plain("architecture revision", String(architecture.revision)),
+    plain("board", machine.board),
+    plain("cpu model", machine.cpuModel),
+    plain("vCPUs", String(machine.vcpuCount)),
+    plain("memory", `${machine.memoryBytes} bytes at 0x${machine.memoryBase.toString(16)}`),
+    plain("exit model", `${exitModel.name} version ${exitModel.version}`),
+    ...(reasons ?? []).map(({ name, code, pc }, index) =>
+      plain(`exit reason ${index}`, `${name} 0x${code.toString(16)}, pc ${pc}`),
+    ),
+  ];
+}
+
+function controlItems({ architecture, control }: ContractSubject): readonly ContractItem[] {
+  const state = control["architecture"] ?? null;
+  return architecture.contract?.items(state) ?? flatItems("config", state);
+}
+
+function registerItems({ architecture, kernel }: ContractSubject): ContractItem[] {
+  return kernel.registers
+    .filter(({ isConstant }) => isConstant === true)
+    .map(({ name }) => {
+      const value = kernel.readRegister(0, name);
+      return architecture.contract?.registerItem(name, value) ?? plain(`register ${name}`, valueText(value));
+    });
+}
+
+function deviceItems(devices: readonly BoardDevice[]): ContractItem[] {
+  return devices.map(({ name, base, bytes }) => ({
+    name: deviceItem(name),
+    value: `0x${base.toString(16)}+0x${bytes.toString(16)}`,
+    isObservable: true,
+  }));
+}
+
+/** Who answers forwarded calls: files by what is in them, not by where they lie. */
+function handlerItem({ boardOptions }: MachineDescription): ContractItem {
+  const { handlers } = boardOptions;
+  const texts = (Array.isArray(handlers) ? handlers : []).map((each: PlainValue) => {
+    if (!isPlainMap(each)) return valueText(each);
+    const { name, sha256 } = each;
+    const hash = typeof sha256 === "string" || sha256 instanceof Uint8Array ? ` sha256:${valueText(sha256)}` : "";
+    return `${String(name)}${hash}`;
+  });
+  const value = texts.length === 0 ? "none: x0 becomes -1" : texts.join(", ");
+  return {
+    name: HANDLER_ITEM,
+    value,
+    isObservable: true,
+    advice: "start the destination with the source's --handler: receive --handler FILE, or migrate --handler FILE",
+  };
+}
+
+export function contractOf(subject: ContractSubject): ContractItem[] {
+  const { machine, devices = [], observations } = subject;
+  const items = [
+    ...machineItems(subject),
+    ...controlItems(subject),
+    handlerItem(machine),
+    ...deviceItems(devices),
+    ...registerItems(subject),
+  ];
+  return items.map((item) => {
+    const observed = observations?.get(item.name);
+    return observed === undefined ? item : { ...item, observed };
+  });
+}

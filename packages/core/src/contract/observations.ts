@@ -1,0 +1,123 @@
+/** Whether and where a guest has asked for an item of the contract: computed from the exits of its recording. */
+import type { Architecture } from "../ports/architecture.js";
+import type { Observation } from "../ports/contract.js";
+import type { JournalReader } from "../ports/journal-store.js";
+import { isPlainMap } from "../canonical/canonical-encoding.js";
+import { PayloadFields } from "../canonical/payload-fields.js";
+import { eachEvent } from "../event/each-event.js";
+import { HotKind, type EventPayload } from "../event/event-kind.js";
+import { ExitWord, frameU64, KvmExit } from "../event/exit-frame.js";
+import { type OwnedRecording, OwnershipState } from "../migration/ownership.js";
+import type { BoardDevice } from "../ports/vmm-half.js";
+import { firstSeqOf, journalCursor } from "../replay/journal-cursor.js";
+
+/** By name of the item. */
+export type Observations = ReadonlyMap<string, Observation>;
+
+/** What a guest asked for, and from which exit on that is known. */
+export interface ObservedContract {
+  readonly observations: Observations;
+  /** Exits up to this one lie in recordings that are not here; 0: everything is known. */
+  readonly unknownUpTo: number;
+}
+
+export const HANDLER_ITEM = "handler of forwarded calls";
+
+export function deviceItem(name: string): string {
+  return `device ${name}`;
+}
+
+export interface ObserveOptions {
+  readonly architecture: Architecture;
+  /** Of the end: ranges of a filter are never taken away. */
+  readonly control: EventPayload;
+  readonly devices?: readonly BoardDevice[] | undefined;
+}
+
+/** Counts in place: recordings have millions of exits. */
+class Tally {
+  readonly counts = new Map<string, { count: number; firstExit: number; lastExit: number }>();
+
+  add(name: string, exit: number): void {
+    const known = this.counts.get(name);
+    if (known === undefined) this.counts.set(name, { count: 1, firstExit: exit, lastExit: exit });
+    else {
+      known.count += 1;
+      known.lastExit = exit;
+    }
+  }
+
+  take(earlier: Observations): void {
+    for (const [name, observation] of earlier) this.counts.set(name, { ...observation });
+  }
+}
+
+/** What the exits of a recording up to event `lastSeq` show, behind what a move brought along. */
+export function observe(
+  reader: JournalReader & Partial<Pick<OwnedRecording, "ownership">>,
+  { architecture, control, devices = [] }: ObserveOptions,
+  lastSeq = Infinity,
+): ObservedContract {
+  const brought = broughtAlong(reader);
+  const tally = new Tally();
+  tally.take(brought.observations);
+  const state = control["architecture"] ?? null;
+  const first = firstSeqOf(reader);
+  eachEvent(journalCursor(reader, first), { first, last: lastSeq }, (cursor) => {
+    if (cursor.kind !== HotKind.exited) return;
+    const { exit } = cursor;
+    const number = cursor.exitsBefore + 1;
+    for (const name of architecture.contract?.asks(exit, state) ?? []) tally.add(name, number);
+    const kvmExit = exit[ExitWord.kvmExit];
+    if (kvmExit === KvmExit.hypercall) tally.add(HANDLER_ITEM, number);
+    if (kvmExit !== KvmExit.mmio) return;
+    const at = Number(frameU64(exit, ExitWord.arg0Low));
+    const device = devices.find(({ base, bytes }) => at >= base && at < base + bytes);
+    if (device !== undefined) tally.add(deviceItem(device.name), number);
+  });
+  return { observations: tally.counts, unknownUpTo: brought.unknownUpTo };
+}
+
+/** A move tells its destination what the guest has seen before; of a branch the parent's file would have to be asked. */
+function broughtAlong({
+  header,
+  ownership,
+}: Pick<JournalReader, "header"> & Partial<Pick<OwnedRecording, "ownership">>): ObservedContract {
+  const { parent } = header;
+  if (parent === undefined) return { observations: new Map(), unknownUpTo: 0 };
+  const prepared = ownership?.().findLast(({ state }) => state === OwnershipState.prepared);
+  const observed = prepared?.detail["observed"];
+  if (parent.why === "migration" && isPlainMap(observed)) return readObserved(observed);
+  return { observations: new Map(), unknownUpTo: parent.exitNumber };
+}
+
+export function observedPayload({ observations, unknownUpTo }: ObservedContract): EventPayload {
+  return {
+    unknownUpTo,
+    items: Object.fromEntries([...observations].map(([name, observation]) => [name, observationPayload(observation)])),
+  };
+}
+
+/** Throws PayloadError. */
+export function readObserved(payload: EventPayload): ObservedContract {
+  const fields = new PayloadFields("observed contract", payload);
+  const items = new PayloadFields("observed contract: items", fields.map("items"));
+  return {
+    unknownUpTo: fields.number("unknownUpTo"),
+    observations: new Map(
+      Object.keys(items.payload).map((name) => [name, readObservation(new PayloadFields(name, items.map(name)))]),
+    ),
+  };
+}
+
+export function observationPayload({ count, firstExit, lastExit }: Observation): EventPayload {
+  return { count, firstExit, lastExit };
+}
+
+export function readObservation(fields: PayloadFields): Observation {
+  return {
+    count: fields.number("count"),
+    firstExit: fields.number("firstExit"),
+    lastExit: fields.number("lastExit"),
+  };
+}

@@ -1,0 +1,140 @@
+/**
+ * A fresh VM of the destination's host is given a configuration by the commands that a VMM would give, before its first
+ * run: what KVM's rules refuse there is found before anything moves.
+ */
+import type { Architecture } from "../ports/architecture.js";
+import type { ContractItem, HostReference, SetUpStep } from "../ports/contract.js";
+import type { ControlContext, Refusal } from "../ports/control.js";
+import type { EventPayload } from "../event/event-kind.js";
+import {
+  type ControlState,
+  decideControl,
+  evolveControl,
+  initialControlState,
+  plainControlState,
+  restoreControlState,
+} from "../control/control-plane.js";
+import { controlPatches } from "../control/patches.js";
+import { CREATE_VCPU, CREATE_VM } from "../control/core-slice.js";
+import { machinePayload, type MachineDescription } from "../machine/machine-description.js";
+
+export interface SetUpOptions {
+  readonly architecture: Architecture;
+  readonly machine: MachineDescription;
+  /** The source's control state, as a snapshot keeps it. */
+  readonly control: EventPayload;
+  /** The host that the fresh VM runs on. */
+  readonly host: HostReference;
+  /** Whether the VM that is set up has run already: a fresh one has not. */
+  readonly hasRun?: boolean;
+}
+
+export interface SetUpResult {
+  /** Plain, as a snapshot keeps it. */
+  readonly control: EventPayload;
+  /** By name of the item. */
+  readonly refusals: ReadonlyMap<string, Refusal>;
+  /** Where the result is not the source's: paths with both values. */
+  readonly differences: readonly string[];
+}
+
+export function setUpControl(options: SetUpOptions): SetUpResult {
+  const { architecture, control, hasRun = false } = options;
+  const context: ControlContext = { hasRun, vcpuCount: options.machine.vcpuCount };
+  const refusals = new Map<string, Refusal>();
+  let state = freshControl(options, context);
+  const source = restoreControlState(control);
+  for (const step of architecture.contract?.setUp(source.architecture) ?? []) {
+    const done = carryOut(architecture, state, step, context);
+    if ("refused" in done) refusals.set(step.item, done.refused);
+    else state = done.state;
+  }
+  if (architecture.contract === undefined) state = { ...state, architecture: source.architecture };
+  return {
+    control: plainControlState(state),
+    refusals,
+    differences: configurationDifferences(architecture, source, state),
+  };
+}
+
+/** VM and vCPUs exist; nothing else has been set. */
+function freshControl(options: SetUpOptions, context: ControlContext): ControlState {
+  const { architecture, machine, host } = options;
+  let state = initialControlState(architecture, host);
+  const commands = [
+    { name: CREATE_VM, machine: machinePayload(machine) },
+    ...Array.from({ length: machine.vcpuCount }, () => ({ name: CREATE_VCPU, cpu: machine.cpuModel })),
+  ];
+  for (const command of commands) {
+    const decision = decideControl(architecture, state, command, context);
+    if ("refused" in decision) throw new RangeError(`${decision.refused.call}: ${decision.refused.reason}`);
+    for (const event of decision.events) state = evolveControl(architecture, state, event, 0);
+  }
+  return state;
+}
+
+/** What a fresh VM has before anything is set, as items. */
+export function freshItems(options: Pick<SetUpOptions, "architecture" | "host">): readonly ContractItem[] {
+  const { architecture, host } = options;
+  return architecture.contract?.items(initialControlState(architecture, host).architecture) ?? [];
+}
+
+function carryOut(
+  architecture: Architecture,
+  state: ControlState,
+  step: SetUpStep,
+  context: ControlContext,
+): { readonly state: ControlState } | { readonly refused: Refusal } {
+  if ("place" in step) {
+    const placed = step.place(state.architecture, context);
+    return "refused" in placed ? placed : { state: { ...state, architecture: placed.state } };
+  }
+  const decision = decideControl(architecture, state, step.command, context);
+  if ("refused" in decision) return decision;
+  let after = state;
+  for (const event of decision.events) after = evolveControl(architecture, after, event, step.seq ?? 0);
+  return { state: after };
+}
+
+function configurationDifferences(architecture: Architecture, source: ControlState, made: ControlState): string[] {
+  const own = ({ architecture: state }: ControlState): unknown => architecture.contract?.configuration(state) ?? state;
+  const patches = controlPatches(
+    { core: source.core, architecture: own(source) },
+    { core: made.core, architecture: own(made) },
+  );
+  return patches.map(({ path, before, after }) => `${path.join(".")}: ${text(before)}, here ${text(after)}`);
+}
+
+function text(value: unknown): string {
+  return value === undefined
+    ? "absent"
+    : JSON.stringify(value, (_, item: unknown) => (typeof item === "bigint" ? `0x${item.toString(16)}` : item));
+}
+
+function refusalText({ call, errno, reason }: Refusal): string {
+  return `${call}: ${errno}: ${reason}`;
+}
+
+/** How the destination comes to each value: what was refused, and what a host of another kind has to be told. */
+export function withRemarks(
+  items: readonly ContractItem[],
+  source: { readonly items: readonly ContractItem[]; readonly host: HostReference },
+  { architecture, host, refusals }: { readonly architecture: Architecture; readonly host: HostReference } & SetUpResult,
+): ContractItem[] {
+  const wanted = new Map(source.items.map(({ name, value }) => [name, value]));
+  const resetHere = new Map(freshItems({ architecture, host }).map(({ name, value }) => [name, value]));
+  const resetThere = new Map(
+    freshItems({ architecture, host: source.host }).map(({ name, value }) => [name, value]),
+  );
+  return items.map((item): ContractItem => {
+    const { name, value } = item;
+    const refused = refusals.get(name);
+    const isEqual = wanted.get(name) === value;
+    if (refused !== undefined)
+      return { ...item, remark: { verdict: isEqual ? "warn" : "block", text: refusalText(refused) } };
+    const [here, there] = [resetHere.get(name), resetThere.get(name)];
+    if (isEqual && item.rule === undefined && here !== undefined && here !== value && here !== there)
+      return { ...item, remark: { verdict: "fix", text: `it resets to ${here} there; set before the first run` } };
+    return item;
+  });
+}

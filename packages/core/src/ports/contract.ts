@@ -1,0 +1,80 @@
+/** What an architecture says of the contract between a host and the guest: what a guest may ask about, and how a fresh VM gets it. */
+import type { ControlCommand, ControlContext, Refusal } from "./control.js";
+import type { ExitFrame } from "../event/exit-frame.js";
+
+/** A simulated host, by its row in the architecture's table. A version's row never changes. */
+export interface HostReference {
+  readonly name: string;
+  readonly version: number;
+}
+
+/** How a difference between two ends is judged. */
+export type ItemRule =
+  /** A guest can tell the difference, or would break by it. */
+  | "same"
+  /** KVM only checks that the destination's `level` is as high: it does not keep the source's. */
+  | "at least"
+  /** No guest can tell by it; what a guest can tell of it stands in other items. */
+  | "hidden";
+
+/** Where a guest asked for an item. Exit numbers from 1. */
+export interface Observation {
+  readonly count: number;
+  readonly firstExit: number;
+  readonly lastExit: number;
+}
+
+export interface ContractItem {
+  /** In KVM's words: "KVM_REG_ARM_PSCI_VERSION", "ID_AA64MMFR0_EL1". */
+  readonly name: string;
+  readonly value: string;
+  /** What this host has to offer, for people; never compared. */
+  readonly offered?: string;
+  /** Default "same". */
+  readonly rule?: ItemRule;
+  /** With "at least". */
+  readonly level?: number;
+  /** Whether a guest that asks leaves guest mode: only then is it known whether it has asked. */
+  readonly isObservable: boolean;
+  readonly observed?: Observation;
+  /** At the destination: how it comes to this value there. */
+  readonly remark?: { readonly verdict: "fix" | "warn" | "block"; readonly text: string };
+  /** What helps where this item blocks a move. */
+  readonly advice?: string;
+}
+
+/** One act by which a fresh VM gets a part of another's configuration. */
+export type SetUpStep = {
+  /** `ContractItem.name`. */
+  readonly item: string;
+} & (
+  | {
+      readonly command: ControlCommand;
+      /** The number that the event had at the source, where numbers of events are part of the state. */
+      readonly seq?: number;
+    }
+  /** Puts a part of a saved state in place, by the rules of the command that it stands for. */
+  | { place(state: unknown, context: ControlContext): { readonly state: unknown } | { readonly refused: Refusal } }
+);
+
+export interface ArchitectureContract {
+  /** Every host that can be simulated, the default first. */
+  readonly hosts: readonly HostReference[];
+  hostOf(control: unknown): HostReference;
+  /** Every item that a guest may learn of from the configuration or the host. */
+  items(control: unknown): readonly ContractItem[];
+  /** A register that nothing can change. */
+  registerItem(name: string, value: bigint): ContractItem;
+  /** Names of the items that the guest asked for by this exit. */
+  asks(frame: ExitFrame, control: unknown): readonly string[];
+  /** In an order that KVM accepts: Documentation/virt/kvm/api.rst and the arm64 devices' documents. */
+  setUp(control: unknown): readonly SetUpStep[];
+  /** The command by which a VM that has moved finds itself on another host. */
+  hostCommand(host: HostReference): ControlCommand;
+  /** The state without what is the host's own: equal at both ends of a move. */
+  configuration(control: unknown): unknown;
+}
+
+export function hostText({ name, version }: HostReference): string {
+  return `${name} version ${version}`;
+}
