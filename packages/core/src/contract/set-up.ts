@@ -40,13 +40,14 @@ export interface SetUpResult {
 
 export function setUpControl(options: SetUpOptions): SetUpResult {
   const { architecture, control, hasRun = false } = options;
-  const context: ControlContext = { hasRun, vcpuCount: options.machine.vcpuCount };
+  const { vcpuCount, memoryBase, memoryBytes } = options.machine;
+  const context: ControlContext = { hasRun, vcpuCount, memoryBase, memoryBytes };
   const refusals = new Map<string, Refusal>();
   let state = freshControl(options, context);
   const source = restoreControlState(control);
   for (const step of architecture.contract?.setUp(source.architecture) ?? []) {
     const done = carryOut(architecture, state, step, context);
-    if ("refused" in done) refusals.set(step.item, done.refused);
+    if ("refused" in done) for (const item of step.items) refusals.set(item, done.refused);
     else state = done.state;
   }
   if (architecture.contract === undefined) state = { ...state, architecture: source.architecture };
@@ -126,7 +127,10 @@ export function withRemarks(
   const resetThere = new Map(
     freshItems({ architecture, host: source.host }).map(({ name, value }) => [name, value]),
   );
-  return items.map((item): ContractItem => {
+  const known = new Set(items.map(({ name }) => name));
+  const missing = [...refusals.keys()].filter((name) => !known.has(name));
+  const absent = missing.map((name): ContractItem => ({ name, value: "absent", isObservable: true }));
+  return [...items, ...absent].map((item): ContractItem => {
     const { name, value } = item;
     const refused = refusals.get(name);
     const isEqual = wanted.get(name) === value;

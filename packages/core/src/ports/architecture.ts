@@ -1,6 +1,6 @@
 /** What a CPU architecture gives the hypervisor: the kernel half of a VM. */
 import type { ArchitectureContract } from "./contract.js";
-import type { ControlSlice } from "./control.js";
+import type { ControlCommand, ControlEvent, ControlSlice } from "./control.js";
 import type { Entropy } from "./entropy.js";
 import type { ExitFrame } from "../event/exit-frame.js";
 import type { GuestMemory } from "./guest-memory.js";
@@ -117,6 +117,8 @@ export interface KernelHalf {
 
   /** The configuration fold; called once at creation and after every control event. */
   configure(state: unknown): void;
+  /** What a control event does to the running state beside configuring it, right behind `configure`: a vCPU is reset, stopped. */
+  apply?(event: ControlEvent): void;
 
   readonly registers: readonly RegisterName[];
   /** Other names by which `readRegister` knows registers, or parts of them. */
@@ -167,6 +169,8 @@ export interface Architecture {
   readonly control: ControlSlice;
   /** What a guest may ask about. Absent: nothing is known of it, and there are no hosts to choose from. */
   readonly contract?: ArchitectureContract;
+  /** Commands by which a VMM sets up the vCPUs that it has created, in order, before it sets anything else. */
+  setUp?(vcpuCount: number): readonly ControlCommand[];
   createKernelHalf(options: KernelHalfOptions): KernelHalf;
   /**
    * The registers into which the kernel half puts its answer when it finishes this exit, the result first. Absent or

@@ -45,8 +45,8 @@ export interface ContractItem {
 
 /** One act by which a fresh VM gets a part of another's configuration. */
 export type SetUpStep = {
-  /** `ContractItem.name`. */
-  readonly item: string;
+  /** `ContractItem.name` of what it sets. */
+  readonly items: readonly string[];
 } & (
   | {
       readonly command: ControlCommand;

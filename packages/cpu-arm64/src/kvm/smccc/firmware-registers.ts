@@ -1,8 +1,13 @@
 /** KVM's firmware pseudo-registers on arm64 (Documentation/virt/kvm/arm/fw-pseudo-registers.rst), with its rules for writing them. */
-import type { Refusal } from "@hvjournal/core";
+import type { HostReference, Refusal } from "@hvjournal/core";
+import type { Arm64ControlState } from "../control/control-state.js";
+import { hostModelOf, type HostModel, Workaround2Level, writtenHost } from "../host-model.js";
+import { PSCI_0_2 } from "../control/vcpu-features.js";
 
 /** Firmware registers of a VM that can be configured. All are VM-wide. */
 export interface FirmwareRegisters {
+  /** The host that offers them; absent: the default one. */
+  readonly host?: HostReference;
   readonly psciVersion: bigint;
   readonly standardServices: bigint;
   readonly standardHypervisorServices: bigint;
@@ -31,32 +36,38 @@ const PSCI_VERSIONS: readonly bigint[] = [
   PsciVersion.v1_3,
 ];
 
-export const FIRMWARE_RESET: FirmwareRegisters = {
-  psciVersion: PsciVersion.v1_3,
+/** Services that a kernel has had since before there was a register that could take them away. */
+const ALWAYS_SERVED = {
   standardServices: StandardService.trng,
   standardHypervisorServices: StandardHypervisorService.pvTime,
   vendorHypervisorServices: VendorHypervisorService.features | VendorHypervisorService.ptp,
-  // The discovery calls need a VMM that answers them.
-  vendorHypervisorServices2: 0n,
-};
+} as const;
 
-/** Workaround levels of a simulated CPU: it does not speculate, so it needs none. */
-const WORKAROUND_NOT_REQUIRED = 2n;
-const WORKAROUND_2_NOT_REQUIRED = 3n;
-const WORKAROUND_2_AVAILABLE = 2n;
-const WORKAROUND_2_UNKNOWN = 1n;
+/** What a VM on this host starts with. */
+export function firmwareReset(host?: HostReference): FirmwareRegisters {
+  const { psciVersion } = hostModelOf(host);
+  const written = host === undefined ? undefined : writtenHost(host);
+  return {
+    ...(written === undefined ? {} : { host: written }),
+    psciVersion,
+    ...ALWAYS_SERVED,
+    // The discovery calls need a VMM that answers them.
+    vendorHypervisorServices2: 0n,
+  };
+}
+
+export const FIRMWARE_RESET: FirmwareRegisters = firmwareReset();
+
 const LEVEL_MASK = 0xfn;
 const WORKAROUND_2_ENABLED = 0x10n;
 
+type BitmapField = Exclude<keyof FirmwareRegisters, "psciVersion" | "host">;
+
 type Rule =
   | { readonly kind: "psciVersion"; readonly field: "psciVersion" }
-  | {
-      readonly kind: "bitmap";
-      readonly field: Exclude<keyof FirmwareRegisters, "psciVersion">;
-      readonly supported: bigint;
-    }
-  | { readonly kind: "workaround"; readonly level: bigint }
-  | { readonly kind: "workaround2"; readonly level: bigint };
+  | { readonly kind: "bitmap"; readonly field: BitmapField }
+  | { readonly kind: "workaround"; readonly index: 0 | 2 }
+  | { readonly kind: "workaround2"; readonly index: 1 };
 
 export interface FirmwareRegister {
   readonly name: string;
@@ -75,28 +86,19 @@ function firmware(name: string, index: bigint, rule: Rule): FirmwareRegister {
   return { name: `${PREFIX}${name}`, id: ID_BASE | COPROC_FW | index, rule };
 }
 
-function bitmap(
-  name: string,
-  index: bigint,
-  field: Exclude<keyof FirmwareRegisters, "psciVersion">,
-  supported: bigint,
-): FirmwareRegister {
-  return {
-    name: `${PREFIX}${name}`,
-    id: ID_BASE | COPROC_FW_FEAT_BMAP | index,
-    rule: { kind: "bitmap", field, supported },
-  };
+function bitmap(name: string, index: bigint, field: BitmapField): FirmwareRegister {
+  return { name: `${PREFIX}${name}`, id: ID_BASE | COPROC_FW_FEAT_BMAP | index, rule: { kind: "bitmap", field } };
 }
 
 export const FIRMWARE_REGISTERS: readonly FirmwareRegister[] = [
   firmware("PSCI_VERSION", 0n, { kind: "psciVersion", field: "psciVersion" }),
-  firmware("SMCCC_ARCH_WORKAROUND_1", 1n, { kind: "workaround", level: WORKAROUND_NOT_REQUIRED }),
-  firmware("SMCCC_ARCH_WORKAROUND_2", 2n, { kind: "workaround2", level: WORKAROUND_2_NOT_REQUIRED }),
-  firmware("SMCCC_ARCH_WORKAROUND_3", 3n, { kind: "workaround", level: WORKAROUND_NOT_REQUIRED }),
-  bitmap("STD_BMAP", 0n, "standardServices", 1n),
-  bitmap("STD_HYP_BMAP", 1n, "standardHypervisorServices", 1n),
-  bitmap("VENDOR_HYP_BMAP", 2n, "vendorHypervisorServices", 3n),
-  bitmap("VENDOR_HYP_BMAP_2", 3n, "vendorHypervisorServices2", 3n),
+  firmware("SMCCC_ARCH_WORKAROUND_1", 1n, { kind: "workaround", index: 0 }),
+  firmware("SMCCC_ARCH_WORKAROUND_2", 2n, { kind: "workaround2", index: 1 }),
+  firmware("SMCCC_ARCH_WORKAROUND_3", 3n, { kind: "workaround", index: 2 }),
+  bitmap("STD_BMAP", 0n, "standardServices"),
+  bitmap("STD_HYP_BMAP", 1n, "standardHypervisorServices"),
+  bitmap("VENDOR_HYP_BMAP", 2n, "vendorHypervisorServices"),
+  bitmap("VENDOR_HYP_BMAP_2", 3n, "vendorHypervisorServices2"),
 ];
 
 /** By KVM's name, or without its prefix: KVM_REG_ARM_PSCI_VERSION, PSCI_VERSION. */
@@ -110,7 +112,28 @@ export function firmwareRegisterOf(id: bigint): FirmwareRegister | undefined {
 }
 
 export function readFirmwareRegister(state: FirmwareRegisters, register: FirmwareRegister): bigint {
-  return "field" in register.rule ? state[register.rule.field] : register.rule.level;
+  const { rule } = register;
+  return "field" in rule ? state[rule.field] : hostModelOf(state.host).workarounds[rule.index];
+}
+
+/** Whether the host's kernel has the register at all. */
+export function hasFirmwareRegister(state: FirmwareRegisters, { rule }: FirmwareRegister): boolean {
+  return rule.kind !== "bitmap" || hostModelOf(state.host)[rule.field] !== undefined;
+}
+
+/** What the register may be set to on its host, in words. */
+export function offeredValues(state: FirmwareRegisters, { rule }: FirmwareRegister): string {
+  const host = hostModelOf(state.host);
+  switch (rule.kind) {
+    case "psciVersion":
+      return `up to ${hex(host.psciVersion)}`;
+    case "bitmap": {
+      const bits = host[rule.field];
+      return bits === undefined ? "no such register" : `bits ${hex(bits)}`;
+    }
+    default:
+      return `level ${hex(host.workarounds[rule.index])}`;
+  }
 }
 
 function invalid(reason: string): Refusal {
@@ -123,23 +146,22 @@ function hex(value: bigint): string {
 
 /** KVM's checks for a write; undefined: it is accepted. What it changes is `writtenFirmwareRegister`. */
 export function checkFirmwareWrite(
-  state: FirmwareRegisters,
+  { firmware: state, features = PSCI_0_2 }: Pick<Arm64ControlState, "firmware" | "features">,
   register: FirmwareRegister,
   value: bigint,
   hasRun: boolean,
 ): Refusal | undefined {
   const { name, rule } = register;
   const text = `${name}=${hex(value)}`;
+  const host = hostModelOf(state.host);
   switch (rule.kind) {
     case "psciVersion":
-      if (PSCI_VERSIONS.includes(value)) return undefined;
-      return invalid(
-        value === PsciVersion.v0_1
-          ? `${text}: PSCI 0.1 is for vCPUs without KVM_ARM_VCPU_PSCI_0_2`
-          : `${text}: known are 0.2 and 1.0 to 1.3`,
-      );
-    case "bitmap":
-      if ((value & ~rule.supported) !== 0n) return invalid(`${text}: supported bits are ${hex(rule.supported)}`);
+      return checkPsciVersion(text, value, { hasPsci0_2: (features & PSCI_0_2) !== 0, host });
+    case "bitmap": {
+      const supported = host[rule.field];
+      if (supported === undefined)
+        return { errno: "ENOENT", call: "KVM_SET_ONE_REG", reason: `${text}: host ${host.name} has no such register` };
+      if ((value & ~supported) !== 0n) return invalid(`${text}: supported bits are ${hex(supported)}`);
       if (hasRun && value !== state[rule.field])
         return {
           errno: "EBUSY",
@@ -148,25 +170,44 @@ export function checkFirmwareWrite(
           next: `hvjournal record --firmware-reg ${text}`,
         };
       return undefined;
-    case "workaround":
+    }
+    case "workaround": {
+      const level = host.workarounds[rule.index];
       if ((value & ~LEVEL_MASK) !== 0n) return invalid(`${text}: levels have 4 bits`);
-      return value > rule.level ? invalid(`${text}: this host offers ${hex(rule.level)}`) : undefined;
+      return value > level ? invalid(`${text}: this host offers ${hex(level)}`) : undefined;
+    }
     case "workaround2":
-      return checkWorkaround2(text, value, rule.level);
+      return checkWorkaround2(text, value, host.workarounds[rule.index]);
     default:
       return rule satisfies never;
   }
+}
+
+function checkPsciVersion(
+  text: string,
+  value: bigint,
+  { hasPsci0_2, host }: { readonly hasPsci0_2: boolean; readonly host: HostModel },
+): Refusal | undefined {
+  if (value !== PsciVersion.v0_1 && !PSCI_VERSIONS.includes(value))
+    return invalid(`${text}: known are 0.1, 0.2 and 1.0 to 1.3`);
+  if (value > host.psciVersion) return invalid(`${text}: host ${host.name} has PSCI up to ${hex(host.psciVersion)}`);
+  if ((value === PsciVersion.v0_1) !== hasPsci0_2) return undefined;
+  return invalid(
+    hasPsci0_2
+      ? `${text}: PSCI 0.1 is for vCPUs without KVM_ARM_VCPU_PSCI_0_2`
+      : `${text}: vCPUs without KVM_ARM_VCPU_PSCI_0_2 have PSCI 0.1`,
+  );
 }
 
 function checkWorkaround2(text: string, value: bigint, hostLevel: bigint): Refusal | undefined {
   const level = value & LEVEL_MASK;
   if ((value & ~(LEVEL_MASK | WORKAROUND_2_ENABLED)) !== 0n)
     return invalid(`${text}: levels have 4 bits, and bit 4 says enabled`);
-  if ((value & WORKAROUND_2_ENABLED) !== 0n && level !== WORKAROUND_2_AVAILABLE)
+  if ((value & WORKAROUND_2_ENABLED) !== 0n && level !== Workaround2Level.available)
     return invalid(`${text}: enabled goes with level 2 only`);
-  if (level > WORKAROUND_2_NOT_REQUIRED) return invalid(`${text}: levels are 0 to 3`);
+  if (level > Workaround2Level.notRequired) return invalid(`${text}: levels are 0 to 3`);
   // KVM takes "unknown" for "not available" and "available" for "not required" here.
-  const asked = level <= WORKAROUND_2_UNKNOWN ? 0n : WORKAROUND_2_NOT_REQUIRED;
+  const asked = level <= Workaround2Level.unknown ? 0n : Workaround2Level.notRequired;
   return hostLevel < asked ? invalid(`${text}: this host offers ${hex(hostLevel)}`) : undefined;
 }
 

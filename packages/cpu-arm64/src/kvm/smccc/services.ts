@@ -1,4 +1,5 @@
 /** The hypercall services of KVM: SMCCC itself, TRNG, paravirtual time, the vendor hypervisor service; all else is PSCI's. */
+import { hostModelOf, Workaround2Level, WorkaroundLevel } from "../host-model.js";
 import { argument32, type Caller, type CallOutcome, returning } from "./call.js";
 import { StandardHypervisorService } from "./firmware-registers.js";
 import { SmcccFunction, SmcccResult, WORKAROUND_UNAFFECTED } from "./function-id.js";
@@ -42,9 +43,9 @@ export function callService(caller: Caller, id: number): CallOutcome {
     case SmcccFunction.trngRandom64:
       return random(caller, argument32(caller, 1), 64n);
     case SmcccFunction.pvTimeFeatures:
+      return returning(pvTimeFeatures(caller, Number(argument32(caller, 1))));
     case SmcccFunction.pvTimeStolen:
-      // No vCPU has a stolen-time structure: setting its address is refused (KVM_ARM_VCPU_PVTIME_CTRL: ENXIO).
-      return returning(SmcccResult.notSupported);
+      return returning(pvTimeStructure(caller));
     case SmcccFunction.vendorUid:
       return returning(...VENDOR_UID);
     case SmcccFunction.vendorFeatures:
@@ -59,10 +60,11 @@ export function callService(caller: Caller, id: number): CallOutcome {
 function archFeatures(caller: Caller, id: number): bigint {
   switch (id) {
     case SmcccFunction.archWorkaround1:
-    case SmcccFunction.archWorkaround3:
-      return WORKAROUND_UNAFFECTED;
+      return workaround(hostModelOf(caller.firmware.host).workarounds[0]);
     case SmcccFunction.archWorkaround2:
-      return SmcccResult.notRequired;
+      return workaround2(hostModelOf(caller.firmware.host).workarounds[1]);
+    case SmcccFunction.archWorkaround3:
+      return workaround(hostModelOf(caller.firmware.host).workarounds[2]);
     case SmcccFunction.pvTimeFeatures:
       return (caller.firmware.standardHypervisorServices & StandardHypervisorService.pvTime) !== 0n
         ? SmcccResult.success
@@ -70,6 +72,30 @@ function archFeatures(caller: Caller, id: number): bigint {
     default:
       return SmcccResult.notSupported;
   }
+}
+
+/** Of WORKAROUND_1 and 3. */
+function workaround(level: bigint): bigint {
+  if (level === WorkaroundLevel.notRequired) return WORKAROUND_UNAFFECTED;
+  return level === WorkaroundLevel.available ? SmcccResult.success : SmcccResult.notSupported;
+}
+
+function workaround2(level: bigint): bigint {
+  if (level === Workaround2Level.notRequired) return SmcccResult.notRequired;
+  return level === Workaround2Level.available ? SmcccResult.success : SmcccResult.notSupported;
+}
+
+/** As kvm_hypercall_pv_features. */
+function pvTimeFeatures({ pvTimeIpa }: Caller, id: number): bigint {
+  const isKnown = id === SmcccFunction.pvTimeFeatures || id === SmcccFunction.pvTimeStolen;
+  return isKnown && pvTimeIpa !== undefined ? SmcccResult.success : SmcccResult.notSupported;
+}
+
+/** As kvm_init_stolen_time. */
+function pvTimeStructure({ pvTimeIpa, writePvTime }: Caller): bigint {
+  if (pvTimeIpa === undefined) return SmcccResult.notSupported;
+  writePvTime(pvTimeIpa);
+  return pvTimeIpa;
 }
 
 /** TRNG_RND: up to three registers of `width` bits, the highest in x1. */

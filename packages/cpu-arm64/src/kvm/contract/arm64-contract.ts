@@ -1,0 +1,26 @@
+/** The contract between an arm64 host and its guest. */
+import type { ArchitectureContract } from "@hvjournal/core";
+import type { Arm64ControlState } from "../control/control-state.js";
+import { HOST_COMMAND } from "../control/host-part.js";
+import { HOST_MODELS, hostModelOf } from "../host-model.js";
+import { askedItems } from "./asked-items.js";
+import { contractItems, registerItem } from "./contract-items.js";
+import { setUpSteps } from "./set-up-steps.js";
+
+export const arm64Contract: ArchitectureContract = {
+  hosts: HOST_MODELS,
+  hostOf(state) {
+    const { name, version } = hostModelOf((state as Arm64ControlState).firmware.host);
+    return { name, version };
+  },
+  items: (state) => contractItems(state as Arm64ControlState),
+  registerItem,
+  asks: (frame, state) => askedItems(frame, state as Arm64ControlState),
+  setUp: (state) => setUpSteps(state as Arm64ControlState),
+  hostCommand: ({ name, version }) => ({ name: HOST_COMMAND, host: { name, version } }),
+  configuration(state) {
+    const { firmware, ...rest } = state as Arm64ControlState;
+    const { host: _host, ...registers } = firmware;
+    return { ...rest, firmware: registers };
+  },
+};
