@@ -81,6 +81,10 @@ export function architectureNamed(name: string): Architecture {
   return supported(name).architecture;
 }
 
+export function knownArchitectures(): readonly Architecture[] {
+  return SUPPORTED.map(({ architecture }) => architecture);
+}
+
 export function displayOf(architecture: Architecture): ArchitectureDisplay {
   return supported(architecture.name).display;
 }

@@ -3,6 +3,7 @@ import { type Command, commandName } from "./command.js";
 import { attach } from "./attach.js";
 import { bisect } from "./bisect.js";
 import { completionOf } from "./completion.js";
+import { contract } from "./contract.js";
 import { ctl } from "./ctl.js";
 import { diff } from "./diff.js";
 import { fsck } from "./fsck.js";
@@ -31,6 +32,7 @@ export const COMMANDS: readonly Command[] = [
   ps,
   attach,
   ctl,
+  contract,
   log,
   show,
   stat,

@@ -1,5 +1,5 @@
 /** `hvjournal info`: what a recording is of, where it came from, how it ended. */
-import { formatGuestTime, parseMachine } from "@hvjournal/core";
+import { formatGuestTime, hostText, parseMachine } from "@hvjournal/core";
 import { openRecording, type RecordingReader } from "@hvjournal/journal";
 import { statSync } from "node:fs";
 import { resolve } from "node:path";
@@ -66,6 +66,7 @@ function print(path: string, reader: RecordingReader, running: RunningAs | undef
     `${machine.architecture} ${machine.board}, cpu ${machine.cpuModel}, ${counted(machine.vcpuCount, "vCPU")}, ${machine.memoryBytes / 2 ** 20}M at 0x${machine.memoryBase.toString(16)}`,
   );
   row("exits", `${machine.exitModel.name} version ${machine.exitModel.version}`);
+  if (machine.host !== undefined) row("made on", `host ${hostText(machine.host)}`);
   row("seed", String(machine.seed));
   for (const [name, text] of boardRows(machine.boardOptions)) row(name, text);
   if (header.parent !== undefined)

@@ -12,9 +12,15 @@ import {
   prepareRecording,
   type RecordedMove,
 } from "../migration/continue-recording.js";
-import { type MigrationOptions, migrationOptions, optionsJson, reportJson } from "../migration/migration-options.js";
+import {
+  explanationJson,
+  type MigrationOptions,
+  migrationOptions,
+  optionsJson,
+  reportJson,
+} from "../migration/migration-options.js";
 import { moveError, type MoveSource } from "../migration/move-error.js";
-import { type Explanation, explanationOf, type Report, reportOf } from "../migration/migration-report.js";
+import { blocks, type Explanation, explanationOf, type Report, reportOf } from "../migration/migration-report.js";
 import { forceReclaim } from "../migration/force-reclaim.js";
 import { resolveMove } from "../migration/resolve-move.js";
 import { jsonLine } from "../output/console-output.js";
@@ -23,6 +29,7 @@ import { asCliError } from "../report-error.js";
 import { type ControlClient, findVm, runningVms } from "../vm/control-client.js";
 import type { JsonObject } from "../vm/control-protocol.js";
 import { type DetachedInstance, spawnDetached } from "../vm/detached.js";
+import { checkHostName } from "../vm/host-option.js";
 import { checkVmName, freshName, nameOfRecording, receiveSocketPath } from "../vm/vm-directory.js";
 import { attachTo } from "./attach.js";
 import {
@@ -57,6 +64,7 @@ export const migrate: Command = {
         describe: "slow the source down where the destination can't follow",
       })
       .option("drive", textOption("ID=PATH: where a drive's image is at the destination; repeatable"))
+      .option("host", textOption("simulated host of the new instance (one like the source's)"))
       .option("attach", flagOption("attach to the VM where it has gone"))
       .option("resolve", flagOption("decide a move that is in doubt, from the recordings SRC and DST"))
       .option("force-reclaim", flagOption("the destination is lost: SRC owns its VM again"))
@@ -86,7 +94,7 @@ async function runMigrate(args: Arguments, context: CommandContext): Promise<Exi
       return await move({ source, destination, options }, args, context);
     } catch (error) {
       destination.giveUp();
-      throw moveError(asCliError(error), { source, dst });
+      throw moveError(asCliError(error), { source, dst, host: stringOption(args, "host") });
     }
   } finally {
     if (source.is === "vm") source.client.close();
@@ -144,7 +152,10 @@ interface Destination {
 async function openDestination(dst: string, args: Arguments, { environment }: CommandContext): Promise<Destination> {
   const parsed = parseAddress(dst);
   const drives = listOption(args, "drive");
+  const host = checkHostName(stringOption(args, "host"));
   if (parsed !== undefined) {
+    if (host !== undefined)
+      throw new UsageError(`--host goes with a new instance here; at ${dst} its receive is told: receive --host ${host}`);
     if (drives.length > 0)
       throw new UsageError(`--drive goes with a new instance here; at ${dst} its receive is told: receive --drive`);
     return { address: dst, parsed, release: () => undefined, giveUp: () => undefined };
@@ -154,6 +165,7 @@ async function openDestination(dst: string, args: Arguments, { environment }: Co
   const socket = receiveSocketPath(environment, name);
   const argv = ["receive", "--name", name, "-o", path, "--listen", `unix:${socket}`];
   for (const drive of drives) argv.push("--drive", drive);
+  if (host !== undefined) argv.push("--host", host);
   const instance: DetachedInstance = await spawnDetached(argv, { environment, name });
   return {
     address: `unix:${socket}`,
@@ -181,7 +193,7 @@ async function move(
     destination.giveUp();
     if (output.json) output.line(jsonLine(explanation));
     else for (const line of explanationLines(explanation)) output.line(line);
-    return explanation.reasons.length > 0 ? ExitStatus.no : ExitStatus.done;
+    return blocks(explanation) ? ExitStatus.no : ExitStatus.done;
   }
   const report = await carryOut({ source, destination, options }, args, context);
   destination.release();
@@ -219,6 +231,5 @@ async function explain({ source, destination, options }: Move, args: Arguments):
     return explanationOf(await source.client.request("explain", { to: destination.address, ...optionsJson(options) }));
   const recorded = { path: source.path, drives: listOption(args, "drive") };
   const recordedMove: RecordedMove = { address: destination.parsed, options, onProgress: () => undefined };
-  const { contract, reasons } = await explainRecording(recorded, recordedMove);
-  return { contract, reasons };
+  return explanationOf(explanationJson(await explainRecording(recorded, recordedMove)));
 }

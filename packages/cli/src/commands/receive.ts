@@ -12,6 +12,7 @@ import { ControlServer } from "../vm/control-server.js";
 import { isDetached, onStarterGone, reportingToStarter, sayReady, spawnDetached } from "../vm/detached.js";
 import { finishInstance } from "../vm/finish-instance.js";
 import type { Instance } from "../vm/instance.js";
+import { checkHostName } from "../vm/host-option.js";
 import { runInstance } from "../vm/run-instance.js";
 import { attachTerminal } from "../vm/terminal.js";
 import { checkVmName, nameOfRecording, receiveSocketPath } from "../vm/vm-directory.js";
@@ -36,6 +37,7 @@ export const receive: Command = {
       .option("output", { ...textOption(`recording (NAME.hvj; without a name ${DEFAULT_NAME}.hvj)`), alias: "o" })
       .option("listen", textOption("unix:PATH, tcp:HOST:PORT, or - for standard input and output"))
       .option("drive", textOption("ID=PATH: where a drive's image is; repeatable"))
+      .option("host", textOption("simulated host here (one like the source's)"))
       .option("index", { type: "boolean", default: true, describe: "write tables for the stock sqlite3 at the end" })
       .option("continue", flagOption("no VM comes: the one that the recording owns goes on in it")),
   run: (args, context) => reportingToStarter(context.environment, () => runReceive(args, context)),
@@ -50,6 +52,7 @@ function receiveOptions(args: Arguments): ReceiveOptions {
     path: output ?? `${name}.hvj`,
     drives: listOption(args, "drive"),
     index: args["index"] !== false,
+    host: checkHostName(stringOption(args, "host")),
   };
 }
 
@@ -151,6 +154,7 @@ async function relay(options: ReceiveOptions, args: Arguments, { environment }: 
   const path = receiveSocketPath(environment, options.name);
   const drives = listOption(args, "drive").flatMap((drive) => ["--drive", drive]);
   const argv = ["receive", "--name", options.name, "-o", options.path, "--listen", `unix:${path}`, ...drives];
+  if (options.host !== undefined) argv.push("--host", options.host);
   const instance = await spawnDetached(argv, { environment, name: options.name });
   const { stream } = await connectAddress({ by: "unix", path });
   await Promise.allSettled([pipeline(process.stdin, stream), pipeline(stream, process.stdout)]);

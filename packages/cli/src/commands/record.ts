@@ -72,6 +72,7 @@ const MACHINE_OPTIONS = {
   flat: textOption("OFFSET: the kernel is plain code, placed so far from the start of RAM and entered there"),
   initrd: textOption("initial RAM disk"),
   append: textOption("kernel command line"),
+  host: textOption("simulated host: unaffected, mitigated, vulnerable, linux-6.4, linux-6.1, linux-5.15 (unaffected)"),
   "exit-model": textOption("which guest actions leave guest mode (kvm-arm64)"),
   cap: textOption("KVM capability to enable: NAME[=ARG,...]; repeatable"),
   "smccc-filter": textOption("BASE+COUNT=handle|deny|forward; repeatable. A forwarded call is answered with x0 = -1"),

@@ -18,6 +18,7 @@ import {
   RecordedVm,
   type Recorder,
   sameBytes,
+  settleHost,
   type SessionTerms,
   type SourceProgress,
   standingOf,
@@ -31,6 +32,7 @@ import { CliError } from "../cli-error.js";
 import { ExitStatus } from "../exit-status.js";
 import { nodeDigester } from "../host/node-digester.js";
 import { type Instance, recordedDrivePaths } from "../vm/instance.js";
+import { boardDevices } from "../vm/recorded-contract.js";
 import { drivePaths, recordedBoard } from "../vm/recorded-machine.js";
 import type { MigrationAddress } from "./addresses.js";
 import { driveOffers } from "./drive-offers.js";
@@ -122,6 +124,7 @@ export async function recorderAtEnd(writer: RecordingWriter, drives: readonly st
       interactive: true,
     });
     restoreInputs(recorder, writer.ownership());
+    settleHost(recorder, writer.ownership());
     return recorder;
   } catch (error) {
     writer.close();
@@ -242,6 +245,7 @@ function recordedVm(path: string, reader: RecordingReader): RecordedVm {
     },
     leave: (journal) => journal.finish("closed", { index: true }),
     terms: termsOf(),
+    devices: boardDevices(parseMachine(reader.header.machine)),
     isPaused: endingOf(reader).isPaused,
     index: true,
   });

@@ -1,7 +1,10 @@
 /** What `migrate` was told about the way, and what comes back of it, in a form that goes over a control socket. */
 import {
   type ContractComparison,
+  type ContractDifference,
+  type ContractItem,
   type MigrationReport,
+  type MoveExplanation,
   type PacingOptions,
   parseGuestTime,
   toHex,
@@ -73,11 +76,23 @@ export function optionsOfJson(json: JsonObject): MigrationOptions {
   };
 }
 
+function itemJson(item: ContractItem | undefined): JsonObject | null {
+  if (item === undefined) return null;
+  const { observed, remark, ...rest } = item;
+  return { ...rest, observed: observed === undefined ? undefined : { ...observed }, remark: remark && { ...remark } };
+}
+
+export function differenceJson(difference: ContractDifference): JsonObject {
+  const { name, verdict, source, destination, reason, advice = null } = difference;
+  return { name, verdict, source: itemJson(source), destination: itemJson(destination), reason, advice };
+}
+
 export function contractJson({ equal, differences }: ContractComparison): JsonObject {
-  return {
-    equal,
-    differences: differences.map(({ name, source = null, destination = null }) => ({ name, source, destination })),
-  };
+  return { equal, differences: differences.map(differenceJson) };
+}
+
+export function explanationJson({ contract, reasons, unknownUpTo }: MoveExplanation): JsonObject {
+  return { contract: contractJson(contract), reasons: [...reasons], unknownUpTo };
 }
 
 /** A report whose fields are plain JSON. */

@@ -1,11 +1,15 @@
 /** Reports as they come over a control socket. */
+import type { ContractItem, ItemVerdict } from "@hvjournal/core";
 import { isJsonObject, type JsonObject } from "../vm/control-protocol.js";
 import { CliError } from "../cli-error.js";
 
 export interface Difference {
   readonly name: string;
-  readonly source?: string | null | undefined;
-  readonly destination?: string | null | undefined;
+  readonly verdict: ItemVerdict;
+  readonly source?: ContractItem | null | undefined;
+  readonly destination?: ContractItem | null | undefined;
+  readonly reason: string;
+  readonly advice?: string | null | undefined;
 }
 
 export interface Contract {
@@ -15,7 +19,14 @@ export interface Contract {
 
 export interface Explanation {
   readonly contract: Contract;
+  /** What stands against the move; items of the contract that block are among it. */
   readonly reasons: readonly string[];
+  /** Up to this exit it is not known what the guest has asked for; 0: everything is. */
+  readonly unknownUpTo: number;
+}
+
+export function blocks({ contract, reasons }: Explanation): boolean {
+  return reasons.length > 0 || contract.differences.some(({ verdict }) => verdict === "block");
 }
 
 export interface Report {

@@ -16,6 +16,8 @@ interface Attempt {
   readonly source: MoveSource;
   /** As the user wrote it. */
   readonly dst: string;
+  /** `--host`, where it was given. */
+  readonly host?: string | undefined;
 }
 
 function command(...words: readonly string[]): string {
@@ -34,15 +36,16 @@ function recordingAt(dst: string): string | undefined {
 }
 
 /** Errors that have nothing to do with the move itself stay as they are. */
-export function moveError(error: CliError, { source, dst }: Attempt): CliError {
+export function moveError(error: CliError, { source, dst, host }: Attempt): CliError {
   const { code, status, details, message } = error;
   const act = `can't migrate ${source.name} to ${dst}`;
   const stays = `${source.is === "vm" ? source.name : source.path} still owns the VM`;
+  const onHost = host === undefined ? [] : ["--host", host];
   const told = (text: string, next: string): CliError =>
     new CliError(text, { code, status, details, next, cause: error });
   switch (code) {
     case "migration-refused":
-      return told(`${act}: ${message}; ${stays}`, command("migrate", "--explain", source.name, dst));
+      return told(`${act}: ${message}; ${stays}`, command("migrate", "--explain", ...onHost, source.name, dst));
     case "migration-failed":
     case "connect":
       return told(`${act}: ${message}; ${stays}`, error.next ?? command("migrate", source.name, dst));

@@ -2,11 +2,13 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import {
+  type Architecture,
   CoreKind,
   type DestinationHost,
   type DriveOffer,
   type EventPayload,
   HOT_EVENT_KINDS,
+  type HostReference,
   type MachineDescription,
   MigrationDestination,
   type OwnedJournal,
@@ -22,6 +24,7 @@ import { architectureNamed } from "../architectures.js";
 import { CliError } from "../cli-error.js";
 import { nodeDigester } from "../host/node-digester.js";
 import { type Instance, type InstanceTerms } from "../vm/instance.js";
+import { hostNamed } from "../vm/host-option.js";
 import { liveGoals } from "../vm/live-goals.js";
 import { LiveSession } from "../vm/live-session.js";
 import { drivePaths, recordedBoard } from "../vm/recorded-machine.js";
@@ -36,6 +39,8 @@ export interface ReceiveOptions {
   /** `--drive ID=PATH`. */
   readonly drives: readonly string[];
   readonly index: boolean;
+  /** The simulated host here; undefined: one like the source's. */
+  readonly host?: string | undefined;
 }
 
 /** undefined: the source only asked. Throws what MigrationDestination throws. */
@@ -91,6 +96,10 @@ class ReceivingHost implements DestinationHost {
     this.#options = options;
     this.path = resolve(options.path);
     this.name = options.name;
+  }
+
+  hostFor(architecture: Architecture): HostReference | undefined {
+    return hostNamed(this.#options.host, architecture);
   }
 
   createVmm(machine: MachineDescription, offers: readonly DriveOffer[]): VmmParts {

@@ -1,6 +1,7 @@
 /** What `migrate` prints. */
 import type { Explanation, Report } from "../migration/migration-report.js";
 
+import { countLine, differenceLines } from "./contract-text.js";
 import { counted } from "./value-text.js";
 
 const KIBIBYTE = 2 ** 10;
@@ -33,7 +34,7 @@ export function reportLines(report: Report, source: string): string[] {
   const digest = `${handOver.digest.slice(0, DIGEST_DIGITS)}…`;
   const { name, processId } = destination;
   return [
-    line("contract", `${counted(contract.equal, "item")} equal`),
+    line("contract", contractText(contract)),
     line(
       "snapshot",
       `at exit:${base.exitNumber}: ${counted(base.pages, "page")}, ${bytesText(base.bytes)} sent, source paused ${millisecondsText(base.pausedMs)}`,
@@ -71,17 +72,29 @@ export function progressText(step: string, behindMs: unknown): string {
   return typeof behindMs === "number" ? `${step}: behind by ${millisecondsText(behindMs)}` : step;
 }
 
-export function explanationLines({ contract, reasons }: Explanation): string[] {
-  const lines = contract.differences.map(
-    ({ name, source, destination }) =>
-      `BLOCK  ${name}  ${source ?? "absent"} at the source, ${destination ?? "absent"} at the destination`,
-  );
-  const told = new Set(contract.differences.map(({ name }) => name));
-  for (const reason of reasons)
-    if (![...told].some((name) => reason.startsWith(`${name} is `))) lines.push(`BLOCK  ${reason}`);
-  const blocks = lines.length;
-  lines.push(
-    `${blocks === 0 ? "nothing blocks" : `${blocks} ${blocks === 1 ? "item blocks" : "items block"}`}, ${contract.equal} equal`,
-  );
-  return lines;
+/** What stands against the move beside the contract: drives, files. */
+function otherReasons({ contract, reasons }: Explanation): readonly string[] {
+  const blocking = contract.differences.filter(({ verdict }) => verdict === "block").map(({ name }) => `${name} is `);
+  return reasons.filter((reason) => !blocking.some((start) => reason.startsWith(start)));
+}
+
+export function explanationLines(explanation: Explanation): string[] {
+  const { contract, unknownUpTo } = explanation;
+  const others = otherReasons(explanation);
+  return [
+    ...differenceLines(contract.differences, unknownUpTo),
+    ...others.map((reason) => `BLOCK  ${reason}`),
+    countLine(contract, others.length),
+  ];
+}
+
+/** "215 items equal, 1 fixed, 2 warn (--explain)" */
+function contractText({ equal, differences }: Report["contract"]): string {
+  const count = (wanted: string): number => differences.filter(({ verdict }) => verdict === wanted).length;
+  const [fixed, warnings] = [count("fix"), count("warn")];
+  const parts = [
+    ...(fixed === 0 ? [] : [`${fixed} fixed`]),
+    ...(warnings === 0 ? [] : [`${warnings} ${warnings === 1 ? "warns" : "warn"}`]),
+  ];
+  return `${counted(equal, "item")} equal${parts.map((part) => `, ${part}`).join("")}`;
 }

@@ -6,7 +6,7 @@ import { CliError, UsageError } from "../cli-error.js";
 import { ExitStatus } from "../exit-status.js";
 import { parseAddress } from "../migration/addresses.js";
 import { explainInstance, isInDoubt, migrateInstance } from "../migration/migrate-instance.js";
-import { contractJson, optionsOfJson, reportJson } from "../migration/migration-options.js";
+import { explanationJson, optionsOfJson, reportJson } from "../migration/migration-options.js";
 import { asCliError } from "../report-error.js";
 import { carryOutCommand } from "./control-command.js";
 import {
@@ -199,8 +199,7 @@ export class ControlServer {
     if (this.#migration !== undefined)
       throw new CliError(`${instance.name} is being moved already`, { code: "busy", status: ExitStatus.no });
     if (line["request"] === "explain") {
-      const { contract, reasons } = await explainInstance(instance, address, options);
-      return { contract: contractJson(contract), reasons: [...reasons] };
+      return explanationJson(await explainInstance(instance, address, options));
     }
     const moving = migrateInstance(instance, address, options, (progress) =>
       answer({

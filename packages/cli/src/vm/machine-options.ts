@@ -20,6 +20,7 @@ import { type Arguments, listOption, stringOption } from "../commands/command.js
 import { nodeDigester } from "../host/node-digester.js";
 import { type DriveFile, openDriveFile, reason } from "../host/drive-file.js";
 import { parseSize, parseU64 } from "../sizes.js";
+import { hostNamed } from "./host-option.js";
 import { locateKallsyms } from "../symbols/kallsyms.js";
 
 const DEFAULT_MEMORY = "256M";
@@ -114,6 +115,7 @@ function describeMachine(args: Arguments, architecture: Architecture, files: Mac
     throw new UsageError(
       `--exit-model ${modelName}: ${architecture.name} has ${architecture.exitModels.map(({ name }) => name).join(", ")}`,
     );
+  const host = hostNamed(stringOption(args, "host"), architecture);
   const memoryBytes = parseMemory(stringOption(args, "memory") ?? DEFAULT_MEMORY);
   return {
     architecture: architecture.name,
@@ -123,6 +125,7 @@ function describeMachine(args: Arguments, architecture: Architecture, files: Mac
     memoryBase: VIRT_ADDRESS_MAP.ram.base,
     memoryBytes,
     exitModel: exitModelOf(model),
+    ...(host === undefined ? {} : { host }),
     seed: seedOption(args),
     boardOptions: boardOptions(args, files),
   };

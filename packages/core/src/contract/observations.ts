@@ -6,7 +6,7 @@ import { isPlainMap } from "../canonical/canonical-encoding.js";
 import { PayloadFields } from "../canonical/payload-fields.js";
 import { eachEvent } from "../event/each-event.js";
 import { HotKind, type EventPayload } from "../event/event-kind.js";
-import { ExitWord, frameU64, KvmExit } from "../event/exit-frame.js";
+import { ExitWord, KvmExit } from "../event/exit-frame.js";
 import { type OwnedRecording, OwnershipState } from "../migration/ownership.js";
 import type { BoardDevice } from "../ports/vmm-half.js";
 import { firstSeqOf, journalCursor } from "../replay/journal-cursor.js";
@@ -68,10 +68,9 @@ export function observe(
     const { exit } = cursor;
     const number = cursor.exitsBefore + 1;
     for (const name of architecture.contract?.asks(exit, state) ?? []) tally.add(name, number);
-    const kvmExit = exit[ExitWord.kvmExit];
-    if (kvmExit === KvmExit.hypercall) tally.add(HANDLER_ITEM, number);
-    if (kvmExit !== KvmExit.mmio) return;
-    const at = Number(frameU64(exit, ExitWord.arg0Low));
+    if (exit[ExitWord.kvmExit] === KvmExit.hypercall) tally.add(HANDLER_ITEM, number);
+    const at = architecture.contract?.accessedDevice(exit);
+    if (at === undefined) return;
     const device = devices.find(({ base, bytes }) => at >= base && at < base + bytes);
     if (device !== undefined) tally.add(deviceItem(device.name), number);
   });
@@ -79,13 +78,12 @@ export function observe(
 }
 
 /** A move tells its destination what the guest has seen before; of a branch the parent's file would have to be asked. */
-function broughtAlong({
-  header,
-  ownership,
-}: Pick<JournalReader, "header"> & Partial<Pick<OwnedRecording, "ownership">>): ObservedContract {
-  const { parent } = header;
+function broughtAlong(
+  reader: Pick<JournalReader, "header"> & Partial<Pick<OwnedRecording, "ownership">>,
+): ObservedContract {
+  const { parent } = reader.header;
   if (parent === undefined) return { observations: new Map(), unknownUpTo: 0 };
-  const prepared = ownership?.().findLast(({ state }) => state === OwnershipState.prepared);
+  const prepared = reader.ownership?.().findLast(({ state }) => state === OwnershipState.prepared);
   const observed = prepared?.detail["observed"];
   if (parent.why === "migration" && isPlainMap(observed)) return readObserved(observed);
   return { observations: new Map(), unknownUpTo: parent.exitNumber };

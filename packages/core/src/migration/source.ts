@@ -92,6 +92,14 @@ export interface MigrationReport {
   };
 }
 
+export interface MoveExplanation {
+  readonly contract: ContractComparison;
+  /** What stands against the move; items of the contract that block are among it. */
+  readonly reasons: readonly string[];
+  /** Up to this exit it is not known what the guest has asked for; 0: everything is. */
+  readonly unknownUpTo: number;
+}
+
 /** One move. Throws MigrationRefusedError, MigrationFailedError, MigrationInDoubtError. */
 export class MigrationSource {
   readonly #options: SourceOptions;
@@ -115,13 +123,14 @@ export class MigrationSource {
   }
 
   /** Asks the destination what it would say. Nothing is touched. */
-  async explain(): Promise<{ readonly contract: ContractComparison; readonly reasons: readonly string[] }> {
+  async explain(): Promise<MoveExplanation> {
     try {
       await this.#sayHello(true);
       const answer = await this.#receive();
       if (answer.kind !== "accept" && answer.kind !== "refuse") throw this.#unexpected(answer, "accept");
       const contract = compareContracts(this.#contract, answer.contract);
-      return { contract, reasons: answer.kind === "refuse" ? answer.reasons : [] };
+      const { unknownUpTo } = this.#options.vm.observed(0);
+      return { contract, reasons: answer.kind === "refuse" ? answer.reasons : [], unknownUpTo };
     } catch (error) {
       throw this.#failure(error);
     } finally {

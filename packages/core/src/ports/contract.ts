@@ -67,6 +67,8 @@ export interface ArchitectureContract {
   registerItem(name: string, value: bigint): ContractItem;
   /** Names of the items that the guest asked for by this exit. */
   asks(frame: ExitFrame, control: unknown): readonly string[];
+  /** The guest-physical address of an access to a device, whoever finishes it. */
+  accessedDevice(frame: ExitFrame): number | undefined;
   /** In an order that KVM accepts: Documentation/virt/kvm/api.rst and the arm64 devices' documents. */
   setUp(control: unknown): readonly SetUpStep[];
   /** The command by which a VM that has moved finds itself on another host. */

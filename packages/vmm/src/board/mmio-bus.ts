@@ -1,5 +1,5 @@
 /** Routes memory-mapped accesses to devices. */
-import type { VmmPort } from "@hvjournal/core";
+import type { BoardDevice, VmmPort } from "@hvjournal/core";
 import type { MmioDevice } from "../devices/mmio-device.js";
 
 interface Mapping {
@@ -45,6 +45,16 @@ export class MmioBus {
 
   deviceAt(address: number): MmioDevice | undefined {
     return this.#mappings.get(Math.floor(address / GRANULE_BYTES))?.device;
+  }
+
+  /** Every device, where it was mapped first. */
+  ranges(): BoardDevice[] {
+    const found = new Map<number, BoardDevice>();
+    for (const { device, base } of this.#mappings.values()) {
+      const bytes = (found.get(base)?.bytes ?? 0) + GRANULE_BYTES;
+      found.set(base, { name: device.name, base, bytes });
+    }
+    return [...found.values()];
   }
 
   /** Accesses that no device claimed, by page of 4 KiB; a statistic, no part of the machine's state. */

@@ -7,6 +7,7 @@ import {
   StateSectionError,
   encodeUtf8,
   type BlockBackend,
+  type BoardDevice,
   type Entropy,
   type ExitFrame,
   type OutsideInput,
@@ -219,6 +220,17 @@ class Virt implements VirtBoard {
       return "gicd";
     }
     return within(gicRedistributors) ? "gicr" : this.#bus.deviceAt(physical)?.name;
+  }
+
+  /** The GIC's frames are the kernel half's, and devices all the same. */
+  devices(): BoardDevice[] {
+    const { gicDistributor, gicRedistributors } = VIRT_ADDRESS_MAP;
+    const gicr = { base: gicRedistributors.base, bytes: gicRedistributors.bytesPerVcpu * this.#options.vcpuCount };
+    return [
+      { name: "gicd", base: gicDistributor.base, bytes: gicDistributor.bytes },
+      { name: "gicr", ...gicr },
+      ...this.#bus.ranges(),
+    ].sort((a, b) => a.base - b.base);
   }
 
   save(): StateSection[] {

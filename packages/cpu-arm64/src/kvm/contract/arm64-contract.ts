@@ -1,7 +1,8 @@
 /** The contract between an arm64 host and its guest. */
-import type { ArchitectureContract } from "@hvjournal/core";
+import { type ArchitectureContract, ExitWord, frameU64 } from "@hvjournal/core";
 import type { Arm64ControlState } from "../control/control-state.js";
 import { HOST_COMMAND } from "../control/host-part.js";
+import { Reason } from "../exit-model.js";
 import { HOST_MODELS, hostModelOf } from "../host-model.js";
 import { askedItems } from "./asked-items.js";
 import { contractItems, registerItem } from "./contract-items.js";
@@ -16,6 +17,8 @@ export const arm64Contract: ArchitectureContract = {
   items: (state) => contractItems(state as Arm64ControlState),
   registerItem,
   asks: (frame, state) => askedItems(frame, state as Arm64ControlState),
+  accessedDevice: (frame) =>
+    frame[ExitWord.reason] === Reason.dabtLow ? Number(frameU64(frame, ExitWord.arg0Low)) : undefined,
   setUp: (state) => setUpSteps(state as Arm64ControlState),
   hostCommand: ({ name, version }) => ({ name: HOST_COMMAND, host: { name, version } }),
   configuration(state) {

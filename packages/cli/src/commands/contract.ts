@@ -1,0 +1,79 @@
+/** `hvjournal contract`: what a guest may observe of its host, and what it has observed; or two of these compared. */
+import { compareContracts, formatPosition, type Position, shellWord } from "@hvjournal/core";
+import { UsageError } from "../cli-error.js";
+import { type ExitCode, ExitStatus } from "../exit-status.js";
+import { differenceJson } from "../migration/migration-options.js";
+import { jsonLine } from "../output/console-output.js";
+import { comparisonLines, contractLines, itemJson } from "../output/contract-text.js";
+import { counted } from "../output/value-text.js";
+import { defaultRecording, wordsOption } from "../recording-path.js";
+import { symbolsFromFiles } from "../symbols/symbol-files.js";
+import { fileAtPosition, type OpenRecording, withRecording } from "../vm/open-recording.js";
+import { recordedContract } from "../vm/recorded-contract.js";
+import { type Arguments, type Command, type CommandContext, listOption, stringOption, textOption } from "./command.js";
+
+export const contract: Command = {
+  usage: "contract [words..]",
+  summary: "what the guest may observe of its host, and has observed: contract [RECORDING], or contract A B",
+  options: (yargs) =>
+    wordsOption(yargs)
+      .usage("usage: $0 contract [RECORDING] [--at POSITION]\n       $0 contract A[@POSITION] B[@POSITION]")
+      .option("at", textOption("POSITION: the contract as it was there (the end)")),
+  run(args, context) {
+    const [a, b, ...more] = listOption(args, "words");
+    if (more.length > 0) throw new UsageError("contract takes one recording, or two: contract A[@POSITION] B[@POSITION]");
+    if (b === undefined) return runShow(a ?? defaultRecording(args, context), args, context);
+    const at = stringOption(args, "at");
+    if (at !== undefined) throw new UsageError(`--at ${at} goes with one recording: contract A@POSITION B@POSITION`);
+    return runCompare(fileAtPosition(a ?? ""), fileAtPosition(b), args, context);
+  },
+};
+
+function placeOf(position: Position | undefined): string | undefined {
+  return position === undefined ? undefined : formatPosition(position);
+}
+
+function runShow(word: string, args: Arguments, context: CommandContext): Promise<ExitCode> {
+  const { file, position } = fileAtPosition(word);
+  const at = stringOption(args, "at") ?? placeOf(position);
+  return withRecording(file, context, symbolsFromFiles(args), (recording) => {
+    const { output } = context;
+    const { items, unknownUpTo } = recordedContract(recording, at);
+    noteUnknown(recording, unknownUpTo, context);
+    output.startPager();
+    if (output.json) for (const item of items) output.line(jsonLine(itemJson(item)));
+    else for (const line of contractLines(items, unknownUpTo)) output.line(line);
+    return ExitStatus.done;
+  });
+}
+
+/** What came before stands in the parent. */
+function noteUnknown({ path, reader }: OpenRecording, unknownUpTo: number, { output }: CommandContext): void {
+  if (unknownUpTo === 0) return;
+  const from = reader.header.parent?.path ?? "its parent";
+  output.note(`note: ${path} knows what its guest asked for from exit:${unknownUpTo} on; what came before: hvjournal contract ${shellWord(from)}`);
+}
+
+interface Operand {
+  readonly file: string;
+  readonly position: Position | undefined;
+}
+
+function runCompare(a: Operand, b: Operand, args: Arguments, context: CommandContext): Promise<ExitCode> {
+  const symbols = symbolsFromFiles(args);
+  return withRecording(a.file, context, symbols, (recordingA) =>
+    withRecording(b.file, context, symbols, (recordingB) => {
+      const { output } = context;
+      const own = recordedContract(recordingA, placeOf(a.position));
+      const other = recordedContract(recordingB, placeOf(b.position));
+      const comparison = compareContracts(own.items, other.items);
+      if (output.json)
+        output.line(jsonLine({ equal: comparison.equal, differences: comparison.differences.map(differenceJson) }));
+      else {
+        for (const line of comparisonLines(comparison, own.unknownUpTo)) output.line(line);
+        output.line(`${counted(comparison.equal, "item")} equal, ${comparison.differences.length} different`);
+      }
+      return comparison.differences.length === 0 ? ExitStatus.done : ExitStatus.no;
+    }),
+  );
+}
