@@ -1,0 +1,153 @@
+import { afterAll, describe, expect, it, jest } from "@jest/globals";
+import { VmSandbox } from "../testing/vm-sandbox.js";
+
+// A busy machine takes many times as long to start a process.
+jest.setTimeout(300_000);
+
+const sandbox = new VmSandbox();
+afterAll(() => sandbox.close());
+
+const FILTER = ["--smccc-filter", "0xc6000000+0x100=forward", "--smccc-filter", "0xc5000100+2=deny"];
+const ENDLESS = "scenario=loop count=20000";
+const CALLS = "scenario=main input=none ticks=5";
+/** The guest has made the first of its forwarded calls, and not the others. */
+const BETWEEN_CALLS = 178_000;
+
+/** "KVM_ARM_VM_SMCCC_FILTER 0xc6000000+0x100" to its line. */
+function itemsOf(recording: string, ...words: readonly string[]): Map<string, Record<string, unknown>> {
+  const lines = sandbox.must("contract", recording, "--json", ...words).trimEnd().split("\n");
+  return new Map(lines.map((line) => JSON.parse(line) as { name: string }).map((item) => [item.name, { ...item }]));
+}
+
+/** Exit events of a hypercall, as `log` prints them, without the numbers that a move moves on. */
+function calls(recording: string): string[] {
+  return sandbox
+    .must("log", recording, "--hypercalls")
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => line.replace(/^event:\d+ +/, "").replaceAll(/ {2,}/g, "  "));
+}
+
+/** Calls of the filter's own ranges. */
+function decided(recording: string): string[] {
+  return calls(recording).filter((line) => /0xc[56]/.test(line));
+}
+
+describe("a VM with a filter that moves", () => {
+  it.each(["replay", "register", "snapshot"])("is decided by the same rules afterwards, by %s", async (way) => {
+    const words = [...FILTER, "--policy", `arm.smccc.migrate=${way}`];
+    sandbox.recordWhole(way, CALLS, ...words, "--until", `icount:${BETWEEN_CALLS}`);
+    expect(sandbox.must("migrate", "--explain", way, `${way}-dst`)).toMatch(/^nothing blocks, \d+ equal\n$/);
+    sandbox.must("migrate", way, `${way}-dst`);
+    expect(await sandbox.gone(`${way}-dst`)).toBe(true);
+    expect(sandbox.must("contract", `${way}.hvj`, `${way}-dst.hvj`)).toMatch(/^\d+ items equal, 0 different\n$/);
+    expect(sandbox.must("replay", `${way}-dst.hvj`)).toContain("equal");
+    sandbox.recordWhole(`${way}-whole`, CALLS, ...words);
+    const moved = [...decided(`${way}.hvj`), ...decided(`${way}-dst.hvj`)];
+    expect(moved).toEqual(decided(`${way}-whole.hvj`));
+    const [before, after] = [`${way}.hvj`, `${way}-dst.hvj`].map(decided);
+    expect(before?.length).toBeGreaterThan(0);
+    // The number of the range's event is in each exit that it decides, on both sides of the move.
+    expect(after?.filter((line) => /0xc6000001 .*filter event:\d+ forward/.test(line)).length).toBeGreaterThan(0);
+  });
+});
+
+describe("a host that can't do what the guest was promised", () => {
+  it("is refused for each item by name, beforehand and when it comes to it; the source runs on", () => {
+    sandbox.recordDetached("busy", ENDLESS, ...FILTER);
+    for (const [host, ...blocked] of [
+      ["vulnerable", "ARCH_WORKAROUND_1", "ARCH_WORKAROUND_2", "ARCH_WORKAROUND_3"],
+      ["linux-6.4", "PSCI_VERSION"],
+      ["linux-6.1", "PSCI_VERSION", "FILTER 0xc6000000+0x100", "FILTER 0xc5000100+0x2"],
+    ] as const) {
+      const explained = sandbox.run("migrate", "--explain", "--host", host, "busy", "there");
+      const lines = explained.stdout.split("\n").filter((line) => line.startsWith("BLOCK"));
+      expect([host, explained.status, lines]).toEqual([
+        host,
+        1,
+        blocked.map((name) => expect.stringMatching(new RegExp(`${name.replace("+", "\\+")} .*dst `))),
+      ]);
+      expect(explained.stdout).toMatch(new RegExp(`^${blocked.length} items? blocks?, .*equal$`, "m"));
+      const moved = sandbox.run("migrate", "--host", host, "busy", "there");
+      expect([moved.status, moved.stderr]).toEqual([1, expect.stringContaining("busy still owns the VM")]);
+      for (const name of blocked) expect(moved.stderr).toContain(name);
+      expect(moved.stderr).toContain(`next: hvjournal migrate --explain --host ${host} busy there`);
+    }
+    expect(sandbox.vms().map(({ name, state }) => [name, state])).toEqual([["busy", "running"]]);
+    expect(sandbox.run("migrate", "--explain", "busy", "there")).toMatchObject({ status: 0 });
+    sandbox.must("ctl", "busy", "quit");
+    expect(sandbox.must("replay", "busy.hvj")).toContain("equal");
+  });
+
+  it("is no host of this build: that is wrong usage, and nothing is started", () => {
+    for (const words of [
+      ["record", "none.img", "--host", "granite"],
+      ["receive", "--host", "granite"],
+    ]) {
+      const { status, stderr } = sandbox.run(...words);
+      expect([words[0], status]).toEqual([words[0], words[0] === "record" ? 128 : 129]);
+      if (words[0] === "receive") expect(stderr).toContain("--host granite: there is unaffected, mitigated, vulnerable");
+    }
+  });
+});
+
+describe("a VM that moves to a better host", () => {
+  it("asks the same call and is told of the better host; both recordings replay, and the event says when", async () => {
+    const append = "scenario=hypercalls";
+    sandbox.recordInteractive("old", append, "--host", "mitigated", "--paused");
+    const explained = sandbox.must("migrate", "--explain", "--host", "unaffected", "old", "better");
+    expect(explained).toMatch(/^WARN {3}KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_1 1 AVAIL .*at least as good/m);
+    expect(explained).toMatch(/^nothing blocks, 3 warn, \d+ equal$/m);
+    sandbox.must("migrate", "--host", "unaffected", "old", "better");
+    sandbox.must("ctl", "better", "resume");
+    expect(await sandbox.gone("better")).toBe(true);
+    expect(sandbox.must("log", "better.hvj", "--control")).toMatch(
+      /HostChanged +mitigated version 1 -> unaffected version 1/,
+    );
+    const answers = calls("better.hvj").filter((line) => line.includes("SMCCC_ARCH_FEATURES x1=0x80008000"));
+    expect(answers).toEqual([expect.stringContaining("-> x0=1 ")]);
+    expect(sandbox.must("replay", "better.hvj")).toContain("equal");
+    expect(sandbox.must("verify", "better.hvj")).toContain("equal");
+    sandbox.recordWhole("worse", append, "--host", "mitigated");
+    expect(calls("worse.hvj").find((line) => line.includes("x1=0x80008000"))).toContain("-> x0=0 ");
+    sandbox.recordWhole("worst", append, "--host", "vulnerable");
+    expect(calls("worst.hvj").find((line) => line.includes("x1=0x80008000"))).toContain("-> x0=-1 ");
+  });
+});
+
+describe("the contract of a recording", () => {
+  it("says what the guest has asked for, where, and how often, at any moment", () => {
+    sandbox.recordWhole("asked", "scenario=main input=none ticks=5", ...FILTER);
+    const end = itemsOf("asked.hvj");
+    const before = itemsOf("asked.hvj", "--at", "exit:310");
+    const version = "KVM_REG_ARM_PSCI_VERSION";
+    expect(before.get(version)?.["observed"]).toEqual({ count: 1, firstExit: 309, lastExit: 309 });
+    expect(end.get(version)?.["observed"]).toMatchObject({ firstExit: 309 });
+    expect(end.get("ID_AA64MMFR0_EL1")?.["observed"]).toEqual({ count: 1, firstExit: 2, lastExit: 2 });
+    expect(end.get("MIDR_EL1")).toMatchObject({ isObservable: false, observed: null });
+    expect(end.get("handler of forwarded calls")).toMatchObject({ value: "none: x0 becomes -1" });
+    expect(before.get("handler of forwarded calls")?.["observed"]).toBeNull();
+    const { status, stdout } = sandbox.run("contract", "asked.hvj", "asked.hvj@exit:310");
+    expect([status, stdout]).toEqual([0, expect.stringMatching(/^\d+ items equal, 0 different\n$/)]);
+  });
+
+  it("differs from another's where the configuration does: status 1", () => {
+    sandbox.recordWhole("plain", "scenario=hypercalls", "--firmware-reg", "PSCI_VERSION=0x10000");
+    const { status, stdout } = sandbox.run("contract", "asked.hvj", "plain.hvj");
+    expect(status).toBe(1);
+    expect(stdout).toMatch(/^KVM_REG_ARM_PSCI_VERSION +0x10003 -> 0x10000 +guest asked /m);
+    expect(stdout).toMatch(/^KVM_ARM_VM_SMCCC_FILTER 0xc6000000\+0x100 +forward \(event:\d+\) -> absent /m);
+  });
+
+  it("goes on being known behind a move", async () => {
+    sandbox.recordWhole("moving", CALLS, ...FILTER, "--until", `icount:${BETWEEN_CALLS}`);
+    const before = itemsOf("moving.hvj");
+    sandbox.must("migrate", "moving", "moved");
+    expect(await sandbox.gone("moved")).toBe(true);
+    const after = itemsOf("moved.hvj");
+    expect(after.get("ID_AA64MMFR0_EL1")?.["observed"]).toEqual({ count: 1, firstExit: 2, lastExit: 2 });
+    for (const name of ["device pl011", "KVM_REG_ARM_PSCI_VERSION"])
+      expect(after.get(name)?.["observed"]).toEqual(itemsOf("asked.hvj").get(name)?.["observed"]);
+    expect(after.get("device pl011")?.["observed"]).not.toEqual(before.get("device pl011")?.["observed"]);
+  });
+});
