@@ -22,6 +22,7 @@ import { takeSnapshot } from "../snapshot/take-snapshot.js";
 import { BatchWriter } from "./batch-writer.js";
 import { InputScript, type ScriptEntry, type ScriptState } from "./input-script.js";
 import { LiveVm, type OutputListener, type VmmParts } from "./live-vm.js";
+import type { ScriptedInputs } from "./scripted-inputs.js";
 
 /** In units; each a multiple of the one before. */
 export interface Cadence {
@@ -49,6 +50,8 @@ export interface RecorderOptions {
   readonly script?: readonly ScriptEntry[];
   /** In the place of `script`: one that has been followed for a while already. */
   readonly scriptState?: ScriptState;
+  /** Beside the script: inputs of another recording, say. A VM that has some can't be moved. */
+  readonly inputs?: ScriptedInputs;
   /** True: an idle guest makes `step` come back with "waiting". False: idle time is skipped. */
   readonly interactive?: boolean;
 }
@@ -103,6 +106,7 @@ export class Recorder {
   readonly #events: BatchWriter;
   readonly #cadence: Cadence;
   readonly #script: InputScript;
+  readonly #inputs: readonly ScriptedInputs[];
   readonly #interactive: boolean;
   #nextDigest = 0;
   /** icount of the last digest, and the number of the event that followed it: no second one for the same moment. */
@@ -123,10 +127,13 @@ export class Recorder {
       options.scriptState === undefined
         ? new InputScript(options.script ?? [])
         : InputScript.restore(options.scriptState);
+    this.#inputs = options.inputs === undefined ? [this.#script] : [this.#script, options.inputs];
     this.#events = new BatchWriter(writer, digester);
     this.machine = machine ?? createMachine(options);
     this.live = new LiveVm(this.machine, options.vmm, this.#events);
-    this.live.outputListeners.add((port, bytes) => this.#script.noteOutput(port, bytes));
+    this.live.outputListeners.add((port, bytes) => {
+      for (const inputs of this.#inputs) inputs.noteOutput(port, bytes);
+    });
     this.#nextSnapshot = nextSnapshot;
   }
 
@@ -321,14 +328,14 @@ export class Recorder {
 
   /** Script lines that are due, and those that devices had no room for. */
   #offerScripted(): void {
-    const due = this.#script.takeDue(this.machine.guestTimeNs);
-    for (const input of due) this.live.inputs.add(input);
-    if (due.length > 0 || this.live.inputs.count > 0) this.live.offerWaiting();
+    for (const inputs of this.#inputs)
+      for (const input of inputs.takeDue(this.machine.guestTimeNs)) this.live.inputs.add(input);
+    if (this.live.inputs.count > 0) this.live.offerWaiting();
   }
 
   #advance(limit: number): StepResult | undefined {
     const { machine, live } = this;
-    const scriptNs = this.#script.nextTimeNs;
+    const scriptNs = this.#nextInputNs;
     const scriptIcount =
       scriptNs === undefined ? Infinity : icountAtTime(machine.icount, machine.guestTimeNs, scriptNs);
     const why = live.run(Math.min(limit, this.#nextDigest, live.deadlineIcount, scriptIcount));
@@ -338,6 +345,12 @@ export class Recorder {
       this.#recordStop();
     }
     return undefined;
+  }
+
+  get #nextInputNs(): number | undefined {
+    let next: number | undefined;
+    for (const { nextTimeNs } of this.#inputs) if (nextTimeNs !== undefined) next = Math.min(next ?? Infinity, nextTimeNs);
+    return next;
   }
 
   #idle(scriptNs: number | undefined): StepResult | undefined {
