@@ -47,7 +47,7 @@ import { checkVmName, nameOfRecording } from "../vm/vm-directory.js";
 import { checkGoals, goalNotes, liveGoals } from "../vm/live-goals.js";
 import { LiveSession, type SessionEnd } from "../vm/live-session.js";
 import { endedBy, failedExit, exitCodeOf, missedGoal, type RunTerms } from "../vm/session-result.js";
-import { newMachine } from "../vm/machine-options.js";
+import { MACHINE_OPTIONS, newMachine } from "../vm/machine-options.js";
 import { clearOutput, createRecordingFile, type OutputFile } from "../vm/new-recording.js";
 import { refusedStops } from "../vm/refused-stop.js";
 import { attachTerminal } from "../vm/terminal.js";
@@ -60,25 +60,6 @@ import {
   stringOption,
   textOption,
 } from "./command.js";
-
-/** What a new machine is made of; a recorded one is what it is. */
-const MACHINE_OPTIONS = {
-  arch: textOption("arm64 or amd64; default: what the kernel image says"),
-  machine: { ...textOption("board: virt"), alias: "M" },
-  cpu: textOption("CPU model"),
-  smp: textOption("vCPUs (1)"),
-  memory: { ...textOption("RAM (256M)"), alias: "m" },
-  kernel: textOption("kernel image, as the word KERNEL"),
-  flat: textOption("OFFSET: the kernel is plain code, placed so far from the start of RAM and entered there"),
-  initrd: textOption("initial RAM disk"),
-  append: textOption("kernel command line"),
-  "exit-model": textOption("which guest actions leave guest mode (kvm-arm64)"),
-  cap: textOption("KVM capability to enable: NAME[=ARG,...]; repeatable"),
-  "smccc-filter": textOption("BASE+COUNT=handle|deny|forward; repeatable. A forwarded call is answered with x0 = -1"),
-  "firmware-reg": textOption("firmware pseudo-register: NAME=VALUE; repeatable"),
-  seed: textOption("entropy for the guest and the vCPU schedule; random, printed. A run is the same with --rtc only"),
-  rtc: textOption("base=now|DATE: guest wall clock at start; now, printed, and so another in each run"),
-} as const;
 
 export function machineOptions(yargs: Argv): Argv {
   return yargs

@@ -349,7 +349,8 @@ export class Recorder {
 
   get #nextInputNs(): number | undefined {
     let next: number | undefined;
-    for (const { nextTimeNs } of this.#inputs) if (nextTimeNs !== undefined) next = Math.min(next ?? Infinity, nextTimeNs);
+    for (const { nextTimeNs } of this.#inputs)
+      if (nextTimeNs !== undefined) next = Math.min(next ?? Infinity, nextTimeNs);
     return next;
   }
 

@@ -54,7 +54,8 @@ export function unfinishedLineKey(line: string): string {
 
 /** Dice's coefficient of two texts' pairs of characters: 1 the same, 0 nothing in common. */
 export function similarity(a: string, b: string): number {
-  const pairs = (text: string): string[] => Array.from({ length: text.length + 1 }, (_, at) => ` ${text} `.slice(at, at + 2));
+  const pairs = (text: string): string[] =>
+    Array.from({ length: text.length + 1 }, (_, at) => ` ${text} `.slice(at, at + 2));
   const [left, right] = [pairs(a), pairs(b)];
   const counts = new Map<string, number>();
   for (const pair of left) counts.set(pair, (counts.get(pair) ?? 0) + 1);

@@ -32,13 +32,7 @@ export interface RerunResult {
   readonly refused: readonly RefusedCommand[];
 }
 
-export async function rerun({
-  recorder,
-  inputs,
-  untilNs,
-  atExit,
-  betweenSlices,
-}: RerunOptions): Promise<RerunResult> {
+export async function rerun({ recorder, inputs, untilNs, atExit, betweenSlices }: RerunOptions): Promise<RerunResult> {
   const { machine } = recorder;
   const refused: RefusedCommand[] = [];
   let isDecided = false;

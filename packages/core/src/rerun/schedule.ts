@@ -29,6 +29,8 @@ export interface OutsideActs {
   readonly firstCommands: readonly ControlCommand[];
   /** What came later: inputs and commands, in order. */
   readonly acts: readonly ScheduledAct[];
+  /** Guest time at the end of the recording; less than it was where idle time at the end left no event. */
+  readonly endNs: number;
 }
 
 export function commandOf(row: RowEvent): ControlCommand {
@@ -86,8 +88,7 @@ export function outsideActs(reader: JournalReader): OutsideActs {
     } else if (row.kind === CoreKind.operatorCommanded.name) {
       const command = commandOf(row);
       if (icount === 0) firstCommands.push(command);
-      else
-        acts.push({ act: { what: "command", command }, anchor: anchors.act(CONSOLE_PORT, clock.act(icount)), seq });
+      else acts.push({ act: { what: "command", command }, anchor: anchors.act(CONSOLE_PORT, clock.act(icount)), seq });
     }
   };
   const first = firstSeqOf(reader);
@@ -95,5 +96,7 @@ export function outsideActs(reader: JournalReader): OutsideActs {
     if (cursor.kind === HotKind.outputProduced) anchors.noteOutput(cursor.outputPort, cursor.outputBytes);
     else if (cursor.kind === ROW_EVENT) note(cursor.row);
   });
-  return { firstCommands, acts };
+  const { end } = reader;
+  for (const { icount, guestTimeNs } of reader.snapshots()) clock.is(icount, guestTimeNs);
+  return { firstCommands, acts, endNs: clock.at(end.icount) };
 }
