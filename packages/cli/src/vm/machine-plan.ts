@@ -49,6 +49,7 @@ export type MachinePlan = ReadonlyMap<string, PlanItem>;
 
 type MachineOption = keyof typeof MACHINE_OPTIONS;
 
+const MEBIBYTE = 2 ** 20;
 const SHOWN_HASH_DIGITS = 8;
 const FILE_OPTIONS: readonly string[] = ["kernel", "initrd"];
 /** The guest itself: with another one, exits and all that follows may be others. */
@@ -70,7 +71,8 @@ export const RECORDED_OPTIONS: Readonly<
   machine: ({ board }) => board,
   cpu: ({ cpuModel }) => cpuModel,
   smp: ({ vcpuCount }) => String(vcpuCount),
-  memory: ({ memoryBytes }) => `${memoryBytes / 2 ** 10}K`,
+  memory: ({ memoryBytes }) =>
+    memoryBytes % MEBIBYTE === 0 ? `${memoryBytes / MEBIBYTE}M` : `${memoryBytes / 2 ** 10}K`,
   kernel: ({ boardOptions }) => recordedFile("kernel", boardOptions["kernel"])?.name,
   flat: ({ boardOptions: { kernel } }) => numberText(isPlainMap(kernel) ? kernel["flatOffset"] : undefined),
   initrd: ({ boardOptions }) => recordedFile("initrd", boardOptions["initrd"])?.name,
@@ -143,7 +145,7 @@ function plainKey(command: ControlCommand, isLeftOut: (field: string) => boolean
   return fields.map(([field, value]) => `${field}=${Array.isArray(value) ? value.join(",") : String(value)}`).join(" ");
 }
 
-function commandItem(command: ControlCommand): PlanItem {
+export function commandItem(command: ControlCommand): PlanItem {
   const [option = command.name] = CONTROL_OPTIONS.find(([, word]) => word === command.name) ?? [];
   const identity = plainKey(command, () => false);
   const key = plainKey(command, (field) => VALUE_FIELDS.includes(field));
