@@ -1,7 +1,9 @@
 /** `hvjournal help`: what the words mean that many commands take. */
+import { readFileSync } from "node:fs";
 import { UsageError } from "../cli-error.js";
 import { ExitStatus } from "../exit-status.js";
 import { TOPICS } from "../help/topics.js";
+import { MACHINE_SCHEMA_PATH } from "../machine-schema-path.js";
 import { nearestWord } from "@hvjournal/core";
 import { type Command, stringOption } from "./command.js";
 
@@ -16,6 +18,10 @@ export function helpOf(commandNames: () => readonly string[]): Command {
     run(args, { output }) {
       const topic = stringOption(args, "topic") ?? "";
       if (!isTopic(topic)) throw noTopic(topic, commandNames());
+      if (output.json && topic === "machine-file") {
+        for (const line of readFileSync(MACHINE_SCHEMA_PATH, "utf8").trimEnd().split("\n")) output.line(line);
+        return Promise.resolve(ExitStatus.done);
+      }
       output.startPager();
       for (const line of TOPICS[topic].trimEnd().split("\n")) output.line(line);
       return Promise.resolve(ExitStatus.done);

@@ -11,8 +11,9 @@ interface CommandHelp {
 
 const COMMAND_HELP: Readonly<Record<string, CommandHelp>> = {
   record: {
-    topics: ["positions", "expressions"],
+    topics: ["positions", "expressions", "machine-file"],
     examples: [
+      "hvjournal record -c vm.yaml --smp 4",
       "hvjournal record Image --headless --until 'console:/login:/' --fail-on 'console:/Kernel panic/'",
       "hvjournal record Image --headless --until '$pc == 0x40080000'",
     ],
@@ -72,7 +73,7 @@ const COMMAND_HELP: Readonly<Record<string, CommandHelp>> = {
   fsck: { topics: [], examples: [], statuses: "0 whole, as far as it goes; 1 damaged, or its -wal is missing" },
 };
 
-const WORDS = { positions: "POSITION", expressions: "EXPR" } as const;
+const WORDS = { positions: "POSITION", expressions: "EXPR", "machine-file": "machine file" } as const;
 
 /** The lines of a command's epilogue. */
 export function commandEpilogue(name: string): string {

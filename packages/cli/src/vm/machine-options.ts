@@ -21,9 +21,9 @@ import { nodeDigester } from "../host/node-digester.js";
 import { type DriveFile, openDriveFile, reason } from "../host/drive-file.js";
 import { parseSize, parseU64 } from "../sizes.js";
 import { locateKallsyms } from "../symbols/kallsyms.js";
+import { ARCHITECTURE_WORDS } from "./machine-keys.js";
 
 const DEFAULT_MEMORY = "256M";
-const ARCHITECTURE_WORDS: readonly string[] = ["arm64", "aarch64", "amd64", "x86_64"];
 const MEMORY_BYTES_MIN = 64 * 2 ** 10;
 /** Guest RAM and the engine's tables share an address space of 32 bits. */
 const MEMORY_BYTES_MAX = 3 * 2 ** 30;
@@ -76,7 +76,8 @@ export interface NewMachine {
 /** Everything that `record` needs before it makes a file. Throws for files that are not there and options that make no sense. */
 export function newMachine(args: Arguments): NewMachine {
   const kernelPath = kernelOption(args);
-  if (kernelPath === undefined) throw new UsageError("record needs a kernel", "hvjournal record --help");
+  if (kernelPath === undefined)
+    throw new UsageError("record needs a kernel, or a machine file that names one", "hvjournal record --help");
   const kernel = readNamed("kernel", kernelPath);
   const initrdPath = stringOption(args, "initrd");
   const initrd = initrdPath === undefined ? undefined : readNamed("initrd", initrdPath);
