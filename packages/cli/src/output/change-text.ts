@@ -2,9 +2,12 @@
 import {
   type Architecture,
   type ControlCommand,
+  type ControlContext,
   decideControl,
   describeControl,
   initialControlState,
+  MEMORY_BYTES_MAX,
+  VCPU_COUNT_MAX,
   type PlainValue,
 } from "@hvjournal/core";
 import type { MachineChange, PlanItem } from "../vm/machine-plan.js";
@@ -12,7 +15,13 @@ import { shortKind } from "./event-lines.js";
 import { plainText } from "./value-text.js";
 
 const NONE = "(none)";
-const DEFAULT_VCPUS = 1;
+/** A VM in which a command can be asked about that is not refused for what the machine has. */
+const NEW_VM: ControlContext = {
+  hasRun: false,
+  vcpuCount: VCPU_COUNT_MAX,
+  memoryBase: 0,
+  memoryBytes: MEMORY_BYTES_MAX,
+};
 
 /** What an item is, and from what to what it changes: "SmcccFilterSet  0xc4000000+0x20", "(none) -> forward". */
 export interface ChangeText {
@@ -46,8 +55,7 @@ function itemText({ key, value, shown }: PlanItem, architecture: Architecture): 
 
 /** As the event says it that the command would be in a new machine; undefined where the rules refuse it there. */
 function commandText(command: ControlCommand, architecture: Architecture): ItemText | undefined {
-  const context = { hasRun: false, vcpuCount: DEFAULT_VCPUS };
-  const decision = decideControl(architecture, initialControlState(architecture), command, context);
+  const decision = decideControl(architecture, initialControlState(architecture), command, NEW_VM);
   const [event] = "refused" in decision ? [] : decision.events;
   if (event === undefined) return undefined;
   const text = describeControl(architecture, event);
