@@ -23,10 +23,16 @@ import { defaultRecording } from "../recording-path.js";
 import { symbolsFromFiles } from "../symbols/symbol-files.js";
 import { clearOutput } from "../vm/new-recording.js";
 import { type OpenRecording, withRecording } from "../vm/open-recording.js";
-import { checkBeginsAtStart, defaultTimeNs, type Rerun, rerunNotes, rerunRecording } from "../vm/rerun-recording.js";
+import { checkBeginsAtStart, defaultTimeNs, type Rerun, rerunRecording } from "../vm/rerun-recording.js";
 import { withScratchDirectory } from "../vm/scratch-directory.js";
 import { type Differences, differencesBetween, differencesWith } from "./differences.js";
-import { judgeByCommand, judgeByExpression, judgeByLikeness, type VerdictOfRun } from "./run-judges.js";
+import {
+  judgeByCommand,
+  judgeByExpression,
+  judgeByLikeness,
+  type RunVerdict,
+  type VerdictOfRun,
+} from "./run-judges.js";
 
 export function bisectChanges(args: Arguments, context: CommandContext): Promise<ExitCode> {
   const words = listOption(args, "words");
@@ -131,12 +137,11 @@ class Runs {
     const number = this.done.length + 1;
     const path = join(this.#directory, `bisect-${number}.hvj`);
     clearOutput({ path, isNamed: false, force: false, argv: [] });
-    const { verdict, why, notes } = await this.#run(applied, path, number);
+    const { verdict, why } = await this.#run(applied, path, number);
     this.done.push({ number, applied, verdict, path: existsSync(path) ? path : undefined });
     const { output } = this.#search.context;
     const which = this.#setText(applied);
     output.note(`  run ${number}  ${which.padEnd(10)}  ${verdict}${why === undefined ? "" : `: ${why}`}`);
-    for (const note of notes) output.note(`         note: ${note}`);
     return verdict;
   }
 
@@ -144,11 +149,7 @@ class Runs {
     return setText(applied, this.#search.differences.texts.length);
   }
 
-  async #run(
-    applied: readonly number[],
-    path: string,
-    number: number,
-  ): Promise<{ readonly verdict: Verdict; readonly why?: string; readonly notes: readonly string[] }> {
+  async #run(applied: readonly number[], path: string, number: number): Promise<RunVerdict> {
     const { good, differences, judge, context } = this.#search;
     try {
       const run = await rerunRecording({
@@ -160,11 +161,11 @@ class Runs {
       });
       const verdict = judge.end(run, path);
       this.#boundBy(run, verdict.verdict);
-      return { ...verdict, notes: run.why === "decided" ? [] : rerunNotes(run) };
+      return { why: shortfall(run), ...verdict };
     } catch (error) {
       const why = refusal(error);
       if (why === undefined) throw error;
-      return { verdict: "skip", why, notes: [] };
+      return { verdict: "skip", why };
     }
   }
 
@@ -176,6 +177,18 @@ class Runs {
       defaultTimeNs({ ...this.#search.differences.acts, endNs: recorder.machine.guestTimeNs }),
     );
   }
+}
+
+/** That what came from outside did not all come up in a run which had its time. */
+function shortfall({ why, inputs, refused }: Rerun): string | undefined {
+  const { left } = inputs;
+  const parts = [
+    ...(why === "decided" || left.count === 0
+      ? []
+      : [`${left.count} of ${counted(inputs.count, "input")} never came up`]),
+    ...(refused.length === 0 ? [] : [`${counted(refused.length, "command")} of the operator's refused`]),
+  ];
+  return parts.length === 0 ? undefined : parts.join(", ");
 }
 
 /** What the rules, or a loader, say of a machine that can't be made; undefined: that is not what is wrong. */

@@ -20,8 +20,8 @@ import { verdictOf } from "./bisect-by-command.js";
 /** What is said of a run that has ended. */
 export interface RunVerdict {
   readonly verdict: Verdict;
-  /** Why it is neither good nor bad. */
-  readonly why?: string;
+  /** Why it is neither good nor bad, or what was not as it should be. */
+  readonly why?: string | undefined;
 }
 
 export interface VerdictOfRun {

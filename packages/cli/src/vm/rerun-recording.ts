@@ -152,7 +152,7 @@ function waitingText(waiting: WaitingAct): string {
   const times = line.occurrence === 1 ? "" : ` for the ${line.occurrence}th time`;
   const place = `the ${line.isWhole ? "line" : "text"} ${quotedBytes(bytesOf(line.text))}${times}`;
   const near =
-    waiting.nearest === undefined ? "nothing was written" : `nearest was ${quotedBytes(bytesOf(waiting.nearest))}`;
+    waiting.nearest === undefined ? "nothing was written" : `nearest is ${quotedBytes(bytesOf(waiting.nearest))}`;
   return `${actText(waiting)} (number ${waiting.number}) waits for ${place}; ${near}`;
 }
 

@@ -28,6 +28,9 @@ export interface Anchor {
 /** Lines that are kept for who asks what came nearest. */
 const LINES_KEPT_MAX = 256;
 
+/** A text that has less in common with another is not near it. */
+const NEAR_MIN = 0.5;
+
 type Wanted = Pick<LineAnchor, "key" | "isWhole">;
 
 /** Counts how often a line has stood. */
@@ -142,16 +145,20 @@ export class AnchorWatch {
     return this.#baseNs + anchor.sinceNs;
   }
 
-  /** Of what was written instead, what looks most like the line that is waited for. */
+  /**
+   * Of what was written instead, what looks most like the line that is waited for; where nothing does, what was written
+   * last. undefined: nothing was.
+   */
   get nearest(): string | undefined {
     const { line, port } = this.#anchor ?? {};
     if (line === undefined || port === undefined) return undefined;
     const unfinished = this.#lines.get(port)?.text ?? "";
     const texts = [...this.#seen, ...(unfinished === "" ? [] : [unfinished])];
-    const score = (text: string): number => similarity(wholeLineKey(text), wholeLineKey(line.text));
-    return texts.reduce<string | undefined>(
-      (best, text) => (best === undefined || score(text) >= score(best) ? text : best),
-      undefined,
-    );
+    let [best, bestScore] = [texts.at(-1), NEAR_MIN];
+    for (const text of texts) {
+      const score = similarity(wholeLineKey(text), wholeLineKey(line.text));
+      if (score >= bestScore) [best, bestScore] = [text, score];
+    }
+    return best;
   }
 }
