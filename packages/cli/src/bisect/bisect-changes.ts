@@ -23,7 +23,7 @@ import { defaultRecording } from "../recording-path.js";
 import { symbolsFromFiles } from "../symbols/symbol-files.js";
 import { clearOutput } from "../vm/new-recording.js";
 import { type OpenRecording, withRecording } from "../vm/open-recording.js";
-import { checkBeginsAtStart, defaultTimeNs, type Rerun, rerunRecording } from "../vm/rerun-recording.js";
+import { checkBeginsAtStart, defaultTimeNs, type Rerun, rerunRecording, refusedText } from "../vm/rerun-recording.js";
 import { withScratchDirectory } from "../vm/scratch-directory.js";
 import { type Differences, differencesBetween, differencesWith } from "./differences.js";
 import {
@@ -159,6 +159,8 @@ class Runs {
         judge: (recorder) => judge.begin(recorder),
         act: `run ${number}:`,
       });
+      const [refused] = run.refused;
+      if (refused !== undefined) return { verdict: "skip", why: refusedText(refused) };
       const verdict = judge.end(run, path);
       this.#boundBy(run, verdict.verdict);
       return { why: shortfall(run), ...verdict };
@@ -180,15 +182,9 @@ class Runs {
 }
 
 /** That what came from outside did not all come up in a run which had its time. */
-function shortfall({ why, inputs, refused }: Rerun): string | undefined {
-  const { left } = inputs;
-  const parts = [
-    ...(why === "decided" || left.count === 0
-      ? []
-      : [`${left.count} of ${counted(inputs.count, "input")} never came up`]),
-    ...(refused.length === 0 ? [] : [`${counted(refused.length, "command")} of the operator's refused`]),
-  ];
-  return parts.length === 0 ? undefined : parts.join(", ");
+function shortfall({ why, inputs }: Rerun): string | undefined {
+  const { count } = inputs.left;
+  return why === "decided" || count === 0 ? undefined : `${count} of ${counted(inputs.count, "input")} never came up`;
 }
 
 /** What the rules, or a loader, say of a machine that can't be made; undefined: that is not what is wrong. */

@@ -168,7 +168,7 @@ export function rerunNotes({ inputs, refused }: Pick<Rerun, "inputs" | "refused"
   return [...left, ...refused.map(refusedText)];
 }
 
-function refusedText({ command, refusal: { call, errno, reason } }: RefusedCommand): string {
+export function refusedText({ command, refusal: { call, errno, reason } }: RefusedCommand): string {
   return `the operator's ${command.name} was refused in this run: ${call}: ${errno}: ${reason}`;
 }
 
