@@ -105,7 +105,7 @@ async function verifyInto(path: string, isKept: boolean, what: ChangedVerificati
       ...{ recording, comparison, difference: comparison.difference, recorder: run.recorder },
       ...{ ending: runEnding(run), recordedEnding: endingText(recording.reader), keptPath: isKept ? path : undefined },
       changes: what.changes.map((change) => changeLine(change, recording.architecture)),
-      notes: rerunNotes(run),
+      notes: notesOf(run),
     });
   const holds = outcome?.atEnd() ?? true;
   if (!holds) throw notHeld(run, what, isKept ? path : undefined);
@@ -176,6 +176,10 @@ function tell(
   ];
   output.line(`${path}: ${parts.join("; ")}`);
   for (const change of changes) output.note(`  changed    ${changeLine(change, architecture)}`);
-  // Where the answer is known before the end, what was still to come is no matter.
-  if (run.why !== "decided") for (const note of rerunNotes(run)) output.note(`  note       ${note}`);
+  for (const note of notesOf(run)) output.note(`  note       ${note}`);
+}
+
+/** Where the answer is known before the end, what was still to come is no matter. */
+function notesOf(run: Rerun): string[] {
+  return run.why === "decided" ? [] : rerunNotes(run);
 }
