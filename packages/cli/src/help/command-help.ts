@@ -28,17 +28,23 @@ const COMMAND_HELP: Readonly<Record<string, CommandHelp>> = {
     statuses: "0 equal, and there; 1 diverged, or not reached",
   },
   verify: {
-    topics: [],
-    examples: ["git bisect run hvjournal verify ~/good.hvj"],
-    statuses: "0 equal; 1 diverged; 125 not with this build",
+    topics: ["expressions"],
+    examples: [
+      "git bisect run hvjournal verify ~/good.hvj",
+      "hvjournal verify good.hvj --smccc-filter 0xc6000000+0x100=deny",
+      "hvjournal verify good.hvj --kernel Image --expect 'console =~ /login:/'",
+    ],
+    statuses: "0 equal, or EXPR holds; 1 not; 124 --timeout; 125 not with this build",
   },
   bisect: {
     topics: ["expressions", "positions"],
     examples: [
       "hvjournal bisect oops.hvj --when '*(u64 *)0xffff800009f3a018 != 0x51a7'",
       "hvjournal bisect oops.hvj --good exit:370 --run sh -c './check.sh $HVJ_RECORDING $HVJ_POSITION'",
+      "hvjournal bisect good.hvj --with new.yaml --expect 'console =~ /Total of 2 processors/'",
+      "hvjournal bisect good.hvj bad.hvj",
     ],
-    statuses: "0 found; 1 not in the recording",
+    statuses: "0 found; 1 not in the recording, or nothing differs; 128 an end is not as it should be",
   },
   diff: {
     topics: ["positions"],

@@ -46,7 +46,7 @@ describeWhere(guest !== undefined)("a stock Linux with two CPUs", () => {
       "new.yaml",
       ...expected,
       "--timeout",
-      "100ms",
+      "300ms",
     );
     expect(stderr).toContain("6 differences; inputs of good.hvj re-driven\n");
     const runs = stderr.match(/^ {2}run \d+ /gm) ?? [];

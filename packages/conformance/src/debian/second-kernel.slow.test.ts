@@ -63,7 +63,7 @@ describeWhere(guest !== undefined && second !== undefined)("a login session on a
       "--kernel",
       "Other",
       "--append",
-      "console=ttyAMA0 init=/bin/true",
+      "console=ttyAMA0 rdinit=/bin/busybox panic=-1",
       "--expect",
       "console =~ /42 in all/",
     );
