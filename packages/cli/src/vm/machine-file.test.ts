@@ -83,6 +83,10 @@ firmware-reg: {STD_HYP_BMAP: 0xffffffffffffffff, PSCI_VERSION: 0x10003}
       cap: ["ARM_MTE"],
       "firmware-reg": ["STD_BMAP=1", "STD_HYP_BMAP=0"],
     });
+    expect(argumentsOf("policy: {arm.smccc.default: forward-unhandled}\npvtime-ipa: {0: 0x41000000}")).toEqual({
+      policy: ["arm.smccc.default=forward-unhandled"],
+      "pvtime-ipa": [`0=${0x4100_0000}`],
+    });
     expect(argumentsOf("smccc-filter: {base: 0x84000000, count: 1, action: handle}")).toEqual({
       "smccc-filter": ["0x84000000+0x1=handle"],
     });

@@ -42,6 +42,8 @@ export const MACHINE_KEYS = {
   cap: "capabilities",
   "smccc-filter": "ranges",
   "firmware-reg": "pairs",
+  policy: "pairs",
+  "pvtime-ipa": "pairs",
   seed: "number",
   rtc: "text",
   symbols: "paths",
