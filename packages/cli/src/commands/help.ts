@@ -5,6 +5,7 @@ import { ExitStatus } from "../exit-status.js";
 import { TOPICS } from "../help/topics.js";
 import { MACHINE_SCHEMA_PATH } from "../machine-schema-path.js";
 import { nearestWord } from "@hvjournal/core";
+import { jsonLine } from "../output/console-output.js";
 import { type Command, stringOption } from "./command.js";
 
 const isTopic = (name: string): name is keyof typeof TOPICS => Object.hasOwn(TOPICS, name);
@@ -19,7 +20,7 @@ export function helpOf(commandNames: () => readonly string[]): Command {
       const topic = stringOption(args, "topic") ?? "";
       if (!isTopic(topic)) throw noTopic(topic, commandNames());
       if (output.json && topic === "machine-file") {
-        for (const line of readFileSync(MACHINE_SCHEMA_PATH, "utf8").trimEnd().split("\n")) output.line(line);
+        output.line(jsonLine(JSON.parse(readFileSync(MACHINE_SCHEMA_PATH, "utf8"))));
         return Promise.resolve(ExitStatus.done);
       }
       output.startPager();

@@ -50,7 +50,8 @@ import { endedBy, failedExit, exitCodeOf, missedGoal, type RunTerms } from "../v
 import { MACHINE_OPTIONS, newMachine } from "../vm/machine-options.js";
 import { clearOutput, createRecordingFile, type OutputFile } from "../vm/new-recording.js";
 import { refusedStops } from "../vm/refused-stop.js";
-import { locatingOptions, recordRequest } from "../vm/record-request.js";
+import { locatingOptions } from "../vm/locate-option.js";
+import { recordRequest } from "../vm/record-request.js";
 import { attachTerminal } from "../vm/terminal.js";
 import {
   type Arguments,
@@ -83,7 +84,7 @@ export const record: Command = {
       .usage("usage: $0 record [KERNEL] [OPTIONS]\n       $0 record --from FILE[@POSITION] [OPTIONS]")
       .option("config", {
         ...textOption(
-          "machine file: options as keys in YAML, which the command line goes before (no arguments: vm.yaml)",
+          "machine file: options as keys of YAML; those given here override it (no arguments at all: vm.yaml)",
         ),
         alias: "c",
       })

@@ -1,6 +1,6 @@
 /** What a machine file says wrongly, by the schema that is shipped. */
 import { readFileSync } from "node:fs";
-import { Ajv, type AnySchema, type ErrorObject } from "ajv";
+import { Ajv, type AnySchema, type ErrorObject, type ValidateFunction } from "ajv";
 import { nearestWord } from "@hvjournal/core";
 import { MACHINE_SCHEMA_PATH } from "../machine-schema-path.js";
 import { COMMAND_LINE_ONLY } from "./machine-keys.js";
@@ -16,10 +16,17 @@ export interface MachineFault {
 /** Of the branches of a choice that all failed: the one that was meant says more than that there is a choice. */
 const KEYWORDS_BY_WORTH = ["additionalProperties", "required", "minProperties", "anyOf", "enum"];
 
+let validator: ValidateFunction | undefined;
+
+function compileSchema(): ValidateFunction {
+  const schema = JSON.parse(readFileSync(MACHINE_SCHEMA_PATH, "utf8")) as AnySchema;
+  return new Ajv({ allErrors: true, verbose: true }).compile(schema);
+}
+
 /** Every fault of a document, one a value. */
 export function machineFaults(value: PlainMap): MachineFault[] {
-  const schema = JSON.parse(readFileSync(MACHINE_SCHEMA_PATH, "utf8")) as AnySchema;
-  const validate = new Ajv({ allErrors: true, verbose: true }).compile(schema);
+  validator ??= compileSchema();
+  const validate = validator;
   if (validate(measured(value)) === true) return [];
   const groups = new Map<string, ErrorObject[]>();
   for (const error of validate.errors ?? []) {

@@ -7,7 +7,7 @@ import { ExitStatus } from "../exit-status.js";
 import { reason } from "../host/drive-file.js";
 import { type MachineDocument, parseMachineDocument } from "./machine-document.js";
 import { machineFaults } from "./machine-faults.js";
-import { isListForm, type KeyForm, type MachineFile, MACHINE_KEYS } from "./machine-keys.js";
+import { isListOption, type MachineFile, MACHINE_KEYS } from "./machine-keys.js";
 import { type OptionText, optionTexts } from "./machine-texts.js";
 
 /** A machine file is written by hand; a kernel that was given as one is not. */
@@ -32,7 +32,7 @@ export function readMachineFile(path: string): MachineFile {
   }
   return {
     path,
-    args: Object.fromEntries([...uses].map(([key, texts]) => [key, argument(formOf(key), texts)])),
+    args: Object.fromEntries([...uses].map(([key, texts]) => [key, argument(key, texts)])),
     placeOf(option, value) {
       const texts = uses.get(option);
       const use = texts?.find((text) => text.value === value) ?? texts?.[0];
@@ -41,13 +41,9 @@ export function readMachineFile(path: string): MachineFile {
   };
 }
 
-function formOf(key: string): KeyForm | undefined {
-  return (MACHINE_KEYS as Readonly<Record<string, KeyForm>>)[key];
-}
-
-function argument(form: KeyForm | undefined, texts: readonly OptionText[]): unknown {
+function argument(key: string, texts: readonly OptionText[]): unknown {
   const values = texts.map(({ value }) => value);
-  return form !== undefined && isListForm(form) ? values : values[0];
+  return isListOption(key) ? values : values[0];
 }
 
 function readText(path: string): string {
@@ -89,6 +85,7 @@ function refuseFaults(document: MachineDocument): void {
     code: "usage",
     status: ExitStatus.usage,
     details: rest.map(({ text }) => text),
+    fields: { faults: faults.map(({ text }) => text) },
     next: "hvjournal help machine-file",
   });
 }

@@ -64,16 +64,20 @@ export const MACHINE_KEYS = {
   index: "flag",
 } as const satisfies Readonly<Record<string, KeyForm>>;
 
-export type MachineKey = keyof typeof MACHINE_KEYS;
-
 /** What a command line says and a machine file does not: where the file is, the kernel's word, what is printed how. */
 export const COMMAND_LINE_ONLY: readonly string[] = ["config", "image", "json", "quiet", "color", "help", "version"];
 
 export const ARCHITECTURE_WORDS: readonly string[] = ["arm64", "aarch64", "amd64", "x86_64"];
 
 /** Whether an option of this form may be repeated: what a command line gives is added behind the file's. */
-export function isListForm(form: KeyForm): boolean {
+function isListForm(form: KeyForm): boolean {
   return ["paths", "capabilities", "ranges", "pairs", "drives"].includes(form);
+}
+
+/** Whether an option of `record` may be repeated. */
+export function isListOption(name: string): boolean {
+  const form = (MACHINE_KEYS as Readonly<Record<string, KeyForm>>)[name];
+  return form !== undefined && isListForm(form);
 }
 
 export const MACHINE_FILE = "vm.yaml";

@@ -7,7 +7,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import yargs, { type Argv } from "yargs";
 import { record } from "../commands/record.js";
 import { MACHINE_SCHEMA_PATH } from "../machine-schema-path.js";
-import { COMMAND_LINE_ONLY, isListForm, type KeyForm, MACHINE_KEYS } from "./machine-keys.js";
+import { COMMAND_LINE_ONLY, isListOption, type KeyForm, MACHINE_KEYS } from "./machine-keys.js";
 import { machineSchema } from "./machine-schema.js";
 
 /** yargs has them, and its types leave that out. */
@@ -39,7 +39,7 @@ it.each(Object.entries(keys))("the key %s (%s) is an option of record, written i
   const isFlag = parser.getOptions().boolean.includes(name);
   expect({ name, isFlag }).toEqual({ name, isFlag: form === "flag" });
   const mayRepeat = describeOption(name).includes("repeatable");
-  expect({ name, mayRepeat }).toEqual({ name, mayRepeat: isListForm(form) });
+  expect({ name, mayRepeat }).toEqual({ name, mayRepeat: isListOption(name) });
 });
 
 it("the shipped schema is made from them", () => {
