@@ -48,7 +48,11 @@ export function bisectChanges(args: Arguments, context: CommandContext): Promise
   return withRecording(goodPath, context, symbolsFromFiles(args), async (good) => {
     checkBeginsAtStart(good, "bisect");
     if (badPath === undefined) {
-      const search = { good, differences: await differencesWith(good, texts), judge: judgeOf(args, context, good) };
+      const search = {
+        good,
+        differences: await differencesWith(good, texts, context.output),
+        judge: judgeOf(args, context, good),
+      };
       return runSearch({ ...search, args, context });
     }
     return withRecording(badPath, context, symbolsFromFiles(args), async (bad) => {

@@ -11,11 +11,11 @@ import { existsSync } from "node:fs";
 import { UsageError } from "../cli-error.js";
 import type { Arguments } from "../commands/command.js";
 import { changeText, type ChangeText } from "../output/change-text.js";
-import { applyFile } from "../vm/changed-machine.js";
-import { MACHINE_OPTIONS } from "../vm/machine-options.js";
+import { applyFile, type ChangedBy } from "../vm/changed-machine.js";
 import {
   applyChanges,
   commandItem,
+  MACHINE_OPTION_NAMES,
   type MachineChange,
   type MachinePlan,
   planChanges,
@@ -49,9 +49,13 @@ interface CommandDifference {
 }
 
 /** GOOD and what `--with` says. Throws UsageError, and what reading a machine file throws. */
-export async function differencesWith(good: OpenRecording, texts: readonly string[]): Promise<Differences> {
+export async function differencesWith(
+  good: OpenRecording,
+  texts: readonly string[],
+  output: ChangedBy["output"],
+): Promise<Differences> {
   const recorded = recordedPlan(good);
-  const plan = await planOfTexts(recorded, texts, good.architecture);
+  const plan = await planOfTexts(recorded, texts, { architecture: good.architecture, output });
   const acts = outsideActs(good.reader);
   return differences({ from: recorded, to: plan, acts, commands: [] }, good.architecture, [acts.acts]);
 }
@@ -122,26 +126,20 @@ function commandsAt(acts: readonly ScheduledAct[], lane: 0 | 1): CommandDifferen
   return acts.flatMap((act, at) => (act.act.what === "command" ? [{ lane, at, act, command: act.act.command }] : []));
 }
 
-const OPTION_NAMES: readonly string[] = [...Object.keys(MACHINE_OPTIONS), "drive"];
-
-async function planOfTexts(
-  recorded: MachinePlan,
-  texts: readonly string[],
-  architecture: Architecture,
-): Promise<MachinePlan> {
+async function planOfTexts(recorded: MachinePlan, texts: readonly string[], by: ChangedBy): Promise<MachinePlan> {
   let plan = recorded;
   for (const text of texts)
     plan = existsSync(text)
-      ? await applyFile(plan, text, architecture)
-      : planWith(plan, optionArguments(text), { architecture, isFile: false });
+      ? await applyFile(plan, text, by)
+      : planWith(plan, optionArguments(text), { architecture: by.architecture, isFile: false });
   return plan;
 }
 
 /** "smp=1", "--smp=1", "smccc-filter=0xc4000000+0x20=forward" */
 function optionArguments(text: string): Arguments {
   const [, name, value] = /^(?:--)?([a-z][a-z-]*)=(.*)$/s.exec(text) ?? [];
-  if (name !== undefined && value !== undefined && OPTION_NAMES.includes(name)) return { [name]: value };
-  const meant = name === undefined ? undefined : nearestWord(name, OPTION_NAMES);
+  if (name !== undefined && value !== undefined && MACHINE_OPTION_NAMES.includes(name)) return { [name]: value };
+  const meant = name === undefined ? undefined : nearestWord(name, MACHINE_OPTION_NAMES);
   const told = meant === undefined ? "" : `; did you mean ${meant}=?`;
   throw new UsageError(
     `--with ${text}: expected a machine file, and there is none of that name, or NAME=VALUE with an option of record that makes a machine${told}`,

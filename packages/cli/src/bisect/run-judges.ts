@@ -104,6 +104,9 @@ function firstFork(good: OpenRecording, bad: OpenRecording): Fork | undefined {
   }
 }
 
+/** A run goes on for so many exits behind the one that decides: they show what came of it. */
+const EXITS_BEHIND_FORK = 2000;
+
 function judgeByExit({ equal, good, bad }: Fork): VerdictOfRun {
   let found: string | undefined;
   return {
@@ -116,9 +119,8 @@ function judgeByExit({ equal, good, bad }: Fork): VerdictOfRun {
           const { exit } = machine.kernel;
           if (exit[ExitWord.finishedBy] !== FinishedBy.vmmHalf) return false;
           count += 1;
-          if (count <= equal) return false;
-          found = forwardedExitKey(reasons[exit[ExitWord.reason] ?? 0]?.name ?? "", exit);
-          return true;
+          if (count === equal + 1) found = forwardedExitKey(reasons[exit[ExitWord.reason] ?? 0]?.name ?? "", exit);
+          return count > equal + EXITS_BEHIND_FORK;
         },
       };
     },

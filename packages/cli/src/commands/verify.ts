@@ -43,7 +43,10 @@ export const verify: Command = {
     const path = recordingPath(args, context);
     return withRecording(path, context, symbolsFromFiles(args), async (recording) => {
       const recorded = recordedPlan(recording);
-      const plan = await applyOptions(recorded, args, recording.architecture);
+      const plan = await applyOptions(recorded, args, {
+        architecture: recording.architecture,
+        output: context.output,
+      });
       const changes = planChanges(recorded, plan);
       const chosen = chooseLevel({ level, changes, expression }, recording);
       if (chosen === "bits") return verifyBits(recording, plan, args, context);

@@ -56,6 +56,9 @@ const FILE_OPTIONS: readonly string[] = ["kernel", "initrd"];
 const GUEST_OPTIONS: readonly string[] = ["kernel", "initrd", "drive", "flat"];
 const CONTROL_OPTION_NAMES: readonly string[] = CONTROL_OPTIONS.map(([option]) => option);
 
+/** The options of `record` that say what a machine is. */
+export const MACHINE_OPTION_NAMES: readonly string[] = [...Object.keys(MACHINE_OPTIONS), "drive"];
+
 export function isGuestItem({ option }: PlanItem): boolean {
   return GUEST_OPTIONS.includes(option);
 }
