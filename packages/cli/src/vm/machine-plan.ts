@@ -29,7 +29,7 @@ import {
   rtcBase,
 } from "./machine-options.js";
 import type { OpenRecording } from "./open-recording.js";
-import { checkRecordedFile, recordedDrives, recordedFile } from "./recorded-machine.js";
+import { checkRecordedFile, recordedDrives, type RecordedFile, recordedFile } from "./recorded-machine.js";
 
 export interface PlanItem {
   readonly key: string;
@@ -43,6 +43,8 @@ export interface PlanItem {
   readonly shown: string;
   /** A file that the recorded machine was made from has not been looked at: it must be what it was. */
   readonly recordedSha256?: string;
+  /** What the recorded machine had of an option that may be repeated: it must be what it was. */
+  readonly isRecorded?: boolean;
 }
 
 export type MachinePlan = ReadonlyMap<string, PlanItem>;
@@ -63,11 +65,17 @@ export function isGuestItem({ option }: PlanItem): boolean {
   return GUEST_OPTIONS.includes(option);
 }
 
+/** One use of an option that may be repeated, and what makes another text the same: the content of its file, say. */
+export interface RecordedText {
+  readonly text: string;
+  readonly identity: string;
+}
+
 /** What a recorded machine says of each option of `record`, in the option's own words; the KVM surface is in its events. */
 export const RECORDED_OPTIONS: Readonly<
   Record<
     Exclude<MachineOption, (typeof CONTROL_OPTIONS)[number][0]>,
-    (description: MachineDescription) => string | readonly string[] | undefined
+    (description: MachineDescription) => string | readonly RecordedText[] | undefined
   >
 > = {
   arch: ({ architecture }) => architecture,
@@ -103,6 +111,10 @@ const IDENTITIES: Readonly<Record<string, (text: string) => string>> = {
   initrd: (text) => sha256OfFile("initrd", text),
 };
 
+function identityOf(option: string, text: string): string {
+  return IDENTITIES[option]?.(text) ?? text;
+}
+
 function sha256OfFile(what: string, path: string): string {
   return toHex(nodeDigester.sha256(readNamed(what, path).bytes));
 }
@@ -112,7 +124,7 @@ function shownFile(path: string, sha256: string): string {
 }
 
 function textItem(option: string, value: string): PlanItem {
-  const identity = IDENTITIES[option]?.(value) ?? value;
+  const identity = identityOf(option, value);
   const shown = FILE_OPTIONS.includes(option) ? shownFile(value, identity) : value === "" ? '""' : value;
   return { key: option, option, value, identity, shown };
 }
@@ -157,25 +169,27 @@ export function commandItem(command: ControlCommand): PlanItem {
 
 /** The recorded machine with what an operator told it before its first instruction. */
 export function recordedPlan({ description, reader }: Pick<OpenRecording, "description" | "reader">): MachinePlan {
-  const items: PlanItem[] = [];
-  for (const [option, textOf] of Object.entries(RECORDED_OPTIONS)) {
+  return planOf([...describedItems(description), ...outsideActs(reader).firstCommands.map(commandItem)]);
+}
+
+function describedItems(description: MachineDescription): PlanItem[] {
+  const options = Object.entries(RECORDED_OPTIONS).flatMap(([option, textOf]): PlanItem[] => {
     const text = textOf(description);
-    if (text === undefined) continue;
-    if (typeof text !== "string") {
-      items.push(listItem(option, text));
-      continue;
-    }
+    if (text === undefined) return [];
+    if (typeof text !== "string") return [{ ...listItem(option, text), isRecorded: true }];
     const file = FILE_OPTIONS.includes(option) ? recordedFile(option, description.boardOptions[option]) : undefined;
-    if (file === undefined) items.push(textItem(option, text));
-    else {
-      const { name, sha256 } = file;
-      const shown = shownFile(name, sha256);
-      items.push({ key: option, option, value: name, identity: sha256, shown, recordedSha256: sha256 });
-    }
-  }
-  for (const drive of recordedDrives(description)) items.push({ ...driveItemOf(drive), recordedSha256: drive.sha256 });
-  for (const command of outsideActs(reader).firstCommands) items.push(commandItem(command));
-  return planOf(items);
+    return [file === undefined ? textItem(option, text) : fileItem(option, file)];
+  });
+  const drives = recordedDrives(description).map((drive) => ({
+    ...driveItemOf(drive),
+    recordedSha256: drive.sha256,
+  }));
+  return [...options, ...drives];
+}
+
+function fileItem(option: string, { name, sha256 }: RecordedFile): PlanItem {
+  const shown = shownFile(name, sha256);
+  return { key: option, option, value: name, identity: sha256, shown, recordedSha256: sha256 };
 }
 
 function planOf(items: readonly PlanItem[]): MachinePlan {
@@ -200,7 +214,10 @@ export function planWith(
     if (CONTROL_OPTION_NAMES.includes(option) || args[option] === undefined) continue;
     const isList = Array.isArray(args[option]) && !RECORDED_TEXT_OPTIONS.includes(option);
     const item = isList
-      ? listItem(option, listOption(args, option))
+      ? listItem(
+          option,
+          listOption(args, option).map((text) => ({ text, identity: identityOf(option, text) })),
+        )
       : textItem(option, stringOption(args, option) ?? "");
     changed.set(item.key, item);
   }
@@ -220,9 +237,10 @@ export function planWith(
 }
 
 /** Of an option that may be repeated, and whose uses belong together. */
-function listItem(option: string, value: readonly string[]): PlanItem {
-  const shown = value.join(" ");
-  return { key: option, option, value, identity: shown, shown };
+function listItem(option: string, texts: readonly RecordedText[]): PlanItem {
+  const value = texts.map(({ text }) => text);
+  const identity = texts.map((each) => each.identity).join(" ");
+  return { key: option, option, value, identity, shown: value.join(" ") };
 }
 
 /** `ID=PATH` says where the image of a drive is that the machine has; anything else is a drive as `record` takes it. */
@@ -296,7 +314,20 @@ function argumentsOf(plan: MachinePlan): Arguments {
  */
 export function machineOf(plan: MachinePlan, recording: string): NewMachine {
   for (const item of plan.values()) if (item.recordedSha256 !== undefined) checkFile(item, recording);
-  return { ...newMachine(argumentsOf(plan)), commands: commandsOf(plan) };
+  const machine = newMachine(argumentsOf(plan));
+  checkLists(plan, machine.description);
+  return { ...machine, commands: commandsOf(plan) };
+}
+
+function checkLists(plan: MachinePlan, description: MachineDescription): void {
+  const made = planOf(describedItems(description));
+  const other = [...plan.values()].find(
+    ({ key, identity, isRecorded }) => isRecorded === true && made.get(key)?.identity !== identity,
+  );
+  if (other === undefined) return;
+  throw new CliError(`${other.option} ${other.shown} is not what was recorded; --${other.option} says what to take`, {
+    code: "no-file",
+  });
 }
 
 function checkFile({ option, value, recordedSha256 = "", key }: PlanItem, recording: string): void {
