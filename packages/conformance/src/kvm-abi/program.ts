@@ -2,10 +2,19 @@
  * Programs around KVM_RUN, as the conformance tables drive them: a guest in a few words, the ioctls of a VMM, and a recording
  * of both that must replay to the same digests without the program.
  */
-import { bareMachine, KvmError, type KvmRun, KvmSession, type KvmVcpu, type KvmVm } from "@hvjournal/cpu-arm64";
+import {
+  bareMachine,
+  type HypercallRun,
+  KvmError,
+  type KvmRun,
+  KvmSession,
+  type KvmVcpu,
+  type KvmVm,
+} from "@hvjournal/cpu-arm64";
 import { createWriterFor, digester, TEST_CADENCE } from "../testing/guest-recording.js";
 import { expect } from "@jest/globals";
 import { countObserved, replayerOf, withRecording } from "../testing/guest-replay.js";
+import type { RecordingWriter } from "@hvjournal/journal";
 import { hvc, moveImmediate, smc } from "./instructions.js";
 
 export const RAM = 0x4000_0000;
@@ -28,10 +37,17 @@ export class Program {
   readonly session: KvmSession;
   readonly vm: KvmVm;
   readonly data: number = DATA;
+  readonly #open: (options: ProgramOptions) => Program;
 
-  constructor(session: KvmSession) {
+  constructor(session: KvmSession, open: (options: ProgramOptions) => Program) {
     this.session = session;
     this.vm = session.vm;
+    this.#open = open;
+  }
+
+  /** A second VM: the destination of a migration. Its recording is replayed too. */
+  another(options: ProgramOptions = {}): Program {
+    return this.#open(options);
   }
 
   get vcpu(): KvmVcpu {
@@ -53,10 +69,34 @@ export class Program {
    * The guest calls, and comes to a device access behind it: what its x0 to x3 are then. Fails at an exit of another kind.
    */
   call(id: number, args: readonly bigint[] = [], conduit: "hvc" | "smc" = "hvc"): bigint[] {
-    this.load([...callWords(id, args, conduit), ...touchDevice]);
+    return this.results(callWords(id, args, conduit));
+  }
+
+  /** The same for a call that is written out. */
+  results(words: readonly number[]): bigint[] {
+    this.load([...words, ...touchDevice]);
+    return this.resultsNow();
+  }
+
+  /** The guest goes on and comes to the device: what its x0 to x3 are then. */
+  resultsNow(): bigint[] {
     const run = this.run();
     if (run.exitReason !== "MMIO") throw new Error(`${run.exitReason} where the call was to be answered`);
     return [0, 1, 2, 3].map((index) => this.vcpu.getOneReg(`x${index}`));
+  }
+
+  /** The guest's call that leaves for the VMM, which may go on with `resultsNow`. Fails at an exit of another kind. */
+  forwarded(words: readonly number[]): HypercallRun {
+    this.load([...words, ...touchDevice]);
+    const run = this.run();
+    if (run.exitReason !== "HYPERCALL") throw new Error(`${run.exitReason} where the call was to be forwarded`);
+    return run;
+  }
+
+  /** A vCPU has been in KVM_RUN. */
+  runOnce(): void {
+    this.load(touchDevice);
+    this.run();
   }
 }
 
@@ -99,18 +139,23 @@ export async function withProgram(
   options: ProgramOptions,
   act: (program: Program) => void,
 ): Promise<void> {
-  const { vcpuCount = 1 } = options;
-  const machine = bareMachine({ memoryBytes: RAM_BYTES, memoryBase: RAM, vcpuCount, seed: 42n });
-  const writer = createWriterFor(machine, path);
-  try {
+  const recordings: { readonly path: string; readonly writer: RecordingWriter; readonly session: KvmSession }[] = [];
+  const open = ({ vcpuCount = 1, features }: ProgramOptions): Program => {
+    const each = recordings.length === 0 ? path : `${path}-${recordings.length}`;
+    const machine = bareMachine({ memoryBytes: RAM_BYTES, memoryBase: RAM, vcpuCount, seed: 42n });
+    const writer = createWriterFor(machine, each);
     const session = KvmSession.create({ digester, writer, cadence: TEST_CADENCE });
-    initialize(session.vm, options.features);
-    act(new Program(session));
-    session.recorder.finish({ index: false });
+    recordings.push({ path: each, writer, session });
+    initialize(session.vm, features);
+    return new Program(session, open);
+  };
+  try {
+    act(open(options));
+    for (const { session } of recordings) session.recorder.finish({ index: false });
   } finally {
-    writer.close();
+    for (const { writer } of recordings) writer.close();
   }
-  await replayWhole(path);
+  for (const each of recordings) await replayWhole(each.path);
 }
 
 /** Throws at the first difference. */
