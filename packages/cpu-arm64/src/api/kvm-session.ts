@@ -119,6 +119,8 @@ export class KvmSession {
   readonly recorder: Recorder;
   readonly #half: ProgramHalf;
   #debug: GuestDebug = {};
+  /** Number of the exit that the program was told last: that one it has answered when it runs again. */
+  #told = 0;
 
   private constructor(recorder: Recorder, half: ProgramHalf) {
     this.recorder = recorder;
@@ -160,17 +162,20 @@ export class KvmSession {
     for (let vcpu = 0; vcpu < this.vm.vcpuCount; vcpu++)
       if (!isInitialized(this.#state, vcpu))
         throw new KvmError({ errno: "ENOEXEC", call: KVM_RUN, reason: `vcpu${vcpu} has had no KVM_ARM_VCPU_INIT` });
-    this.#finishPending();
+    this.#finishPending(immediateExit);
     if (immediateExit) throw new KvmError({ errno: "EINTR", call: KVM_RUN, reason: "immediate_exit is set" });
     return this.#describe(this.#step(machine.icount + (this.#debug.singleStep === true ? 1 : units)));
   }
 
-  #finishPending(): void {
+  /** `retires`: a load takes its data now, as in KVM, and not only when the guest goes on. */
+  #finishPending(retires: boolean): void {
     const { machine } = this.recorder;
+    const { exitNumber, icount } = machine;
     // Devices of one instruction leave one by one: behind one answer there may be the next exit.
-    if (!machine.exitPending) return;
-    const exitNumber = machine.exitNumber;
+    if (!machine.exitPending || exitNumber !== this.#told) return;
+    const isLoad = this.#half.mmio?.isWrite === false;
     this.#once({ exitNumber, unitsAfter: 0, atExit: (at) => at.exitNumber > exitNumber });
+    if (retires && isLoad && !machine.exitPending) this.#once({ icount: icount + 1, atExit: leavesForVmm });
   }
 
   #once(goal: NonNullable<Parameters<Recorder["step"]>[0]["goal"]>): StepResult {
@@ -212,6 +217,7 @@ export class KvmSession {
     const argsCount = Number(policyValue(this.#state, "arm.smccc.args"));
     const run = describeRun(this.vm, machine.kernel.exit, machine.exitNumber, argsCount);
     if (run.exitReason === "MMIO") this.#half.mmio = run.mmio;
+    this.#told = machine.exitNumber;
     return run;
   }
 

@@ -4,7 +4,7 @@ import { CCSIDR_VALUES } from "../isa/id-registers.js";
 import { systemRegisters } from "../isa/system-registers.js";
 import { idRegisterOf, isInitialized, type Arm64ControlState } from "../kvm/control/control-state.js";
 import { WRITABLE_ID_REGISTERS } from "../kvm/control/id-register-rules.js";
-import { cacheSizeId, CORE_REGISTERS, registerBits, systemRegisterId } from "../kvm/control/register-ids.js";
+import { cacheSizeId, CORE_REGISTERS, isArm64, registerBits, systemRegisterId } from "../kvm/control/register-ids.js";
 import { isWritableRegister, registerNames } from "../kvm/named-registers.js";
 import { FIRMWARE_REGISTERS, firmwareRegisterNamed, readFirmwareRegister } from "../kvm/smccc/firmware-registers.js";
 import { accepted, KvmError } from "./kvm-error.js";
@@ -81,6 +81,8 @@ function find(call: string, register: bigint | string): OneRegister {
       ? byId.get(register)
       : (byName.get(register.toLowerCase()) ?? byName.get(firmwareRegisterNamed(register)?.name.toLowerCase() ?? ""));
   if (found !== undefined) return found;
+  if (typeof register === "bigint" && !isArm64(register))
+    throw new KvmError({ errno: "EINVAL", call, reason: `0x${register.toString(16)} is no id of KVM_REG_ARM64` });
   const text = typeof register === "bigint" ? `0x${register.toString(16)}` : register;
   throw new KvmError({ errno: "ENOENT", call, reason: `there is no register ${text}` });
 }
@@ -90,7 +92,7 @@ function checkInitialized(port: VmmPort, call: string, vcpu: number): void {
   throw new KvmError({ errno: "ENOEXEC", call, reason: `vcpu${vcpu} has had no KVM_ARM_VCPU_INIT` });
 }
 
-/** KVM_GET_ONE_REG. Throws KvmError: ENOENT, ENOEXEC. */
+/** KVM_GET_ONE_REG. Throws KvmError: ENOENT, ENOEXEC, EINVAL for an id of another architecture. */
 export function getOneReg(port: VmmPort, vcpu: number, id: bigint | string): bigint {
   const call = "KVM_GET_ONE_REG";
   checkInitialized(port, call, vcpu);
