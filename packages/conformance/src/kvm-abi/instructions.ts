@@ -47,3 +47,8 @@ export function store32(rt: number, rn: number): number {
 export function poke32(address: number, value: number): number[] {
   return [...moveImmediate(1, BigInt(address)), ...moveImmediate(2, BigInt(value)), store32(2, 1)];
 }
+
+/** SUBS Xd, Xd, #1. */
+export function decrement(rd: number): number {
+  return (0xf100_0400 | (rd << 5) | rd) >>> 0;
+}

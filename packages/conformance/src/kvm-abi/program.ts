@@ -11,12 +11,15 @@ import {
   type KvmVcpu,
   type KvmVm,
 } from "@hvjournal/cpu-arm64";
+import { parseMachine, type Snapshot, toHex } from "@hvjournal/core";
 import { createWriterFor, digester, TEST_CADENCE } from "../testing/guest-recording.js";
 import { expect } from "@jest/globals";
 import { countObserved, replayerOf, withRecording } from "../testing/guest-replay.js";
 import type { RecordingWriter } from "@hvjournal/journal";
 import { hvc, moveImmediate, smc } from "./instructions.js";
 
+const PAGE_HASH_BYTES = 16;
+const ZERO_PAGE = "0".repeat(2 * PAGE_HASH_BYTES);
 export const RAM = 0x4000_0000;
 export const RAM_BYTES = 0x40_0000;
 /** Where the program of vCPU 0 lies; each further one has its own 64 KiB. */
@@ -32,22 +35,33 @@ export interface ProgramOptions {
   readonly features?: readonly (readonly string[])[] | null;
 }
 
+/** Where the VMs of one test live. */
+interface ProgramHost {
+  open(options: ProgramOptions): Program;
+  move(from: Program): Program;
+}
+
 /** A VM under test, and the words of a VMM. */
 export class Program {
   readonly session: KvmSession;
   readonly vm: KvmVm;
   readonly data: number = DATA;
-  readonly #open: (options: ProgramOptions) => Program;
+  readonly #host: ProgramHost;
 
-  constructor(session: KvmSession, open: (options: ProgramOptions) => Program) {
+  constructor(session: KvmSession, host: ProgramHost) {
     this.session = session;
     this.vm = session.vm;
-    this.#open = open;
+    this.#host = host;
   }
 
   /** A second VM: the destination of a migration. Its recording is replayed too. */
   another(options: ProgramOptions = {}): Program {
-    return this.#open(options);
+    return this.#host.open(options);
+  }
+
+  /** The VM goes on under another VMM, from a full snapshot of this moment; its recording is replayed too. */
+  moved(): Program {
+    return this.#host.move(this);
   }
 
   get vcpu(): KvmVcpu {
@@ -133,29 +147,62 @@ function initialize(vm: KvmVm, features: ProgramOptions["features"]): void {
     vcpu.vcpuInit(features?.[vcpu.index] ?? (vcpu.index === 0 ? ["PSCI_0_2"] : ["PSCI_0_2", "POWER_OFF"]));
 }
 
+interface Recorded {
+  readonly writer: RecordingWriter;
+  readonly session: KvmSession;
+}
+
+/** A recording that begins where another stands. */
+function branchOf({ writer: source, session }: Recorded, path: string): { writer: RecordingWriter; snapshot: Snapshot } {
+  const { number } = session.recorder.pause();
+  const { firstSeq, chain, exitNumber, icount } = source.end;
+  const seq = firstSeq - 1;
+  const snapshot = { ...source.loadSnapshot(number), seq };
+  const { id } = source.header;
+  const parent = { id, path: source.path, chain, seq, exitNumber, icount, why: "branch" } as const;
+  const writer = createWriterFor(parseMachine(source.header.machine), path, parent);
+  for (let at = 0; at < snapshot.pageHashes.length; at += PAGE_HASH_BYTES) {
+    const hash = toHex(snapshot.pageHashes.subarray(at, at + PAGE_HASH_BYTES));
+    if (hash !== ZERO_PAGE && !writer.hasPage(hash)) writer.storePage(hash, source.loadPage(hash));
+  }
+  writer.addSnapshot(snapshot, "full");
+  return { writer, snapshot };
+}
+
 /** Runs a program with a new VM, and replays what was recorded: the same exits and digests come of it. */
 export async function withProgram(
   path: string,
   options: ProgramOptions,
   act: (program: Program) => void,
 ): Promise<void> {
-  const recordings: { readonly path: string; readonly writer: RecordingWriter; readonly session: KvmSession }[] = [];
-  const open = ({ vcpuCount = 1, features }: ProgramOptions): Program => {
-    const each = recordings.length === 0 ? path : `${path}-${recordings.length}`;
-    const machine = bareMachine({ memoryBytes: RAM_BYTES, memoryBase: RAM, vcpuCount, seed: 42n });
-    const writer = createWriterFor(machine, each);
-    const session = KvmSession.create({ digester, writer, cadence: TEST_CADENCE });
-    recordings.push({ path: each, writer, session });
-    initialize(session.vm, features);
-    return new Program(session, open);
+  const recordings: Recorded[] = [];
+  const add = (writer: RecordingWriter, session: KvmSession): Program => {
+    recordings.push({ writer, session });
+    return new Program(session, host);
+  };
+  const nextPath = (): string => (recordings.length === 0 ? path : `${path}-${recordings.length}`);
+  const host: ProgramHost = {
+    open({ vcpuCount = 1, features }) {
+      const machine = bareMachine({ memoryBytes: RAM_BYTES, memoryBase: RAM, vcpuCount, seed: 42n });
+      const writer = createWriterFor(machine, nextPath());
+      const program = add(writer, KvmSession.create({ digester, writer, cadence: TEST_CADENCE }));
+      initialize(program.vm, features);
+      return program;
+    },
+    move(from) {
+      const source = recordings.find(({ session }) => session === from.session);
+      if (source === undefined) throw new RangeError("a VM of another test");
+      const { writer, snapshot } = branchOf(source, nextPath());
+      return add(writer, KvmSession.resume({ digester, writer, cadence: TEST_CADENCE }, snapshot));
+    },
   };
   try {
-    act(open(options));
+    act(host.open(options));
     for (const { session } of recordings) session.recorder.finish({ index: false });
   } finally {
     for (const { writer } of recordings) writer.close();
   }
-  for (const each of recordings) await replayWhole(each.path);
+  for (const { writer } of recordings) await replayWhole(writer.path);
 }
 
 /** Throws at the first difference. */
