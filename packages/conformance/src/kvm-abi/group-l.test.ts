@@ -1,14 +1,38 @@
 /** Group L: the protocol of KVM_RUN and what VMMs ask for, as far as it is not x86's alone (Documentation/virt/kvm/api.rst). */
+import { compareContracts, type ContractItem, contractOf } from "@hvjournal/core";
+import { FORMAT_VERSION } from "@hvjournal/journal";
 import { expect } from "@jest/globals";
 import { moveImmediate } from "./instructions.js";
 import { DEVICE, errno, type Program, touchDevice } from "./program.js";
 import { type Row, testRows } from "./rows.js";
+import { FORWARD, setFilter, VENDOR } from "./smccc-filter.js";
 
 const DATA = 0x1234_5678;
 const LOAD_BYTES = 4;
 
 function pcOf({ vcpu }: Program): bigint {
   return vcpu.getOneReg("pc");
+}
+
+/** What a plain destination does not have. */
+function configure(p: Program): void {
+  p.vm.enableCap({ cap: "KVM_CAP_ARM_SYSTEM_SUSPEND" });
+  p.vcpu.setOneReg("KVM_REG_ARM_STD_BMAP", 0n);
+  expect(setFilter(p, VENDOR, 1, FORWARD)).toBe("0");
+}
+
+function contract({ session: { recorder } }: Program): readonly ContractItem[] {
+  const { machine } = recorder;
+  const { architecture, description, kernel } = machine;
+  return contractOf({
+    ...{ architecture, machine: description, kernel, control: machine.plainControl() },
+    formatVersion: FORMAT_VERSION,
+  });
+}
+
+function differences(source: Program, destination: Program): string[] {
+  const compared = compareContracts(contract(source), contract(destination));
+  return compared.differences.map((each) => JSON.stringify([each.name, each.source ?? "-", each.destination ?? "-"]));
 }
 
 const rows: readonly Row[] = [
@@ -67,6 +91,24 @@ const rows: readonly Row[] = [
         expect(vm.checkExtension(unknown)).toBe(0);
       expect(vm.checkExtension("KVM_CAP_ONE_REG")).toBe(1);
       expect(errno(() => vm.enableCap({ cap: 0xffff }))).toBe("EINVAL");
+    },
+  ],
+  [
+    "L16",
+    "KVM_SET_VCPU_EVENTS with what it does not know is EINVAL",
+    "KVM_CAP_VCPU_EVENTS is 0: a vCPU has no SError that could be pending",
+  ],
+  [
+    "L24",
+    "what a destination lacks is told item by item with both values, and nothing once it is set up alike",
+    (source) => {
+      const destination = source.another();
+      configure(source);
+      const told = differences(source, destination);
+      for (const item of [/SYSTEM_SUSPEND/, /STD_BMAP|standardServices/, /SMCCC_FILTER|smcccFilter/])
+        expect(told).toContainEqual(expect.stringMatching(item));
+      configure(destination);
+      expect(differences(source, destination)).toEqual([]);
     },
   ],
 ];

@@ -82,7 +82,8 @@ export class KvmVm {
     if (flags !== 0) throw new KvmError({ errno: "EINVAL", call: ENABLE_CAP, reason: `flags ${flags}: must be 0` });
     const policy = policyOfCapability(cap);
     if (policy !== undefined) {
-      const value = policy.values[Number(args[0] ?? 0n)] ?? String(args[0]);
+      // The index of a value, and never one by itself: arm.smccc.args has a value "4", and no fifth one.
+      const value = policy.values[Number(args[0] ?? 0n)] ?? `argument ${args[0]}`;
       return accepted(this.#port.control({ name: "policy", policy: policy.name, value }));
     }
     const capability =
