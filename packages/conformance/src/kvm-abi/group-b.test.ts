@@ -259,14 +259,14 @@ const rows: readonly Row[] = [
     "B34",
     "an address of stolen time that is misaligned, or without RAM, is EINVAL",
     (p) => {
-      for (const ipa of [p.data + 1, p.data + 32, RAM - 64, RAM + RAM_BYTES]) expect(setPvTimeIpa(p, ipa)).toBe("EINVAL");
+      for (const ipa of [p.data + 1, p.data + 32, RAM - 64, RAM + RAM_BYTES])
+        expect(setPvTimeIpa(p, ipa)).toBe("EINVAL");
     },
   ],
   [
     "B35",
     "a second address of stolen time is EEXIST, the same one too",
-    (p) =>
-      expect([p.data, p.data, p.data + 64].map((ipa) => setPvTimeIpa(p, ipa))).toEqual(["0", "EEXIST", "EEXIST"]),
+    (p) => expect([p.data, p.data, p.data + 64].map((ipa) => setPvTimeIpa(p, ipa))).toEqual(["0", "EEXIST", "EEXIST"]),
   ],
   [
     "B36",

@@ -179,7 +179,11 @@ const rows: readonly Row[] = [
         p.vcpu.setMpState(MpState.runnable);
       }
       expect(exits).toBe(2);
-      for (const args of [[2n, 0n], [1n, 1n], [UPPER_HALF, 0n]])
+      for (const args of [
+        [2n, 0n],
+        [1n, 1n],
+        [UPPER_HALF, 0n],
+      ])
         expect(p.call(Psci.systemOff2In64, args)[0]).toBe(INVALID_PARAMETERS);
     },
   ],

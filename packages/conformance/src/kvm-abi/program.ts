@@ -153,7 +153,10 @@ interface Recorded {
 }
 
 /** A recording that begins where another stands. */
-function branchOf({ writer: source, session }: Recorded, path: string): { writer: RecordingWriter; snapshot: Snapshot } {
+function branchOf(
+  { writer: source, session }: Recorded,
+  path: string,
+): { writer: RecordingWriter; snapshot: Snapshot } {
   const { number } = session.recorder.pause();
   const { firstSeq, chain, exitNumber, icount } = source.end;
   const seq = firstSeq - 1;

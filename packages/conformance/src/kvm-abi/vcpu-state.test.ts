@@ -82,7 +82,13 @@ const rows: readonly Row[] = [
       p.vcpu.setOneReg(ID_AA64ISAR0, 0n);
       p.vcpu.setOneReg("STD_BMAP", 0n);
       p.load([...moveImmediate(5, 5n), ...touchDevice]);
-      for (const [name, value] of [["v3", 3n], ["ttbr0_el1", 0x1000n], ["sp_el1", 8n], ["cntv_cval_el0", 9n], ["cntv_ctl_el0", 3n]] as const)
+      for (const [name, value] of [
+        ["v3", 3n],
+        ["ttbr0_el1", 0x1000n],
+        ["sp_el1", 8n],
+        ["cntv_cval_el0", 9n],
+        ["cntv_ctl_el0", 3n],
+      ] as const)
         p.vcpu.setOneReg(name, value);
       p.run();
       p.vcpu.vcpuInit(PSCI_0_2);
@@ -130,7 +136,8 @@ const rows: readonly Row[] = [
     ({ vcpu }) => {
       expect(errno(() => vcpu.setOneReg("fpsr", 1n << 32n))).toBe("EINVAL");
       expect(errno(() => vcpu.setOneReg("pc", -1n))).toBe("EINVAL");
-      for (const mode of [0x3c9n, 0x3cdn, 0x1d3n, 0x3c1n]) expect(errno(() => vcpu.setOneReg("pstate", mode))).toBe("EINVAL");
+      for (const mode of [0x3c9n, 0x3cdn, 0x1d3n, 0x3c1n])
+        expect(errno(() => vcpu.setOneReg("pstate", mode))).toBe("EINVAL");
       expect(vcpu.getOneReg("pstate")).toBe(PSTATE_EL1H);
     },
   ],

@@ -92,11 +92,7 @@ export function createWriter(setup: GuestSetup, path: string): RecordingWriter {
   return createWriterFor(describeGuest(setup), path);
 }
 
-export function createWriterFor(
-  machine: MachineDescription,
-  path: string,
-  parent?: RecordingParent,
-): RecordingWriter {
+export function createWriterFor(machine: MachineDescription, path: string, parent?: RecordingParent): RecordingWriter {
   const header = {
     id: RECORDING_ID,
     formatVersion: FORMAT_VERSION,

@@ -129,7 +129,11 @@ export function setOneReg(port: VmmPort, vcpu: number, id: bigint | string, valu
   if (register.kind === "firmware" || register.kind === "identification")
     return accepted(port.control({ name: "one-reg", register: register.name, value, vcpu }));
   if (register.name === PSTATE && !hasMode(value))
-    throw new KvmError({ errno: "EINVAL", call, reason: `pstate 0x${value.toString(16)}: modes are EL0t, EL1t and EL1h` });
+    throw new KvmError({
+      errno: "EINVAL",
+      call,
+      reason: `pstate 0x${value.toString(16)}: modes are EL0t, EL1t and EL1h`,
+    });
   if (register.isWritable) return setState(port, vcpu, register, value);
   // As for every invariant register: the value that it has is taken.
   if (value === getOneReg(port, vcpu, id)) return;

@@ -28,7 +28,13 @@ import { backtrace, type DisassembledInstruction, disassemble, instructionAt, tr
 import { MP_STATE, readNamedRegister, registerAliases, registerNames, writeNamedRegister } from "./named-registers.js";
 import { restoreSections, type RunState, saveSections } from "./saved-state.js";
 import { SystemEvent } from "./smccc/call.js";
-import { finishRegisterExit, refuseUnsimulated, registerExit, serviceValue, setTimerRegister } from "./system-register-exits.js";
+import {
+  finishRegisterExit,
+  refuseUnsimulated,
+  registerExit,
+  serviceValue,
+  setTimerRegister,
+} from "./system-register-exits.js";
 import { findStuck } from "./stuck.js";
 import { unitsUntil } from "./timers.js";
 import { undoWriteBack } from "./write-back.js";

@@ -1,5 +1,11 @@
 import { describe, expect, it } from "@jest/globals";
-import { decodeCanonicalMap, encodeCanonical, type KernelHalf, type PlainValue, type StateSection } from "@hvjournal/core";
+import {
+  decodeCanonicalMap,
+  encodeCanonical,
+  type KernelHalf,
+  type PlainValue,
+  type StateSection,
+} from "@hvjournal/core";
 import * as a from "../isa/testing/encodings.js";
 import { MpState, VcpuKind } from "./control/vcpu-part.js";
 import {

@@ -199,7 +199,9 @@ export function timerRegisterAt(selector: number): TimerRegister | undefined {
 }
 
 /** What KVM_SET_ONE_REG sets (kvm_arm_timer_set_reg): control and compare values. The counters follow guest time. */
-const SETTABLE: ReadonlySet<number> = new Set([2, 3].flatMap((crm) => [1, 2].map((op2) => selectorOf(3, 3, 14, crm, op2))));
+const SETTABLE: ReadonlySet<number> = new Set(
+  [2, 3].flatMap((crm) => [1, 2].map((op2) => selectorOf(3, 3, 14, crm, op2))),
+);
 
 export function isSettable(selector: number): boolean {
   return SETTABLE.has(selector);
