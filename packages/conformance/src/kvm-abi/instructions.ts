@@ -22,3 +22,33 @@ export function moveImmediate(rd: number, value: bigint): number[] {
   }
   return words;
 }
+
+/** A loop of two instructions that does nothing, `count` times round; in X9. */
+export function spin(count: bigint): number[] {
+  // SUBS X9, X9, #1; B.NE .-4
+  return [...moveImmediate(9, count), 0xf100_0529, 0x54ff_ffe1];
+}
+
+/** MRS Xt of a register by op0, op1, CRn, CRm and op2, packed as in KVM_REG_ARM64_SYSREG; MSR to it. */
+export function mrs(rt: number, selector: number): number {
+  return (0xd520_0000 | (selector << 5) | rt) >>> 0;
+}
+
+export function msr(selector: number, rt: number): number {
+  return (0xd500_0000 | (selector << 5) | rt) >>> 0;
+}
+
+/** STR Wt, [Xn]. */
+export function store32(rt: number, rn: number): number {
+  return (0xb900_0000 | (rn << 5) | rt) >>> 0;
+}
+
+/** A word into memory or a device; X1 and X2 are lost. */
+export function poke32(address: number, value: number): number[] {
+  return [...moveImmediate(1, BigInt(address)), ...moveImmediate(2, BigInt(value)), store32(2, 1)];
+}
+
+/** SUBS Xd, Xd, #1. */
+export function decrement(rd: number): number {
+  return (0xf100_0400 | (rd << 5) | rd) >>> 0;
+}

@@ -11,8 +11,9 @@ export type Row =
 export function testRows(group: string, rows: readonly Row[]): void {
   const pathOf = recordingDirectory();
   describe(`KVM's ABI, ${group}`, () => {
-    for (const [id, title, act, options = {}] of rows)
+    rows.forEach(([id, title, act, options = {}], index) => {
       if (typeof act === "string") it.todo(`${id}: ${title} (not here: ${act})`);
-      else it(`${id}: ${title}`, () => withProgram(pathOf(id), options, act));
+      else it(`${id}: ${title}`, () => withProgram(pathOf(`${id}-${index}`), options, act));
+    });
   });
 }

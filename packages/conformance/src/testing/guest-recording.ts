@@ -14,6 +14,7 @@ import {
   machinePayload,
   parseInputScript,
   Recorder,
+  type RecordingParent,
   SeededEntropy,
   type VmmParts,
 } from "@hvjournal/core";
@@ -91,7 +92,7 @@ export function createWriter(setup: GuestSetup, path: string): RecordingWriter {
   return createWriterFor(describeGuest(setup), path);
 }
 
-export function createWriterFor(machine: MachineDescription, path: string): RecordingWriter {
+export function createWriterFor(machine: MachineDescription, path: string, parent?: RecordingParent): RecordingWriter {
   const header = {
     id: RECORDING_ID,
     formatVersion: FORMAT_VERSION,
@@ -100,7 +101,7 @@ export function createWriterFor(machine: MachineDescription, path: string): Reco
     architectureRevision: arm64.revision,
     machine: machinePayload(machine),
     quirks: [],
-    parent: undefined,
+    parent,
   };
   const kinds = [...HOT_EVENT_KINDS, ...Object.values(CoreKind), ...arm64.control.kinds];
   return createRecording(path, header, { kinds });

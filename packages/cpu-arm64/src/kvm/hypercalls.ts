@@ -89,7 +89,7 @@ function callerOf(vm: Vm): Caller {
     entropy: () => vm.entropy(),
     pvTimeIpa: pvTimeIpaOf(vm.control, vm.current),
     writePvTime: (ipa) => {
-      vm.stolenTime.writeStructure(vm.engine.memory, vm.current, ipa);
+      vm.stolenTime.begin(vm.engine.memory, vm.current, ipa);
     },
     isOn: (vcpu) => vm.schedule.of(vcpu).isOn,
     powerOn: (vcpu, entry, context) => {

@@ -28,7 +28,13 @@ import { backtrace, type DisassembledInstruction, disassemble, instructionAt, tr
 import { MP_STATE, readNamedRegister, registerAliases, registerNames, writeNamedRegister } from "./named-registers.js";
 import { restoreSections, type RunState, saveSections } from "./saved-state.js";
 import { SystemEvent } from "./smccc/call.js";
-import { finishRegisterExit, refuseUnsimulated, registerExit, serviceValue } from "./system-register-exits.js";
+import {
+  finishRegisterExit,
+  refuseUnsimulated,
+  registerExit,
+  serviceValue,
+  setTimerRegister,
+} from "./system-register-exits.js";
 import { findStuck } from "./stuck.js";
 import { unitsUntil } from "./timers.js";
 import { undoWriteBack } from "./write-back.js";
@@ -422,9 +428,15 @@ export class Arm64KernelHalf implements KernelHalf {
   completeExit(low: number, high: number): void {
     const frame = this.#pendingExit(FinishedBy.vmmHalf);
     this.#run.exitPending = false;
-    if (frame[ExitWord.kvmExit] === KvmExit.mmio)
-      this.#completeMmio(((frame[ExitWord.info] ?? 0) & MMIO_WRITE) !== 0, low, high);
+    if (frame[ExitWord.kvmExit] === KvmExit.mmio) this.#finishDeviceAccess(frame, low, high);
     this.#entered();
+  }
+
+  /** Where the VMM has moved pc meanwhile, another instruction stands there: the access is not carried out. */
+  #finishDeviceAccess(frame: ExitFrame, low: number, high: number): void {
+    const { engine, states } = this.#vm;
+    if (!states.isAt(frame[ExitWord.pcLow] ?? 0, frame[ExitWord.pcHigh] ?? 0)) return engine.abandonAccess();
+    this.#completeMmio(((frame[ExitWord.info] ?? 0) & MMIO_WRITE) !== 0, low, high);
   }
 
   #pendingExit(by: number): ExitFrame {
@@ -469,7 +481,9 @@ export class Arm64KernelHalf implements KernelHalf {
   }
 
   writeRegister(vcpu: number, name: string, value: bigint): void {
-    writeNamedRegister(this.#vm.states, vcpu, name, value);
+    writeNamedRegister(this.#vm.states, vcpu, { name, value }, (index, selector, written) => {
+      setTimerRegister(this.#vm, index, selector, written);
+    });
   }
 
   translate(vcpu: number, virtual: bigint): number | undefined {

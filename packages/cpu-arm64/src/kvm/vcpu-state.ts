@@ -35,6 +35,12 @@ const INSTRUCTION_BYTES = 4;
 const Pstate = { m: 0x1fn, daif: 0x3c0n, il: 1n << 20n, ss: 1n << 21n, nzcv: 0xf000_0000n } as const;
 const Mode = { el0t: 0n, el1t: 4n, el1h: 5n } as const;
 
+/** Whether the vCPU has the mode of a PSTATE. */
+export function hasMode(pstate: bigint): boolean {
+  const mode = pstate & Pstate.m;
+  return mode === Mode.el0t || mode === Mode.el1t || mode === Mode.el1h;
+}
+
 /** A field of the saved form, where it lies in the saved bytes. */
 interface SavedField {
   readonly offset: number;
@@ -135,6 +141,11 @@ export class VcpuStates {
     return this.engine.readField(pc);
   }
 
+  /** Whether pc is this, given in two words. */
+  isAt(low: number, high: number): boolean {
+    return this.engine.readWord(pc.offset) === low && this.engine.readWord(pc.offset + 4) === high;
+  }
+
   get isMasked(): boolean {
     const masks = this.engine.readWord(daif.offset);
     return (masks & 0xc0) === 0xc0;
@@ -174,7 +185,7 @@ export class VcpuStates {
   /** Throws RangeError for a mode that the vCPU does not have. */
   set pstate(value: bigint) {
     const mode = value & Pstate.m;
-    if (mode !== Mode.el0t && mode !== Mode.el1t && mode !== Mode.el1h)
+    if (!hasMode(value))
       throw new RangeError(
         `pstate 0x${value.toString(16)}: mode 0x${mode.toString(16)} is none of EL0t (0), EL1t (4), EL1h (5)`,
       );
