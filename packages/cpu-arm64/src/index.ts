@@ -13,3 +13,11 @@ export { type Arm64ControlState, arm64ControlSlice } from "./kvm/control-slice.j
 export { exitModelMarkdown } from "./kvm/exit-model.js";
 export { functionName } from "./kvm/smccc/function-id.js";
 export { vcpuAffinity } from "./kvm/affinity.js";
+export { KvmError } from "./api/kvm-error.js";
+export { type EnableCap, KvmVm } from "./api/kvm-vm.js";
+export { KvmVcpu, RegisterListError } from "./api/kvm-vcpu.js";
+export * from "./api/device-attributes.js";
+export { POLICIES, type Policy } from "./kvm/control/policies.js";
+export { MpState } from "./kvm/control/vcpu-part.js";
+export { bareMachine, type GuestDebug, KvmSession, type SessionOptions, type VmOptions } from "./api/kvm-session.js";
+export type * from "./api/kvm-run.js";

@@ -270,6 +270,11 @@ export class Engine {
     return true;
   }
 
+  /** The instruction of the device access that the last run left for is not carried out: none of it has happened. */
+  abandonAccess(): void {
+    this.#special.abandonAccess();
+  }
+
   /** Whether an instruction waits to start again with completed device reads. */
   get restartPending(): boolean {
     return this.#view.getUint32(engineState.fragmentCount.offset, true) > 0;

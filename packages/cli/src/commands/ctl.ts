@@ -10,9 +10,17 @@ import { wentAwayError } from "../vm/gone-vm.js";
 import { type Arguments, type Command, type CommandContext, listOption, stringOption, textOption } from "./command.js";
 
 /** Commands of the VMM's surface, each with one argument. */
-const CONTROL_WORDS: ReadonlySet<string> = new Set(["cap", "one-reg", "msr-filter", "smccc-filter", "irq"]);
+const CONTROL_WORDS: ReadonlySet<string> = new Set([
+  "cap",
+  "one-reg",
+  "msr-filter",
+  "smccc-filter",
+  "irq",
+  "policy",
+  "pvtime-ipa",
+]);
 /** Those that some VM of this build carries out. */
-const ACTIONS = ["pause", "resume", "snapshot", "quit", "cap", "one-reg", "smccc-filter"];
+const ACTIONS = ["pause", "resume", "snapshot", "quit", "cap", "one-reg", "smccc-filter", "policy", "pvtime-ipa"];
 
 const HELP = `Actions:
   pause                           stand still now; with --at, at a moment to come
@@ -22,6 +30,8 @@ const HELP = `Actions:
   cap NAME[=ARG,...]              KVM_ENABLE_CAP: ARM_SYSTEM_SUSPEND
   one-reg NAME=VALUE              KVM_SET_ONE_REG, a firmware register: PSCI_VERSION=0x10000
   smccc-filter BASE+COUNT=ACTION  handle, deny or forward, before the VM runs: record --paused
+  policy NAME=VALUE               what upstream KVM does not have: arm.smccc.default, arm.smccc.migrate, arm.smccc.args
+  pvtime-ipa VCPU=ADDRESS         KVM_ARM_VCPU_PVTIME_IPA: where the guest finds the vCPU's stolen time
 
 What the VM refuses changes nothing and is no event. A forwarded call is answered with x0 = -1, NOT_SUPPORTED, by the
 board: handlers of one's own are not there yet.`;

@@ -75,7 +75,9 @@ const MACHINE_OPTIONS = {
   "exit-model": textOption("which guest actions leave guest mode (kvm-arm64)"),
   cap: textOption("KVM capability to enable: NAME[=ARG,...]; repeatable"),
   "smccc-filter": textOption("BASE+COUNT=handle|deny|forward; repeatable. A forwarded call is answered with x0 = -1"),
-  "firmware-reg": textOption("firmware pseudo-register: NAME=VALUE; repeatable"),
+  "firmware-reg": textOption("firmware pseudo-register, or ID register: NAME=VALUE; repeatable"),
+  policy: textOption("what upstream KVM does not have: arm.smccc.default=forward-unhandled ...; repeatable"),
+  "pvtime-ipa": textOption("VCPU=ADDRESS: where a vCPU's stolen time is told to the guest; repeatable"),
   seed: textOption("entropy for the guest and the vCPU schedule; random, printed. A run is the same with --rtc only"),
   rtc: textOption("base=now|DATE: guest wall clock at start; now, printed, and so another in each run"),
 } as const;

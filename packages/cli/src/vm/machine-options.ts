@@ -235,6 +235,8 @@ function controlCommands(args: Arguments, architecture: Architecture): ControlCo
     ["cap", "cap"],
     ["smccc-filter", "smccc-filter"],
     ["firmware-reg", "one-reg"],
+    ["policy", "policy"],
+    ["pvtime-ipa", "pvtime-ipa"],
   ];
   return words.flatMap(([option, word]) =>
     listOption(args, option).map((text) => {

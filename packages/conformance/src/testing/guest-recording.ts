@@ -88,13 +88,17 @@ export function createBoard(setup: GuestSetup): VmmParts {
 }
 
 export function createWriter(setup: GuestSetup, path: string): RecordingWriter {
+  return createWriterFor(describeGuest(setup), path);
+}
+
+export function createWriterFor(machine: MachineDescription, path: string): RecordingWriter {
   const header = {
     id: RECORDING_ID,
     formatVersion: FORMAT_VERSION,
     createdBy: "conformance",
     architecture: arm64.name,
     architectureRevision: arm64.revision,
-    machine: machinePayload(describeGuest(setup)),
+    machine: machinePayload(machine),
     quirks: [],
     parent: undefined,
   };

@@ -1,6 +1,6 @@
 /** A VM without its VMM half: kernel half, control state, exit numbers, entropy, digest. Record and replay both drive it. */
 import type { Architecture, ExitModel, KernelHalf } from "../ports/architecture.js";
-import type { ControlCommand, ControlEvent, Decision } from "../ports/control.js";
+import type { ControlCommand, ControlContext, ControlEvent, Decision } from "../ports/control.js";
 import type { Digester } from "../ports/digester.js";
 import type { EventPayload } from "../event/event-kind.js";
 import { ExitWord } from "../event/exit-frame.js";
@@ -122,16 +122,20 @@ export class Machine {
 
   /** Checks a command against the rules; nothing changes. */
   decide(command: ControlCommand): Decision {
-    return decideControl(this.architecture, this.#control, command, {
-      hasRun: this.kernel.hasRun,
-      vcpuCount: this.description.vcpuCount,
-    });
+    return decideControl(this.architecture, this.#control, command, this.context);
+  }
+
+  /** What rules may ask beside the control state. */
+  get context(): ControlContext {
+    const { vcpuCount, memoryBase, memoryBytes } = this.description;
+    return { hasRun: this.kernel.hasRun, vcpuCount, memoryBase, memoryBytes };
   }
 
   /** Folds a control event. `seq` is its number. */
   evolve(event: ControlEvent, seq: number): void {
     this.#control = evolveControl(this.architecture, this.#control, event, seq);
     this.kernel.configure(this.#control.architecture);
+    this.kernel.apply?.(event);
   }
 
   /** Lets the kernel half finish its own exit; true: it has a result. */

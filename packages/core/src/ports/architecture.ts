@@ -1,5 +1,5 @@
 /** What a CPU architecture gives the hypervisor: the kernel half of a VM. */
-import type { ControlSlice } from "./control.js";
+import type { ControlCommand, ControlEvent, ControlSlice } from "./control.js";
 import type { Entropy } from "./entropy.js";
 import type { ExitFrame } from "../event/exit-frame.js";
 import type { GuestMemory } from "./guest-memory.js";
@@ -116,6 +116,8 @@ export interface KernelHalf {
 
   /** The configuration fold; called once at creation and after every control event. */
   configure(state: unknown): void;
+  /** What a control event does to the running state beside configuring it, right behind `configure`: a vCPU is reset, stopped. */
+  apply?(event: ControlEvent): void;
 
   readonly registers: readonly RegisterName[];
   /** Other names by which `readRegister` knows registers, or parts of them. */
@@ -164,6 +166,8 @@ export interface Architecture {
   readonly cpuModels: readonly string[];
   readonly exitModels: readonly ExitModel[];
   readonly control: ControlSlice;
+  /** Commands by which a VMM sets up the vCPUs that it has created, in order, before it sets anything else. */
+  setUp?(vcpuCount: number): readonly ControlCommand[];
   createKernelHalf(options: KernelHalfOptions): KernelHalf;
   /**
    * The registers into which the kernel half puts its answer when it finishes this exit, the result first. Absent or

@@ -38,6 +38,9 @@ export interface ControlContext {
   /** Whether any vCPU has run an instruction. */
   readonly hasRun: boolean;
   readonly vcpuCount: number;
+  /** Guest-physical RAM. */
+  readonly memoryBase: number;
+  readonly memoryBytes: number;
 }
 
 /** One slice of configuration with its rules; `State` is plain immutable data. */

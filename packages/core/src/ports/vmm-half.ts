@@ -1,5 +1,5 @@
 /** What a board gives the hypervisor: the VMM half of a VM, and the one port through which it acts on the guest. */
-import type { ControlCommand, Refusal } from "./control.js";
+import type { ControlCommand, ControlContext, Refusal } from "./control.js";
 import type { ExitFrame } from "../event/exit-frame.js";
 import type { StateSection } from "./state-section.js";
 
@@ -31,6 +31,9 @@ export interface VmmPort {
   control(command: ControlCommand): Refusal | undefined;
   stop(reason: GuestStop): void;
   readonly guestTimeNs: number;
+  /** The architecture's part of the control plane's state, as it is now. */
+  readonly configuration: unknown;
+  readonly context: ControlContext;
 }
 
 /** Bytes from outside for a port: port 0 is the console. */

@@ -45,7 +45,7 @@ export interface VmmParts {
 
 export type OutputListener = (port: number, bytes: Uint8Array) => void;
 
-type Question = "boot" | "exit" | "deadline" | "input";
+type Question = "boot" | "exit" | "deadline" | "input" | "turn";
 
 /** Below, looking for other writes costs more than hashing pages once more. */
 const LARGE_WRITE_BYTES = 64 * PAGE_BYTES;
@@ -152,6 +152,12 @@ export class LiveVm {
       get guestTimeNs() {
         return machine.guestTimeNs;
       },
+      get configuration() {
+        return machine.control.architecture;
+      },
+      get context() {
+        return machine.context;
+      },
     };
   }
 
@@ -190,12 +196,13 @@ export class LiveVm {
     return undefined;
   }
 
-  /** Creates VM and vCPUs. Before anything else. */
-  create(): void {
-    const { description } = this.machine;
+  /** Creates VM and vCPUs, and sets these up unless `bare`: then it is for whoever acts. Before anything else. */
+  create(bare = false): void {
+    const { description, architecture } = this.machine;
     const commands: ControlCommand[] = [{ name: CREATE_VM, machine: machinePayload(description) }];
     for (let vcpu = 0; vcpu < description.vcpuCount; vcpu++)
       commands.push({ name: CREATE_VCPU, cpu: description.cpuModel });
+    if (!bare) commands.push(...(architecture.setUp?.(description.vcpuCount) ?? []));
     for (const command of commands) {
       const refused = this.#carryOut(command);
       if (refused !== undefined)
@@ -205,6 +212,11 @@ export class LiveVm {
 
   boot(): void {
     this.#ask("boot", () => this.vmm.boot(this.#port));
+  }
+
+  /** The VMM half acts of itself while the VM stands still: its code runs outside, as a program does around KVM_RUN. */
+  act<Result>(action: (port: VmmPort) => Result): Result {
+    return this.#ask("turn", () => action(this.#port));
   }
 
   /** From `record` options or `ctl`. A refused command is no event. */

@@ -9,7 +9,7 @@ import type { ControlCommand, Refusal } from "../ports/control.js";
 import type { Digester } from "../ports/digester.js";
 import type { Durability, JournalWriter, Snapshot, SnapshotHead } from "../ports/journal-store.js";
 import type { StateSection } from "../ports/state-section.js";
-import type { GuestStop, OutsideInput } from "../ports/vmm-half.js";
+import type { GuestStop, OutsideInput, VmmPort } from "../ports/vmm-half.js";
 import { CoreKind, STOPPED_STUCK } from "../event/core-kinds.js";
 import type { EventBatch } from "../event/event-batch.js";
 import type { EventPayload } from "../event/event-kind.js";
@@ -49,6 +49,8 @@ export interface RecorderOptions {
   readonly script?: readonly ScriptEntry[];
   /** In the place of `script`: one that has been followed for a while already. */
   readonly scriptState?: ScriptState;
+  /** The vCPUs are created and nothing more: setting them up is left to `act`. */
+  readonly bare?: boolean;
   /** True: an idle guest makes `step` come back with "waiting". False: idle time is skipped. */
   readonly interactive?: boolean;
 }
@@ -137,7 +139,7 @@ export class Recorder {
         `can't create a VM in a recording that has ${options.writer.end.firstSeq - 1} events already`,
       );
     const recorder = new Recorder(options, 0);
-    recorder.live.create();
+    recorder.live.create(options.bare ?? false);
     for (const command of commands) {
       const refused = recorder.live.operate(command);
       if (refused !== undefined) throw new ControlRefusedError(refused);
@@ -237,6 +239,15 @@ export class Recorder {
     return refused;
   }
 
+  /** The VMM half acts of itself, between two steps; an exit may be pending. */
+  act<Result>(action: (port: VmmPort) => Result): Result {
+    this.#checkUsable("act");
+    this.#resumeIfPaused();
+    const result = this.live.act(action);
+    this.#afterAnswer();
+    return result;
+  }
+
   #checkUsable(act: string): void {
     if (this.#finished) throw new RecorderError(`can't ${act}: the recording is finished`);
     if (this.#busy) throw new RecorderError(`can't ${act}: a step is under way`);
@@ -333,6 +344,8 @@ export class Recorder {
       scriptNs === undefined ? Infinity : icountAtTime(machine.icount, machine.guestTimeNs, scriptNs);
     const why = live.run(Math.min(limit, this.#nextDigest, live.deadlineIcount, scriptIcount));
     if (why === "idle") return this.#idle(scriptNs);
+    // Somebody has asked the kernel half for it.
+    if (why === "breakpoint") return { why: "goal" };
     if (why === "stuck") {
       live.stop = { what: STOPPED_STUCK, by: machine.kernel.stuckReason ?? "the guest can't go on" };
       this.#recordStop();

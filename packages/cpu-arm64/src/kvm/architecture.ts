@@ -1,9 +1,10 @@
 /** arm64 as the hypervisor takes it: CPU models, exit models, control slice, kernel half. */
-import type { Architecture, ControlSlice, KernelHalf, KernelHalfOptions } from "@hvjournal/core";
+import type { Architecture, ControlCommand, ControlSlice, KernelHalf, KernelHalfOptions } from "@hvjournal/core";
 import { Engine } from "@hvjournal/engine";
 import { cortexA57 } from "../isa/cpu.js";
 import { hotVariants, warmVariants } from "../isa/hot-variants.js";
 import { arm64ControlSlice } from "./control-slice.js";
+import { POWER_OFF, PSCI_0_2 } from "./control/vcpu-features.js";
 import { describeExit } from "./describe-exit.js";
 import { resultRegisters, unruledCall } from "./hypercalls.js";
 import { exitModels } from "./exit-model.js";
@@ -14,7 +15,7 @@ import { savedExit } from "./saved-state.js";
 import { Vm } from "./vm.js";
 
 /** Goes up with every change that a guest could see, or that lets an exit read differently in a recording. */
-const REVISION = 2;
+const REVISION = 3;
 /** What the redistributors' region of QEMU's virt board holds. */
 const VCPU_COUNT_MAX = 123;
 
@@ -33,6 +34,7 @@ export function createArm64(board: Arm64Board): Architecture {
     cpuModels: [cortexA57.name],
     exitModels,
     control: arm64ControlSlice as ControlSlice,
+    setUp: setUpVcpus,
     createKernelHalf: (options) => createKernelHalf(board, options),
     describeExit,
     resultRegisters,
@@ -42,6 +44,15 @@ export function createArm64(board: Arm64Board): Architecture {
 }
 
 export const arm64: Architecture = createArm64(VIRT_BOARD);
+
+/** As QEMU sets them up: all but the first wait for PSCI CPU_ON. */
+function setUpVcpus(vcpuCount: number): ControlCommand[] {
+  return Array.from({ length: vcpuCount }, (_, vcpu) => ({
+    name: "vcpu-init",
+    vcpu,
+    features: vcpu === 0 ? PSCI_0_2 : PSCI_0_2 | POWER_OFF,
+  }));
+}
 
 /** Throws RangeError for a CPU or exit model that is not known, or a size that does not fit. */
 function createKernelHalf(board: Arm64Board, options: KernelHalfOptions): KernelHalf {

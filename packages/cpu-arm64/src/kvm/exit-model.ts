@@ -9,7 +9,7 @@ import { interfaceRegisterTraps } from "./gicv3/system-registers.js";
 import { timerRegisterTraps } from "./timers.js";
 
 /** Row of each reason in `kvmArm64`. */
-export const Reason = { irq: 0, wfx: 1, hvc64: 2, smc64: 3, sys64: 4, dabtLow: 5 } as const;
+export const Reason = { irq: 0, wfx: 1, hvc64: 2, smc64: 3, sys64: 4, dabtLow: 5, suspend: 6 } as const;
 
 /** ESR_EL2.EC. */
 export const EsrClass = { wfx: 0x01, hvc64: 0x16, smc64: 0x17, sys64: 0x18, dabtLow: 0x24 } as const;
@@ -57,13 +57,25 @@ const reasons: readonly ExitReason[] = [
     name: "DABT_LOW",
     code: EsrClass.dabtLow,
     condition: "HCR_EL2.VM = 1, and a load or store at a guest-physical address without RAM",
-    finishedBy: "GIC frames: kernel half; all others: VMM half with KVM_EXIT_MMIO",
+    finishedBy:
+      "GIC frames: kernel half; all others: VMM half with KVM_EXIT_MMIO; without a valid syndrome and with KVM_CAP_ARM_NISV_TO_USER: VMM half with KVM_EXIT_ARM_NISV",
+    pc: "at",
+  },
+  {
+    name: "KVM_REQ_SUSPEND",
+    // A request within KVM_RUN and no exception: no EC.
+    code: 0,
+    condition: "KVM_MP_STATE_SUSPENDED, and an interrupt that would wake the vCPU from WFI",
+    finishedBy: "VMM half with KVM_EXIT_SYSTEM_EVENT of type KVM_SYSTEM_EVENT_WAKEUP",
     pc: "at",
   },
 ];
 
-export const kvmArm64: ExitModel = { name: "kvm-arm64", version: 1, reasons };
-export const exitModels: readonly ExitModel[] = [kvmArm64];
+export const kvmArm64: ExitModel = { name: "kvm-arm64", version: 2, reasons };
+/** As it was before vCPUs could be suspended. */
+const kvmArm64Version1: ExitModel = { name: "kvm-arm64", version: 1, reasons: reasons.slice(0, 6) };
+/** The newest of a name first. */
+export const exitModels: readonly ExitModel[] = [kvmArm64, kvmArm64Version1];
 
 /** HCR_EL2 as KVM has it here: of the controls that the register table names, these trap. TVM too, until the caches are on. */
 const HCR_TRAPS = [Trap.TID1, Trap.TID3, Trap.TIDCP, Trap.TACR, Trap.TSW, Trap.TVM] as const;
@@ -144,7 +156,8 @@ HCR_EL2.TVM holds until the guest has turned on both MMU and data cache (SCTLR_E
 - An interrupt line that is raised by the VMM half inside an exit is seen at the next entry. One that is raised at a deadline or with an input finds the vCPU in guest mode: the kick is an IRQ exit.
 - Several vCPUs run in turn. The change from one to the next is no exit. SGIs to another vCPU find it outside guest mode.
 - WFI with an interrupt signalled, and WFE with the event register set, do not leave guest mode. After a WFE exit KVM yields the host CPU and the guest goes on.
-- Accesses for which the hardware gives no valid syndrome (pairs, write-back, SIMD registers) are completed piece by piece, each piece an exit of at most 8 bytes, where KVM would exit with KVM_EXIT_ARM_NISV or fail with ENOSYS.
+- Accesses for which the hardware gives no valid syndrome (pairs, write-back, SIMD registers) are completed piece by piece, each piece an exit of at most 8 bytes, where KVM fails with ENOSYS. With KVM_CAP_ARM_NISV_TO_USER they leave with KVM_EXIT_ARM_NISV as in KVM.
+- A vCPU that the VMM has suspended (KVM_MP_STATE_SUSPENDED) and that an interrupt would wake leaves with KVM_SYSTEM_EVENT_WAKEUP, again and again until it is made RUNNABLE.
 - The calls SMCCC_ARCH_WORKAROUND_1, 2 and 3 by HVC are answered by EL2's vector and are no exits.
 - An instruction fetch from a guest-physical address without RAM is an external abort in the guest, as KVM answers it, but no IABT_LOW exit.
 - An access outside 40 bits of guest-physical address faults in stage 1 and never leaves.

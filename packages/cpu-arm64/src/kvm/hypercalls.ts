@@ -1,6 +1,7 @@
 /** HVC and SMC: the exit they make, and how the kernel half finishes those that are its own. */
 import { type ExitFrame, ExitWord, FinishedBy, KvmExit, SYSTEM_EVENT_FLAGS_SHIFT } from "@hvjournal/core";
-import { CAP_ARM_SYSTEM_SUSPEND, isEnabled } from "./control-slice.js";
+import { CAP_ARM_SYSTEM_SUSPEND } from "./capabilities.js";
+import { isEnabled, pvTimeIpaOf } from "./control/control-state.js";
 import { functionIdOf } from "./describe-exit.js";
 import { type ExitDescription, HYPERCALL_SMC } from "./exit-frames.js";
 import { EsrClass, Reason } from "./exit-model.js";
@@ -55,7 +56,7 @@ export function hypercallExit(vm: Vm, isSmc: boolean, immediate: number): ExitDe
     args: [BigInt(id), vm.states.readX(1), vm.states.readX(2), vm.states.readX(3)],
   };
   if (isSmc && immediate !== 0) return base;
-  const { action, rule } = routeCall(vm.control.smcccFilter, vm.control.firmware, id);
+  const { action, rule } = routeCall(vm.control, id, isSmc ? "smc" : "hvc");
   if (action === "forward") return { ...base, rule, kvmExit: KvmExit.hypercall };
   if (action === "handle" && SYSTEM_FUNCTIONS.has(id)) {
     const outcome = callService(callerOf(vm), id);
@@ -86,6 +87,10 @@ function callerOf(vm: Vm): Caller {
     counter: BigInt(vm.counter),
     wallClockNs: vm.wallClockNs,
     entropy: () => vm.entropy(),
+    pvTimeIpa: pvTimeIpaOf(vm.control, vm.current),
+    writePvTime: (ipa) => {
+      vm.stolenTime.writeStructure(vm.engine.memory, vm.current, ipa);
+    },
     isOn: (vcpu) => vm.schedule.of(vcpu).isOn,
     powerOn: (vcpu, entry, context) => {
       vm.powerOn(vcpu, entry, context);
@@ -125,7 +130,8 @@ export function finishHypercall(vm: Vm, frame: ExitFrame): bigint {
     return BigInt.asUintN(64, SmcccResult.notSupported);
   }
   const id = functionIdOf(frame);
-  const { action } = routeCall(vm.control.smcccFilter, vm.control.firmware, id);
+  const isSmc = frame[ExitWord.reason] === Reason.smc64;
+  const { action } = routeCall(vm.control, id, isSmc ? "smc" : "hvc");
   if (action !== "handle") return writeResults(vm, [SmcccResult.notSupported, 0n, 0n, 0n]);
   const outcome = callService(callerOf(vm), id);
   // Only a firmware register or capability changed since the exit can make a system event of it now: refused.

@@ -28,7 +28,12 @@ function configure(kernel: KernelHalf, ...options: (readonly [string, string])[]
   for (const [index, [word, text]] of options.entries()) {
     const command = arm64ControlSlice.parse(word, text);
     if (typeof command === "string") throw new Error(command);
-    const decision = arm64ControlSlice.decide(state, command, { hasRun: kernel.hasRun, vcpuCount: 1 });
+    const decision = arm64ControlSlice.decide(state, command, {
+      hasRun: kernel.hasRun,
+      vcpuCount: 1,
+      memoryBase: RAM_BASE,
+      memoryBytes: RAM_BYTES,
+    });
     if ("refused" in decision) throw new Error(decision.refused.reason);
     for (const event of decision.events) state = arm64ControlSlice.evolve(state, event, index + 7);
   }
@@ -79,6 +84,7 @@ describe("what pc, icount and syndrome show at an exit", () => {
       "SMC64",
       "SYS64",
       "DABT_LOW",
+      "KVM_REQ_SUSPEND",
     ]);
   });
 });

@@ -1,5 +1,6 @@
 /** The kernel half of an arm64 VM: the run loop between guest mode and the exits. */
 import {
+  type ControlEvent,
   type ExitFrame,
   ExitWord,
   frameU64,
@@ -15,17 +16,22 @@ import {
 import { EngineExit } from "@hvjournal/engine";
 import { ExitCode } from "../isa/exit-code.js";
 import { eventRegister } from "../isa/state.js";
+import { applyControlEvent, mpStateOf } from "./control-effects.js";
 import type { Arm64ControlState } from "./control-slice.js";
+import { CAP_ARM_NISV_TO_USER } from "./capabilities.js";
+import { isEnabled, pvTimeIpaOf } from "./control/control-state.js";
 import { dataAbortSyndrome } from "./data-abort-syndrome.js";
 import { type ExitDescription, fillExitFrame, MMIO_WRITE, newExitFrame } from "./exit-frames.js";
 import { EsrClass, Reason } from "./exit-model.js";
 import { answerInVector, finishHypercall, hypercallExit } from "./hypercalls.js";
 import { backtrace, type DisassembledInstruction, disassemble, instructionAt, translateVirtual } from "./inspection.js";
-import { readNamedRegister, registerAliases, registerNames, writeNamedRegister } from "./named-registers.js";
+import { MP_STATE, readNamedRegister, registerAliases, registerNames, writeNamedRegister } from "./named-registers.js";
 import { restoreSections, type RunState, saveSections } from "./saved-state.js";
+import { SystemEvent } from "./smccc/call.js";
 import { finishRegisterExit, refuseUnsimulated, registerExit, serviceValue } from "./system-register-exits.js";
 import { findStuck } from "./stuck.js";
 import { unitsUntil } from "./timers.js";
+import { undoWriteBack } from "./write-back.js";
 import type { Vm } from "./vm.js";
 
 /** Budgets of the engine are 32-bit numbers. */
@@ -36,6 +42,9 @@ const STUCK_CHECK_UNITS = 2 ** 20;
 const WFX_ISS = 0x1e0_0000;
 const WFX_WFE = 1;
 const IL = 1 << 25;
+/** ESR_ELx.ISS.ISV of a data abort. */
+const ISV = 1 << 24;
+const ISS_MASK = 0x1ff_ffff;
 
 export class Arm64KernelHalf implements KernelHalf {
   readonly #vm: Vm;
@@ -155,6 +164,7 @@ export class Arm64KernelHalf implements KernelHalf {
   #choose(): RunStop | undefined {
     const vm = this.#vm;
     const before = vm.current;
+    const { isOn, isWaiting, isSuspended } = vm.schedule.currentState;
     const next = vm.schedule.next((vcpu) => vm.isSignalled(vcpu));
     if (next === undefined) {
       if (!vm.schedule.allOff) return "idle";
@@ -163,11 +173,36 @@ export class Arm64KernelHalf implements KernelHalf {
     }
     // Another vCPU runs: the global monitor may be gone when this one runs again.
     if (next !== before) vm.states.clearExclusiveMonitor();
+    if (next !== before && isOn && !isWaiting && !isSuspended) vm.stolenTime.preempted(before, vm.guestTimeNs);
+    if (vm.schedule.of(next).isSuspended) return this.#wakeUp(next);
     const entersAnew = next !== before || vm.schedule.currentState.isWaiting;
     vm.schedule.begin(next);
     vm.engine.selectVcpu(next);
+    if (next !== before) this.#tellStolenTime();
     if (entersAnew) this.#entered();
     return undefined;
+  }
+
+  /** As kvm_vcpu_suspend: the VMM is told that there is an interrupt, as often as it lets the vCPU stay suspended. */
+  #wakeUp(vcpu: number): "exit" {
+    const vm = this.#vm;
+    vm.schedule.current = vcpu;
+    vm.engine.selectVcpu(vcpu);
+    return this.#leave({
+      reason: Reason.suspend,
+      vcpu,
+      pc: vm.states.pc,
+      syndrome: 0,
+      kvmExit: KvmExit.systemEvent,
+      info: SystemEvent.wakeup,
+    });
+  }
+
+  #tellStolenTime(): void {
+    const vm = this.#vm;
+    vm.stolenTime.entered(vm.current, vm.guestTimeNs);
+    const ipa = pvTimeIpaOf(vm.control, vm.current);
+    if (ipa !== undefined) vm.stolenTime.writeStolen(vm.engine.memory, vm.current, ipa);
   }
 
   /** The current vCPU was outside guest mode. What rose meanwhile is injected at entry, without an exit. */
@@ -211,10 +246,10 @@ export class Arm64KernelHalf implements KernelHalf {
       case EngineExit.breakpoint:
         return undefined;
       case EngineExit.mmioRead:
-        return this.#leave(this.#mmioExit(false));
+        return this.#leaveForAccess(false);
       case EngineExit.mmioWrite:
         this.#holdWatch();
-        return this.#leave(this.#mmioExit(true));
+        return this.#leaveForAccess(true);
       case EngineExit.watch:
         return this.#reportWatch();
       case ExitCode.systemRegister: {
@@ -274,6 +309,21 @@ export class Arm64KernelHalf implements KernelHalf {
       args: [BigInt(physical), data],
       ...(vm.gic.contains(physical, bytes) ? {} : { kvmExit: KvmExit.mmio }),
     };
+  }
+
+  /**
+   * With KVM_CAP_ARM_NISV_TO_USER an access that the syndrome does not describe is the VMM's to carry out, whole: nothing of
+   * it has happened, and pc stays at it. A GIC frame is no exception. (Documentation/virt/kvm/api.rst, 7.22.)
+   */
+  #leaveForAccess(isWrite: boolean): "exit" {
+    const vm = this.#vm;
+    const exit = this.#mmioExit(isWrite);
+    if ((exit.syndrome & ISV) !== 0 || !isEnabled(vm.control, CAP_ARM_NISV_TO_USER)) return this.#leave(exit);
+    if (isWrite && !undoWriteBack(vm.states)) return this.#leave(exit);
+    const fault = BigInt(vm.engine.mmioAddress);
+    vm.engine.abandonAccess();
+    const iss = exit.syndrome & ISS_MASK;
+    return this.#leave({ ...exit, kvmExit: KvmExit.armNisv, args: [fault, BigInt(iss)] });
   }
 
   #reportWatch(): RunStop {
@@ -386,8 +436,9 @@ export class Arm64KernelHalf implements KernelHalf {
 
   skipTo(guestTimeNs: number): void {
     const vm = this.#vm;
-    const { isOn, isWaiting } = vm.schedule.currentState;
-    if (isOn && !isWaiting) throw new Error(`guest time can't jump to ${guestTimeNs} ns: vcpu${vm.current} runs`);
+    const { isOn, isWaiting, isSuspended } = vm.schedule.currentState;
+    if (isOn && !isWaiting && !isSuspended)
+      throw new Error(`guest time can't jump to ${guestTimeNs} ns: vcpu${vm.current} runs`);
     if (guestTimeNs < vm.guestTimeNs)
       throw new RangeError(`guest time can't go back from ${vm.guestTimeNs} to ${guestTimeNs} ns`);
     vm.skippedNs += guestTimeNs - vm.guestTimeNs;
@@ -396,8 +447,7 @@ export class Arm64KernelHalf implements KernelHalf {
   setIrqLine(line: number, level: 0 | 1): void {
     const vm = this.#vm;
     const { interrupts } = vm.gic;
-    const inGuestMode =
-      !this.#run.exitPending && !vm.schedule.currentState.isWaiting && vm.icount > this.#run.enteredAt;
+    const inGuestMode = !this.#run.exitPending && vm.schedule.isRunning && vm.icount > this.#run.enteredAt;
     const before = inGuestMode && vm.isSignalled(vm.current);
     interrupts.setSpiLine(line, level);
     if (inGuestMode && !before && vm.isSignalled(vm.current)) this.#run.isKicked = true;
@@ -407,9 +457,14 @@ export class Arm64KernelHalf implements KernelHalf {
     this.#vm.control = state as Arm64ControlState;
   }
 
+  apply(event: ControlEvent): void {
+    applyControlEvent(this.#vm, event);
+  }
+
   // Looking
 
   readRegister(vcpu: number, name: string): bigint {
+    if (name === MP_STATE) return BigInt(mpStateOf(this.#vm, vcpu));
     return readNamedRegister(this.#vm.states, vcpu, name, (index, selector) => serviceValue(this.#vm, index, selector));
   }
 

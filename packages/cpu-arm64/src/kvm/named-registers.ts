@@ -123,7 +123,15 @@ function systemRegisterOf(register: SystemRegister): NamedRegister[] {
         },
       ];
     case "constant":
-      return register.read === undefined ? [] : [{ ...common, isConstant: true, read: () => home.value }];
+      return register.read === undefined
+        ? []
+        : [
+            {
+              ...common,
+              isConstant: true,
+              read: (_states, vcpu, service) => service(vcpu, register.selector) ?? home.value,
+            },
+          ];
     case "service":
       return register.read === undefined
         ? []
@@ -173,7 +181,14 @@ const byName: ReadonlyMap<string, NamedRegister> = new Map([
   ...aliases,
 ]);
 
-export const registerAliases: readonly string[] = aliases.map(([alias]) => alias);
+/** Of a vCPU, but no register: KVM_MP_STATE_*. */
+export const MP_STATE = "mp_state";
+
+export const registerAliases: readonly string[] = [...aliases.map(([alias]) => alias), MP_STATE];
+
+export function isWritableRegister(name: string): boolean {
+  return byName.get(name)?.write !== undefined;
+}
 
 export const registerNames: readonly RegisterName[] = registers.map(({ name, bits, group, isConstant = false }) => ({
   name,

@@ -10,6 +10,7 @@ import {
   type StateSection,
   StateSectionError,
 } from "@hvjournal/core";
+import type { VcpuRunState } from "./schedule.js";
 import { TIMER_KINDS, type Timer, VcpuTimers } from "./timers.js";
 import { TIMER_LINES, type Vm } from "./vm.js";
 
@@ -67,13 +68,24 @@ function plainRun(vm: Vm, run: RunState): { readonly [key: string]: PlainValue }
     stuckReason: vm.stuckReason ?? null,
     current: vm.schedule.current,
     sliceLeft: vm.schedule.sliceLeft,
-    vcpus: vm.schedule.vcpus.map(({ isOn, isWaiting }) => ({ isOn, isWaiting })),
+    vcpus: vm.schedule.vcpus.map(plainRunState),
+    ...plainStolenTime(vm),
     exitPending: run.exitPending,
     exit: run.exitPending ? [...run.exit] : [],
     deviceWriteWaiting: run.deviceWriteWaiting,
     isKicked: run.isKicked,
     enteredAt: run.enteredAt,
   };
+}
+
+function plainRunState({ isOn, isWaiting, isSuspended }: VcpuRunState): PlainValue {
+  return isSuspended ? { isOn, isWaiting, isSuspended } : { isOn, isWaiting };
+}
+
+/** Only where there is some: with one vCPU there never is. */
+function plainStolenTime({ stolenTime: { vcpus } }: Vm): { readonly [key: string]: PlainValue } {
+  if (vcpus.every(({ stolenNs, waitsSinceNs }) => stolenNs === 0 && waitsSinceNs < 0)) return {};
+  return { stolenTime: vcpus.map(({ stolenNs, waitsSinceNs }) => ({ stolenNs, waitsSinceNs })) };
 }
 
 /** Throws StateSectionError. */
@@ -151,7 +163,9 @@ function restoreRun(vm: Vm, run: RunState, fields: PayloadFields): void {
     const state = vm.schedule.of(vcpu);
     state.isOn = each.boolean("isOn");
     state.isWaiting = each.boolean("isWaiting");
+    state.isSuspended = each.has("isSuspended") && each.boolean("isSuspended");
   });
+  restoreStolenTime(vm, fields);
   vm.engine.selectVcpu(current);
   run.exitPending = exitPending;
   run.exit.fill(0);
@@ -159,6 +173,14 @@ function restoreRun(vm: Vm, run: RunState, fields: PayloadFields): void {
   run.deviceWriteWaiting = fields.boolean("deviceWriteWaiting");
   run.isKicked = fields.boolean("isKicked");
   run.enteredAt = fields.number("enteredAt");
+}
+
+function restoreStolenTime(vm: Vm, fields: PayloadFields): void {
+  const saved = fields.has("stolenTime") ? maps(fields, "stolenTime", vm.vcpuCount) : [];
+  vm.stolenTime.vcpus.forEach((state, vcpu) => {
+    state.stolenNs = saved[vcpu]?.number("stolenNs") ?? 0;
+    state.waitsSinceNs = saved[vcpu]?.number("waitsSinceNs") ?? -1;
+  });
 }
 
 function maps(fields: PayloadFields, name: string, count: number): PayloadFields[] {

@@ -10,6 +10,8 @@ export interface VcpuRunState {
   isOn: boolean;
   /** In WFI, until an interrupt is signalled to it. */
   isWaiting: boolean;
+  /** KVM_MP_STATE_SUSPENDED: does not run, and an interrupt makes it leave with KVM_SYSTEM_EVENT_WAKEUP. */
+  isSuspended: boolean;
 }
 
 export class Schedule {
@@ -21,7 +23,11 @@ export class Schedule {
 
   constructor(vcpuCount: number, stream: EntropyStream) {
     // As QEMU starts them: all but the first wait for PSCI CPU_ON.
-    this.vcpus = Array.from({ length: vcpuCount }, (_, vcpu) => ({ isOn: vcpu === 0, isWaiting: false }));
+    this.vcpus = Array.from({ length: vcpuCount }, (_, vcpu) => ({
+      isOn: vcpu === 0,
+      isWaiting: false,
+      isSuspended: false,
+    }));
     this.#stream = stream;
   }
 
@@ -39,10 +45,16 @@ export class Schedule {
     return this.of(this.current);
   }
 
+  /** The current vCPU is in guest mode, or on its way there. */
+  get isRunning(): boolean {
+    const { isWaiting, isSuspended } = this.currentState;
+    return !isWaiting && !isSuspended;
+  }
+
   /** The current vCPU goes on without a choice. */
   get mayGoOn(): boolean {
-    const { isOn, isWaiting } = this.currentState;
-    return isOn && !isWaiting && (!this.hasSlices || this.sliceLeft > 0);
+    const { isOn, isWaiting, isSuspended } = this.currentState;
+    return isOn && !isWaiting && !isSuspended && (!this.hasSlices || this.sliceLeft > 0);
   }
 
   /** The next vCPU in turn that is on and does not wait any more; undefined: there is none. The current one comes last. */
@@ -51,7 +63,7 @@ export class Schedule {
     for (let step = 1; step <= count; step++) {
       const vcpu = (this.current + step) % count;
       const state = this.of(vcpu);
-      if (state.isOn && (!state.isWaiting || wakes(vcpu))) return vcpu;
+      if (state.isOn && ((!state.isWaiting && !state.isSuspended) || wakes(vcpu))) return vcpu;
     }
     return undefined;
   }

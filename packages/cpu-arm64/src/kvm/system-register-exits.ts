@@ -15,6 +15,7 @@ import {
 import type { ExitDescription } from "./exit-frames.js";
 import { EsrClass, HCR_EL2_TVM, Reason, serviceRegisterTraps } from "./exit-model.js";
 import { type InterfaceRegister, interfaceRegisterAt, NOTHING_DEACTIVATED } from "./gicv3/system-registers.js";
+import { idRegisterOf } from "./control/control-state.js";
 import { RegisterValue } from "./register-value.js";
 import { type TimerRegister, timerRegisterAt } from "./timers.js";
 import type { Vm } from "./vm.js";
@@ -84,11 +85,20 @@ export function finishRegisterExit(vm: Vm, frame: ExitFrame): bigint | undefined
   if (service !== undefined) {
     accessed.set(frame[ExitWord.arg1Low] ?? 0, frame[ExitWord.arg1Low + 1] ?? 0);
     accessService(vm, service, iss);
-  } else {
+  } else if (!readConfigured(vm, iss)) {
     passTrap(vm);
     noteMemoryControl(vm);
   }
   return isRead(iss) ? vm.states.readX(generalOf(iss)) : undefined;
+}
+
+/** A read of an identification register to which the VMM has given a value of its own. */
+function readConfigured(vm: Vm, iss: number): boolean {
+  const value = isRead(iss) ? idRegisterOf(vm.control, selectorOfSyndrome(iss)) : undefined;
+  if (value === undefined) return false;
+  vm.states.writeX(generalOf(iss), value);
+  vm.retireInstruction();
+  return true;
 }
 
 /** Lets the instruction do what it does without a hypervisor; an undefined exception may come of it. */
@@ -132,8 +142,10 @@ function raiseUndefined(vm: Vm): void {
   vm.countUnits(1);
 }
 
-/** The value of a register of the kernel half; undefined: there is none to read. Reading ICC_IAR acknowledges an interrupt. */
+/** The value of a register of the kernel half or of the configuration; undefined: there is none to read. Reading ICC_IAR acknowledges an interrupt. */
 export function serviceValue(vm: Vm, vcpu: number, selector: number): bigint | undefined {
+  const configured = idRegisterOf(vm.control, selector);
+  if (configured !== undefined) return configured;
   const service = SERVICE_REGISTERS.get(selector);
   return service !== undefined && readService(vm, vcpu, service) ? accessed.bigint : undefined;
 }

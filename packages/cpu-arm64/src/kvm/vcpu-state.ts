@@ -117,6 +117,12 @@ export class VcpuStates {
     this.engine.writeWord(at + 4, high);
   }
 
+  /** Register 31 is the stack pointer here. */
+  addToBase(index: number, value: bigint): void {
+    if (index !== ZERO_REGISTER) this.writeX(index, this.readX(index) + value);
+    else this.engine.writeField(sp, BigInt.asUintN(64, this.engine.readField(sp) + value));
+  }
+
   /** pc to the next instruction. */
   stepPc(): void {
     const low = this.engine.readWord(pc.offset);

@@ -5,7 +5,9 @@ import { finishInstruction } from "../isa/exceptions.js";
 import { pc, softwareStep, trapPassed } from "../isa/state.js";
 import { type Arm64ControlState, arm64ControlSlice } from "./control-slice.js";
 import { type GicAddresses, Gicv3 } from "./gicv3/gicv3.js";
+import { MpState } from "./control/vcpu-part.js";
 import { Schedule } from "./schedule.js";
+import { StolenTime } from "./stolen-time.js";
 import {
   counterAt,
   PHYSICAL_TIMER_INTID,
@@ -38,6 +40,7 @@ export class Vm {
   readonly gic: Gicv3;
   readonly timers: readonly VcpuTimers[];
   readonly schedule: Schedule;
+  readonly stolenTime: StolenTime;
   readonly #trng: EntropyStream;
   readonly #wallClockBaseNs: bigint;
   control: Arm64ControlState = arm64ControlSlice.initialState();
@@ -56,6 +59,7 @@ export class Vm {
     this.gic = new Gicv3(options.vcpuCount, options.gic);
     this.timers = Array.from({ length: options.vcpuCount }, () => new VcpuTimers());
     this.schedule = new Schedule(options.vcpuCount, options.entropy.stream("schedule"));
+    this.stolenTime = new StolenTime(options.vcpuCount);
     this.#trng = options.entropy.stream("trng");
     this.#wallClockBaseNs = options.wallClockBaseNs;
   }
@@ -153,10 +157,29 @@ export class Vm {
     const state = this.schedule.of(vcpu);
     state.isOn = true;
     state.isWaiting = false;
+    state.isSuspended = false;
   }
 
   powerOff(vcpu: number): void {
-    this.schedule.of(vcpu).isOn = false;
+    const state = this.schedule.of(vcpu);
+    state.isOn = false;
+    state.isSuspended = false;
+  }
+
+  /** KVM_ARM_VCPU_INIT: as after power-on, but for where it goes on, which the VMM says. */
+  initialize(vcpu: number, isOn: boolean): void {
+    this.powerOn(vcpu, 0n, 0n);
+    if (!isOn) this.powerOff(vcpu);
+  }
+
+  /** KVM_SET_MP_STATE; `state` is one of `MpState`. */
+  setMpState(vcpu: number, state: number): void {
+    if (state === MpState.stopped) return this.powerOff(vcpu);
+    const run = this.schedule.of(vcpu);
+    // A vCPU that was stopped in WFI is behind it.
+    if (!run.isOn) run.isWaiting = false;
+    run.isOn = true;
+    run.isSuspended = state === MpState.suspended;
   }
 
   powerOffAll(): void {

@@ -118,6 +118,14 @@ export class SpecialAccesses {
     this.#clearMmio();
   }
 
+  /** The instruction of the exit is not carried out. */
+  abandonAccess(): void {
+    this.#deviceWrites = [];
+    this.forgetFragments();
+    this.#clearSavedState();
+    this.#clearMmio();
+  }
+
   /** The instruction that had device reads has retired, or has raised an exception. */
   forgetFragments(): void {
     this.#view.setUint32(engineState.fragmentCount.offset, 0, true);

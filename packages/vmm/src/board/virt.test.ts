@@ -111,7 +111,7 @@ describe("virt board", () => {
     const guest = new TestGuest(TEST_MEMORY_BYTES);
     const board = testBoard();
     expect(() => guest.exit(board, { kvmExit: KvmExit.internalError })).toThrow(UnexpectedExitError);
-    expect(() => guest.exit(board, { kvmExit: KvmExit.systemEvent, info: 4 })).toThrow(/of type 4/);
+    expect(() => guest.exit(board, { kvmExit: KvmExit.systemEvent, info: 6 })).toThrow(/of type 6/);
     expect(() => board.takeInput({ port: 2, bytes: new Uint8Array(1) }, guest)).toThrow(/no input port 2/);
   });
 

@@ -14,6 +14,7 @@ import {
   type VmmHalf,
   type VmmPort,
 } from "@hvjournal/core";
+import { MpState } from "@hvjournal/cpu-arm64";
 import { BootError } from "../boot/boot-error.js";
 import { virtDeviceTree } from "../boot/device-tree.js";
 import { flattenDeviceTree } from "../boot/fdt.js";
@@ -30,7 +31,7 @@ import { drawBytes } from "../entropy-bytes.js";
 import { VirtioMmioTransport, type VirtioDevice } from "../virtio/mmio-transport.js";
 import { BOARD_PORT, VIRTIO_SLOT, VIRT_ADDRESS_MAP } from "./address-map.js";
 import { MmioBus } from "./mmio-bus.js";
-import { stopFor } from "./system-event.js";
+import { stopFor, SystemEventType } from "./system-event.js";
 
 export interface VirtBoardOptions {
   /** A multiple of 4 KiB, up to 3 GiB. */
@@ -313,6 +314,11 @@ class Virt implements VirtBoard {
 
   #handleSystemEvent(exit: ExitFrame, port: VmmPort): void {
     const { type, flags } = systemEventOf(exit[ExitWord.info] ?? 0);
+    if (type === SystemEventType.wakeup) {
+      // A suspended vCPU goes on when something would wake it.
+      port.control({ name: "mp-state", vcpu: exit[ExitWord.vcpu] ?? 0, state: MpState.runnable });
+      return;
+    }
     const stop = stopFor(type, flags);
     if (stop === undefined) {
       throw new UnexpectedExitError(`the virt board has no answer to KVM_EXIT_SYSTEM_EVENT of type ${type}`);

@@ -11,6 +11,7 @@ import {
   type EntropyStream,
   type GuestStop,
   type Refusal,
+  type ControlContext,
   type VmmHalf,
   type VmmPort,
 } from "@hvjournal/core";
@@ -26,11 +27,16 @@ export class TestGuest implements VmmPort {
   readonly events: string[] = [];
   stopped: GuestStop | undefined;
   guestTimeNs = 0;
+  configuration: unknown = undefined;
   readonly #output = new Map<number, number[]>();
   #answer: bigint | undefined;
 
   constructor(memoryBytes = 4 * 1024 * 1024) {
     this.memory = new Uint8Array(memoryBytes);
+  }
+
+  get context(): ControlContext {
+    return { hasRun: true, vcpuCount: 1, memoryBase: this.memoryBase, memoryBytes: this.memory.length };
   }
 
   complete(low: number, high: number): void {

@@ -15,6 +15,9 @@ export interface Caller {
   readonly wallClockNs: bigint;
   /** The next 64 bits for the guest's TRNG. */
   entropy(): bigint;
+  /** Where the caller's stolen time is told, if anywhere. */
+  readonly pvTimeIpa: bigint | undefined;
+  writePvTime(ipa: bigint): void;
   /** Whether a vCPU is powered on. */
   isOn(vcpu: number): boolean;
   /** Resets a vCPU that is off and lets it run at `entry` with `context` in x0. */

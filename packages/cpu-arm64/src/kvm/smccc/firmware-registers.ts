@@ -1,5 +1,6 @@
 /** KVM's firmware pseudo-registers on arm64 (Documentation/virt/kvm/arm/fw-pseudo-registers.rst), with its rules for writing them. */
 import type { Refusal } from "@hvjournal/core";
+import { PSCI_0_2 } from "../control/vcpu-features.js";
 
 /** Firmware registers of a VM that can be configured. All are VM-wide. */
 export interface FirmwareRegisters {
@@ -123,7 +124,7 @@ function hex(value: bigint): string {
 
 /** KVM's checks for a write; undefined: it is accepted. What it changes is `writtenFirmwareRegister`. */
 export function checkFirmwareWrite(
-  state: FirmwareRegisters,
+  { firmware: state, features = PSCI_0_2 }: { readonly firmware: FirmwareRegisters; readonly features?: number },
   register: FirmwareRegister,
   value: bigint,
   hasRun: boolean,
@@ -132,12 +133,7 @@ export function checkFirmwareWrite(
   const text = `${name}=${hex(value)}`;
   switch (rule.kind) {
     case "psciVersion":
-      if (PSCI_VERSIONS.includes(value)) return undefined;
-      return invalid(
-        value === PsciVersion.v0_1
-          ? `${text}: PSCI 0.1 is for vCPUs without KVM_ARM_VCPU_PSCI_0_2`
-          : `${text}: known are 0.2 and 1.0 to 1.3`,
-      );
+      return checkPsciVersion(text, value, (features & PSCI_0_2) !== 0);
     case "bitmap":
       if ((value & ~rule.supported) !== 0n) return invalid(`${text}: supported bits are ${hex(rule.supported)}`);
       if (hasRun && value !== state[rule.field])
@@ -156,6 +152,17 @@ export function checkFirmwareWrite(
     default:
       return rule satisfies never;
   }
+}
+
+function checkPsciVersion(text: string, value: bigint, hasPsci0_2: boolean): Refusal | undefined {
+  if (value !== PsciVersion.v0_1 && !PSCI_VERSIONS.includes(value))
+    return invalid(`${text}: known are 0.1, 0.2 and 1.0 to 1.3`);
+  if ((value === PsciVersion.v0_1) !== hasPsci0_2) return undefined;
+  return invalid(
+    hasPsci0_2
+      ? `${text}: PSCI 0.1 is for vCPUs without KVM_ARM_VCPU_PSCI_0_2`
+      : `${text}: vCPUs without KVM_ARM_VCPU_PSCI_0_2 have PSCI 0.1`,
+  );
 }
 
 function checkWorkaround2(text: string, value: bigint, hostLevel: bigint): Refusal | undefined {

@@ -1,8 +1,8 @@
-/** PSCI 0.2 to 1.3 (DEN0022), as arch/arm64/kvm/psci.c answers it. */
+/** PSCI 0.1 to 1.3 (DEN0022), as arch/arm64/kvm/psci.c answers it. */
 import { vcpuAffinity, vcpuOfAffinity } from "../affinity.js";
 import { argument32, type Caller, type CallOutcome, returning, SystemEvent } from "./call.js";
 import { PsciVersion } from "./firmware-registers.js";
-import { PsciFunction, PsciResult, SmcccFunction } from "./function-id.js";
+import { LEGACY_PSCI_BASE, PsciFunction, PsciResult, SmcccFunction } from "./function-id.js";
 
 /** Affinity fields of an MPIDR: Aff3, Aff2 to Aff0. */
 const AFFINITY_BITS = 0xff_00ff_ffffn;
@@ -36,6 +36,26 @@ const IN_VERSION_0_2: ReadonlySet<number> = new Set([
 ]);
 
 export function callPsci(caller: Caller, id: number): CallOutcome {
+  return caller.firmware.psciVersion === PsciVersion.v0_1 ? callPsci0_1(caller, id) : callPsci0_2(caller, id);
+}
+
+/** Before there was a standard: four functions, of which KVM has two (kvm_psci_0_1_call). */
+function callPsci0_1(caller: Caller, id: number): CallOutcome {
+  switch (id) {
+    case LEGACY_PSCI_BASE + 1:
+      caller.powerOff(caller.vcpu);
+      return returning(PsciResult.success);
+    case LEGACY_PSCI_BASE + 2: {
+      const result = cpuOn(caller, caller.argument(1), caller.argument(2), caller.argument(3));
+      // There was no code for a CPU that is on.
+      return returning(result === PsciResult.alreadyOn ? PsciResult.invalidParameters : result);
+    }
+    default:
+      return returning(PsciResult.notSupported);
+  }
+}
+
+function callPsci0_2(caller: Caller, id: number): CallOutcome {
   switch (id) {
     case F.version:
       return returning(caller.firmware.psciVersion);

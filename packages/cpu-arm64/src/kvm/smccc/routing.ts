@@ -1,5 +1,7 @@
 /** What becomes of a hypercall: kvm_smccc_call_handler's decision in arch/arm64/kvm/hypercalls.c. */
-import { type FilterAction, type FilterRange, filterRangeOf } from "./smccc-filter.js";
+import type { Arm64ControlState } from "../control/control-state.js";
+import { policySetting } from "../control/policy-part.js";
+import { type Conduit, type FilterAction, filterRangeOf, isReserved } from "./smccc-filter.js";
 import {
   StandardHypervisorService,
   StandardService,
@@ -13,12 +15,13 @@ import {
   LEGACY_PSCI_COUNT,
   Owner,
   ownerOf,
+  PsciFunction,
   SmcccFunction,
 } from "./function-id.js";
 
 export interface Route {
   readonly action: FilterAction;
-  /** Seq of the event whose range decided; 0: the default rule. */
+  /** Seq of the event whose range or policy decided; 0: the default rule. */
   readonly rule: number;
 }
 
@@ -53,10 +56,24 @@ function isAllowedByBitmap(firmware: FirmwareRegisters, id: number): boolean {
   }
 }
 
+/** Functions that the kernel half answers now, unless a range takes them away. */
+export function handledFunctions(state: Arm64ControlState): readonly number[] {
+  const candidates = [...Object.values(SmcccFunction), ...Object.values(PsciFunction), ...legacyPsci()];
+  return [...new Set(candidates)].filter((id) => routeCall(state, id, "hvc").action === "handle").sort((a, b) => a - b);
+}
+
+function legacyPsci(): number[] {
+  return Array.from({ length: LEGACY_PSCI_COUNT }, (_, index) => LEGACY_PSCI_BASE + index);
+}
+
 /** A filter's "handle" promises nothing: what KVM does not implement, or a firmware register hides, is denied. */
-export function routeCall(ranges: readonly FilterRange[], firmware: FirmwareRegisters, id: number): Route {
-  const range = filterRangeOf(ranges, id);
+export function routeCall(state: Arm64ControlState, id: number, conduit: Conduit): Route {
+  const range = filterRangeOf(state.smcccFilter, id, conduit);
   const rule = range?.seq ?? 0;
   if (range !== undefined && range.action !== "handle") return { action: range.action, rule };
-  return { action: isAllowedByDefault(id) || isAllowedByBitmap(firmware, id) ? "handle" : "deny", rule };
+  if (isAllowedByDefault(id) || isAllowedByBitmap(state.firmware, id)) return { action: "handle", rule };
+  const forwarding = range === undefined ? policySetting(state, "arm.smccc.default") : undefined;
+  // The Arm Architecture Calls are never anybody else's.
+  if (forwarding === undefined || isReserved(id)) return { action: "deny", rule };
+  return { action: "forward", rule: forwarding.seq };
 }

@@ -17,6 +17,8 @@ function caller(
     systemSuspendEnabled: false,
     counter: 0x1_0000_0002n,
     wallClockNs: 0x3_0000_0004n,
+    pvTimeIpa: undefined,
+    writePvTime: () => undefined,
     entropy: () => 0x1122_3344_5566_7788n,
     isOn: (vcpu) => powered.has(vcpu),
     powerOn: (vcpu, entry, context) => powered.set(vcpu, { entry, context }),

@@ -42,9 +42,9 @@ export function callService(caller: Caller, id: number): CallOutcome {
     case SmcccFunction.trngRandom64:
       return random(caller, argument32(caller, 1), 64n);
     case SmcccFunction.pvTimeFeatures:
+      return returning(pvTimeFeatures(caller, Number(argument32(caller, 1))));
     case SmcccFunction.pvTimeStolen:
-      // No vCPU has a stolen-time structure: setting its address is refused (KVM_ARM_VCPU_PVTIME_CTRL: ENXIO).
-      return returning(SmcccResult.notSupported);
+      return returning(pvTimeStructure(caller));
     case SmcccFunction.vendorUid:
       return returning(...VENDOR_UID);
     case SmcccFunction.vendorFeatures:
@@ -70,6 +70,19 @@ function archFeatures(caller: Caller, id: number): bigint {
     default:
       return SmcccResult.notSupported;
   }
+}
+
+/** As kvm_hypercall_pv_features. */
+function pvTimeFeatures({ pvTimeIpa }: Caller, id: number): bigint {
+  const isKnown = id === SmcccFunction.pvTimeFeatures || id === SmcccFunction.pvTimeStolen;
+  return isKnown && pvTimeIpa !== undefined ? SmcccResult.success : SmcccResult.notSupported;
+}
+
+/** As kvm_init_stolen_time. */
+function pvTimeStructure({ pvTimeIpa, writePvTime }: Caller): bigint {
+  if (pvTimeIpa === undefined) return SmcccResult.notSupported;
+  writePvTime(pvTimeIpa);
+  return pvTimeIpa;
 }
 
 /** TRNG_RND: up to three registers of `width` bits, the highest in x1. */

@@ -1,0 +1,123 @@
+/**
+ * Programs around KVM_RUN, as the conformance tables drive them: a guest in a few words, the ioctls of a VMM, and a recording
+ * of both that must replay to the same digests without the program.
+ */
+import { bareMachine, KvmError, type KvmRun, KvmSession, type KvmVcpu, type KvmVm } from "@hvjournal/cpu-arm64";
+import { createWriterFor, digester, TEST_CADENCE } from "../testing/guest-recording.js";
+import { expect } from "@jest/globals";
+import { countObserved, replayerOf, withRecording } from "../testing/guest-replay.js";
+import { hvc, moveImmediate, smc } from "./instructions.js";
+
+export const RAM = 0x4000_0000;
+export const RAM_BYTES = 0x40_0000;
+/** Where the program of vCPU 0 lies; each further one has its own 64 KiB. */
+export const CODE: number = RAM + 0x1_0000;
+const CODE_BYTES = 0x1_0000;
+const DATA: number = RAM + 0x20_0000;
+/** No RAM and no GIC is there. */
+export const DEVICE = 0x0a00_0000;
+
+export interface ProgramOptions {
+  readonly vcpuCount?: number;
+  /** By number of the vCPU; default: PSCI_0_2, and POWER_OFF for all but the first. null: none is initialised. */
+  readonly features?: readonly (readonly string[])[] | null;
+}
+
+/** A VM under test, and the words of a VMM. */
+export class Program {
+  readonly session: KvmSession;
+  readonly vm: KvmVm;
+  readonly data: number = DATA;
+
+  constructor(session: KvmSession) {
+    this.session = session;
+    this.vm = session.vm;
+  }
+
+  get vcpu(): KvmVcpu {
+    return this.vm.vcpu(0);
+  }
+
+  /** Puts a vCPU before a program. */
+  load(words: readonly number[], vcpu = 0): void {
+    const address = CODE + vcpu * CODE_BYTES;
+    this.vm.writeMemory(address, new Uint8Array(Uint32Array.from(words).buffer));
+    this.vm.vcpu(vcpu).setOneReg("pc", BigInt(address));
+  }
+
+  run(options?: Parameters<KvmSession["run"]>[0]): KvmRun {
+    return this.session.run(options);
+  }
+
+  /**
+   * The guest calls, and comes to a device access behind it: what its x0 to x3 are then. Fails at an exit of another kind.
+   */
+  call(id: number, args: readonly bigint[] = [], conduit: "hvc" | "smc" = "hvc"): bigint[] {
+    this.load([...callWords(id, args, conduit), ...touchDevice]);
+    const run = this.run();
+    if (run.exitReason !== "MMIO") throw new Error(`${run.exitReason} where the call was to be answered`);
+    return [0, 1, 2, 3].map((index) => this.vcpu.getOneReg(`x${index}`));
+  }
+}
+
+/** x0 to x7 and HVC or SMC #0. */
+export function callWords(id: number, args: readonly bigint[] = [], conduit: "hvc" | "smc" = "hvc"): number[] {
+  const registers = [BigInt(id), ...args].flatMap((value, index) => moveImmediate(index, value));
+  return [...registers, conduit === "hvc" ? hvc(0) : smc(0)];
+}
+
+/** A load from the device, into x9: an exit that shows that the guest has come so far. */
+export const touchDevice: readonly number[] = [...moveImmediate(10, BigInt(DEVICE)), 0xb940_0149];
+
+/** "0", or the errno by name. */
+export function errno(ioctl: () => void): string {
+  try {
+    ioctl();
+    return "0";
+  } catch (error) {
+    if (error instanceof KvmError) return error.errno;
+    throw error;
+  }
+}
+
+export const NOT_SUPPORTED = 0xffff_ffff_ffff_ffffn;
+
+/** A negative return code, as a register has it. */
+export function code(value: number): bigint {
+  return BigInt.asUintN(64, BigInt(value));
+}
+
+function initialize(vm: KvmVm, features: ProgramOptions["features"]): void {
+  if (features === null) return;
+  for (const vcpu of vm.vcpus)
+    vcpu.vcpuInit(features?.[vcpu.index] ?? (vcpu.index === 0 ? ["PSCI_0_2"] : ["PSCI_0_2", "POWER_OFF"]));
+}
+
+/** Runs a program with a new VM, and replays what was recorded: the same exits and digests come of it. */
+export async function withProgram(
+  path: string,
+  options: ProgramOptions,
+  act: (program: Program) => void,
+): Promise<void> {
+  const { vcpuCount = 1 } = options;
+  const machine = bareMachine({ memoryBytes: RAM_BYTES, memoryBase: RAM, vcpuCount, seed: 42n });
+  const writer = createWriterFor(machine, path);
+  try {
+    const session = KvmSession.create({ digester, writer, cadence: TEST_CADENCE });
+    initialize(session.vm, options.features);
+    act(new Program(session));
+    session.recorder.finish({ index: false });
+  } finally {
+    writer.close();
+  }
+  await replayWhole(path);
+}
+
+/** Throws at the first difference. */
+async function replayWhole(path: string): Promise<void> {
+  await withRecording(path, (reader) => {
+    const replayer = replayerOf(reader);
+    expect(replayer.advance()).toBe("end");
+    expect(replayer.compared).toEqual(countObserved(reader));
+  });
+}

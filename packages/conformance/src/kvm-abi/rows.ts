@@ -1,0 +1,18 @@
+/** A conformance table: one row an id, each driven against a VM of its own whose recording is replayed. */
+import { describe, it } from "@jest/globals";
+import { recordingDirectory } from "../testing/recording-directory.js";
+import { type Program, type ProgramOptions, withProgram } from "./program.js";
+
+/** What is so, and the program that shows it; or, in its place, why it can't be shown. */
+export type Row =
+  | readonly [id: string, title: string, act: (program: Program) => void, options?: ProgramOptions]
+  | readonly [id: string, title: string, because: string];
+
+export function testRows(group: string, rows: readonly Row[]): void {
+  const pathOf = recordingDirectory();
+  describe(group, () => {
+    for (const [id, title, act, options = {}] of rows)
+      if (typeof act === "string") it.skip(`${id}: ${title} (not here: ${act})`, () => undefined);
+      else it(`${id}: ${title}`, () => withProgram(pathOf(id), options, act));
+  });
+}

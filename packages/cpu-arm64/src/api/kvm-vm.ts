@@ -1,0 +1,193 @@
+/**
+ * A VM as a VMM sees it through KVM: the ioctls of its file descriptor, and of its vCPUs. Names, scopes and errno are
+ * KVM's (Documentation/virt/kvm/api.rst). Each call that changes something is a command, and an event of the journal
+ * when the rules accept it. What upstream does not have lies in private numbers: capabilities from 0x10000, groups of
+ * attributes from 0x100.
+ */
+import type { ControlContext, GuestStop, VmmPort } from "@hvjournal/core";
+import { CAPABILITY_NAMES, checkExtension } from "../kvm/capabilities.js";
+import { capabilityName } from "../kvm/control/capability-part.js";
+import type { Arm64ControlState } from "../kvm/control/control-state.js";
+import { policyOfCapability } from "../kvm/control/policies.js";
+import { handledFunctions } from "../kvm/smccc/routing.js";
+import { FILTER_ACTIONS, RESERVED_RANGES } from "../kvm/smccc/smccc-filter.js";
+import {
+  decodeSmcccFilter,
+  type DeviceAttribute,
+  HVJ_SMCCC_CTRL,
+  HVJ_SMCCC_FILTER_COUNT,
+  HVJ_SMCCC_FILTER_RANGES,
+  HVJ_SMCCC_HANDLED,
+  HVJ_SMCCC_HANDLED_COUNT,
+  ORIGIN_RESERVED,
+  ORIGIN_USER,
+  SMCCC_CTRL,
+  SMCCC_FILTER,
+  type ToldFilter,
+} from "./device-attributes.js";
+import { accepted, KvmError } from "./kvm-error.js";
+import { KvmVcpu, noAttribute } from "./kvm-vcpu.js";
+
+const SET_DEVICE_ATTR = "KVM_SET_DEVICE_ATTR";
+const GET_DEVICE_ATTR = "KVM_GET_DEVICE_ATTR";
+const ENABLE_CAP = "KVM_ENABLE_CAP";
+
+export interface EnableCap {
+  /** KVM_CAP_*: its number, or its name. */
+  readonly cap: number | string;
+  readonly flags?: number;
+  readonly args?: readonly bigint[];
+}
+
+export class KvmVm {
+  readonly vcpus: readonly KvmVcpu[];
+  readonly #port: VmmPort;
+
+  /** `port`: the one through which the VMM acts. */
+  constructor(port: VmmPort) {
+    this.#port = port;
+    this.vcpus = Array.from({ length: port.context.vcpuCount }, (_, index) => new KvmVcpu(port, index));
+  }
+
+  get #state(): Arm64ControlState {
+    return this.#port.configuration as Arm64ControlState;
+  }
+
+  get #context(): ControlContext {
+    return this.#port.context;
+  }
+
+  get vcpuCount(): number {
+    return this.vcpus.length;
+  }
+
+  /** Throws RangeError for a vCPU that there is not. */
+  vcpu(index: number): KvmVcpu {
+    const found = this.vcpus[index];
+    if (found === undefined) throw new RangeError(`vcpu${index} of ${this.vcpus.length}`);
+    return found;
+  }
+
+  /** KVM_CHECK_EXTENSION: 0 for what there is not, never an error. */
+  checkExtension(cap: number | string): number {
+    if (policyOfCapability(cap) !== undefined) return 1;
+    const name = typeof cap === "number" ? CAPABILITY_NAMES.get(cap) : capabilityName(cap);
+    return name === undefined ? 0 : checkExtension(name);
+  }
+
+  /** KVM_ENABLE_CAP on the VM. Throws KvmError: EINVAL, EBUSY. */
+  enableCap({ cap, flags = 0, args = [] }: EnableCap): void {
+    if (flags !== 0) throw new KvmError({ errno: "EINVAL", call: ENABLE_CAP, reason: `flags ${flags}: must be 0` });
+    const policy = policyOfCapability(cap);
+    if (policy !== undefined) {
+      const value = policy.values[Number(args[0] ?? 0n)] ?? String(args[0]);
+      return accepted(this.#port.control({ name: "policy", policy: policy.name, value }));
+    }
+    const capability =
+      typeof cap === "number" ? (CAPABILITY_NAMES.get(cap) ?? `capability ${cap}`) : capabilityName(cap);
+    accepted(this.#port.control({ name: "cap", capability, args: [...args] }));
+  }
+
+  /** KVM_HAS_DEVICE_ATTR. Throws KvmError: ENXIO. */
+  hasDeviceAttr({ group, attr }: DeviceAttribute): void {
+    const isUpstream = group === SMCCC_CTRL && attr === SMCCC_FILTER;
+    const isPrivate = group === HVJ_SMCCC_CTRL && attr >= HVJ_SMCCC_FILTER_COUNT && attr <= HVJ_SMCCC_HANDLED;
+    if (!isUpstream && !isPrivate) throw noAttribute("KVM_HAS_DEVICE_ATTR", { group, attr });
+  }
+
+  /**
+   * KVM_SET_DEVICE_ATTR of the SMCCC filter: `memory` is what the user's pointer points to, a `struct kvm_smccc_filter`;
+   * undefined: it points to nothing. Throws KvmError: ENXIO, EFAULT, EINVAL, EBUSY, EEXIST.
+   */
+  setDeviceAttr({ group, attr }: DeviceAttribute, memory: Uint8Array | undefined): void {
+    if (group !== SMCCC_CTRL || attr !== SMCCC_FILTER) throw noAttribute(SET_DEVICE_ATTR, { group, attr });
+    const filter = memory === undefined ? undefined : decodeSmcccFilter(memory);
+    if (filter === undefined)
+      throw new KvmError({ errno: "EFAULT", call: SET_DEVICE_ATTR, reason: "no struct kvm_smccc_filter is there" });
+    if (filter.pad.some((byte) => byte !== 0))
+      throw new KvmError({ errno: "EINVAL", call: SET_DEVICE_ATTR, reason: "the padding is not zero" });
+    const { base, nrFunctions: count, action } = filter;
+    accepted(this.#port.control({ name: "smccc-filter", base, count, action }));
+  }
+
+  /**
+   * KVM_GET_DEVICE_ATTR. Upstream reads nothing back (EINVAL); the private group tells the filter and what the kernel half
+   * handles, in two steps: a count, and an array into room for `n`. Throws KvmError: EINVAL, ENXIO, E2BIG.
+   */
+  getDeviceAttr(attribute: DeviceAttribute, n = Infinity): number | ToldFilter | readonly number[] {
+    const { group, attr } = attribute;
+    if (group !== HVJ_SMCCC_CTRL)
+      throw new KvmError({ errno: "EINVAL", call: GET_DEVICE_ATTR, reason: "the VM's attributes can't be read" });
+    switch (attr) {
+      case HVJ_SMCCC_FILTER_COUNT:
+        return this.#ranges().length;
+      case HVJ_SMCCC_FILTER_RANGES:
+        return fitting(this.#ranges(), n);
+      case HVJ_SMCCC_HANDLED_COUNT:
+        return handledFunctions(this.#state).length;
+      case HVJ_SMCCC_HANDLED:
+        return fitting(handledFunctions(this.#state), n);
+      default:
+        throw noAttribute(GET_DEVICE_ATTR, attribute);
+    }
+  }
+
+  /** Those reserved for the architecture come with the first one set, as in KVM. */
+  #ranges(): ToldFilter {
+    const { smcccFilter } = this.#state;
+    if (smcccFilter.length === 0) return [];
+    const reserved = RESERVED_RANGES.map(({ base, last }) => ({
+      base,
+      nrFunctions: last - base + 1,
+      action: 0,
+      origin: ORIGIN_RESERVED,
+    }));
+    const set = smcccFilter.map(({ base, count, action, conduits }) => ({
+      base,
+      nrFunctions: count,
+      action: FILTER_ACTIONS.indexOf(action),
+      origin: ORIGIN_USER,
+      ...(conduits === undefined ? {} : { conduits }),
+    }));
+    return [...reserved, ...set].sort((a, b) => a.base - b.base);
+  }
+
+  /** Guest RAM, by guest-physical address. Throws RangeError outside. */
+  readMemory(physical: number, bytes: number): Uint8Array {
+    return this.#port.readMemory(physical, bytes);
+  }
+
+  writeMemory(physical: number, bytes: Uint8Array): void {
+    this.#port.writeMemory(physical, bytes);
+  }
+
+  /** KVM_IRQ_LINE of an SPI, by its number from 0. */
+  setIrqLine(spi: number, level: 0 | 1): void {
+    this.#port.setIrqLine(spi, level);
+  }
+
+  /** Bytes that leave the machine; port 0 is the console. */
+  output(port: number, bytes: Uint8Array): void {
+    this.#port.output(port, bytes);
+  }
+
+  /** The VMM ends the VM: what the guest has done, and by what. */
+  stop(reason: GuestStop): void {
+    this.#port.stop(reason);
+  }
+
+  get guestTimeNs(): number {
+    return this.#port.guestTimeNs;
+  }
+
+  /** Whether any vCPU has been run. */
+  get hasRun(): boolean {
+    return this.#context.hasRun;
+  }
+}
+
+function fitting<Item>(items: readonly Item[], n: number): readonly Item[] {
+  if (items.length > n)
+    throw new KvmError({ errno: "E2BIG", call: GET_DEVICE_ATTR, reason: `room for ${n}, there are ${items.length}` });
+  return items;
+}
