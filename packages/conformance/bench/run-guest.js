@@ -30,6 +30,7 @@ const discarded = {
   handled() {},
   completed() {},
   output() {},
+  registerSet() {},
   irqLine() {},
   memoryWritten() {},
   row() {},

@@ -10,6 +10,7 @@ import type {
 } from "../ports/journal-store.js";
 import { EventBatch, type BatchStart } from "../event/event-batch.js";
 import { HotKind } from "../event/event-kind.js";
+import { showRegistersAsRows } from "../event/register-rows.js";
 
 /** Copies every field of a batch. */
 export function copyBatch(from: EventBatch, to: EventBatch): void {
@@ -32,6 +33,9 @@ export function copyBatch(from: EventBatch, to: EventBatch): void {
   to.outputByteCount = from.outputByteCount;
   to.irqCount = from.irqCount;
   to.digestCount = from.digestCount;
+  to.registers.set(from.registers);
+  to.registerNames.push(...from.registerNames);
+  to.registerCount = from.registerCount;
 }
 
 export class MemoryJournal implements JournalWriter {
@@ -59,6 +63,8 @@ export class MemoryJournal implements JournalWriter {
           };
     return { ...start, state: this.#state, chain: "" };
   }
+
+  commit(): void {}
 
   readBatches(seq: number, batch: EventBatch, visit: (batch: EventBatch) => boolean): void {
     for (const each of this.batches) {
@@ -105,8 +111,10 @@ export class MemoryJournal implements JournalWriter {
   close(): void {}
 
   append(batch: EventBatch): void {
+    if (batch.count === 0) return;
     const copy = new EventBatch();
     copyBatch(batch, copy);
+    showRegistersAsRows(copy);
     this.batches.push(copy);
   }
 

@@ -210,7 +210,7 @@ export function readNamedRegister(states: VcpuStates, vcpu: number, name: string
 
 export function writeNamedRegister(states: VcpuStates, vcpu: number, name: string, value: bigint): void {
   const register = named(name);
-  if (value < 0n || value >= 1n << BigInt(register.bits))
+  if (BigInt.asUintN(register.bits, value) !== value)
     throw new RangeError(`${name} has ${register.bits} bits, ${value} does not fit`);
   if (register.write === undefined) throw new RangeError(`${name} can't be written`);
   const { write } = register;

@@ -110,6 +110,29 @@ export class VcpuStates {
     if (index !== ZERO_REGISTER) this.engine.writeField(generalRegister(index), value & U64);
   }
 
+  /** X register `index` into two words of `into`, the low one at `at`. */
+  copyX(index: number, into: Uint32Array, at: number): void {
+    if (index === ZERO_REGISTER) {
+      into[at] = 0;
+      into[at + 1] = 0;
+      return;
+    }
+    const from = x.offset + 8 * index;
+    into[at] = this.engine.readWord(from);
+    into[at + 1] = this.engine.readWord(from + 4);
+  }
+
+  /** pc, likewise. */
+  copyPc(into: Uint32Array, at: number): void {
+    into[at] = this.engine.readWord(pc.offset);
+    into[at + 1] = this.engine.readWord(pc.offset + 4);
+  }
+
+  /** W register `index`. */
+  readW(index: number): number {
+    return index === ZERO_REGISTER ? 0 : this.engine.readWord(x.offset + 8 * index);
+  }
+
   writeXWords(index: number, low: number, high: number): void {
     if (index === ZERO_REGISTER) return;
     const at = x.offset + 8 * index;
@@ -229,7 +252,14 @@ export class VcpuStates {
   }
 }
 
+const GENERAL_REGISTERS: readonly StateField<64>[] = Array.from({ length: ZERO_REGISTER }, (_, index) => ({
+  name: `x${index}`,
+  width: 64,
+  offset: x.offset + 8 * index,
+}));
+
 function generalRegister(index: number): StateField<64> {
-  if (index < 0 || index > 30) throw new RangeError(`x${index} is no register`);
-  return { name: `x${index}`, width: 64, offset: x.offset + 8 * index };
+  const field = GENERAL_REGISTERS[index];
+  if (field === undefined) throw new RangeError(`x${index} is no register`);
+  return field;
 }

@@ -294,9 +294,12 @@ export class SpecialAccesses {
   }
 
   #showMmio(physical: number, bytes: number): void {
-    this.#view.setBigUint64(engineState.mmioAddress.offset, BigInt(physical), true);
-    this.#view.setUint32(engineState.mmioBytes.offset, bytes, true);
-    this.#view.setBigUint64(engineState.mmioData.offset, 0n, true);
+    const view = this.#view;
+    view.setUint32(engineState.mmioAddress.offset, physical >>> 0, true);
+    view.setUint32(engineState.mmioAddress.offset + 4, Math.floor(physical / 2 ** 32), true);
+    view.setUint32(engineState.mmioBytes.offset, bytes, true);
+    view.setUint32(engineState.mmioData.offset, 0, true);
+    view.setUint32(engineState.mmioData.offset + 4, 0, true);
   }
 
   #clearMmio(): void {
@@ -306,6 +309,7 @@ export class SpecialAccesses {
   #clearSavedState(): void {
     this.#clearMmio();
     this.#bytes.fill(0, BOUNCE_START, BOUNCE_START + BOUNCE_BYTES);
-    this.#view.setBigUint64(engineState.nextPc.offset, 0n, true);
+    this.#view.setUint32(engineState.nextPc.offset, 0, true);
+    this.#view.setUint32(engineState.nextPc.offset + 4, 0, true);
   }
 }
