@@ -1,5 +1,5 @@
 /**
- * A batch: about a thousand events in order, as typed columns and a few rows.
+ * A batch: up to some thousand events in order, as typed columns and a few rows.
  *
  * `kinds[i]` says what event `firstSeq + i` is: a hot kind, whose next row stands in that
  * kind's columns, or `ROW_EVENT`, the next of `rows`.
@@ -7,7 +7,8 @@
 import { EXIT_WORD_COUNT, type ExitFrame } from "./exit-frame.js";
 import { HotKind, ROW_EVENT, type RowEvent } from "./event-kind.js";
 
-export const EVENTS_PER_BATCH_MAX = 1024;
+/** A batch costs as much as some hundred exits, however few events it holds: hashes, a deflated blob, rows of a table. */
+export const EVENTS_PER_BATCH_MAX = 8192;
 export const REGISTER_WORDS = 4;
 /** Names of registers in one batch, and characters of one. */
 export const REGISTER_NAMES_MAX = 64;

@@ -9,7 +9,7 @@ import { memoryWrittenPayload } from "../memory/memory-written.js";
 import type { EventPlace, EventSink } from "./event-sink.js";
 
 /** A commit costs as much as hundreds of exits: full batches share one. A crash loses no more than these. */
-const BATCHES_PER_COMMIT_MAX = 32;
+const BATCHES_PER_COMMIT_MAX = 4;
 
 /** To split a value into words. */
 const u64 = new DataView(new ArrayBuffer(8));

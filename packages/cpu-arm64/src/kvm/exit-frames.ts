@@ -30,7 +30,8 @@ export function newExitFrame(): ExitFrame {
  * `info`, `rule` and the arguments are the caller's to fill in.
  */
 export function beginExitFrame(frame: ExitFrame, reason: number, vcpu: number, syndrome: number): void {
-  frame.fill(0);
+  // `fill` costs more than so few words.
+  for (let word = 0; word < EXIT_WORD_COUNT; word++) frame[word] = 0;
   frame[ExitWord.reason] = reason;
   frame[ExitWord.vcpu] = vcpu;
   frame[ExitWord.finishedBy] = FinishedBy.kernelHalf;

@@ -27,7 +27,6 @@ import { hcrEl2, mdcrEl2, mpidrEl1 } from "../isa/system-registers.js";
 import { vcpuAffinity } from "./affinity.js";
 import { HCR_EL2_VALUE, MDCR_EL2_VALUE } from "./exit-model.js";
 
-const U64 = 0xffff_ffff_ffff_ffffn;
 const ZERO_REGISTER = 31;
 const INSTRUCTION_BYTES = 4;
 
@@ -107,7 +106,7 @@ export class VcpuStates {
   }
 
   writeX(index: number, value: bigint): void {
-    if (index !== ZERO_REGISTER) this.engine.writeField(generalRegister(index), value & U64);
+    if (index !== ZERO_REGISTER) this.engine.writeField(generalRegister(index), value);
   }
 
   /** X register `index` into two words of `into`, the low one at `at`. */

@@ -141,7 +141,9 @@ export class BatchCoder {
     let before = batch.firstIcount;
     for (let index = 0; index < batch.count; index++) {
       const icount = batch.icounts[index] ?? 0;
-      this.#sink.varint(icount - before);
+      const units = icount - before;
+      if (units <= 0xffff_ffff) this.#sink.u32Varint(units);
+      else this.#sink.varint(units);
       before = icount;
     }
   }

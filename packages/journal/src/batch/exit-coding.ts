@@ -18,6 +18,7 @@ const { imul } = Math;
 
 /** Slots of the search for an exit's site: a power of two above `EVENTS_PER_BATCH_MAX`. */
 const SLOT_COUNT = 2 * EVENTS_PER_BATCH_MAX;
+const HASH_SHIFT = Math.clz32(SLOT_COUNT) + 1;
 const HASH_MULTIPLIER = 0x9e37_79b1;
 
 /** Working memory for one batch; nothing in it lasts from one to the next. */
@@ -63,7 +64,7 @@ export class ExitCoder {
       const reason = exits[row + ExitWord.reason];
       const pcLow = exits[row + ExitWord.pcLow] ?? 0;
       const pcHigh = exits[row + ExitWord.pcHigh];
-      let slot = imul(pcLow, HASH_MULTIPLIER) >>> 21;
+      let slot = imul(pcLow, HASH_MULTIPLIER) >>> HASH_SHIFT;
       for (;;) {
         const site = (this.#slots[slot] ?? 0) - 1;
         if (site < 0) {
