@@ -69,11 +69,7 @@ export function fillHypercallExit(frame: ExitFrame, vm: Vm, isSmc: boolean, imme
  * All vCPUs stop, and x0 shows a failure to whoever runs on by mistake; a suspend request is left to the VMM
  * with registers untouched.
  */
-function leaveForSystemEvent(
-  frame: ExitFrame,
-  vm: Vm,
-  event: CallOutcome & { readonly kind: "systemEvent" },
-): void {
+function leaveForSystemEvent(frame: ExitFrame, vm: Vm, event: CallOutcome & { readonly kind: "systemEvent" }): void {
   if (event.type !== SystemEvent.suspend) {
     vm.states.writeX(0, PsciResult.internalFailure);
     vm.powerOffAll();

@@ -88,8 +88,7 @@ export class SpecialAccesses {
     this.#pending = this.#noWrites;
     this.#bounceNext = 0;
     for (const write of pending) {
-      if (write.isRam)
-        this.#writeRam(write.physical, this.#bytes.subarray(write.bounce, write.bounce + write.bytes));
+      if (write.isRam) this.#writeRam(write.physical, this.#bytes.subarray(write.bounce, write.bounce + write.bytes));
       else this.#queueDeviceWrite(write);
     }
     this.#noWrites = pending;

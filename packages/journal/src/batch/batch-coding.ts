@@ -101,7 +101,8 @@ export class BatchCoder {
       this.#readFields(source, batch.registers, batch.registerCount, REGISTER_WORDS, word);
     for (let index = 0; index < batch.registerCount; index++) {
       const name = batch.registers[index * REGISTER_WORDS + 1] ?? 0;
-      if (name >= nameCount) throw new ByteCodingError(`register ${index} of the batch names name ${name} of ${nameCount}`);
+      if (name >= nameCount)
+        throw new ByteCodingError(`register ${index} of the batch names name ${name} of ${nameCount}`);
     }
   }
 
@@ -109,7 +110,8 @@ export class BatchCoder {
   decode(bytes: Uint8Array, batch: EventBatch): number {
     const source = new ByteSource(bytes);
     const coding = source.u8();
-    if (coding !== BATCH_CODING && coding !== REGISTER_CODING) throw new ByteCodingError(`batch coding ${coding} is not known`);
+    if (coding !== BATCH_CODING && coding !== REGISTER_CODING)
+      throw new ByteCodingError(`batch coding ${coding} is not known`);
     const firstSeq = source.varint(POSITION_MAX);
     const exitNumber = source.varint(POSITION_MAX);
     batch.begin({ firstSeq, exitNumber, icount: source.varint(POSITION_MAX) });
