@@ -17,6 +17,7 @@ export * from "./entropy.js";
 export * from "./event/core-kinds.js";
 export * from "./event/each-event.js";
 export * from "./event/event-batch.js";
+export * from "./event/register-rows.js";
 export * from "./event/event-cursor.js";
 export * from "./event/event-kind.js";
 export * from "./event/exit-frame.js";

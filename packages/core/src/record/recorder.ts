@@ -7,7 +7,7 @@
 import type { Architecture } from "../ports/architecture.js";
 import type { ControlCommand, Refusal } from "../ports/control.js";
 import type { Digester } from "../ports/digester.js";
-import type { Durability, JournalWriter, Snapshot, SnapshotHead } from "../ports/journal-store.js";
+import type { JournalWriter, Snapshot, SnapshotHead } from "../ports/journal-store.js";
 import type { StateSection } from "../ports/state-section.js";
 import type { GuestStop, OutsideInput, VmmPort } from "../ports/vmm-half.js";
 import { CoreKind, STOPPED_STUCK } from "../event/core-kinds.js";
@@ -288,6 +288,8 @@ export class Recorder {
     let later: Promise<StepResult> | undefined;
     try {
       const result = this.#loop(open);
+      // The host may wait for long now.
+      this.#events.commit();
       if (!("answer" in result)) return result;
       later = result.answer.then(
         () => {
@@ -415,7 +417,7 @@ export class Recorder {
     return seq === this.#events.nextSeq && icount === this.machine.icount;
   }
 
-  #recordDigest(digest: Uint8Array, durability: Durability): void {
+  #recordDigest(digest: Uint8Array, durability: "normal" | "full"): void {
     const { icount } = this.machine;
     if (!this.#isDigested) this.#events.digested(icount, digest);
     this.#digestedAt = { seq: this.#events.nextSeq, icount };
@@ -503,7 +505,7 @@ export class Recorder {
   }
 
   /** Commits the open batch: what a crash would lose. */
-  flush(durability: Durability = "normal"): void {
+  flush(durability: "normal" | "full" = "normal"): void {
     if (!this.#finished) this.#events.flush(durability);
   }
 

@@ -245,14 +245,24 @@ export function readNamedRegister(states: VcpuStates, vcpu: number, name: string
   return states.with(vcpu, () => register.read(states, vcpu, service));
 }
 
+/** Of the general registers, which the VMM half writes for each call that it answers. */
+const generalIndexes: ReadonlyMap<string, number> = new Map(
+  Array.from({ length: 31 }, (_, index) => [`x${index}`, index] as const),
+);
+
 export function writeNamedRegister(
   states: VcpuStates,
   vcpu: number,
   { name, value }: { readonly name: string; readonly value: bigint },
   service: ServiceWriter,
 ): void {
+  const general = generalIndexes.get(name);
+  if (general !== undefined && vcpu === states.engine.currentVcpu && BigInt.asUintN(64, value) === value) {
+    states.writeX(general, value);
+    return;
+  }
   const register = named(name);
-  if (value < 0n || value >= 1n << BigInt(register.bits))
+  if (BigInt.asUintN(register.bits, value) !== value)
     throw new RangeError(`${name} has ${register.bits} bits, ${value} does not fit`);
   if (register.write === undefined) throw new RangeError(`${name} can't be written`);
   const { write } = register;

@@ -27,7 +27,6 @@ import { hcrEl2, mdcrEl2, mpidrEl1 } from "../isa/system-registers.js";
 import { vcpuAffinity } from "./affinity.js";
 import { HCR_EL2_VALUE, MDCR_EL2_VALUE } from "./exit-model.js";
 
-const U64 = 0xffff_ffff_ffff_ffffn;
 const ZERO_REGISTER = 31;
 const INSTRUCTION_BYTES = 4;
 
@@ -113,7 +112,30 @@ export class VcpuStates {
   }
 
   writeX(index: number, value: bigint): void {
-    if (index !== ZERO_REGISTER) this.engine.writeField(generalRegister(index), value & U64);
+    if (index !== ZERO_REGISTER) this.engine.writeField(generalRegister(index), value);
+  }
+
+  /** X register `index` into two words of `into`, the low one at `at`. */
+  copyX(index: number, into: Uint32Array, at: number): void {
+    if (index === ZERO_REGISTER) {
+      into[at] = 0;
+      into[at + 1] = 0;
+      return;
+    }
+    const from = x.offset + 8 * index;
+    into[at] = this.engine.readWord(from);
+    into[at + 1] = this.engine.readWord(from + 4);
+  }
+
+  /** pc, likewise. */
+  copyPc(into: Uint32Array, at: number): void {
+    into[at] = this.engine.readWord(pc.offset);
+    into[at + 1] = this.engine.readWord(pc.offset + 4);
+  }
+
+  /** W register `index`. */
+  readW(index: number): number {
+    return index === ZERO_REGISTER ? 0 : this.engine.readWord(x.offset + 8 * index);
   }
 
   writeXWords(index: number, low: number, high: number): void {
@@ -240,7 +262,14 @@ export class VcpuStates {
   }
 }
 
+const GENERAL_REGISTERS: readonly StateField<64>[] = Array.from({ length: ZERO_REGISTER }, (_, index) => ({
+  name: `x${index}`,
+  width: 64,
+  offset: x.offset + 8 * index,
+}));
+
 function generalRegister(index: number): StateField<64> {
-  if (index < 0 || index > 30) throw new RangeError(`x${index} is no register`);
-  return { name: `x${index}`, width: 64, offset: x.offset + 8 * index };
+  const field = GENERAL_REGISTERS[index];
+  if (field === undefined) throw new RangeError(`x${index} is no register`);
+  return field;
 }
