@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Rebuilds the guests that ship in this repository, byte for byte:
-#   guests/build.sh [DIRECTORY]     where to put them; default: beside their sources
+#   guests/build.sh [DIRECTORY]     where to put them, examples by name; default: beside their sources
 #   guests/build.sh --toolchain     prints the versions of compiler and linker
 # Needs aarch64-linux-gnu-gcc and binutils. The bytes are those of the versions in toolchain.txt.
 set -euo pipefail
@@ -34,6 +34,22 @@ build_arm64_bare_metal() {
   rm -rf "$work"
 }
 
+# One ELF file, linked at its physical address: examples/NAME/guest.elf.
+build_example() {
+  local name=$1 source target work
+  source=$guests/../examples/$name/guest target=${output:+$output/$name} work=$(mktemp -d)
+  target=${target:-$guests/../examples/$name}
+  (
+    cd "$source"
+    for file in *.S *.c; do "${cross}gcc" "${flags[@]}" -c "$file" -o "$work/${file%.*}.o"; done
+    "${cross}gcc" "${link[@]}" -Wl,-T,guest.ld "$work"/*.o -o "$work/guest.elf"
+    "${cross}objcopy" --strip-debug --discard-all "$work/guest.elf"
+  )
+  mkdir -p "$target"
+  cp "$work/guest.elf" "$target/"
+  rm -rf "$work"
+}
+
 print_toolchain() {
   local tool
   for tool in gcc ld; do "${cross}$tool" --version | sed -n 1p; done
@@ -44,4 +60,5 @@ if [[ $output == --toolchain ]]; then
   exit
 fi
 build_arm64_bare_metal
+build_example forwarded-arm-calls
 if [[ -z $output ]]; then print_toolchain >"$guests/toolchain.txt"; fi

@@ -16,7 +16,7 @@ import { productVersion } from "./version.js";
 export async function main(argv: readonly string[]): Promise<ExitCode> {
   const { argv: words, command: runCommand } = joinPositions(helpWords(argv));
   const output = outputFor(words);
-  const context: CommandContext = { output, environment: process.env, runCommand };
+  const context: CommandContext = { output, environment: process.env, argv, runCommand };
   try {
     const chosen = await chooseCommand(words);
     const status = chosen === undefined ? ExitStatus.done : await chosen.command.run(chosen.args, context);

@@ -5,7 +5,7 @@ import { recordingPath, recordingWords } from "./recording-path.js";
 
 function contextOf(environment: CommandContext["environment"]): CommandContext {
   const output = processOutput({ json: false, quiet: true, color: false, colorErrors: false });
-  return { output, environment, runCommand: undefined };
+  return { output, environment, argv: [], runCommand: undefined };
 }
 
 describe("the recording that a command means", () => {

@@ -1,9 +1,10 @@
 /**
  * `npm run bench`: measures what SPECIFICATION.md promises.
  *
- *     npm run bench -- [boot] [overhead] [replay] [seek] [size] [memory] [startup] [migrate]     default: all
+ *     npm run bench -- [boot] [overhead] [replay] [seek] [size] [memory] [startup] [exits] [migrate]
+ *                                                 default: all
  *         --quick          few repetitions: for a first impression, and for CI
- *         --pairs N        interleaved runs of boot, replay and startup (10); --overhead-pairs N (30); --seeks N (200);
+ *         --pairs N        interleaved runs of boot, replay, startup and exits (10); --overhead-pairs N (30); --seeks N (200);
  *                         --moves N (5)
  *         --seed N         of the exits that are sought
  *         --json           one object a line

@@ -2,6 +2,7 @@
 import { openRecording, recordingSizes } from "@hvjournal/journal";
 import { statSync } from "node:fs";
 import { join } from "node:path";
+import { EXITS, prepareExitGuests } from "./exit-guests.js";
 import { finding } from "./findings.js";
 import {
   GUEST_RAM_BYTES,
@@ -11,10 +12,11 @@ import {
   recordBareMetalCommand,
   recordCommand,
   runGuestCommand,
+  runMachineCommand,
 } from "./guest-commands.js";
 import { BenchError, measure, programVersion } from "./measured-process.js";
 import { moveRepeatedly } from "./moves.js";
-import { median, pairedRatio, quantile, randomSource } from "./statistics.js";
+import { median, pairedDifference, pairedRatio, quantile, randomSource } from "./statistics.js";
 
 const MIB = 2 ** 20;
 
@@ -73,13 +75,22 @@ function boot({ guest, pairs, note }) {
   ];
 }
 
+/** What run-guest.js printed. */
+function ran(samples) {
+  return samples.map(({ output }) => JSON.parse(output));
+}
+
+function checkEnds(samples) {
+  const ends = new Set(Object.values(samples).flatMap((each) => ran(each).map(({ end }) => end)));
+  if (ends.size > 1) throw new BenchError(`the runs to compare did not end at the same place: ${[...ends].join(", ")}`);
+}
+
 function overhead({ guest, overheadPairs, note }) {
   const commands = Object.fromEntries(
     ["unrecorded", "events", "default"].map((mode) => [mode, runGuestCommand(guest, mode)]),
   );
   const samples = interleaved(commands, overheadPairs, note);
-  const ends = new Set(Object.values(samples).flatMap((each) => each.map(({ output }) => output)));
-  if (ends.size > 1) throw new BenchError(`the runs to compare did not end at the same place: ${[...ends].join(", ")}`);
+  checkEnds(samples);
   return [
     cpuFinding("not recorded, CPU (range)", samples.unrecorded),
     cpuFinding("recorded without snapshots, CPU (range)", samples.events),
@@ -190,7 +201,52 @@ function migrate({ guest, moves, note }) {
   });
 }
 
+/** What a million exits of one kind cost, and the bounds that hold for it. */
+const EXIT_KINDS = {
+  handled: { what: "HVC, finished by the kernel half" },
+  forwarded: { what: "HVC, forwarded, answered by the board", recordedNsMax: 1000 },
+  mmioWrite: { what: "MMIO write, pl011 UARTDR", ratioMax: 1.1 },
+  mmioRead: { what: "MMIO read, pl011 UARTFR" },
+};
+const RECORDING_NS_MAX = 150;
+
+/** CPU of the run alone: the start of the process and of the engine is no exit's. */
+function nanosecondsPerExit(samples) {
+  return ran(samples).map(({ runCpuSeconds }) => (runCpuSeconds * 1e9) / EXITS);
+}
+
+function exits({ guest, pairs, note }) {
+  return Object.entries(prepareExitGuests(guest.directory)).flatMap(([name, options]) => {
+    const path = join(guest.directory, `${name}.hvj`);
+    const commands = Object.fromEntries(
+      ["unrecorded", "default"].map((mode) => [mode, runMachineCommand(mode, path, options)]),
+    );
+    const samples = interleaved(commands, pairs, (text) => note(`${name}: ${text}`));
+    checkEnds(samples);
+    note(`${name}: replay`);
+    measure(hvjournal("replay", path, "-q"));
+    return exitFindings(EXIT_KINDS[name], samples);
+  });
+}
+
+function exitFindings({ what, recordedNsMax, ratioMax }, samples) {
+  const [unrecorded, recorded] = [samples.unrecorded, samples.default].map(nanosecondsPerExit);
+  const { difference, low, high } = pairedDifference(recorded, unrecorded);
+  const { ratio, ...interval } = pairedRatio(recorded, unrecorded);
+  return [
+    cpuFinding(`${what}: not recorded, CPU (range)`, samples.unrecorded),
+    cpuFinding("  recorded, CPU (range)", samples.default),
+    finding("  not recorded, CPU an exit (range)", median(unrecorded), "nanoseconds", spread(unrecorded)),
+    finding("  recorded, CPU an exit (range)", median(recorded), "nanoseconds", {
+      ...spread(recorded),
+      bound: recordedNsMax,
+    }),
+    finding("  recording adds, CPU an exit", difference, "nanoseconds", { low, high, bound: RECORDING_NS_MAX }),
+    finding("  recorded / not recorded, CPU of the run", ratio, "times", { ...interval, bound: ratioMax }),
+  ];
+}
+
 /** Without the stock kernel. */
-export const BARE_METAL_BENCHES = { migrate };
+export const BARE_METAL_BENCHES = { exits, migrate };
 
 export const BENCHES = { boot, overhead, replay, seek, size, memory, startup, ...BARE_METAL_BENCHES };

@@ -3,6 +3,7 @@
 const UNITS = {
   times: { digits: 3, suffix: "x" },
   seconds: { digits: 2, suffix: " s" },
+  nanoseconds: { digits: 0, suffix: " ns" },
   milliseconds: { digits: 0, suffix: " ms" },
   MiB: { digits: 2, suffix: " MiB" },
   count: { digits: 0, suffix: "" },

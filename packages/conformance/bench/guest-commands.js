@@ -58,8 +58,15 @@ export function qemuRecordCommand(guest) {
   ];
 }
 
-/** One process that runs the guest with more or less of a journal; see run-guest.js. */
-export function runGuestCommand(guest, mode) {
+/** One process that runs the machine that `options` of `record` make, with more or less of a journal; see run-guest.js. */
+export function runMachineCommand(mode, file, options) {
   const script = join(import.meta.dirname, "run-guest.js");
-  return [process.execPath, script, mode, join(guest.directory, `${mode}.hvj`), guest.kernel, guest.initrd, SEED, RTC];
+  return [process.execPath, script, mode, file, JSON.stringify({ ...options, seed: SEED, rtc: RTC })];
+}
+
+/** The stock guest, run so. */
+export function runGuestCommand(guest, mode) {
+  const { kernel: image, initrd } = guest;
+  const options = { image, initrd, append: commandLine("quiet") };
+  return runMachineCommand(mode, join(guest.directory, `${mode}.hvj`), options);
 }

@@ -1,20 +1,20 @@
 /**
- * Runs the stock guest to its power-off: node run-guest.js MODE FILE KERNEL INITRD SEED RTC
+ * Runs a guest to its power-off: node run-guest.js MODE FILE OPTIONS, which are those of `record`, as JSON
  *
  *     unrecorded   both halves, no journal: what recording is compared with
  *     events       exits, inputs and digests are recorded; a snapshot only at the start, no derived tables
  *     default      as `hvjournal record` does without options
  *
- * All modes load the same modules and prepare the same machine. Prints where the guest ended.
+ * All modes load the same modules and prepare the same machine. Prints where the guest ended, and the CPU seconds from
+ * the booted machine to the end of its recording.
  */
 import { DEFAULT_CADENCE, LiveVm, Machine, Recorder } from "@hvjournal/core";
 import { rmSync } from "node:fs";
 import { nodeDigester } from "../../cli/dist/host/node-digester.js";
 import { newMachine } from "../../cli/dist/vm/machine-options.js";
 import { createRecordingFile } from "../../cli/dist/vm/new-recording.js";
-import { commandLine } from "./guest-commands.js";
 
-const [mode, file, image, initrd, seed, rtc] = process.argv.slice(2);
+const [mode, file, options] = process.argv.slice(2);
 /** Between two looks at the host, as in the command. */
 const SLICE_UNITS = 2_000_000;
 const NEVER = DEFAULT_CADENCE.digestEvery * 2 ** 28;
@@ -30,17 +30,31 @@ const discarded = {
   handled() {},
   completed() {},
   output() {},
+  registerSet() {},
   irqLine() {},
   memoryWritten() {},
   row() {},
 };
 
+/** CPU used up to the moment at which the guest can run. */
+let usedBefore;
+
+function booted() {
+  usedBefore = process.cpuUsage();
+}
+
+function accept(refused) {
+  if (refused !== undefined) throw new Error(`${refused.call}: ${refused.errno}: ${refused.reason}`);
+}
+
 /** What the recorder does at a boundary and between two, without recording. */
-function runUnrecorded({ architecture, description, vmm }) {
+function runUnrecorded({ architecture, description, vmm, commands }) {
   const machine = new Machine({ architecture, digester: nodeDigester, machine: description });
   const live = new LiveVm(machine, vmm, discarded);
   live.create();
+  for (const command of commands) accept(live.operate(command));
   live.boot();
+  booted();
   while (live.stop === undefined) {
     if (machine.exitPending) live.answerExit();
     while (live.deadlineDue && live.stop === undefined) live.reachDeadline();
@@ -55,10 +69,11 @@ function runUnrecorded({ architecture, description, vmm }) {
   return machine;
 }
 
-async function runRecorded({ architecture, description, vmm }, cadence) {
+async function runRecorded({ architecture, description, vmm, commands }, cadence) {
   rmSync(file, { force: true });
   const writer = createRecordingFile(file, { architecture, description });
-  const recorder = Recorder.create({ architecture, digester: nodeDigester, writer, vmm, cadence });
+  const recorder = Recorder.create({ architecture, digester: nodeDigester, writer, vmm, cadence }, commands);
+  booted();
   for (;;) {
     const { why } = await recorder.step({ units: SLICE_UNITS });
     if (why === "stopped") break;
@@ -68,6 +83,8 @@ async function runRecorded({ architecture, description, vmm }, cadence) {
   return recorder.machine;
 }
 
-const made = newMachine({ image, initrd, append: commandLine("quiet"), seed, rtc });
-const { exitNumber, icount } = mode === "unrecorded" ? runUnrecorded(made) : await runRecorded(made, CADENCES[mode]);
-console.log(`exit:${exitNumber} icount:${icount}`);
+const made = newMachine(JSON.parse(options));
+const machine = mode === "unrecorded" ? runUnrecorded(made) : await runRecorded(made, CADENCES[mode]);
+const { user, system } = process.cpuUsage(usedBefore);
+const end = `exit:${machine.exitNumber} icount:${machine.icount}`;
+console.log(JSON.stringify({ end, runCpuSeconds: (user + system) / 1e6 }));

@@ -30,13 +30,26 @@ const STUDENT_T = [
  * @param {readonly number[]} denominators of the same runs, in the same order
  */
 export function pairedRatio(numerators, denominators) {
-  const logs = numerators.map((value, index) => Math.log(value / denominators[index]));
-  const centre = mean(logs);
-  if (logs.length < 2) return { ratio: Math.exp(centre), low: undefined, high: undefined };
-  const variance = logs.reduce((sum, value) => sum + (value - centre) ** 2, 0) / (logs.length - 1);
-  const t = STUDENT_T[Math.min(logs.length - 1, STUDENT_T.length) - 1];
-  const half = t * Math.sqrt(variance / logs.length);
-  return { ratio: Math.exp(centre), low: Math.exp(centre - half), high: Math.exp(centre + half) };
+  const { centre, half } = meanInterval(numerators.map((value, index) => Math.log(value / denominators[index])));
+  const ratio = Math.exp(centre);
+  if (half === undefined) return { ratio, low: undefined, high: undefined };
+  return { ratio, low: Math.exp(centre - half), high: Math.exp(centre + half) };
+}
+
+/** What the first of each pair is more than the second: mean with its 95 % interval. Pairs as for `pairedRatio`. */
+export function pairedDifference(minuends, subtrahends) {
+  const { centre, half } = meanInterval(minuends.map((value, index) => value - subtrahends[index]));
+  if (half === undefined) return { difference: centre, low: undefined, high: undefined };
+  return { difference: centre, low: centre - half, high: centre + half };
+}
+
+/** The mean, and half the length of its 95 % interval, which one sample does not have. */
+function meanInterval(samples) {
+  const centre = mean(samples);
+  if (samples.length < 2) return { centre, half: undefined };
+  const variance = samples.reduce((sum, value) => sum + (value - centre) ** 2, 0) / (samples.length - 1);
+  const t = STUDENT_T[Math.min(samples.length - 1, STUDENT_T.length) - 1];
+  return { centre, half: t * Math.sqrt(variance / samples.length) };
 }
 
 /** A generator of numbers from 0 to 1 that a printed seed brings back (mulberry32). */

@@ -242,7 +242,15 @@ export class Engine {
   }
 
   get mmioAddress(): number {
-    return Number(this.#view.getBigUint64(engineState.mmioAddress.offset, true));
+    return this.mmioAddressLow + this.mmioAddressHigh * 2 ** 32;
+  }
+
+  get mmioAddressLow(): number {
+    return this.#view.getUint32(engineState.mmioAddress.offset, true);
+  }
+
+  get mmioAddressHigh(): number {
+    return this.#view.getUint32(engineState.mmioAddress.offset + 4, true);
   }
 
   get mmioBytes(): number {
@@ -257,6 +265,22 @@ export class Engine {
     return this.#view.getUint32(engineState.mmioData.offset + 4, true);
   }
 
+  /**
+   * The word at pc in the page that the main loop fetches from, without a walk: for the instruction that `run` has just
+   * left for. undefined where that is not known, or pc stands in another page.
+   */
+  fetchedWord(): number | undefined {
+    // Blocks run without telling their page.
+    if (this.#blocks !== undefined) return undefined;
+    const page = this.#decoded.pageAt(this.#view.getInt32(engineState.decodedBase.offset, true));
+    const low = this.#view.getUint32(this.#cpu.pc.offset, true);
+    const sameLow = low - (low % 4096) === this.#view.getUint32(engineState.codePage.offset, true);
+    const high = this.#view.getUint32(this.#cpu.pc.offset + 4, true);
+    const sameHigh = high === this.#view.getUint32(engineState.codePage.offset + 4, true);
+    if (page === undefined || !sameLow || !sameHigh) return undefined;
+    return this.#view.getUint32(this.map.ramStart + page.pageIndex * 4096 + (low % 4096), true);
+  }
+
   /** Supplies the data of a device read; the instruction starts again at the next `run`. */
   completeMmioRead(low: number, high: number): void {
     this.#special.completeDeviceRead(low, high);
@@ -264,9 +288,11 @@ export class Engine {
 
   /** The device write is done. True: the instruction has retired (count one unit); false: its next device write is now the exit. */
   completeMmioWrite(): boolean {
-    const pc = this.readField(engineState.nextPc);
+    const low = this.#view.getUint32(engineState.nextPc.offset, true);
+    const high = this.#view.getUint32(engineState.nextPc.offset + 4, true);
     if (!this.#special.completeDeviceWrite()) return false;
-    this.writeField(this.#cpu.pc, pc);
+    this.#view.setUint32(this.#cpu.pc.offset, low, true);
+    this.#view.setUint32(this.#cpu.pc.offset + 4, high, true);
     return true;
   }
 

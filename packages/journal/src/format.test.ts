@@ -1,4 +1,4 @@
-import { EventBatch } from "@hvjournal/core";
+import { EventBatch, EXIT_WORD_COUNT, HotKind, ROW_EVENT } from "@hvjournal/core";
 import { afterAll, describe, expect, it } from "@jest/globals";
 import Database from "better-sqlite3";
 import { copyFileSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -53,6 +53,34 @@ describe("format 1", () => {
       "50e4574e274e9ae83078d9a4c3da788e81e87f08225d63311a155de35477cdcc",
     );
     writer.close();
+  });
+
+  it("has registers that the VMM half has set in columns, which readers see as rows among the others", () => {
+    const path = directory.file();
+    const writer = createRecording(path, sampleHeader());
+    const batch = new EventBatch();
+    batch.begin(START);
+    batch.appendExit(5, new Uint32Array(EXIT_WORD_COUNT).fill(1));
+    batch.appendRegister(5, 1, "x0", 0xffff_ffff, 0xffff_ffff);
+    batch.appendRow({ seq: 3, kind: "Paused", version: 1, vcpu: -1, icount: 5, exitNumber: 1, payload: {} });
+    batch.appendRegister(6, 0, "x17", 7, 1);
+    writer.append(batch, "normal");
+    expect(writer.end.chain).toBe("1f94b8e21411ed2f5159488c7e0873411c5a622a2fba2d6c879b8c025a80e648");
+    writer.finish("closed", { index: false });
+    const reader = openRecording(path);
+    const rows: unknown[] = [];
+    reader.readBatches(1, new EventBatch(), (read) => {
+      rows.push(...read.rows);
+      expect([...read.kinds.subarray(0, read.count)]).toEqual([HotKind.exited, ROW_EVENT, ROW_EVENT, ROW_EVENT]);
+      return true;
+    });
+    const set = { kind: "RegisterSet", version: 1, exitNumber: 1 };
+    expect(rows).toEqual([
+      { ...set, seq: 2, vcpu: 1, icount: 5, payload: { name: "x0", value: 2n ** 64n - 1n } },
+      { seq: 3, kind: "Paused", version: 1, vcpu: -1, icount: 5, exitNumber: 1, payload: {} },
+      { ...set, seq: 4, vcpu: 0, icount: 6, payload: { name: "x17", value: 2n ** 32n + 7n } },
+    ]);
+    reader.close();
   });
 
   it("is readable without this program: SQLite marks, STRICT tables, the header in plain values", () => {

@@ -10,6 +10,8 @@ export type Arguments = Readonly<Record<string, unknown>>;
 export interface CommandContext {
   readonly output: Output;
   readonly environment: Readonly<Record<string, string | undefined>>;
+  /** The command line as it was given, the command first. */
+  readonly argv: readonly string[];
   /** Words behind `--run`. */
   readonly runCommand: readonly string[] | undefined;
 }

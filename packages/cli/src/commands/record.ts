@@ -47,9 +47,11 @@ import { checkVmName, nameOfRecording } from "../vm/vm-directory.js";
 import { checkGoals, goalNotes, liveGoals } from "../vm/live-goals.js";
 import { LiveSession, type SessionEnd } from "../vm/live-session.js";
 import { endedBy, failedExit, exitCodeOf, missedGoal, type RunTerms } from "../vm/session-result.js";
-import { newMachine } from "../vm/machine-options.js";
+import { MACHINE_OPTIONS, newMachine } from "../vm/machine-options.js";
 import { clearOutput, createRecordingFile, type OutputFile } from "../vm/new-recording.js";
 import { refusedStops } from "../vm/refused-stop.js";
+import { locatingOptions } from "../vm/locate-option.js";
+import { recordRequest } from "../vm/record-request.js";
 import { attachTerminal } from "../vm/terminal.js";
 import {
   type Arguments,
@@ -60,28 +62,6 @@ import {
   stringOption,
   textOption,
 } from "./command.js";
-
-/** What a new machine is made of; a recorded one is what it is. */
-const MACHINE_OPTIONS = {
-  arch: textOption("arm64 or amd64; default: what the kernel image says"),
-  machine: { ...textOption("board: virt"), alias: "M" },
-  cpu: textOption("CPU model"),
-  smp: textOption("vCPUs (1)"),
-  memory: { ...textOption("RAM (256M)"), alias: "m" },
-  kernel: textOption("kernel image, as the word KERNEL"),
-  flat: textOption("OFFSET: the kernel is plain code, placed so far from the start of RAM and entered there"),
-  initrd: textOption("initial RAM disk"),
-  append: textOption("kernel command line"),
-  host: textOption("simulated host: unaffected, mitigated, vulnerable, linux-6.4, linux-6.1, linux-5.15 (unaffected)"),
-  "exit-model": textOption("which guest actions leave guest mode (kvm-arm64)"),
-  cap: textOption("KVM capability to enable: NAME[=ARG,...]; repeatable"),
-  "smccc-filter": textOption("BASE+COUNT=handle|deny|forward; repeatable. A forwarded call is answered with x0 = -1"),
-  "firmware-reg": textOption("firmware pseudo-register, or ID register: NAME=VALUE; repeatable"),
-  policy: textOption("what upstream KVM does not have: arm.smccc.default=forward-unhandled ...; repeatable"),
-  "pvtime-ipa": textOption("VCPU=ADDRESS: where a vCPU's stolen time is told to the guest; repeatable"),
-  seed: textOption("entropy for the guest and the vCPU schedule; random, printed. A run is the same with --rtc only"),
-  rtc: textOption("base=now|DATE: guest wall clock at start; now, printed, and so another in each run"),
-} as const;
 
 export function machineOptions(yargs: Argv): Argv {
   return yargs
@@ -102,6 +82,12 @@ export const record: Command = {
       ),
     )
       .usage("usage: $0 record [KERNEL] [OPTIONS]\n       $0 record --from FILE[@POSITION] [OPTIONS]")
+      .option("config", {
+        ...textOption(
+          "machine file: options as keys of YAML; those given here override it (no arguments at all: vm.yaml)",
+        ),
+        alias: "c",
+      })
       .option("from", textOption("go live from a moment of a recording: FILE[@POSITION]"))
       .option("output", { ...textOption("recording (vm.hvj; an older one becomes vm.hvj.old)"), alias: "o" })
       .option("force", flagOption("overwrite the recording that -o names"))
@@ -119,9 +105,18 @@ export const record: Command = {
       .option("host-timeout", textOption("wall clock"))
       .option("exit-status", flagOption("exit with the guest's own status"))
       .option("snapshot-every", textOption("units between full snapshots (1G); 0: only at the start and at pauses"))
-      .option("index", { type: "boolean", default: true, describe: "write tables for the stock sqlite3 at the end" }),
-  run: (args, context) => reportingToStarter(context.environment, () => runRecord(args, context)),
+      .option("index", {
+        type: "boolean",
+        defaultDescription: "true",
+        describe: "write tables for the stock sqlite3 at the end",
+      }),
+  run: (args, context) => reportingToStarter(context.environment, () => runRequest(args, context)),
 };
+
+async function runRequest(args: Arguments, context: CommandContext): Promise<ExitCode> {
+  const request = await recordRequest(args, context.argv);
+  return locatingOptions(request, () => runRecord(request.args, { ...context, argv: request.argv }));
+}
 
 async function runRecord(args: Arguments, context: CommandContext): Promise<ExitCode> {
   if (flag(args, "detach") && !isDetached(context.environment)) return detachRecord(args, context);
@@ -161,14 +156,14 @@ async function recordVm(args: Arguments, context: CommandContext, control: OwnCo
     path: outputPath(args),
     isNamed: stringOption(args, "output") !== undefined,
     force: flag(args, "force"),
-    argv: process.argv.slice(2),
+    argv: context.argv,
   };
   const { recorder, writer, description } = await startRecording(args, file, host);
   const lastLine = new LastLine();
   try {
     const goals = liveGoals(texts, recorder, symbols);
     for (const note of goalNotes(texts)) context.output.note(note);
-    announce({ description, path: file.path, isNew: args["from"] === undefined }, context);
+    announce({ description, path: file.path, args }, context);
     recorder.onOutput((port, bytes) => lastLine.note(port, bytes));
     const name = control?.name ?? nameOfRecording(file.path);
     const onStranded = (): void =>
@@ -241,10 +236,10 @@ function resumeCommand(name: string): string {
 }
 
 /** The same command line in a process of its own. */
-async function detachRecord(args: Arguments, { environment, output }: CommandContext): Promise<ExitCode> {
+async function detachRecord(args: Arguments, { environment, argv: words, output }: CommandContext): Promise<ExitCode> {
   const path = outputPath(args);
   const name = checkVmName(stringOption(args, "name") ?? nameOfRecording(path));
-  const argv = process.argv.slice(2).filter((word) => !/^--detach(=|$)/.test(word));
+  const argv = words.filter((word) => !/^--detach(=|$)/.test(word));
   const instance = await spawnDetached([...argv, ...(args["name"] === undefined ? ["--name", name] : [])], {
     environment,
     name,
@@ -365,11 +360,10 @@ function timeouts(args: Arguments): { guestTimeoutNs?: number; hostTimeoutMs?: n
 interface Announced {
   readonly description: MachineDescription;
   readonly path: string;
-  /** Not the machine of another recording, which has its seed and clock. */
-  readonly isNew: boolean;
+  readonly args: Arguments;
 }
 
-function announce({ description, path, isNew }: Announced, { output }: CommandContext): void {
+function announce({ description, path, args }: Announced, { argv, output }: CommandContext): void {
   const { architecture, board, cpuModel, exitModel, memoryBytes, seed, boardOptions } = description;
   const { rtcBaseNs } = boardOptions;
   const rtc = rtcText(typeof rtcBaseNs === "bigint" ? rtcBaseNs : 0n);
@@ -377,7 +371,9 @@ function announce({ description, path, isNew }: Announced, { output }: CommandCo
   output.note(
     `recording ${path}: ${architecture} ${board}, cpu ${cpuModel}, exits ${exitModel.name}, ${memoryBytes / 2 ** 20}M, seed ${seed}, rtc ${rtc}${stop}`,
   );
-  const again = isNew ? againCommand(process.argv.slice(2), { seed: String(seed), rtc: `base=${rtc}` }) : undefined;
+  // The machine of another recording has its seed and clock.
+  const isNew = args["from"] === undefined;
+  const again = isNew ? againCommand(argv, { seed: String(seed), rtc: `base=${rtc}` }, args) : undefined;
   if (again !== undefined) output.note(`to run it again: ${again}`);
 }
 

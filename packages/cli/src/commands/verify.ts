@@ -1,48 +1,124 @@
-/** `hvjournal verify`: run a recording again with the VMM half live, everything compared. */
-import { Verifier } from "@hvjournal/core";
+/** `hvjournal verify`: run a recording again with the VMM half live, as it was or with something changed. */
+import { parseExpression, type ParsedExpression, parseGuestTime, Verifier } from "@hvjournal/core";
 import { UsageError } from "../cli-error.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { nodeDigester } from "../host/node-digester.js";
+import { changeLine } from "../output/change-text.js";
 import { jsonLine } from "../output/console-output.js";
 import { Progress } from "../output/progress.js";
 import { counted } from "../output/value-text.js";
 import { recordingOption, recordingPath } from "../recording-path.js";
 import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
+import { applyOptions, plannedFiles } from "../vm/changed-machine.js";
+import { isGuestItem, type MachineChange, type MachinePlan, planChanges, recordedPlan } from "../vm/machine-plan.js";
 import { checkPassedBy, type OpenRecording, withRecording } from "../vm/open-recording.js";
-import { changed, recordedBoard } from "../vm/recorded-machine.js";
-import { type Arguments, type Command, type CommandContext, stringOption, textOption } from "./command.js";
+import { recordedBoard } from "../vm/recorded-machine.js";
+import { checkBeginsAtStart } from "../vm/rerun-recording.js";
+import { verifyChanged } from "../vm/verify-changed.js";
+import { type Arguments, type Command, type CommandContext, flagOption, stringOption, textOption } from "./command.js";
+import { machineOptions } from "./record.js";
 
 /** Units between two looks at the host. */
 const SLICE_UNITS = 16_000_000;
-const LEVELS = ["bits", "exits", "outcome"];
+const LEVELS = ["bits", "exits", "outcome"] as const;
+export type VerifyLevel = (typeof LEVELS)[number];
 
 export const verify: Command = {
   usage: "verify [recording]",
-  summary: "run a recording again with the VMM half live, and compare everything",
+  summary: "run a recording again with the VMM half live, as it was or with something changed",
   options: (yargs) =>
-    symbolOptions(recordingOption(yargs.positional("recording", { type: "string" })))
-      .option("level", textOption("bits: every exit and digest (the default)"))
-      .option("kernel", textOption("where the recorded kernel is now"))
-      .option("initrd", textOption("where the recorded initrd is now"))
-      .option("drive", textOption("ID=PATH: where a recorded drive's image is now; repeatable")),
+    symbolOptions(machineOptions(recordingOption(yargs.positional("recording", { type: "string" }))))
+      .usage("usage: $0 verify [RECORDING] [--level bits|exits|outcome] [--expect EXPR] [ANY record OPTION] [-o FILE]")
+      .option("level", textOption("bits: all that was recorded; exits: those that reach the VMM half; outcome: EXPR"))
+      .option("expect", textOption("EXPR that must hold: --level outcome"))
+      .option("config", { ...textOption("machine file with what is to be changed"), alias: "c" })
+      .option("timeout", textOption("guest time that the run may take (twice the recorded run's, and 1s)"))
+      .option("output", { ...textOption("keep the new run as a recording"), alias: "o" })
+      .option("force", flagOption("overwrite the recording that -o names")),
   run: (args, context) => {
-    const level = stringOption(args, "level") ?? "bits";
-    if (!LEVELS.includes(level)) throw new UsageError(`--level ${level}: ${LEVELS.join(", ")}`);
-    if (level !== "bits") throw changed(`--level ${level} compares a machine that was changed`);
+    const level = levelOption(args);
+    const expect = stringOption(args, "expect");
+    const expression = expect === undefined ? undefined : parseExpression(expect);
+    const timeoutNs = timeOption(args, "timeout");
     const path = recordingPath(args, context);
-    return withRecording(path, context, symbolsFromFiles(args), (recording) => runVerify(recording, args, context));
+    return withRecording(path, context, symbolsFromFiles(args), async (recording) => {
+      const recorded = recordedPlan(recording);
+      const plan = await applyOptions(recorded, args, {
+        architecture: recording.architecture,
+        output: context.output,
+      });
+      const changes = planChanges(recorded, plan);
+      const chosen = chooseLevel({ level, changes, expression }, recording);
+      if (chosen === "bits") return verifyBits(recording, plan, args, context);
+      checkBeginsAtStart(recording, "verify");
+      return verifyChanged({
+        ...{ recording, plan, changes, level: chosen, expression, timeoutNs, args, context },
+      });
+    });
   },
 };
 
-async function runVerify(recording: OpenRecording, args: Arguments, { output }: CommandContext): Promise<ExitCode> {
+function levelOption(args: Arguments): VerifyLevel | undefined {
+  const text = stringOption(args, "level");
+  const level = LEVELS.find((each) => each === text);
+  if (text !== undefined && level === undefined) throw new UsageError(`--level ${text}: ${LEVELS.join(", ")}`);
+  return level;
+}
+
+/** Guest time in nanoseconds. Throws UsageError. */
+export function timeOption(args: Arguments, option: string): number | undefined {
+  const text = stringOption(args, option);
+  if (text === undefined) return undefined;
+  const ns = parseGuestTime(text);
+  if (ns === undefined) throw new UsageError(`--${option} ${text}: expected a time such as 60s or 500ms`);
+  return ns;
+}
+
+interface Asked {
+  readonly level: VerifyLevel | undefined;
+  readonly changes: readonly MachineChange[];
+  readonly expression: ParsedExpression | undefined;
+}
+
+/** An EXPR says what is wanted; else all that a change leaves to compare. Throws UsageError for what can't be. */
+function chooseLevel({ level, changes, expression }: Asked, { architecture }: OpenRecording): VerifyLevel {
+  const guest = changes.find(({ before, after }) =>
+    [before, after].some((item) => item !== undefined && isGuestItem(item)),
+  );
+  const byDefault =
+    expression !== undefined ? "outcome" : changes.length === 0 ? "bits" : guest === undefined ? "exits" : "outcome";
+  const chosen = level ?? byDefault;
+  const [first] = changes;
+  if (chosen === "bits" && first !== undefined)
+    throw new UsageError(
+      `--level bits compares a machine as it was, and this is changed: ${changeLine(first, architecture)}`,
+    );
+  if (chosen === "bits" && expression !== undefined)
+    throw new UsageError("--level bits compares everything, --expect is for the levels exits and outcome");
+  if (chosen !== "outcome" || expression !== undefined) return chosen;
+  const why =
+    level === undefined && guest !== undefined
+      ? `another guest (${changeLine(guest, architecture)}) makes other exits`
+      : "--level outcome";
+  throw new UsageError(`${why}: --expect EXPR says what must hold`);
+}
+
+async function verifyBits(
+  recording: OpenRecording,
+  plan: MachinePlan,
+  args: Arguments,
+  { output }: CommandContext,
+): Promise<ExitCode> {
+  if (stringOption(args, "output") !== undefined)
+    throw new UsageError("-o keeps a run that may be another: this one is what is recorded, bit for bit, or diverges");
   const { path, reader, architecture, description } = recording;
   const boots = reader.header.parent === undefined;
-  const vmm = recordedBoard(description, { args, boots, recording: path });
+  const vmm = recordedBoard(description, { args: plannedFiles(plan), boots, recording: path });
   const verifier = new Verifier({ architecture, digester: nodeDigester, reader, vmm });
   const progress = new Progress(output, `verifying ${path}:`, reader.end.icount);
   while ((await verifier.step(SLICE_UNITS)) !== "equal") progress.at(verifier.machine.icount);
   const { exits, digests } = verifier.compared;
-  if (output.json) output.line(jsonLine({ recording: path, equal: true, exits, digests }));
+  if (output.json) output.line(jsonLine({ recording: path, level: "bits", equal: true, exits, digests }));
   else if (!output.quiet)
     output.line(
       `${path}: ${counted(exits, "exit")}, ${counted(digests, "digest")} and all that the VMM half did, equal`,

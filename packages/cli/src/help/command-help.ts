@@ -11,8 +11,9 @@ interface CommandHelp {
 
 const COMMAND_HELP: Readonly<Record<string, CommandHelp>> = {
   record: {
-    topics: ["positions", "expressions"],
+    topics: ["positions", "expressions", "machine-file"],
     examples: [
+      "hvjournal record -c vm.yaml --smp 4",
       "hvjournal record Image --headless --until 'console:/login:/' --fail-on 'console:/Kernel panic/'",
       "hvjournal record Image --headless --until '$pc == 0x40080000'",
     ],
@@ -27,17 +28,23 @@ const COMMAND_HELP: Readonly<Record<string, CommandHelp>> = {
     statuses: "0 equal, and there; 1 diverged, or not reached",
   },
   verify: {
-    topics: [],
-    examples: ["git bisect run hvjournal verify ~/good.hvj"],
-    statuses: "0 equal; 1 diverged; 125 not with this build",
+    topics: ["expressions"],
+    examples: [
+      "git bisect run hvjournal verify ~/good.hvj",
+      "hvjournal verify good.hvj --smccc-filter 0xc6000000+0x100=deny",
+      "hvjournal verify good.hvj --kernel Image --expect 'console =~ /login:/'",
+    ],
+    statuses: "0 equal, or EXPR holds; 1 not; 124 --timeout; 125 not with this build",
   },
   bisect: {
     topics: ["expressions", "positions"],
     examples: [
       "hvjournal bisect oops.hvj --when '*(u64 *)0xffff800009f3a018 != 0x51a7'",
       "hvjournal bisect oops.hvj --good exit:370 --run sh -c './check.sh $HVJ_RECORDING $HVJ_POSITION'",
+      "hvjournal bisect good.hvj --with new.yaml --expect 'console =~ /Total of 2 processors/'",
+      "hvjournal bisect good.hvj bad.hvj",
     ],
-    statuses: "0 found; 1 not in the recording",
+    statuses: "0 found; 1 not in the recording, or nothing differs; 128 an end is not as it should be",
   },
   diff: {
     topics: ["positions"],
@@ -72,7 +79,7 @@ const COMMAND_HELP: Readonly<Record<string, CommandHelp>> = {
   fsck: { topics: [], examples: [], statuses: "0 whole, as far as it goes; 1 damaged, or its -wal is missing" },
 };
 
-const WORDS = { positions: "POSITION", expressions: "EXPR" } as const;
+const WORDS = { positions: "POSITION", expressions: "EXPR", "machine-file": "machine file" } as const;
 
 /** The lines of a command's epilogue. */
 export function commandEpilogue(name: string): string {

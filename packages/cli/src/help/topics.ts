@@ -47,6 +47,34 @@ A shell takes $ and & for itself: always put an EXPR between single quotes.
   hvjournal replay --until '$pc == 0x40080000 && exit.reason == HVC64'
   hvjournal bisect --when '*(u64 *)0xffff800009f3a018 != 0x51a7'
 `,
+  "machine-file": `A machine file: options of hvjournal record, by their long names, in YAML. hvjournal record -c FILE reads it, and
+hvjournal record with no arguments reads ./vm.yaml.
+
+  # yaml-language-server: $schema=machine.schema.json
+  kernel: Image
+  initrd: initrd.gz
+  append: console=ttyAMA0
+  smp: 2
+  memory: 512M
+  cap: [ARM_SYSTEM_SUSPEND]
+  smccc-filter:
+    - 0xc6000000+0x100=forward
+    - {base: 0xc7000000, count: 0x100, action: deny}
+  firmware-reg: {STD_HYP_BMAP: 0x0}
+  drive:
+    - {file: disk.img, readonly: true, id: root}
+  seed: 1
+  rtc: base=2026-01-01
+  headless: true
+  until: 'console:/login: $/'
+
+The command line goes before the file. What may be repeated is a list, and the command line's is added behind it; an item
+is the option's own text, or a map. Paths are relative to the file. --no-index is index: false. Text with ': ', or that
+begins with * or &, stands between quotes.
+
+The schema, with which an editor completes and checks the file:
+  hvjournal help machine-file --json > machine.schema.json
+`,
   statuses: `Exit status of every command, fit for git bisect run and for CI:
 
     0   done; equal; found; reached; the guest ended well

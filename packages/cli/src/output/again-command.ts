@@ -1,5 +1,6 @@
 /** The command line that makes a recorded run again: with the seed and the clock that it came to. */
 import { shellCommand } from "@hvjournal/core";
+import { type Arguments, flag, stringOption } from "../commands/command.js";
 
 export interface RunChoices {
   readonly seed: string;
@@ -9,13 +10,12 @@ export interface RunChoices {
 
 const CHOICES = ["--seed", "--rtc"];
 
-/** undefined: `argv` says it all itself. */
-export function againCommand(argv: readonly string[], { seed, rtc }: RunChoices): string | undefined {
-  const isSaid = (name: string): boolean => argv.some((word) => word === name || word.startsWith(`${name}=`));
-  if (isSaid("--seed") && isSaid("--rtc") && !argv.some((word) => /^(--rtc=)?base=now$|^--rtc=now$/.test(word)))
-    return undefined;
+/** `args`: what `argv` comes to, with its machine file. undefined: they say it all themselves. */
+export function againCommand(argv: readonly string[], { seed, rtc }: RunChoices, args: Arguments): string | undefined {
+  const [givenSeed, givenRtc] = [stringOption(args, "seed"), stringOption(args, "rtc")];
+  if (givenSeed !== undefined && givenRtc !== undefined && !/^(base=)?now$/.test(givenRtc)) return undefined;
   const kept = argv.filter((word, index) => !isChoice(word) && !CHOICES.includes(argv[index - 1] ?? ""));
-  const overwrites = kept.some((word) => /^(-o|--output)/.test(word)) && !kept.includes("--force") ? ["--force"] : [];
+  const overwrites = args["output"] !== undefined && !flag(args, "force") ? ["--force"] : [];
   return shellCommand("hvjournal", ...kept, ...overwrites, "--seed", seed, "--rtc", rtc);
 }
 

@@ -156,7 +156,11 @@ export class ExitText {
     const text = seq === 0 ? undefined : this.#ruleText(seq);
     if (text === undefined) return undefined;
     const space = text.lastIndexOf(" ");
-    return { action: text.slice(space + 1), rule: `filter ${text.slice(0, space).trimEnd()}`, seq };
+    const [action, subject] = [text.slice(space + 1), text.slice(0, space).trimEnd()];
+    // A range begins with its number, a policy with its name: what it was before is not said here.
+    return /^\d/.test(text)
+      ? { action, rule: `filter ${subject}`, seq }
+      : { action, rule: `policy ${/^\S+/.exec(text)?.[0] ?? ""}`, seq };
   }
 
   #ruleText(seq: number): string | undefined {
@@ -190,10 +194,15 @@ export class ExitText {
     return this.#parts.architecture.unruledCall?.(frame);
   }
 
+  /** "filter", or "policy"; what can't be read any more was most likely the first. */
+  #ruleKind(frame: ExitFrame): string {
+    return this.decision(frame)?.rule.split(" ")[0] ?? "filter";
+  }
+
   /** Which rule decided about a call and what it said: "filter event:9 forward", "default", "no SMCCC call". */
   ruled(frame: ExitFrame): string {
     const seq = frame[ExitWord.rule] ?? 0;
-    if (seq !== 0) return `filter event:${seq} ${this.decision(frame)?.action ?? ""}`.trimEnd();
+    if (seq !== 0) return `${this.#ruleKind(frame)} event:${seq} ${this.decision(frame)?.action ?? ""}`.trimEnd();
     return this.ruleAction(frame) ?? "";
   }
 
@@ -222,7 +231,7 @@ export class ExitText {
     const half = this.isForwarded(frame) ? "VMM half" : "kernel half";
     if (!this.isHypercall(frame)) return half;
     const rule = frame[ExitWord.rule] ?? 0;
-    return `${half}, ${rule === 0 ? "default rule" : `filter event:${rule}`}`;
+    return `${half}, ${rule === 0 ? "default rule" : `${this.#ruleKind(frame)} event:${rule}`}`;
   }
 
   /** What the recording says was done about an exit, in order. */

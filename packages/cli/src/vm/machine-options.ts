@@ -16,15 +16,15 @@ import {
 import { createVirtBoard, isArm64Image, type KernelFile, loadKernel, VIRT_ADDRESS_MAP } from "@hvjournal/vmm";
 import { architectureNamed } from "../architectures.js";
 import { CliError, UsageError } from "../cli-error.js";
-import { type Arguments, listOption, stringOption } from "../commands/command.js";
+import { type Arguments, listOption, stringOption, textOption } from "../commands/command.js";
 import { nodeDigester } from "../host/node-digester.js";
 import { type DriveFile, openDriveFile, reason } from "../host/drive-file.js";
 import { parseSize, parseU64 } from "../sizes.js";
 import { hostNamed } from "./host-option.js";
 import { locateKallsyms } from "../symbols/kallsyms.js";
+import { ARCHITECTURE_WORDS } from "./machine-keys.js";
 
 const DEFAULT_MEMORY = "256M";
-const ARCHITECTURE_WORDS: readonly string[] = ["arm64", "aarch64", "amd64", "x86_64"];
 const MEMORY_BYTES_MIN = 64 * 2 ** 10;
 /** Guest RAM and the engine's tables share an address space of 32 bits. */
 const MEMORY_BYTES_MAX = 3 * 2 ** 30;
@@ -34,6 +34,37 @@ const ARM64_EXIT_MODEL = "kvm-arm64";
 const SEED_BYTES = 4;
 const MACHINE_ARM64_ELF = 183;
 const MACHINE_AMD64_ELF = 62;
+
+/** What a new machine is made of; a recorded one is what it is. */
+export const MACHINE_OPTIONS = {
+  arch: textOption("arm64 or amd64; default: what the kernel image says"),
+  machine: { ...textOption("board: virt"), alias: "M" },
+  cpu: textOption("CPU model"),
+  smp: textOption("vCPUs (1)"),
+  memory: { ...textOption("RAM (256M)"), alias: "m" },
+  kernel: textOption("kernel image, as the word KERNEL"),
+  flat: textOption("OFFSET: the kernel is plain code, placed so far from the start of RAM and entered there"),
+  initrd: textOption("initial RAM disk"),
+  append: textOption("kernel command line"),
+  host: textOption("simulated host: unaffected, mitigated, vulnerable, linux-6.4, linux-6.1, linux-5.15 (unaffected)"),
+  "exit-model": textOption("which guest actions leave guest mode (kvm-arm64)"),
+  cap: textOption("KVM capability to enable: NAME[=ARG,...]; repeatable"),
+  "smccc-filter": textOption("BASE+COUNT=handle|deny|forward; repeatable. A forwarded call is answered with x0 = -1"),
+  "firmware-reg": textOption("firmware pseudo-register, or ID register: NAME=VALUE; repeatable"),
+  policy: textOption("what upstream KVM does not have: arm.smccc.default=forward-unhandled ...; repeatable"),
+  "pvtime-ipa": textOption("VCPU=ADDRESS: where a vCPU's stolen time is told to the guest; repeatable"),
+  seed: textOption("entropy for the guest and the vCPU schedule; random, printed. A run is the same with --rtc only"),
+  rtc: textOption("base=now|DATE: guest wall clock at start; now, printed, and so another in each run"),
+} as const;
+
+/** The KVM surface, in the order in which a VMM sets it up, with the word by which the control plane knows each. */
+export const CONTROL_OPTIONS = [
+  ["cap", "cap"],
+  ["smccc-filter", "smccc-filter"],
+  ["firmware-reg", "one-reg"],
+  ["policy", "policy"],
+  ["pvtime-ipa", "pvtime-ipa"],
+] as const;
 
 export interface NamedFile {
   readonly name: string;
@@ -45,13 +76,14 @@ export interface NewMachine {
   readonly description: MachineDescription;
   readonly vmm: VmmParts;
   readonly commands: readonly ControlCommand[];
-  readonly drives: readonly BlockBackend[];
+  readonly drives: readonly DriveFile[];
 }
 
 /** Everything that `record` needs before it makes a file. Throws for files that are not there and options that make no sense. */
 export function newMachine(args: Arguments): NewMachine {
   const kernelPath = kernelOption(args);
-  if (kernelPath === undefined) throw new UsageError("record needs a kernel", "hvjournal record --help");
+  if (kernelPath === undefined)
+    throw new UsageError("record needs a kernel, or a machine file that names one", "hvjournal record --help");
   const kernel = readNamed("kernel", kernelPath);
   const initrdPath = stringOption(args, "initrd");
   const initrd = initrdPath === undefined ? undefined : readNamed("initrd", initrdPath);
@@ -146,7 +178,7 @@ function archOption(args: Arguments): string | undefined {
   return name;
 }
 
-function parseMemory(text: string): number {
+export function parseMemory(text: string): number {
   const bytes = parseSize("--memory", text);
   if (bytes < MEMORY_BYTES_MIN || bytes > MEMORY_BYTES_MAX || bytes % MEMORY_BYTES_MIN !== 0)
     throw new UsageError(`--memory ${text}: 64K to ${MEMORY_BYTES_MAX / 2 ** 20}M in steps of 64K are possible`);
@@ -203,7 +235,7 @@ function kernelSymbols({ name, bytes }: NamedFile): EventPayload {
 }
 
 /** "base=now", "base=2026-11-21T09:00:00Z", or the bare date. Nanoseconds since 1970. */
-function rtcBase(text: string | undefined): bigint {
+export function rtcBase(text: string | undefined): bigint {
   const base = text?.replace(/^base=/, "") ?? "now";
   const milliseconds =
     base === "now"
@@ -232,16 +264,9 @@ export function openDrives(texts: readonly string[]): DriveFile[] {
   });
 }
 
-/** The KVM surface of the options, in the order in which a VMM sets it up: capabilities, filter, firmware registers. */
-function controlCommands(args: Arguments, architecture: Architecture): ControlCommand[] {
-  const words: readonly (readonly [option: string, word: string])[] = [
-    ["cap", "cap"],
-    ["smccc-filter", "smccc-filter"],
-    ["firmware-reg", "one-reg"],
-    ["policy", "policy"],
-    ["pvtime-ipa", "pvtime-ipa"],
-  ];
-  return words.flatMap(([option, word]) =>
+/** The KVM surface of the options, in order. */
+export function controlCommands(args: Arguments, architecture: Architecture): ControlCommand[] {
+  return CONTROL_OPTIONS.flatMap(([option, word]) =>
     listOption(args, option).map((text) => {
       const command = architecture.control.parse(word, text);
       if (typeof command === "string") throw new UsageError(`--${option} ${text}: ${command}`);

@@ -19,13 +19,13 @@ import { nodeDigester } from "../host/node-digester.js";
 import { boardFor, kernelOption, type NamedFile, readNamed } from "./machine-options.js";
 
 /** A file that the machine was made from. */
-interface RecordedFile {
+export interface RecordedFile {
   readonly name: string;
   /** Hex. */
   readonly sha256: string;
 }
 
-function recordedFile(what: string, value: PlainValue | undefined): RecordedFile | undefined {
+export function recordedFile(what: string, value: PlainValue | undefined): RecordedFile | undefined {
   if (!isPlainMap(value)) return undefined;
   const fields = new PayloadFields(what, value);
   return { name: fields.string("name"), sha256: toHex(fields.bytes("sha256")) };
@@ -37,7 +37,7 @@ interface RecordedDrive extends RecordedFile {
   readonly readOnly: boolean;
 }
 
-function recordedDrives(description: MachineDescription): RecordedDrive[] {
+export function recordedDrives(description: MachineDescription): RecordedDrive[] {
   const { drives } = description.boardOptions;
   return (Array.isArray(drives) ? drives : []).map((each: PlainValue) => {
     const fields = new PayloadFields("drive", isPlainMap(each) ? each : {});
@@ -109,6 +109,11 @@ function sameFile(
   if (sha256 === recorded.sha256) return { name: path, bytes };
   const reason = `${what} ${path} is not the one that was recorded: sha256 ${sha256}, recorded ${recorded.sha256}`;
   throw given === undefined ? fileGone(reason, what, recorded, recording) : changed(reason);
+}
+
+/** Throws CliError where a file that the machine was made from is gone, or has become another. */
+export function checkRecordedFile(what: FileOption, recorded: RecordedFile, recording: string): void {
+  sameFile(what, recorded, undefined, recording);
 }
 
 function sha256Of(bytes: Uint8Array): string {

@@ -361,7 +361,7 @@ describe("bisect", () => {
     expect(run("bisect", "main.hvj", "--when", "icount >= 0").status).toBe(128);
     expect(run("bisect", "main.hvj", "--when", "$x0 +").status).toBe(129);
     expect(run("bisect", "main.hvj").status).toBe(129);
-    expect(run("bisect", "main.hvj", "fault.hvj", "--when", "1")).toMatchObject({ status: 125 });
+    expect(run("bisect", "main.hvj", "fault.hvj", "--when", "1")).toMatchObject({ status: 129 });
   });
 });
 

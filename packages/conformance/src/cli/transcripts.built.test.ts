@@ -29,6 +29,8 @@ describe("docs/cli.md", () => {
     directory = mkdtempSync(join(tmpdir(), "hvjournal-"));
     binaries = commandDirectory(directory);
     copyFileSync(bareMetalImage, join(directory, "guest.img"));
+    const [, machineFile = ""] = /^```yaml\n(.*?)^```$/ms.exec(document) ?? [];
+    writeFileSync(join(directory, "vm.yaml"), machineFile);
   });
   afterAll(() => {
     rmSync(directory, { recursive: true });

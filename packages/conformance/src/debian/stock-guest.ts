@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { type Apt, AptError } from "./apt.js";
 import { cachedTree, fetchedForTests } from "./cached-tree.js";
 
-const KERNEL_PREFIX = "linux-image-6.1.";
-const KERNEL_PATTERN = /^linux-image-6\.1\.\d+-\d+-cloud-arm64-unsigned$/;
+export const KERNEL_PREFIX = "linux-image-6.1.";
+export const KERNEL_PATTERN = /^linux-image-6\.1\.\d+-\d+-cloud-arm64-unsigned$/;
 const ARCHITECTURE = "arm64";
 /** Debian ships a few lines of text in the place of the real System.map. */
 const SYSTEM_MAP_BYTES_MIN = 64 << 10;

@@ -2,11 +2,13 @@ import { describe, expect, it } from "@jest/globals";
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { basename, join, relative } from "node:path";
 import { describeWhere } from "../testing/describe-where.js";
 import { repositoryRoot } from "../testing/repository.js";
 import { bareMetalElf, bareMetalImage, readBareMetalImage } from "./bare-metal.js";
 
+const examples = join(repositoryRoot, "examples");
+const exampleGuest = join(examples, "forwarded-arm-calls", "guest.elf");
 const script = join(repositoryRoot, "guests", "build.sh");
 const recordedToolChain = readFileSync(join(repositoryRoot, "guests", "toolchain.txt"), "utf8");
 const { stdout: presentToolChain } = spawnSync(script, ["--toolchain"], { encoding: "utf8" });
@@ -26,7 +28,7 @@ describe("the bare-metal guest", () => {
 });
 
 describeWhere(presentToolChain === recordedToolChain)(
-  "the bare-metal guest, built again by the same tool chain",
+  "the guests, built again by the same tool chain",
   () => {
     it("is the same, byte for byte", () => {
       const output = mkdtempSync(join(tmpdir(), "hvjournal-guests-"));
@@ -36,6 +38,8 @@ describeWhere(presentToolChain === recordedToolChain)(
         for (const path of [bareMetalElf, bareMetalImage]) {
           expect(readFileSync(join(output, basename(path))).equals(readFileSync(path))).toBe(true);
         }
+        const built = join(output, relative(examples, exampleGuest));
+        expect(readFileSync(built).equals(readFileSync(exampleGuest))).toBe(true);
       } finally {
         rmSync(output, { recursive: true });
       }

@@ -14,6 +14,7 @@ import {
   machinePayload,
   parseInputScript,
   Recorder,
+  type RecordingParent,
   SeededEntropy,
   type VmmParts,
 } from "@hvjournal/core";
@@ -88,15 +89,19 @@ export function createBoard(setup: GuestSetup): VmmParts {
 }
 
 export function createWriter(setup: GuestSetup, path: string): RecordingWriter {
+  return createWriterFor(describeGuest(setup), path);
+}
+
+export function createWriterFor(machine: MachineDescription, path: string, parent?: RecordingParent): RecordingWriter {
   const header = {
     id: RECORDING_ID,
     formatVersion: FORMAT_VERSION,
     createdBy: "conformance",
     architecture: arm64.name,
     architectureRevision: arm64.revision,
-    machine: machinePayload(describeGuest(setup)),
+    machine: machinePayload(machine),
     quirks: [],
-    parent: undefined,
+    parent,
   };
   const kinds = [...HOT_EVENT_KINDS, ...Object.values(CoreKind), ...arm64.control.kinds];
   return createRecording(path, header, { kinds });

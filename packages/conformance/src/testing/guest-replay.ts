@@ -45,7 +45,8 @@ export function goTo(replayer: Replayer, position: string): void {
 /** What a replay from the start must have compared by its end. */
 export function countObserved(reader: RecordingReader): { exits: number; digests: number } {
   const counts = { exits: 0, digests: 0 };
-  for (const cursor = journalCursor(reader, 1); cursor.kind !== NO_EVENT; cursor.next()) {
+  const firstSeq = (reader.header.parent?.seq ?? 0) + 1;
+  for (const cursor = journalCursor(reader, firstSeq); cursor.kind !== NO_EVENT; cursor.next()) {
     if (cursor.kind === HotKind.exited) counts.exits += 1;
     if (cursor.kind === HotKind.digested) counts.digests += 1;
   }

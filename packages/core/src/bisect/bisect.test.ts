@@ -358,16 +358,57 @@ describe("bisect --run", () => {
 });
 
 describe("bisect --with", () => {
-  it.each([[[3]], [[0, 6]], [[1, 2, 5]]])("finds exactly the changes %j that make it bad together", async (wanted) => {
-    const result = await minimizeChanges(7, (applied) =>
+  const everySubset = (wanted: readonly number[]) => (applied: readonly number[]) =>
+    Promise.resolve(wanted.every((item) => applied.includes(item)) ? ("bad" as const) : ("good" as const));
+
+  it("finds a single cause among 6 in at most 7 runs, both ends among them", async () => {
+    for (let cause = 0; cause < 6; cause++) {
+      const result = await minimizeChanges(6, everySubset([cause]));
+      expect(result.cause).toEqual([cause]);
+      expect(result.runs.length).toBeLessThanOrEqual(7);
+    }
+  });
+
+  it("finds two changes that only fail together, whichever they are", async () => {
+    for (let first = 0; first < 6; first++)
+      for (let second = first + 1; second < 6; second++)
+        expect((await minimizeChanges(6, everySubset([first, second]))).cause).toEqual([first, second]);
+  });
+
+  it("finds one of two changes that each suffice", async () => {
+    const result = await minimizeChanges(6, (applied) =>
+      Promise.resolve(applied.includes(1) || applied.includes(4) ? "bad" : "good"),
+    );
+    expect([[1], [4]]).toContainEqual(result.cause);
+  });
+
+  it.each([[[3]], [[0, 6]], [[1, 2, 5]], [[0, 1, 2, 3, 4, 5, 6]]])(
+    "finds exactly the changes %j that make it bad together, where some sets are refused",
+    async (wanted) => {
+      const result = await minimizeChanges(7, (applied) =>
+        Promise.resolve(
+          wanted.every((item) => applied.includes(item))
+            ? "bad"
+            : applied.length === 4 && !applied.includes(0)
+              ? "skip"
+              : "good",
+        ),
+      );
+      expect(result.cause).toEqual(wanted);
+    },
+  );
+
+  it("names changes together that can't be told apart, because each without the other is refused", async () => {
+    const result = await minimizeChanges(4, (applied) =>
       Promise.resolve(
-        wanted.every((item) => applied.includes(item))
-          ? "bad"
-          : applied.length === 4 && !applied.includes(0)
-            ? "skip"
-            : "good",
+        applied.includes(1) !== applied.includes(2) ? "skip" : applied.includes(2) ? ("bad" as const) : "good",
       ),
     );
-    expect(result.cause).toEqual(wanted);
+    expect(result.cause).toEqual([1, 2]);
+  });
+
+  it("says which end is not as it should be", async () => {
+    await expect(minimizeChanges(3, () => Promise.resolve("bad"))).rejects.toThrow(BisectEndError);
+    await expect(minimizeChanges(3, () => Promise.resolve("good"))).rejects.toThrow("with all changes applied");
   });
 });

@@ -1,5 +1,5 @@
 /**
- * A batch: about a thousand events in order, as typed columns and a few rows.
+ * A batch: up to some thousand events in order, as typed columns and a few rows.
  *
  * `kinds[i]` says what event `firstSeq + i` is: a hot kind, whose next row stands in that
  * kind's columns, or `ROW_EVENT`, the next of `rows`.
@@ -7,7 +7,12 @@
 import { EXIT_WORD_COUNT, type ExitFrame } from "./exit-frame.js";
 import { HotKind, ROW_EVENT, type RowEvent } from "./event-kind.js";
 
-export const EVENTS_PER_BATCH_MAX = 1024;
+/** A batch costs as much as some hundred exits, however few events it holds: hashes, a deflated blob, rows of a table. */
+export const EVENTS_PER_BATCH_MAX = 8192;
+export const REGISTER_WORDS = 4;
+/** Names of registers in one batch, and characters of one. */
+export const REGISTER_NAMES_MAX = 64;
+export const REGISTER_NAME_LENGTH_MAX = 31;
 /** Console bytes and the like of one batch. */
 export const OUTPUT_BYTES_PER_BATCH_MAX = 16 * 1024;
 
@@ -56,6 +61,12 @@ export class EventBatch {
   digestCount = 0;
   readonly digests: Uint8Array = new Uint8Array(EVENTS_PER_BATCH_MAX * 32);
 
+  /** `RegisterSet`: vCPU, index in `registerNames`, low and high word of the value. */
+  registerCount = 0;
+  readonly registers: Uint32Array = new Uint32Array(EVENTS_PER_BATCH_MAX * REGISTER_WORDS);
+  /** Names that occur, as they first occur. */
+  readonly registerNames: string[] = [];
+
   readonly rows: RowEvent[] = [];
 
   /** Empties the batch for the events from `start` on. */
@@ -71,6 +82,8 @@ export class EventBatch {
     this.outputByteCount = 0;
     this.irqCount = 0;
     this.digestCount = 0;
+    this.registerCount = 0;
+    this.registerNames.length = 0;
     this.rows.length = 0;
   }
 
@@ -84,7 +97,10 @@ export class EventBatch {
   }
 
   appendExit(icount: number, frame: ExitFrame): void {
-    this.exits.set(frame, this.exitCount * EXIT_WORD_COUNT);
+    const { exits } = this;
+    const at = this.exitCount * EXIT_WORD_COUNT;
+    // `set` costs more than so few words.
+    for (let word = 0; word < EXIT_WORD_COUNT; word++) exits[at + word] = frame[word] ?? 0;
     this.exitCount += 1;
     this.#append(HotKind.exited, icount);
   }
@@ -107,7 +123,8 @@ export class EventBatch {
     this.outputs[this.outputCount * 3] = port;
     this.outputs[this.outputCount * 3 + 1] = this.outputByteCount;
     this.outputs[this.outputCount * 3 + 2] = bytes.length;
-    this.outputBytes.set(bytes, this.outputByteCount);
+    if (bytes.length === 1) this.outputBytes[this.outputByteCount] = bytes[0] ?? 0;
+    else this.outputBytes.set(bytes, this.outputByteCount);
     this.outputByteCount += bytes.length;
     this.outputCount += 1;
     this.#append(HotKind.outputProduced, icount);
@@ -124,6 +141,26 @@ export class EventBatch {
     this.digests.set(digest, this.digestCount * 32);
     this.digestCount += 1;
     this.#append(HotKind.digested, icount);
+  }
+
+  /** Whether a write to a register of that name can stand in the columns. */
+  takesRegister(name: string): boolean {
+    const { registerNames } = this;
+    if (registerNames.includes(name)) return true;
+    return registerNames.length < REGISTER_NAMES_MAX && name.length <= REGISTER_NAME_LENGTH_MAX;
+  }
+
+  /** A write of the VMM half to a register of at most 64 bits, which `takesRegister` has been asked about. */
+  appendRegister(icount: number, vcpu: number, name: string, low: number, high: number): void {
+    let index = this.registerNames.indexOf(name);
+    if (index < 0) index = this.registerNames.push(name) - 1;
+    const at = this.registerCount * REGISTER_WORDS;
+    this.registers[at] = vcpu;
+    this.registers[at + 1] = index;
+    this.registers[at + 2] = low;
+    this.registers[at + 3] = high;
+    this.registerCount += 1;
+    this.#append(HotKind.registerSet, icount);
   }
 
   appendRow(event: RowEvent): void {

@@ -27,6 +27,8 @@ export const HotKind = {
   outputProduced: 4,
   irqLineSet: 5,
   digested: 6,
+  /** Only on the way into a journal: readers find a row event, `RegisterSet` (`register-rows.ts`). */
+  registerSet: 7,
 } as const;
 
 /** Code in a batch's `kinds` that stands for the next row event. */

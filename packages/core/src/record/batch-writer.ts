@@ -1,11 +1,18 @@
 /** Appends events to batches and batches to a journal. Where batches are cut depends on events alone. */
 import type { Digester } from "../ports/digester.js";
 import type { Durability, JournalWriter, Snapshot } from "../ports/journal-store.js";
+import { CoreKind } from "../event/core-kinds.js";
 import { EventBatch, OUTPUT_BYTES_PER_BATCH_MAX } from "../event/event-batch.js";
 import type { EventKind, EventPayload } from "../event/event-kind.js";
 import type { ExitFrame } from "../event/exit-frame.js";
 import { memoryWrittenPayload } from "../memory/memory-written.js";
 import type { EventPlace, EventSink } from "./event-sink.js";
+
+/** A commit costs as much as hundreds of exits: full batches share one. A crash loses no more than these. */
+const BATCHES_PER_COMMIT_MAX = 4;
+
+/** To split a value into words. */
+const u64 = new DataView(new ArrayBuffer(8));
 
 export class BatchWriter implements EventSink {
   readonly #writer: JournalWriter;
@@ -13,6 +20,8 @@ export class BatchWriter implements EventSink {
   readonly #batch = new EventBatch();
   #exitNumber: number;
   #icount: number;
+  /** Batches that are appended and not yet committed. */
+  #uncommitted = 0;
 
   /** Goes on where the journal ends. */
   constructor(writer: JournalWriter, digester: Digester) {
@@ -33,8 +42,18 @@ export class BatchWriter implements EventSink {
   }
 
   #room(icount: number, outputBytes = 0): void {
-    if (!this.#batch.hasRoom(outputBytes)) this.flush("normal");
+    if (!this.#batch.hasRoom(outputBytes)) this.#appendFull();
     this.#icount = icount;
+  }
+
+  #appendFull(): void {
+    this.#append(this.#uncommitted < BATCHES_PER_COMMIT_MAX - 1 ? "later" : "normal");
+  }
+
+  #append(durability: Durability): void {
+    this.#writer.append(this.#batch, durability);
+    this.#uncommitted = durability === "later" ? this.#uncommitted + 1 : 0;
+    this.#batch.begin({ firstSeq: this.#batch.nextSeq, exitNumber: this.#exitNumber, icount: this.#icount });
   }
 
   exited(icount: number, frame: ExitFrame): void {
@@ -59,6 +78,15 @@ export class BatchWriter implements EventSink {
       this.#room(icount, piece.length);
       this.#batch.appendOutput(icount, port, piece);
     }
+  }
+
+  registerSet(place: EventPlace, name: string, value: bigint): void {
+    const { vcpu, icount } = place;
+    this.#room(icount);
+    if (vcpu < 0 || BigInt.asUintN(64, value) !== value || !this.#batch.takesRegister(name))
+      return this.row(CoreKind.registerSet, place, { name, value });
+    u64.setBigUint64(0, value, true);
+    this.#batch.appendRegister(icount, vcpu, name, u64.getUint32(0, true), u64.getUint32(4, true));
   }
 
   irqLine(icount: number, line: number, level: number): void {
@@ -91,21 +119,27 @@ export class BatchWriter implements EventSink {
     });
   }
 
-  /** Commits what there is. */
-  flush(durability: Durability): void {
-    if (this.#batch.count === 0) return;
-    this.#writer.append(this.#batch, durability);
-    this.#batch.begin({ firstSeq: this.#batch.nextSeq, exitNumber: this.#exitNumber, icount: this.#icount });
+  /** Commits what there is, the open batch as well. */
+  flush(durability: "normal" | "full"): void {
+    if (this.#batch.count > 0 || this.#uncommitted > 0) this.#append(durability);
+  }
+
+  /** Commits the batches that are full. Where batches are cut does not hang on it. */
+  commit(): void {
+    if (this.#uncommitted === 0) return;
+    this.#writer.commit();
+    this.#uncommitted = 0;
   }
 
   /** Commits what there is by `commit`, which also stores it. */
   commitBy(commit: (batch: EventBatch) => void): void {
     commit(this.#batch);
+    this.#uncommitted = 0;
     this.#batch.begin({ firstSeq: this.#batch.nextSeq, exitNumber: this.#exitNumber, icount: this.#icount });
   }
 
   /** The batch that says so is committed before the snapshot: a crash in between costs a snapshot, not an event. */
-  addSnapshot(snapshot: Snapshot, durability: Durability): void {
+  addSnapshot(snapshot: Snapshot, durability: "normal" | "full"): void {
     this.flush(durability);
     this.#writer.addSnapshot(snapshot, durability);
   }

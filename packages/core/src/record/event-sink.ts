@@ -17,6 +17,8 @@ export interface EventSink {
   handled(icount: number, low: number, high: number): void;
   completed(icount: number, low: number, high: number): void;
   output(icount: number, port: number, bytes: Uint8Array): void;
+  /** The VMM half has set a register of up to 128 bits. */
+  registerSet(place: EventPlace, name: string, value: bigint): void;
   irqLine(icount: number, line: number, level: number): void;
   /** Up to `MEMORY_WRITE_BYTES_MAX` bytes. Gives the payload, from which names of pages can be learned; undefined: there is none. */
   memoryWritten(place: EventPlace, physical: number, bytes: Uint8Array): EventPayload | undefined;

@@ -120,11 +120,14 @@ export function parseScriptState(payload: EventPayload): ScriptState {
   };
 }
 
+const ASCII: readonly string[] = Array.from({ length: 0x80 }, (_, code) => String.fromCharCode(code));
+
 /** Only whether it ends a line matters of what is no ASCII. */
-function lastCharacter(bytes: Uint8Array): string | undefined {
-  const last = bytes.at(-1);
-  return last === undefined ? undefined : last < 0x80 ? String.fromCharCode(last) : REPLACEMENT;
+function characterOf(byte: number): string {
+  return ASCII[byte] ?? REPLACEMENT;
 }
+
+const NOTHING_DUE: readonly OutsideInput[] = [];
 
 /** Follows the guest through a script and says what is due. */
 export class InputScript {
@@ -165,7 +168,8 @@ export class InputScript {
 
   noteOutput(port: number, bytes: Uint8Array): void {
     if (port !== CONSOLE_PORT) return;
-    this.#before = lastCharacter(bytes) ?? this.#before;
+    const last = bytes[bytes.length - 1];
+    if (last !== undefined) this.#before = characterOf(last);
     if (this.#matcher === undefined || this.#matched) return;
     this.#matched = this.#matcher.pushAll(bytes) > 0;
   }
@@ -177,7 +181,8 @@ export class InputScript {
   }
 
   /** What is due now, in order; each is given once. */
-  takeDue(guestTimeNs: number): OutsideInput[] {
+  takeDue(guestTimeNs: number): readonly OutsideInput[] {
+    if (this.#next >= this.#entries.length) return NOTHING_DUE;
     const due: OutsideInput[] = [];
     for (;;) {
       const entry = this.#entries[this.#next];

@@ -130,7 +130,7 @@ export class LiveVm {
       setRegister: (vcpu, name, value) => {
         this.#act("setRegister");
         kernel.writeRegister(vcpu, name, value);
-        this.row(CoreKind.registerSet, { name, value }, vcpu);
+        this.#sink.registerSet(this.#place(vcpu), name, value);
       },
       setIrqLine: (line, level) => {
         this.#act("setIrqLine");

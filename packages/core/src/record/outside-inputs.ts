@@ -7,9 +7,35 @@ import { PayloadError, PayloadFields } from "../canonical/payload-fields.js";
 /** Output bytes of a port that an input's anchor keeps. */
 export const ANCHOR_TAIL_BYTES = 64;
 
+/** The last bytes of a port, kept in a buffer that is moved up only when it is full. */
+class OutputTail {
+  readonly #bytes = new Uint8Array(ANCHOR_TAIL_BYTES * 16);
+  #end = 0;
+
+  constructor(bytes: Uint8Array) {
+    this.push(bytes);
+  }
+
+  push(bytes: Uint8Array): void {
+    const kept = bytes.length > ANCHOR_TAIL_BYTES ? bytes.subarray(bytes.length - ANCHOR_TAIL_BYTES) : bytes;
+    if (this.#end + kept.length > this.#bytes.length) {
+      this.#bytes.copyWithin(0, this.#end - ANCHOR_TAIL_BYTES, this.#end);
+      this.#end = ANCHOR_TAIL_BYTES;
+    }
+    if (kept.length === 1) this.#bytes[this.#end] = kept[0] ?? 0;
+    else this.#bytes.set(kept, this.#end);
+    this.#end += kept.length;
+  }
+
+  /** At most `ANCHOR_TAIL_BYTES`. */
+  get bytes(): Uint8Array {
+    return this.#bytes.slice(Math.max(0, this.#end - ANCHOR_TAIL_BYTES), this.#end);
+  }
+}
+
 export class OutsideInputs {
   readonly #queue: OutsideInput[] = [];
-  readonly #tails = new Map<number, Uint8Array>();
+  readonly #tails = new Map<number, OutputTail>();
   /** Guest time of the last input that was taken. */
   #lastInputNs = 0;
 
@@ -34,17 +60,15 @@ export class OutsideInputs {
   }
 
   noteOutput(port: number, bytes: Uint8Array): void {
-    const tail = this.#tails.get(port) ?? new Uint8Array(0);
-    const joined = new Uint8Array(tail.length + bytes.length);
-    joined.set(tail);
-    joined.set(bytes, tail.length);
-    this.#tails.set(port, joined.slice(-ANCHOR_TAIL_BYTES));
+    const tail = this.#tails.get(port);
+    if (tail === undefined) this.#tails.set(port, new OutputTail(bytes));
+    else tail.push(bytes);
   }
 
   /** What `InputReceived` says beside port and bytes. */
   anchor(port: number, readCount: number, guestTimeNs: number): EventPayload {
     return {
-      tail: this.#tails.get(port) ?? new Uint8Array(0),
+      tail: this.#tails.get(port)?.bytes ?? new Uint8Array(0),
       readCount,
       sinceInputNs: guestTimeNs - this.#lastInputNs,
     };
@@ -52,7 +76,7 @@ export class OutsideInputs {
 
   save(): EventPayload {
     const plain = (port: number, bytes: Uint8Array): PlainValue => ({ port, bytes });
-    const tails = [...this.#tails].sort(([a], [b]) => a - b).map(([port, bytes]) => plain(port, bytes));
+    const tails = [...this.#tails].sort(([a], [b]) => a - b).map(([port, tail]) => plain(port, tail.bytes));
     return {
       queue: this.#queue.map(({ port, bytes }) => plain(port, bytes)),
       tails,
@@ -70,7 +94,7 @@ export class OutsideInputs {
       });
     this.#queue.splice(0, this.#queue.length, ...entries("queue"));
     this.#tails.clear();
-    for (const { port, bytes } of entries("tails")) this.#tails.set(port, bytes);
+    for (const { port, bytes } of entries("tails")) this.#tails.set(port, new OutputTail(bytes));
     this.#lastInputNs = fields.number("lastInputNs");
   }
 }

@@ -7,7 +7,7 @@
 import type { Architecture } from "../ports/architecture.js";
 import type { ControlCommand, Refusal } from "../ports/control.js";
 import type { Digester } from "../ports/digester.js";
-import type { Durability, JournalWriter, Snapshot, SnapshotHead } from "../ports/journal-store.js";
+import type { JournalWriter, Snapshot, SnapshotHead } from "../ports/journal-store.js";
 import type { StateSection } from "../ports/state-section.js";
 import type { GuestStop, OutsideInput, VmmPort } from "../ports/vmm-half.js";
 import { CoreKind, STOPPED_STUCK } from "../event/core-kinds.js";
@@ -22,6 +22,7 @@ import { takeSnapshot } from "../snapshot/take-snapshot.js";
 import { BatchWriter } from "./batch-writer.js";
 import { InputScript, type ScriptEntry, type ScriptState } from "./input-script.js";
 import { LiveVm, type OutputListener, type VmmParts } from "./live-vm.js";
+import type { ScriptedInputs } from "./scripted-inputs.js";
 
 /** In units; each a multiple of the one before. */
 export interface Cadence {
@@ -49,6 +50,8 @@ export interface RecorderOptions {
   readonly script?: readonly ScriptEntry[];
   /** In the place of `script`: one that has been followed for a while already. */
   readonly scriptState?: ScriptState;
+  /** Beside the script: inputs of another recording, say. A VM that has some can't be moved. */
+  readonly inputs?: ScriptedInputs;
   /** The vCPUs are created and nothing more: setting them up is left to `act`. */
   readonly bare?: boolean;
   /** True: an idle guest makes `step` come back with "waiting". False: idle time is skipped. */
@@ -105,6 +108,7 @@ export class Recorder {
   readonly #events: BatchWriter;
   readonly #cadence: Cadence;
   readonly #script: InputScript;
+  readonly #inputs: readonly ScriptedInputs[];
   readonly #interactive: boolean;
   #nextDigest = 0;
   /** icount of the last digest, and the number of the event that followed it: no second one for the same moment. */
@@ -125,10 +129,13 @@ export class Recorder {
       options.scriptState === undefined
         ? new InputScript(options.script ?? [])
         : InputScript.restore(options.scriptState);
+    this.#inputs = options.inputs === undefined ? [this.#script] : [this.#script, options.inputs];
     this.#events = new BatchWriter(writer, digester);
     this.machine = machine ?? createMachine(options);
     this.live = new LiveVm(this.machine, options.vmm, this.#events);
-    this.live.outputListeners.add((port, bytes) => this.#script.noteOutput(port, bytes));
+    this.live.outputListeners.add((port, bytes) => {
+      for (const inputs of this.#inputs) inputs.noteOutput(port, bytes);
+    });
     this.#nextSnapshot = nextSnapshot;
   }
 
@@ -281,6 +288,8 @@ export class Recorder {
     let later: Promise<StepResult> | undefined;
     try {
       const result = this.#loop(open);
+      // The host may wait for long now.
+      this.#events.commit();
       if (!("answer" in result)) return result;
       later = result.answer.then(
         () => {
@@ -332,14 +341,14 @@ export class Recorder {
 
   /** Script lines that are due, and those that devices had no room for. */
   #offerScripted(): void {
-    const due = this.#script.takeDue(this.machine.guestTimeNs);
-    for (const input of due) this.live.inputs.add(input);
-    if (due.length > 0 || this.live.inputs.count > 0) this.live.offerWaiting();
+    for (const inputs of this.#inputs)
+      for (const input of inputs.takeDue(this.machine.guestTimeNs)) this.live.inputs.add(input);
+    if (this.live.inputs.count > 0) this.live.offerWaiting();
   }
 
   #advance(limit: number): StepResult | undefined {
     const { machine, live } = this;
-    const scriptNs = this.#script.nextTimeNs;
+    const scriptNs = this.#nextInputNs;
     const scriptIcount =
       scriptNs === undefined ? Infinity : icountAtTime(machine.icount, machine.guestTimeNs, scriptNs);
     const why = live.run(Math.min(limit, this.#nextDigest, live.deadlineIcount, scriptIcount));
@@ -351,6 +360,13 @@ export class Recorder {
       this.#recordStop();
     }
     return undefined;
+  }
+
+  get #nextInputNs(): number | undefined {
+    let next: number | undefined;
+    for (const { nextTimeNs } of this.#inputs)
+      if (nextTimeNs !== undefined) next = Math.min(next ?? Infinity, nextTimeNs);
+    return next;
   }
 
   #idle(scriptNs: number | undefined): StepResult | undefined {
@@ -401,7 +417,7 @@ export class Recorder {
     return seq === this.#events.nextSeq && icount === this.machine.icount;
   }
 
-  #recordDigest(digest: Uint8Array, durability: Durability): void {
+  #recordDigest(digest: Uint8Array, durability: "normal" | "full"): void {
     const { icount } = this.machine;
     if (!this.#isDigested) this.#events.digested(icount, digest);
     this.#digestedAt = { seq: this.#events.nextSeq, icount };
@@ -489,7 +505,7 @@ export class Recorder {
   }
 
   /** Commits the open batch: what a crash would lose. */
-  flush(durability: Durability = "normal"): void {
+  flush(durability: "normal" | "full" = "normal"): void {
     if (!this.#finished) this.#events.flush(durability);
   }
 

@@ -312,6 +312,10 @@ export class Verifier implements EventSink {
     }
   }
 
+  registerSet(place: EventPlace, name: string, value: bigint): void {
+    this.row(CoreKind.registerSet, place, { name, value });
+  }
+
   irqLine(icount: number, line: number, level: number): void {
     if (this.#past !== undefined) return this.#past.irqLine(icount, line, level);
     const text = `irq line ${line} <- ${level}`;

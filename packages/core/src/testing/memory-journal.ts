@@ -8,21 +8,23 @@ import type {
   Snapshot,
   SnapshotHead,
 } from "../ports/journal-store.js";
-import { EventBatch, type BatchStart } from "../event/event-batch.js";
+import { EventBatch, REGISTER_WORDS, type BatchStart } from "../event/event-batch.js";
+import { EXIT_WORD_COUNT } from "../event/exit-frame.js";
 import { HotKind } from "../event/event-kind.js";
+import { showRegistersAsRows } from "../event/register-rows.js";
 
 /** Copies every field of a batch. */
 export function copyBatch(from: EventBatch, to: EventBatch): void {
   to.begin({ firstSeq: from.firstSeq, exitNumber: from.firstExitNumber, icount: from.firstIcount });
-  to.kinds.set(from.kinds);
-  to.icounts.set(from.icounts);
-  to.exits.set(from.exits);
-  to.handled.set(from.handled);
-  to.completed.set(from.completed);
-  to.outputs.set(from.outputs);
-  to.outputBytes.set(from.outputBytes);
-  to.irqs.set(from.irqs);
-  to.digests.set(from.digests);
+  to.kinds.set(from.kinds.subarray(0, from.count));
+  to.icounts.set(from.icounts.subarray(0, from.count));
+  to.exits.set(from.exits.subarray(0, from.exitCount * EXIT_WORD_COUNT));
+  to.handled.set(from.handled.subarray(0, from.handledCount * 2));
+  to.completed.set(from.completed.subarray(0, from.completedCount * 2));
+  to.outputs.set(from.outputs.subarray(0, from.outputCount * 3));
+  to.outputBytes.set(from.outputBytes.subarray(0, from.outputByteCount));
+  to.irqs.set(from.irqs.subarray(0, from.irqCount * 2));
+  to.digests.set(from.digests.subarray(0, from.digestCount * 32));
   to.rows.push(...from.rows);
   to.count = from.count;
   to.exitCount = from.exitCount;
@@ -32,6 +34,9 @@ export function copyBatch(from: EventBatch, to: EventBatch): void {
   to.outputByteCount = from.outputByteCount;
   to.irqCount = from.irqCount;
   to.digestCount = from.digestCount;
+  to.registers.set(from.registers.subarray(0, from.registerCount * REGISTER_WORDS));
+  to.registerNames.push(...from.registerNames);
+  to.registerCount = from.registerCount;
 }
 
 export class MemoryJournal implements JournalWriter {
@@ -59,6 +64,8 @@ export class MemoryJournal implements JournalWriter {
           };
     return { ...start, state: this.#state, chain: "" };
   }
+
+  commit(): void {}
 
   readBatches(seq: number, batch: EventBatch, visit: (batch: EventBatch) => boolean): void {
     for (const each of this.batches) {
@@ -105,8 +112,10 @@ export class MemoryJournal implements JournalWriter {
   close(): void {}
 
   append(batch: EventBatch): void {
+    if (batch.count === 0) return;
     const copy = new EventBatch();
     copyBatch(batch, copy);
+    showRegistersAsRows(copy);
     this.batches.push(copy);
   }
 

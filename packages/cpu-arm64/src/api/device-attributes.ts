@@ -1,5 +1,5 @@
 /** Device attributes of the VM (Documentation/virt/kvm/devices/vm.rst, 6), and those that upstream does not have. */
-import type { FilterRange } from "../kvm/smccc/smccc-filter.js";
+import type { Conduit, FilterRange } from "../kvm/smccc/smccc-filter.js";
 
 export interface DeviceAttribute {
   readonly group: number;
@@ -18,6 +18,12 @@ export const HVJ_SMCCC_FILTER_RANGES = 1;
 /** How many functions the kernel half handles now, by default rule and firmware registers, and which. */
 export const HVJ_SMCCC_HANDLED_COUNT = 2;
 export const HVJ_SMCCC_HANDLED = 3;
+/** Sets a range for one conduit alone: `struct kvm_smccc_filter` with 1 (HVC) or 2 (SMC) in the padding's first byte. */
+export const HVJ_SMCCC_FILTER_CONDUIT = 5;
+export const CONDUIT_CODES: ReadonlyMap<number, Conduit> = new Map([
+  [1, "hvc"],
+  [2, "smc"],
+]);
 
 /** The filter as one blob (`filter-export.ts`): read from one VM, written into a fresh one. */
 export const HVJ_SMCCC_FILTER_EXPORT = 4;

@@ -14,6 +14,15 @@ export class KvmError extends Error {
   }
 }
 
+/** E2BIG: there is room for fewer items than there are. `n` is the count that KVM writes back. */
+export class RoomError extends KvmError {
+  readonly n: number;
+  constructor(call: string, { n, given, what }: { readonly n: number; readonly given: number; readonly what: string }) {
+    super({ errno: "E2BIG", call, reason: `room for ${given} ${what}, there are ${n}` });
+    this.n = n;
+  }
+}
+
 /** Throws KvmError for a command that was refused. */
 export function accepted(refused: Refusal | undefined): void {
   if (refused !== undefined) throw new KvmError(refused);

@@ -22,6 +22,7 @@ import {
 import { arm64 } from "../kvm/architecture.js";
 import type { Arm64ControlState } from "../kvm/control/control-state.js";
 import { isInitialized } from "../kvm/control/control-state.js";
+import { MpState } from "../kvm/control/vcpu-part.js";
 import { policyValue } from "../kvm/control/policy-part.js";
 import { kvmArm64 } from "../kvm/exit-model.js";
 import { actingPort } from "./acting-port.js";
@@ -119,6 +120,8 @@ export class KvmSession {
   readonly recorder: Recorder;
   readonly #half: ProgramHalf;
   #debug: GuestDebug = {};
+  /** Number of the exit that the program was told last: that one it has answered when it runs again. */
+  #told = 0;
 
   private constructor(recorder: Recorder, half: ProgramHalf) {
     this.recorder = recorder;
@@ -160,17 +163,27 @@ export class KvmSession {
     for (let vcpu = 0; vcpu < this.vm.vcpuCount; vcpu++)
       if (!isInitialized(this.#state, vcpu))
         throw new KvmError({ errno: "ENOEXEC", call: KVM_RUN, reason: `vcpu${vcpu} has had no KVM_ARM_VCPU_INIT` });
-    this.#finishPending();
+    this.#finishPending(immediateExit);
     if (immediateExit) throw new KvmError({ errno: "EINTR", call: KVM_RUN, reason: "immediate_exit is set" });
+    this.#checkNotStopped();
     return this.#describe(this.#step(machine.icount + (this.#debug.singleStep === true ? 1 : units)));
   }
 
-  #finishPending(): void {
+  /** A vCPU that is stopped blocks in KVM_RUN until somebody starts it: here nobody is left to. */
+  #checkNotStopped(): void {
+    if (this.vm.vcpus.some((vcpu) => vcpu.getMpState() !== MpState.stopped)) return;
+    throw new KvmError({ errno: "EINTR", call: KVM_RUN, reason: "every vCPU is stopped" });
+  }
+
+  /** `retires`: a load takes its data now, as in KVM, and not only when the guest goes on. */
+  #finishPending(retires: boolean): void {
     const { machine } = this.recorder;
+    const { exitNumber, icount } = machine;
     // Devices of one instruction leave one by one: behind one answer there may be the next exit.
-    if (!machine.exitPending) return;
-    const exitNumber = machine.exitNumber;
+    if (!machine.exitPending || exitNumber !== this.#told) return;
+    const isLoad = this.#half.mmio?.isWrite === false;
     this.#once({ exitNumber, unitsAfter: 0, atExit: (at) => at.exitNumber > exitNumber });
+    if (retires && isLoad && !machine.exitPending) this.#once({ icount: icount + 1, atExit: leavesForVmm });
   }
 
   #once(goal: NonNullable<Parameters<Recorder["step"]>[0]["goal"]>): StepResult {
@@ -184,19 +197,27 @@ export class KvmSession {
     const { kernel } = recorder.machine;
     const { breakpoint } = this.#debug;
     // From the breakpoint on, at which the last run stopped.
+    kernel.breakAt?.(undefined);
     if (breakpoint !== undefined && kernel.readRegister(kernel.currentVcpu ?? 0, "pc") === breakpoint)
-      this.#once({ icount: kernel.icount + 1, atExit: leavesForVmm });
+      this.#settle(this.#once({ icount: kernel.icount + 1, atExit: leavesForVmm }));
     if (recorder.machine.exitPending) return { why: "goal" };
     kernel.breakAt?.(breakpoint);
     for (;;) {
       const result = this.#once({ icount, atExit: leavesForVmm });
-      if (result.why !== "waiting") return result;
+      if (result.why !== "waiting") return this.#settle(result);
       if (result.wakeAtNs === undefined) {
         const reason = "every vCPU waits, and no timer is set";
         throw new KvmError({ errno: "EINTR", call: KVM_RUN, reason });
       }
       recorder.wake(result.wakeAtNs);
     }
+  }
+
+  /** An exit of the kernel half, at the last unit, is finished: it is part of its instruction. */
+  #settle(result: StepResult): StepResult {
+    const { machine } = this.recorder;
+    if (!machine.exitPending || leavesForVmm(machine)) return result;
+    return this.#once({ exitNumber: machine.exitNumber, unitsAfter: 0 });
   }
 
   #describe(result: StepResult): KvmRun {
@@ -212,6 +233,7 @@ export class KvmSession {
     const argsCount = Number(policyValue(this.#state, "arm.smccc.args"));
     const run = describeRun(this.vm, machine.kernel.exit, machine.exitNumber, argsCount);
     if (run.exitReason === "MMIO") this.#half.mmio = run.mmio;
+    this.#told = machine.exitNumber;
     return run;
   }
 

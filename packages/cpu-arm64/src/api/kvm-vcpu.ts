@@ -4,7 +4,7 @@ import { pvTimeIpaOf, type Arm64ControlState } from "../kvm/control/control-stat
 import { featureMask, SVE } from "../kvm/control/vcpu-features.js";
 import { MP_STATE } from "../kvm/named-registers.js";
 import type { DeviceAttribute } from "./device-attributes.js";
-import { accepted, KvmError } from "./kvm-error.js";
+import { accepted, KvmError, RoomError } from "./kvm-error.js";
 import { getOneReg, REGISTER_LIST, setOneReg } from "./one-reg.js";
 
 /** KVM_ARM_VCPU_PVTIME_CTRL and its one attribute, KVM_ARM_VCPU_PVTIME_IPA. */
@@ -12,11 +12,9 @@ const PVTIME_CTRL = 2;
 const PVTIME_IPA = 0;
 
 /** E2BIG of KVM_GET_REG_LIST, with the count that it has written back. */
-export class RegisterListError extends KvmError {
-  readonly n: number;
+export class RegisterListError extends RoomError {
   constructor(n: number, given: number) {
-    super({ errno: "E2BIG", call: "KVM_GET_REG_LIST", reason: `room for ${given} ids, there are ${n}` });
-    this.n = n;
+    super("KVM_GET_REG_LIST", { n, given, what: "ids" });
   }
 }
 

@@ -15,7 +15,9 @@ import { FILTER_ACTIONS, RESERVED_RANGES } from "../kvm/smccc/smccc-filter.js";
 import {
   decodeSmcccFilter,
   type DeviceAttribute,
+  CONDUIT_CODES,
   HVJ_SMCCC_CTRL,
+  HVJ_SMCCC_FILTER_CONDUIT,
   HVJ_SMCCC_FILTER_COUNT,
   HVJ_SMCCC_FILTER_EXPORT,
   HVJ_SMCCC_FILTER_RANGES,
@@ -27,7 +29,7 @@ import {
   SMCCC_FILTER,
   type ToldFilter,
 } from "./device-attributes.js";
-import { accepted, KvmError } from "./kvm-error.js";
+import { accepted, KvmError, RoomError } from "./kvm-error.js";
 import { KvmVcpu, noAttribute } from "./kvm-vcpu.js";
 
 const SET_DEVICE_ATTR = "KVM_SET_DEVICE_ATTR";
@@ -82,7 +84,8 @@ export class KvmVm {
     if (flags !== 0) throw new KvmError({ errno: "EINVAL", call: ENABLE_CAP, reason: `flags ${flags}: must be 0` });
     const policy = policyOfCapability(cap);
     if (policy !== undefined) {
-      const value = policy.values[Number(args[0] ?? 0n)] ?? String(args[0]);
+      // The index of a value, and never one by itself: arm.smccc.args has a value "4", and no fifth one.
+      const value = policy.values[Number(args[0] ?? 0n)] ?? `argument ${args[0]}`;
       return accepted(this.#port.control({ name: "policy", policy: policy.name, value }));
     }
     const capability =
@@ -93,24 +96,32 @@ export class KvmVm {
   /** KVM_HAS_DEVICE_ATTR. Throws KvmError: ENXIO. */
   hasDeviceAttr({ group, attr }: DeviceAttribute): void {
     const isUpstream = group === SMCCC_CTRL && attr === SMCCC_FILTER;
-    const isPrivate = group === HVJ_SMCCC_CTRL && attr >= HVJ_SMCCC_FILTER_COUNT && attr <= HVJ_SMCCC_FILTER_EXPORT;
+    const isPrivate =
+      group === HVJ_SMCCC_CTRL && attr >= HVJ_SMCCC_FILTER_COUNT && attr <= HVJ_SMCCC_FILTER_CONDUIT;
     if (!isUpstream && !isPrivate) throw noAttribute("KVM_HAS_DEVICE_ATTR", { group, attr });
   }
 
   /**
    * KVM_SET_DEVICE_ATTR of the SMCCC filter: `memory` is what the user's pointer points to, a `struct kvm_smccc_filter`;
-   * undefined: it points to nothing. HVJ_SMCCC_FILTER_EXPORT takes a whole filter, as it was read from another VM. Throws KvmError: ENXIO, EFAULT, EINVAL, EBUSY, EEXIST.
+   * undefined: it points to nothing. HVJ_SMCCC_FILTER_EXPORT takes a whole filter, as it was read from another VM.
+   * HVJ_SMCCC_FILTER_CONDUIT sets a range that holds for one conduit: the first byte of the padding says which. Throws
+   * KvmError: ENXIO, EFAULT, EINVAL, EBUSY, EEXIST.
    */
   setDeviceAttr({ group, attr }: DeviceAttribute, memory: Uint8Array | undefined): void {
     if (group === HVJ_SMCCC_CTRL && attr === HVJ_SMCCC_FILTER_EXPORT) return this.#importFilter(memory);
-    if (group !== SMCCC_CTRL || attr !== SMCCC_FILTER) throw noAttribute(SET_DEVICE_ATTR, { group, attr });
+    const isLimited = group === HVJ_SMCCC_CTRL && attr === HVJ_SMCCC_FILTER_CONDUIT;
+    if (!isLimited && (group !== SMCCC_CTRL || attr !== SMCCC_FILTER))
+      throw noAttribute(SET_DEVICE_ATTR, { group, attr });
     const filter = memory === undefined ? undefined : decodeSmcccFilter(memory);
     if (filter === undefined)
       throw new KvmError({ errno: "EFAULT", call: SET_DEVICE_ATTR, reason: "no struct kvm_smccc_filter is there" });
-    if (filter.pad.some((byte) => byte !== 0))
+    const { base, nrFunctions: count, action, pad } = filter;
+    const conduits = isLimited ? CONDUIT_CODES.get(pad[0] ?? 0) : undefined;
+    if (isLimited && conduits === undefined)
+      throw new KvmError({ errno: "EINVAL", call: SET_DEVICE_ATTR, reason: `${pad[0]} is no conduit: 1 HVC, 2 SMC` });
+    if (pad.some((byte, index) => byte !== 0 && !(isLimited && index === 0)))
       throw new KvmError({ errno: "EINVAL", call: SET_DEVICE_ATTR, reason: "the padding is not zero" });
-    const { base, nrFunctions: count, action } = filter;
-    accepted(this.#port.control({ name: "smccc-filter", base, count, action }));
+    accepted(this.#port.control({ name: "smccc-filter", base, count, action, ...(conduits && { conduits }) }));
   }
 
   #importFilter(blob: Uint8Array | undefined): void {
@@ -121,7 +132,7 @@ export class KvmVm {
 
   /**
    * KVM_GET_DEVICE_ATTR. Upstream reads nothing back (EINVAL); the private group tells the filter and what the kernel half
-   * handles, in two steps: a count, and an array into room for `n`. Throws KvmError: EINVAL, ENXIO, E2BIG.
+   * handles, in two steps: a count, and an array into room for `n`. Throws KvmError: EINVAL, ENXIO; RoomError: E2BIG.
    */
   getDeviceAttr(attribute: DeviceAttribute, n = Infinity): number | ToldFilter | readonly number[] | Uint8Array {
     const { group, attr } = attribute;
@@ -198,7 +209,6 @@ export class KvmVm {
 }
 
 function fitting<Item>(items: readonly Item[], n: number): readonly Item[] {
-  if (items.length > n)
-    throw new KvmError({ errno: "E2BIG", call: GET_DEVICE_ATTR, reason: `room for ${n}, there are ${items.length}` });
+  if (items.length > n) throw new RoomError(GET_DEVICE_ATTR, { n: items.length, given: n, what: "items" });
   return items;
 }

@@ -4,9 +4,10 @@ import { CCSIDR_VALUES } from "../isa/id-registers.js";
 import { systemRegisters } from "../isa/system-registers.js";
 import { idRegisterOf, isInitialized, type Arm64ControlState } from "../kvm/control/control-state.js";
 import { WRITABLE_ID_REGISTERS } from "../kvm/control/id-register-rules.js";
-import { cacheSizeId, CORE_REGISTERS, registerBits, systemRegisterId } from "../kvm/control/register-ids.js";
+import { cacheSizeId, CORE_REGISTERS, isArm64, registerBits, systemRegisterId } from "../kvm/control/register-ids.js";
 import { isWritableRegister, registerNames } from "../kvm/named-registers.js";
 import { FIRMWARE_REGISTERS, firmwareRegisterNamed, readFirmwareRegister } from "../kvm/smccc/firmware-registers.js";
+import { hasMode } from "../kvm/vcpu-state.js";
 import { accepted, KvmError } from "./kvm-error.js";
 
 export interface OneRegister {
@@ -18,6 +19,8 @@ export interface OneRegister {
   readonly isWritable: boolean;
 }
 
+const PSTATE = "pstate";
+const HALF_BITS = 64;
 const CNTV_CVAL_EL0 = "CNTV_CVAL_EL0";
 const CNTVCT_EL0 = "CNTVCT_EL0";
 const known: ReadonlySet<string> = new Set(registerNames.map(({ name }) => name));
@@ -81,6 +84,8 @@ function find(call: string, register: bigint | string): OneRegister {
       ? byId.get(register)
       : (byName.get(register.toLowerCase()) ?? byName.get(firmwareRegisterNamed(register)?.name.toLowerCase() ?? ""));
   if (found !== undefined) return found;
+  if (typeof register === "bigint" && !isArm64(register))
+    throw new KvmError({ errno: "EINVAL", call, reason: `0x${register.toString(16)} is no id of KVM_REG_ARM64` });
   const text = typeof register === "bigint" ? `0x${register.toString(16)}` : register;
   throw new KvmError({ errno: "ENOENT", call, reason: `there is no register ${text}` });
 }
@@ -90,7 +95,7 @@ function checkInitialized(port: VmmPort, call: string, vcpu: number): void {
   throw new KvmError({ errno: "ENOEXEC", call, reason: `vcpu${vcpu} has had no KVM_ARM_VCPU_INIT` });
 }
 
-/** KVM_GET_ONE_REG. Throws KvmError: ENOENT, ENOEXEC. */
+/** KVM_GET_ONE_REG. Throws KvmError: ENOENT, ENOEXEC, EINVAL for an id of another architecture. */
 export function getOneReg(port: VmmPort, vcpu: number, id: bigint | string): bigint {
   const call = "KVM_GET_ONE_REG";
   checkInitialized(port, call, vcpu);
@@ -123,8 +128,21 @@ export function setOneReg(port: VmmPort, vcpu: number, id: bigint | string, valu
     throw new KvmError({ errno: "EINVAL", call, reason: `${register.name} has ${register.bits} bits: ${value}` });
   if (register.kind === "firmware" || register.kind === "identification")
     return accepted(port.control({ name: "one-reg", register: register.name, value, vcpu }));
-  if (register.isWritable) return port.setRegister(vcpu, register.name, value);
+  if (register.name === PSTATE && !hasMode(value))
+    throw new KvmError({
+      errno: "EINVAL",
+      call,
+      reason: `pstate 0x${value.toString(16)}: modes are EL0t, EL1t and EL1h`,
+    });
+  if (register.isWritable) return setState(port, vcpu, register, value);
   // As for every invariant register: the value that it has is taken.
   if (value === getOneReg(port, vcpu, id)) return;
   throw new KvmError({ errno: "EINVAL", call, reason: `${register.name} is the CPU's` });
+}
+
+/** A vector register by its halves, D[0] and D[1]. */
+function setState(port: VmmPort, vcpu: number, { name, bits }: OneRegister, value: bigint): void {
+  if (bits <= HALF_BITS) return port.setRegister(vcpu, name, value);
+  port.setRegister(vcpu, `${name}.d[0]`, BigInt.asUintN(HALF_BITS, value));
+  port.setRegister(vcpu, `${name}.d[1]`, value >> BigInt(HALF_BITS));
 }

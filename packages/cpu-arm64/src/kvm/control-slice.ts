@@ -84,7 +84,7 @@ export const arm64ControlSlice: ControlSlice<Arm64ControlState> = {
     if (range !== undefined)
       return `${rangeText(range.base, range.count)} ${range.action}${conduitsSuffix(range.conduits)}`;
     const policy = policySetting(state, "arm.smccc.default");
-    return policy?.seq === seq ? `${policy.name}=${policy.value}` : undefined;
+    return policy?.seq === seq ? `${policy.name} -> ${policy.value}` : undefined;
   },
 
   parse(word, text) {

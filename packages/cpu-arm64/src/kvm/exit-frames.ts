@@ -25,6 +25,25 @@ export function newExitFrame(): ExitFrame {
   return new Uint32Array(EXIT_WORD_COUNT);
 }
 
+/**
+ * Begins an exit that occurs by the thousand, word by word: the kernel half's to finish, until `leaveToVmm` says otherwise.
+ * `info`, `rule` and the arguments are the caller's to fill in.
+ */
+export function beginExitFrame(frame: ExitFrame, reason: number, vcpu: number, syndrome: number): void {
+  // `fill` costs more than so few words.
+  for (let word = 0; word < EXIT_WORD_COUNT; word++) frame[word] = 0;
+  frame[ExitWord.reason] = reason;
+  frame[ExitWord.vcpu] = vcpu;
+  frame[ExitWord.finishedBy] = FinishedBy.kernelHalf;
+  frame[ExitWord.syndromeLow] = syndrome;
+}
+
+/** `kvmExit`: KVM_EXIT_*. */
+export function leaveToVmm(frame: ExitFrame, kvmExit: number): void {
+  frame[ExitWord.finishedBy] = FinishedBy.vmmHalf;
+  frame[ExitWord.kvmExit] = kvmExit;
+}
+
 export function fillExitFrame(frame: ExitFrame, exit: ExitDescription): void {
   frame.fill(0);
   frame[ExitWord.reason] = exit.reason;

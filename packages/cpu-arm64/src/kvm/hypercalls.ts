@@ -3,7 +3,7 @@ import { type ExitFrame, ExitWord, FinishedBy, KvmExit, SYSTEM_EVENT_FLAGS_SHIFT
 import { CAP_ARM_SYSTEM_SUSPEND } from "./capabilities.js";
 import { isEnabled, pvTimeIpaOf } from "./control/control-state.js";
 import { functionIdOf } from "./describe-exit.js";
-import { type ExitDescription, HYPERCALL_SMC } from "./exit-frames.js";
+import { beginExitFrame, HYPERCALL_SMC, leaveToVmm } from "./exit-frames.js";
 import { EsrClass, Reason } from "./exit-model.js";
 import { type Caller, type CallOutcome, type ResultRegisters, SystemEvent } from "./smccc/call.js";
 import { PsciFunction, PsciResult, SmcccFunction, SmcccResult } from "./smccc/function-id.js";
@@ -34,7 +34,7 @@ const VECTOR_CALLS: ReadonlySet<number> = new Set([
 
 /** The function id of the call that the current vCPU makes: W0. */
 export function calledFunction(vm: Vm): number {
-  return Number(vm.states.readX(0) & 0xffff_ffffn);
+  return vm.states.readW(0);
 }
 
 /** HVC of a workaround call: EL2's vector answers it without an exit. */
@@ -45,36 +45,37 @@ export function answerInVector(vm: Vm): boolean {
 }
 
 /** pc is behind the instruction. For a system event, what KVM does before it leaves has been done. */
-export function hypercallExit(vm: Vm, isSmc: boolean, immediate: number): ExitDescription {
+export function fillHypercallExit(frame: ExitFrame, vm: Vm, isSmc: boolean, immediate: number): void {
+  const { states } = vm;
   const id = calledFunction(vm);
-  const base = {
-    reason: isSmc ? Reason.smc64 : Reason.hvc64,
-    vcpu: vm.current,
-    pc: vm.states.pc,
-    syndrome: (((isSmc ? EsrClass.smc64 : EsrClass.hvc64) << 26) | IL | immediate) >>> 0,
-    info: isSmc ? HYPERCALL_SMC : 0,
-    args: [BigInt(id), vm.states.readX(1), vm.states.readX(2), vm.states.readX(3)],
-  };
-  if (isSmc && immediate !== 0) return base;
+  const syndrome = (((isSmc ? EsrClass.smc64 : EsrClass.hvc64) << 26) | IL | immediate) >>> 0;
+  beginExitFrame(frame, isSmc ? Reason.smc64 : Reason.hvc64, vm.current, syndrome);
+  states.copyPc(frame, ExitWord.pcLow);
+  frame[ExitWord.info] = isSmc ? HYPERCALL_SMC : 0;
+  frame[ExitWord.arg0Low] = id;
+  states.copyX(1, frame, ExitWord.arg1Low);
+  states.copyX(2, frame, ExitWord.arg2Low);
+  states.copyX(3, frame, ExitWord.arg3Low);
+  if (isSmc && immediate !== 0) return;
   const { action, rule } = routeCall(vm.control, id, isSmc ? "smc" : "hvc");
-  if (action === "forward") return { ...base, rule, kvmExit: KvmExit.hypercall };
-  if (action === "handle" && SYSTEM_FUNCTIONS.has(id)) {
-    const outcome = callService(callerOf(vm), id);
-    if (outcome.kind === "systemEvent") return { ...base, rule, ...leaveForSystemEvent(vm, outcome) };
-  }
-  return { ...base, rule };
+  frame[ExitWord.rule] = rule;
+  if (action === "forward") leaveToVmm(frame, KvmExit.hypercall);
+  if (action !== "handle" || !SYSTEM_FUNCTIONS.has(id)) return;
+  const outcome = callService(callerOf(vm), id);
+  if (outcome.kind === "systemEvent") leaveForSystemEvent(frame, vm, outcome);
 }
 
 /**
  * All vCPUs stop, and x0 shows a failure to whoever runs on by mistake; a suspend request is left to the VMM
  * with registers untouched.
  */
-function leaveForSystemEvent(vm: Vm, event: CallOutcome & { readonly kind: "systemEvent" }): Partial<ExitDescription> {
+function leaveForSystemEvent(frame: ExitFrame, vm: Vm, event: CallOutcome & { readonly kind: "systemEvent" }): void {
   if (event.type !== SystemEvent.suspend) {
     vm.states.writeX(0, PsciResult.internalFailure);
     vm.powerOffAll();
   }
-  return { kvmExit: KvmExit.systemEvent, info: event.type | (event.flags << SYSTEM_EVENT_FLAGS_SHIFT) };
+  leaveToVmm(frame, KvmExit.systemEvent);
+  frame[ExitWord.info] = event.type | (event.flags << SYSTEM_EVENT_FLAGS_SHIFT);
 }
 
 function callerOf(vm: Vm): Caller {
@@ -89,7 +90,7 @@ function callerOf(vm: Vm): Caller {
     entropy: () => vm.entropy(),
     pvTimeIpa: pvTimeIpaOf(vm.control, vm.current),
     writePvTime: (ipa) => {
-      vm.stolenTime.writeStructure(vm.engine.memory, vm.current, ipa);
+      vm.stolenTime.begin(vm.engine.memory, vm.current, ipa);
     },
     isOn: (vcpu) => vm.schedule.of(vcpu).isOn,
     powerOn: (vcpu, entry, context) => {

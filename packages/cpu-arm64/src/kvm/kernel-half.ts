@@ -21,14 +21,27 @@ import type { Arm64ControlState } from "./control-slice.js";
 import { CAP_ARM_NISV_TO_USER } from "./capabilities.js";
 import { isEnabled, pvTimeIpaOf } from "./control/control-state.js";
 import { dataAbortSyndrome } from "./data-abort-syndrome.js";
-import { type ExitDescription, fillExitFrame, MMIO_WRITE, newExitFrame } from "./exit-frames.js";
+import {
+  beginExitFrame,
+  type ExitDescription,
+  fillExitFrame,
+  leaveToVmm,
+  MMIO_WRITE,
+  newExitFrame,
+} from "./exit-frames.js";
 import { EsrClass, Reason } from "./exit-model.js";
-import { answerInVector, finishHypercall, hypercallExit } from "./hypercalls.js";
+import { answerInVector, fillHypercallExit, finishHypercall } from "./hypercalls.js";
 import { backtrace, type DisassembledInstruction, disassemble, instructionAt, translateVirtual } from "./inspection.js";
 import { MP_STATE, readNamedRegister, registerAliases, registerNames, writeNamedRegister } from "./named-registers.js";
 import { restoreSections, type RunState, saveSections } from "./saved-state.js";
 import { SystemEvent } from "./smccc/call.js";
-import { finishRegisterExit, refuseUnsimulated, registerExit, serviceValue } from "./system-register-exits.js";
+import {
+  finishRegisterExit,
+  refuseUnsimulated,
+  registerExit,
+  serviceValue,
+  setTimerRegister,
+} from "./system-register-exits.js";
 import { findStuck } from "./stuck.js";
 import { unitsUntil } from "./timers.js";
 import { undoWriteBack } from "./write-back.js";
@@ -142,7 +155,8 @@ export class Arm64KernelHalf implements KernelHalf {
     const run = this.#run;
     if (run.deviceWriteWaiting) {
       run.deviceWriteWaiting = false;
-      return this.#leave(this.#mmioExit(true));
+      this.#fillMmioExit(true, instructionAt(vm.states, vm.states.pc));
+      return this.#left();
     }
     if (!vm.schedule.mayGoOn && !vm.engine.restartPending) {
       const stop = this.#choose();
@@ -257,12 +271,12 @@ export class Arm64KernelHalf implements KernelHalf {
         return exit === undefined ? undefined : this.#leave(exit);
       }
       case ExitCode.hypervisorCall:
-        return answerInVector(vm) ? undefined : this.#leave(hypercallExit(vm, false, engine.exitWord(0)));
+        return answerInVector(vm) ? undefined : this.#leaveForCall(false, engine.exitWord(0));
       case ExitCode.secureMonitorCall: {
         const immediate = engine.exitWord(0);
         // KVM steps over an SMC before it looks at it.
         vm.retireInstruction();
-        return this.#leave(hypercallExit(vm, true, immediate));
+        return this.#leaveForCall(true, immediate);
       }
       case ExitCode.waitForInterrupt:
         return this.#leave(this.#waitExit(0));
@@ -284,8 +298,17 @@ export class Arm64KernelHalf implements KernelHalf {
 
   #leave(exit: ExitDescription): "exit" {
     fillExitFrame(this.#run.exit, exit);
+    return this.#left();
+  }
+
+  #left(): "exit" {
     this.#run.exitPending = true;
     return "exit";
+  }
+
+  #leaveForCall(isSmc: boolean, immediate: number): "exit" {
+    fillHypercallExit(this.#run.exit, this.#vm, isSmc, immediate);
+    return this.#left();
   }
 
   #waitExit(instruction: number): ExitDescription {
@@ -293,22 +316,22 @@ export class Arm64KernelHalf implements KernelHalf {
     return { reason: Reason.wfx, vcpu: this.#vm.current, pc: this.#vm.states.pc, syndrome };
   }
 
-  #mmioExit(isWrite: boolean): ExitDescription {
+  /** `encoding` is the instruction's, if it could be read. */
+  #fillMmioExit(isWrite: boolean, encoding: number | undefined): void {
     const vm = this.#vm;
     const { engine } = vm;
-    const physical = engine.mmioAddress;
+    const frame = this.#run.exit;
     const bytes = engine.mmioBytes;
-    const pc = vm.states.pc;
-    const data = isWrite ? (BigInt(engine.mmioDataHigh) << 32n) | BigInt(engine.mmioDataLow) : 0n;
-    return {
-      reason: Reason.dabtLow,
-      vcpu: vm.current,
-      pc,
-      syndrome: dataAbortSyndrome(instructionAt(vm.states, pc), isWrite),
-      info: bytes | (isWrite ? MMIO_WRITE : 0),
-      args: [BigInt(physical), data],
-      ...(vm.gic.contains(physical, bytes) ? {} : { kvmExit: KvmExit.mmio }),
-    };
+    beginExitFrame(frame, Reason.dabtLow, vm.current, dataAbortSyndrome(encoding, isWrite));
+    vm.states.copyPc(frame, ExitWord.pcLow);
+    frame[ExitWord.info] = bytes | (isWrite ? MMIO_WRITE : 0);
+    frame[ExitWord.arg0Low] = engine.mmioAddressLow;
+    frame[ExitWord.arg0High] = engine.mmioAddressHigh;
+    if (isWrite) {
+      frame[ExitWord.arg1Low] = engine.mmioDataLow;
+      frame[ExitWord.arg1High] = engine.mmioDataHigh;
+    }
+    if (!vm.gic.contains(engine.mmioAddress, bytes)) leaveToVmm(frame, KvmExit.mmio);
   }
 
   /**
@@ -317,13 +340,16 @@ export class Arm64KernelHalf implements KernelHalf {
    */
   #leaveForAccess(isWrite: boolean): "exit" {
     const vm = this.#vm;
-    const exit = this.#mmioExit(isWrite);
-    if ((exit.syndrome & ISV) !== 0 || !isEnabled(vm.control, CAP_ARM_NISV_TO_USER)) return this.#leave(exit);
-    if (isWrite && !undoWriteBack(vm.states)) return this.#leave(exit);
-    const fault = BigInt(vm.engine.mmioAddress);
+    const frame = this.#run.exit;
+    this.#fillMmioExit(isWrite, vm.engine.fetchedWord() ?? instructionAt(vm.states, vm.states.pc));
+    const syndrome = frame[ExitWord.syndromeLow] ?? 0;
+    if ((syndrome & ISV) !== 0 || !isEnabled(vm.control, CAP_ARM_NISV_TO_USER)) return this.#left();
+    if (isWrite && !undoWriteBack(vm.states)) return this.#left();
     vm.engine.abandonAccess();
-    const iss = exit.syndrome & ISS_MASK;
-    return this.#leave({ ...exit, kvmExit: KvmExit.armNisv, args: [fault, BigInt(iss)] });
+    leaveToVmm(frame, KvmExit.armNisv);
+    frame[ExitWord.arg1Low] = syndrome & ISS_MASK;
+    frame[ExitWord.arg1High] = 0;
+    return this.#left();
   }
 
   #reportWatch(): RunStop {
@@ -357,8 +383,8 @@ export class Arm64KernelHalf implements KernelHalf {
     const frame = this.#pendingExit(FinishedBy.kernelHalf);
     const answer = this.#finish(frame);
     this.#run.exitPending = false;
-    this.answerLow = Number((answer ?? 0n) & 0xffff_ffffn);
-    this.answerHigh = Number((answer ?? 0n) >> 32n);
+    this.answerLow = answer === undefined ? 0 : Number(answer & 0xffff_ffffn);
+    this.answerHigh = answer === undefined ? 0 : Number(answer >> 32n);
     this.#entered();
     vm.engine.selectVcpu(vm.current);
     return answer !== undefined;
@@ -422,9 +448,15 @@ export class Arm64KernelHalf implements KernelHalf {
   completeExit(low: number, high: number): void {
     const frame = this.#pendingExit(FinishedBy.vmmHalf);
     this.#run.exitPending = false;
-    if (frame[ExitWord.kvmExit] === KvmExit.mmio)
-      this.#completeMmio(((frame[ExitWord.info] ?? 0) & MMIO_WRITE) !== 0, low, high);
+    if (frame[ExitWord.kvmExit] === KvmExit.mmio) this.#finishDeviceAccess(frame, low, high);
     this.#entered();
+  }
+
+  /** Where the VMM has moved pc meanwhile, another instruction stands there: the access is not carried out. */
+  #finishDeviceAccess(frame: ExitFrame, low: number, high: number): void {
+    const { engine, states } = this.#vm;
+    if (!states.isAt(frame[ExitWord.pcLow] ?? 0, frame[ExitWord.pcHigh] ?? 0)) return engine.abandonAccess();
+    this.#completeMmio(((frame[ExitWord.info] ?? 0) & MMIO_WRITE) !== 0, low, high);
   }
 
   #pendingExit(by: number): ExitFrame {
@@ -469,7 +501,9 @@ export class Arm64KernelHalf implements KernelHalf {
   }
 
   writeRegister(vcpu: number, name: string, value: bigint): void {
-    writeNamedRegister(this.#vm.states, vcpu, name, value);
+    writeNamedRegister(this.#vm.states, vcpu, { name, value }, (index, selector, written) => {
+      setTimerRegister(this.#vm, index, selector, written);
+    });
   }
 
   translate(vcpu: number, virtual: bigint): number | undefined {

@@ -1,20 +1,24 @@
 /** Registers by name, as gdb and the manuals write them in lower case. */
 import type { RegisterName } from "@hvjournal/core";
-import { elementOf } from "@hvjournal/engine";
+import { elementOf, type StateField } from "@hvjournal/engine";
 import { CCSIDR_VALUES } from "../isa/id-registers.js";
 import { fpcr, fpsr, pc, sp, spInactive, stackSelect, v } from "../isa/state.js";
 import { csselrEl1, type SystemRegister, systemRegisters } from "../isa/system-registers.js";
+import { isSettable } from "./timers.js";
 import type { VcpuStates } from "./vcpu-state.js";
 
 /** What reads a register that the kernel half keeps; undefined when reading it would change something. */
 export type ServiceReader = (vcpu: number, selector: number) => bigint | undefined;
+/** Writes a register that the kernel half keeps. */
+export type ServiceWriter = (vcpu: number, selector: number, value: bigint) => void;
 
 interface NamedRegister extends RegisterName {
   readonly read: (states: VcpuStates, vcpu: number, service: ServiceReader) => bigint;
-  readonly write?: (states: VcpuStates, value: bigint) => void;
+  readonly write?: (states: VcpuStates, value: bigint, vcpu: number, service: ServiceWriter) => void;
 }
 
 const U32_MASK = 0xffff_ffffn;
+const VECTOR_HALVES = [0, 1] as const;
 
 function generalRegisters(): NamedRegister[] {
   const numbered = Array.from({ length: 31 }, (_, index): NamedRegister => ({
@@ -76,6 +80,29 @@ function vectorRegisters(): NamedRegister[] {
   return [...numbered, ...control];
 }
 
+/** V0.D[0] and V0.D[1]: a write of 128 bits is two events, for the values of events have 64. */
+function vectorHalves(): (readonly [string, NamedRegister])[] {
+  return Array.from({ length: 32 }, (_, index) => index).flatMap((index) => {
+    const { offset } = elementOf(v, index);
+    return VECTOR_HALVES.map((half): readonly [string, NamedRegister] => {
+      const name = `v${index}.d[${half}]`;
+      const place: StateField<64> = { name, width: 64, offset: offset + 8 * half };
+      return [
+        name,
+        {
+          name,
+          bits: 64,
+          group: "vector",
+          read: (states) => states.engine.readField(place),
+          write: (states, value) => {
+            states.engine.writeField(place, value);
+          },
+        },
+      ];
+    });
+  });
+}
+
 /** SP_EL0 and SP_EL1 whichever of them is the stack pointer in use. */
 function stackPointers(): NamedRegister[] {
   return [0n, 1n].map((level): NamedRegister => {
@@ -107,6 +134,17 @@ const SHOWN_ELSEWHERE: ReadonlySet<string> = new Set([
   "dczid",
 ]);
 
+function serviceAccess(selector: number): Pick<NamedRegister, "read" | "write"> {
+  const read: NamedRegister["read"] = (_states, vcpu, service) => service(vcpu, selector) ?? 0n;
+  if (!isSettable(selector)) return { read };
+  return {
+    read,
+    write: (_states, value, vcpu, service) => {
+      service(vcpu, selector, value);
+    },
+  };
+}
+
 function systemRegisterOf(register: SystemRegister): NamedRegister[] {
   const { home } = register;
   const common = { name: register.name.toLowerCase(), bits: 64, group: "system" } as const;
@@ -133,9 +171,7 @@ function systemRegisterOf(register: SystemRegister): NamedRegister[] {
             },
           ];
     case "service":
-      return register.read === undefined
-        ? []
-        : [{ ...common, read: (_states, vcpu, service) => service(vcpu, register.selector) ?? 0n }];
+      return register.read === undefined ? [] : [{ ...common, ...serviceAccess(register.selector) }];
     case "derived":
       if (SHOWN_ELSEWHERE.has(home.view)) return [];
       return [{ ...common, read: (states) => CCSIDR_VALUES[Number(states.engine.readField(csselrEl1))] ?? 0n }];
@@ -179,6 +215,7 @@ const aliases: readonly (readonly [string, NamedRegister])[] = [
 const byName: ReadonlyMap<string, NamedRegister> = new Map([
   ...registers.map((register) => [register.name, register] as const),
   ...aliases,
+  ...vectorHalves(),
 ]);
 
 /** Of a vCPU, but no register: KVM_MP_STATE_*. */
@@ -208,13 +245,28 @@ export function readNamedRegister(states: VcpuStates, vcpu: number, name: string
   return states.with(vcpu, () => register.read(states, vcpu, service));
 }
 
-export function writeNamedRegister(states: VcpuStates, vcpu: number, name: string, value: bigint): void {
+/** Of the general registers, which the VMM half writes for each call that it answers. */
+const generalIndexes: ReadonlyMap<string, number> = new Map(
+  Array.from({ length: 31 }, (_, index) => [`x${index}`, index] as const),
+);
+
+export function writeNamedRegister(
+  states: VcpuStates,
+  vcpu: number,
+  { name, value }: { readonly name: string; readonly value: bigint },
+  service: ServiceWriter,
+): void {
+  const general = generalIndexes.get(name);
+  if (general !== undefined && vcpu === states.engine.currentVcpu && BigInt.asUintN(64, value) === value) {
+    states.writeX(general, value);
+    return;
+  }
   const register = named(name);
-  if (value < 0n || value >= 1n << BigInt(register.bits))
+  if (BigInt.asUintN(register.bits, value) !== value)
     throw new RangeError(`${name} has ${register.bits} bits, ${value} does not fit`);
   if (register.write === undefined) throw new RangeError(`${name} can't be written`);
   const { write } = register;
   states.with(vcpu, () => {
-    write(states, value);
+    write(states, value, vcpu, service);
   });
 }

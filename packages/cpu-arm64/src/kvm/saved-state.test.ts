@@ -1,7 +1,16 @@
 import { describe, expect, it } from "@jest/globals";
-import type { StateSection } from "@hvjournal/core";
+import {
+  decodeCanonicalMap,
+  encodeCanonical,
+  type KernelHalf,
+  type PlainValue,
+  type StateSection,
+} from "@hvjournal/core";
+import * as a from "../isa/testing/encodings.js";
+import { MpState, VcpuKind } from "./control/vcpu-part.js";
 import {
   answerExit,
+  CODE,
   exitLine,
   type Guest,
   guest,
@@ -145,6 +154,42 @@ describe("the saved kernel half", () => {
     }
   });
 
+  it("shows which vCPU is suspended, and brings it back so", () => {
+    const states = [MpState.runnable, MpState.stopped, MpState.suspended];
+    const pairs = states.flatMap((first) => states.map((second) => [first, second]));
+    const texts = pairs.map((pair) => {
+      const { kernel } = guest([], TWO_VCPUS);
+      for (const [vcpu, state] of pair.entries()) setMpState(kernel, vcpu, state);
+      const saved = kernel.save();
+      const to = guest([], TWO_VCPUS).kernel;
+      to.restore(saved);
+      expect(pair.map((_, vcpu) => Number(to.readRegister(vcpu, "mp_state")))).toEqual(pair);
+      expect(to.save()).toEqual(saved);
+      return textOf(saved);
+    });
+    expect(new Set(texts).size).toBe(pairs.length);
+  });
+
+  it("shows the time stolen from each vCPU, and since when it waits", () => {
+    const { kernel } = guest([a.branch(0)], TWO_VCPUS);
+    setMpState(kernel, 1, MpState.runnable);
+    kernel.writeRegister(1, "pc", BigInt(CODE));
+    expect(kernel.run(200_000)).toBe("limit");
+    const saved = kernel.save();
+    const { stolenTime } = runSection(saved) as { stolenTime: { stolenNs: number; waitsSinceNs: number }[] };
+    expect(stolenTime.map(({ stolenNs }) => stolenNs > 0)).toEqual([true, true]);
+    // One of them runs, the other waits.
+    expect(stolenTime.filter(({ waitsSinceNs }) => waitsSinceNs >= 0)).toHaveLength(1);
+    const to = guest([], TWO_VCPUS).kernel;
+    for (const vcpu of [0, 1])
+      for (const field of ["stolenNs", "waitsSinceNs"] as const) {
+        const other = stolenTime.map((each, index) => (index === vcpu ? { ...each, [field]: each[field] + 1 } : each));
+        const changed = withRunSection(saved, { ...runSection(saved), stolenTime: other });
+        to.restore(changed);
+        expect(to.save()).toEqual(changed);
+      }
+  });
+
   it("is refused by name, version, length and number of vCPUs", () => {
     const sections = mixed().kernel.save();
     const { kernel } = mixed();
@@ -170,6 +215,27 @@ describe("the saved kernel half", () => {
     expect(kernel.save()).toEqual(sections);
   });
 });
+
+const TWO_VCPUS = { vcpuCount: 2 };
+const RUN_SECTION = "arm64.run";
+
+function setMpState(kernel: KernelHalf, vcpu: number, state: number): void {
+  const { name: kind, version } = VcpuKind.mpStateSet;
+  kernel.apply?.({ kind, version, vcpu, payload: { state } });
+}
+
+function runSection(sections: readonly StateSection[]): { readonly [key: string]: PlainValue } {
+  const found = sections.find(({ name }) => name === RUN_SECTION);
+  if (found === undefined) throw new Error(`no section ${RUN_SECTION}`);
+  return decodeCanonicalMap(found.bytes);
+}
+
+function withRunSection(
+  sections: readonly StateSection[],
+  map: { readonly [key: string]: PlainValue },
+): readonly StateSection[] {
+  return sections.map((each) => (each.name === RUN_SECTION ? { ...each, bytes: encodeCanonical(map) } : each));
+}
 
 function textOf(sections: readonly StateSection[]): string {
   return sections.map(({ name, bytes }) => `${name}:${Buffer.from(bytes).toString("base64")}`).join();

@@ -40,10 +40,10 @@ export class StolenTime {
     state.waitsSinceNs = -1;
   }
 
-  /** PV_TIME_ST: the structure as it is before anything was stolen, and what has been counted so far. */
-  writeStructure(memory: GuestMemory, vcpu: number, ipa: bigint): void {
+  /** PV_TIME_ST: counting begins when the guest asks, each time anew (kvm_init_stolen_time). */
+  begin(memory: GuestMemory, vcpu: number, ipa: bigint): void {
+    this.of(vcpu).stolenNs = 0;
     memory.write(Number(ipa), new Uint8Array(STRUCTURE_BYTES));
-    this.writeStolen(memory, vcpu, ipa);
   }
 
   writeStolen(memory: GuestMemory, vcpu: number, ipa: bigint): void {

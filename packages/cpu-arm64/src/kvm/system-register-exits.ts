@@ -150,6 +150,14 @@ export function serviceValue(vm: Vm, vcpu: number, selector: number): bigint | u
   return service !== undefined && readService(vm, vcpu, service) ? accessed.bigint : undefined;
 }
 
+/** KVM_SET_ONE_REG of a timer's register. */
+export function setTimerRegister(vm: Vm, vcpu: number, selector: number, value: bigint): void {
+  const timer = timerRegisterAt(selector);
+  if (timer?.write === undefined) throw new RangeError(`${systemRegisterName(selector)} can't be written`);
+  accessed.setBigint(value);
+  timer.write(vm.timersOf(vcpu), vm.counter, accessed);
+}
+
 /** False: there is no such register to read. */
 function readService(vm: Vm, vcpu: number, service: ServiceRegister): boolean {
   if (service.timer !== undefined) {

@@ -198,6 +198,15 @@ export function timerRegisterAt(selector: number): TimerRegister | undefined {
   return REGISTERS.get(selector);
 }
 
+/** What KVM_SET_ONE_REG sets (kvm_arm_timer_set_reg): control and compare values. The counters follow guest time. */
+const SETTABLE: ReadonlySet<number> = new Set(
+  [2, 3].flatMap((crm) => [1, 2].map((op2) => selectorOf(3, 3, 14, crm, op2))),
+);
+
+export function isSettable(selector: number): boolean {
+  return SETTABLE.has(selector);
+}
+
 /** KVM without VHE leaves CNTHCTL_EL2.EL1PCEN clear: the physical timer traps, the counters and the virtual timer do not. */
 export function timerRegisterTraps(selector: number): boolean {
   return REGISTERS.get(selector)?.kind === "physical";

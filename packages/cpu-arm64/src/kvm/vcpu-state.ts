@@ -27,13 +27,18 @@ import { hcrEl2, mdcrEl2, mpidrEl1 } from "../isa/system-registers.js";
 import { vcpuAffinity } from "./affinity.js";
 import { HCR_EL2_VALUE, MDCR_EL2_VALUE } from "./exit-model.js";
 
-const U64 = 0xffff_ffff_ffff_ffffn;
 const ZERO_REGISTER = 31;
 const INSTRUCTION_BYTES = 4;
 
 /** PSTATE as SPSR_EL1 has it. */
 const Pstate = { m: 0x1fn, daif: 0x3c0n, il: 1n << 20n, ss: 1n << 21n, nzcv: 0xf000_0000n } as const;
 const Mode = { el0t: 0n, el1t: 4n, el1h: 5n } as const;
+
+/** Whether the vCPU has the mode of a PSTATE. */
+export function hasMode(pstate: bigint): boolean {
+  const mode = pstate & Pstate.m;
+  return mode === Mode.el0t || mode === Mode.el1t || mode === Mode.el1h;
+}
 
 /** A field of the saved form, where it lies in the saved bytes. */
 interface SavedField {
@@ -107,7 +112,30 @@ export class VcpuStates {
   }
 
   writeX(index: number, value: bigint): void {
-    if (index !== ZERO_REGISTER) this.engine.writeField(generalRegister(index), value & U64);
+    if (index !== ZERO_REGISTER) this.engine.writeField(generalRegister(index), value);
+  }
+
+  /** X register `index` into two words of `into`, the low one at `at`. */
+  copyX(index: number, into: Uint32Array, at: number): void {
+    if (index === ZERO_REGISTER) {
+      into[at] = 0;
+      into[at + 1] = 0;
+      return;
+    }
+    const from = x.offset + 8 * index;
+    into[at] = this.engine.readWord(from);
+    into[at + 1] = this.engine.readWord(from + 4);
+  }
+
+  /** pc, likewise. */
+  copyPc(into: Uint32Array, at: number): void {
+    into[at] = this.engine.readWord(pc.offset);
+    into[at + 1] = this.engine.readWord(pc.offset + 4);
+  }
+
+  /** W register `index`. */
+  readW(index: number): number {
+    return index === ZERO_REGISTER ? 0 : this.engine.readWord(x.offset + 8 * index);
   }
 
   writeXWords(index: number, low: number, high: number): void {
@@ -133,6 +161,11 @@ export class VcpuStates {
 
   get pc(): bigint {
     return this.engine.readField(pc);
+  }
+
+  /** Whether pc is this, given in two words. */
+  isAt(low: number, high: number): boolean {
+    return this.engine.readWord(pc.offset) === low && this.engine.readWord(pc.offset + 4) === high;
   }
 
   get isMasked(): boolean {
@@ -174,7 +207,7 @@ export class VcpuStates {
   /** Throws RangeError for a mode that the vCPU does not have. */
   set pstate(value: bigint) {
     const mode = value & Pstate.m;
-    if (mode !== Mode.el0t && mode !== Mode.el1t && mode !== Mode.el1h)
+    if (!hasMode(value))
       throw new RangeError(
         `pstate 0x${value.toString(16)}: mode 0x${mode.toString(16)} is none of EL0t (0), EL1t (4), EL1h (5)`,
       );
@@ -229,7 +262,14 @@ export class VcpuStates {
   }
 }
 
+const GENERAL_REGISTERS: readonly StateField<64>[] = Array.from({ length: ZERO_REGISTER }, (_, index) => ({
+  name: `x${index}`,
+  width: 64,
+  offset: x.offset + 8 * index,
+}));
+
 function generalRegister(index: number): StateField<64> {
-  if (index < 0 || index > 30) throw new RangeError(`x${index} is no register`);
-  return { name: `x${index}`, width: 64, offset: x.offset + 8 * index };
+  const field = GENERAL_REGISTERS[index];
+  if (field === undefined) throw new RangeError(`x${index} is no register`);
+  return field;
 }

@@ -95,9 +95,14 @@ export class DecodeCache {
 
   /** The page that a record lies in. */
   pageOf(record: number): DecodedPage {
-    const page = this.#byIndex[Math.floor((record - this.#options.start) / this.#options.records.pageBytes)];
+    const page = this.pageAt(record);
     if (page === undefined) throw new Error(`record ${record} lies in no decoded page`);
     return page;
+  }
+
+  /** The decoded page that `record` lies in, if it lies in one. */
+  pageAt(record: number): DecodedPage | undefined {
+    return this.#byIndex[Math.floor((record - this.#options.start) / this.#options.records.pageBytes)];
   }
 
   /** Whether the instruction at an offset of a page with a granule of four bytes has been decoded. */

@@ -40,8 +40,12 @@ export class SpecialAccesses {
   readonly #view: DataView;
   readonly #bytes: Uint8Array;
   #bounceNext = 0;
+  /** Bytes of the bounce buffer that may not be zero. */
+  #bounceUsed = BOUNCE_BYTES;
   #fragmentCursor = 0;
   #pending: PendingWrite[] = [];
+  /** Empty; changes places with `#pending` whenever that goes out. */
+  #noWrites: PendingWrite[] = [];
   /** Device writes that are on their way out, the first one being the exit. */
   #deviceWrites: PendingWrite[] = [];
   /** The last finish dropped what was derived from page tables or code. */
@@ -81,13 +85,14 @@ export class SpecialAccesses {
   /** The host function `finishWrites`: 1 when the instruction must leave (devices, changed translations, a watch). */
   finish(): number {
     const pending = this.#pending;
-    this.#pending = [];
+    this.#pending = this.#noWrites;
     this.#bounceNext = 0;
     for (const write of pending) {
-      const bytes = this.#bytes.subarray(write.bounce, write.bounce + write.bytes);
-      if (write.isRam) this.#writeRam(write.physical, bytes);
+      if (write.isRam) this.#writeRam(write.physical, this.#bytes.subarray(write.bounce, write.bounce + write.bytes));
       else this.#queueDeviceWrite(write);
     }
+    this.#noWrites = pending;
+    while (pending.length > 0) pending.pop();
     if (this.#deviceWrites.length > 0) this.#showDeviceWrite();
     return this.#deviceWrites.length > 0 || this.#derivedChanged || this.#options.ram.watchHit !== undefined ? 1 : 0;
   }
@@ -98,7 +103,8 @@ export class SpecialAccesses {
 
   /** The device write of the exit is done; false when the next one is now the exit. */
   completeDeviceWrite(): boolean {
-    this.#deviceWrites.shift();
+    if (this.#deviceWrites.length === 1) this.#deviceWrites.pop();
+    else this.#deviceWrites.shift();
     if (this.#deviceWrites.length > 0) {
       this.#showDeviceWrite();
       return false;
@@ -138,6 +144,7 @@ export class SpecialAccesses {
   }
 
   restorePending(numbers: readonly number[]): void {
+    this.#bounceUsed = BOUNCE_BYTES;
     this.#pending = [];
     this.#deviceWrites = [];
     for (let index = 0; index + 2 < numbers.length; index += 3) {
@@ -175,7 +182,7 @@ export class SpecialAccesses {
     }
     this.#bounceNext = 0;
     this.#fragmentCursor = 0;
-    this.#pending.length = 0;
+    while (this.#pending.length > 0) this.#pending.pop();
   }
 
   #translatePieces(address: bigint, info: number): Piece[] | undefined {
@@ -240,6 +247,7 @@ export class SpecialAccesses {
     if (this.#bounceNext + total > BOUNCE_BYTES)
       throw new Error(`an instruction that bounces more than ${BOUNCE_BYTES} bytes`);
     this.#bounceNext += Math.ceil(total / 16) * 16;
+    this.#bounceUsed = Math.max(this.#bounceUsed, this.#bounceNext);
     let at = start;
     for (const piece of pieces) {
       if (reads && !this.#readPiece(piece, at)) return SlowResult.device;
@@ -276,6 +284,10 @@ export class SpecialAccesses {
   }
 
   #queueDeviceWrite(write: PendingWrite): void {
+    if (write.bytes <= FRAGMENT_BYTES_MAX) {
+      this.#deviceWrites.push(write);
+      return;
+    }
     for (let done = 0; done < write.bytes; done += FRAGMENT_BYTES_MAX) {
       this.#deviceWrites.push({
         physical: write.physical + done,
@@ -294,9 +306,12 @@ export class SpecialAccesses {
   }
 
   #showMmio(physical: number, bytes: number): void {
-    this.#view.setBigUint64(engineState.mmioAddress.offset, BigInt(physical), true);
-    this.#view.setUint32(engineState.mmioBytes.offset, bytes, true);
-    this.#view.setBigUint64(engineState.mmioData.offset, 0n, true);
+    const view = this.#view;
+    view.setUint32(engineState.mmioAddress.offset, physical >>> 0, true);
+    view.setUint32(engineState.mmioAddress.offset + 4, Math.floor(physical / 2 ** 32), true);
+    view.setUint32(engineState.mmioBytes.offset, bytes, true);
+    view.setUint32(engineState.mmioData.offset, 0, true);
+    view.setUint32(engineState.mmioData.offset + 4, 0, true);
   }
 
   #clearMmio(): void {
@@ -305,7 +320,9 @@ export class SpecialAccesses {
 
   #clearSavedState(): void {
     this.#clearMmio();
-    this.#bytes.fill(0, BOUNCE_START, BOUNCE_START + BOUNCE_BYTES);
-    this.#view.setBigUint64(engineState.nextPc.offset, 0n, true);
+    this.#bytes.fill(0, BOUNCE_START, BOUNCE_START + this.#bounceUsed);
+    this.#bounceUsed = 0;
+    this.#view.setUint32(engineState.nextPc.offset, 0, true);
+    this.#view.setUint32(engineState.nextPc.offset + 4, 0, true);
   }
 }

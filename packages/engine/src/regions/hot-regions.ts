@@ -78,6 +78,7 @@ export class HotRegions {
 
   /** Before the vCPU runs again: what stood aside comes back. */
   comeBack(): void {
+    if (this.#aside.length === 0) return;
     for (const entry of this.#aside) this.#write(entry);
     this.#aside.length = 0;
   }

@@ -1,4 +1,4 @@
-import { EventBatch, EXIT_WORD_COUNT, OUTPUT_BYTES_PER_BATCH_MAX } from "@hvjournal/core";
+import { EventBatch, EVENTS_PER_BATCH_MAX, EXIT_WORD_COUNT, OUTPUT_BYTES_PER_BATCH_MAX } from "@hvjournal/core";
 import { describe, expect, it } from "@jest/globals";
 import fc from "fast-check";
 import { ByteCodingError, ByteSink, ByteSource } from "../canonical/byte-coding.js";
@@ -34,6 +34,14 @@ const event = fc.oneof(
     bytes: fc.uint8Array({ maxLength: 40 }),
   }),
   fc.record({ kind: fc.constant("irq" as const), step, line: u32, level: fc.nat({ max: 1 }) }),
+  fc.record({
+    kind: fc.constant("register" as const),
+    step,
+    vcpu: fc.nat({ max: 7 }),
+    name: fc.constantFrom("x0", "x1", "x30", "pc", "sp"),
+    low: u32,
+    high: u32,
+  }),
   fc.record({ kind: fc.constant("digest" as const), step, bytes: fc.uint8Array({ minLength: 32, maxLength: 32 }) }),
 );
 type SampleEvent = typeof event extends fc.Arbitrary<infer Event> ? Event : never;
@@ -50,6 +58,8 @@ function append(batch: EventBatch, icount: number, sample: SampleEvent): void {
       return batch.appendOutput(icount, sample.port, sample.bytes);
     case "irq":
       return batch.appendIrqLine(icount, sample.line, sample.level);
+    case "register":
+      return batch.appendRegister(icount, sample.vcpu, sample.name, sample.low, sample.high);
     case "digest":
       return batch.appendDigest(icount, sample.bytes);
   }
@@ -119,7 +129,7 @@ describe("a batch's columns", () => {
     const batch = new EventBatch();
     const numbers = new SeededNumbers(1);
     const frame = new Uint32Array(EXIT_WORD_COUNT);
-    for (let index = 0; index < 1023; index++)
+    for (let index = 0; index < EVENTS_PER_BATCH_MAX - 1; index++)
       batch.appendExit(
         2 ** 50,
         frame.map(() => numbers.below(2 ** 32)),

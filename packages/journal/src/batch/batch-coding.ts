@@ -4,9 +4,10 @@
  * `column-coding.ts`; exits: `exit-coding.ts`).
  *
  *     ┌──────────────────────────────────────────────────────────────────────────────┐
- *     │ coding u8 = 1                                                                │
+ *     │ coding u8 = 1, or 2 with registers                                           │
  *     │ first seq, exits before the batch, icount before the batch, event count      │ varints
  *     │ counts: exits, handled, completed, outputs, output bytes, irq lines, digests │ varints
+ *     │ coding 2: counts of registers and of their names                             │ varints
  *     ├──────────────────────────────────────────────────────────────────────────────┤
  *     │ kind of each event: u8, `HotKind` or 0 for a row event                       │
  *     │ icount of each event: varint, difference to the event before (to the batch)  │
@@ -16,7 +17,12 @@
  *     │ outputs:   column of ports, column of lengths, the bytes one after the other │
  *     │ irq lines: column of lines, column of levels                                 │
  *     │ digests:   32 bytes each                                                     │
+ *     │ coding 2: registers: the names, each a length varint and UTF-8, column of    │
+ *     │            vCPUs, of names by number, of low words, of high words            │
  *     └──────────────────────────────────────────────────────────────────────────────┘
+ *
+ * A register that the VMM half has set, up to 64 bits wide, is `HotKind.registerSet` here and the row event `RegisterSet` for
+ * whoever reads. In older recordings it is a row event already.
  *
  * All columns here are seeded with 0. Row events are not in it; they stand in the table `events`, and the chain
  * covers them behind these bytes (`chain.ts`).
@@ -27,6 +33,9 @@ import {
   EXIT_WORD_COUNT,
   HotKind,
   OUTPUT_BYTES_PER_BATCH_MAX,
+  REGISTER_NAME_LENGTH_MAX,
+  REGISTER_NAMES_MAX,
+  REGISTER_WORDS,
   ROW_EVENT,
 } from "@hvjournal/core";
 import { ByteCodingError, ByteSink, ByteSource } from "../canonical/byte-coding.js";
@@ -34,7 +43,10 @@ import { readColumn, writeColumn } from "./column-coding.js";
 import { ExitCoder } from "./exit-coding.js";
 
 const BATCH_CODING = 1;
+const REGISTER_CODING = 2;
 const DIGEST_BYTES = 32;
+/** In UTF-8. */
+const REGISTER_NAME_BYTES_MAX = 3 * REGISTER_NAME_LENGTH_MAX;
 const VARINT_BYTES_MAX = 8;
 const WORD_VARINT_BYTES_MAX = 5;
 const POSITION_MAX = Number.MAX_SAFE_INTEGER;
@@ -43,7 +55,8 @@ const POSITION_MAX = Number.MAX_SAFE_INTEGER;
 export const BATCH_BYTES_MAX =
   1024 +
   EVENTS_PER_BATCH_MAX * (1 + VARINT_BYTES_MAX + (EXIT_WORD_COUNT + 1) * (WORD_VARINT_BYTES_MAX + 1) + DIGEST_BYTES) +
-  OUTPUT_BYTES_PER_BATCH_MAX;
+  OUTPUT_BYTES_PER_BATCH_MAX +
+  REGISTER_NAMES_MAX * (REGISTER_NAME_BYTES_MAX + 1);
 
 /** Writes and reads batches, with working memory that is used again for each. */
 export class BatchCoder {
@@ -55,9 +68,11 @@ export class BatchCoder {
   encode(batch: EventBatch): Uint8Array {
     const sink = this.#sink;
     sink.reset();
-    sink.u8(BATCH_CODING);
+    const hasRegisters = batch.registerCount > 0;
+    sink.u8(hasRegisters ? REGISTER_CODING : BATCH_CODING);
     for (const value of [batch.firstSeq, batch.firstExitNumber, batch.firstIcount, batch.count]) sink.varint(value);
     for (const value of columnCounts(batch)) sink.varint(value);
+    if (hasRegisters) for (const value of [batch.registerCount, batch.registerNames.length]) sink.varint(value);
     sink.raw(batch.kinds.subarray(0, batch.count));
     this.#writeIcounts(batch);
     this.#exits.write(sink, batch.exits, batch.exitCount);
@@ -71,19 +86,39 @@ export class BatchCoder {
     this.#writeFields(batch.irqs, batch.irqCount, 2, 0);
     this.#writeFields(batch.irqs, batch.irqCount, 2, 1);
     sink.raw(batch.digests.subarray(0, batch.digestCount * DIGEST_BYTES));
+    if (hasRegisters) this.#writeRegisters(batch);
     return sink.view();
+  }
+
+  #writeRegisters({ registers, registerCount, registerNames }: EventBatch): void {
+    for (const name of registerNames) this.#sink.text(name);
+    for (let word = 0; word < REGISTER_WORDS; word++) this.#writeFields(registers, registerCount, REGISTER_WORDS, word);
+  }
+
+  #readRegisters(source: ByteSource, batch: EventBatch, nameCount: number): void {
+    for (let index = 0; index < nameCount; index++) batch.registerNames.push(source.text(REGISTER_NAME_BYTES_MAX));
+    for (let word = 0; word < REGISTER_WORDS; word++)
+      this.#readFields(source, batch.registers, batch.registerCount, REGISTER_WORDS, word);
+    for (let index = 0; index < batch.registerCount; index++) {
+      const name = batch.registers[index * REGISTER_WORDS + 1] ?? 0;
+      if (name >= nameCount)
+        throw new ByteCodingError(`register ${index} of the batch names name ${name} of ${nameCount}`);
+    }
   }
 
   /** Fills `batch`, all but its rows, of which there must be as many as the result says. Throws ByteCodingError. */
   decode(bytes: Uint8Array, batch: EventBatch): number {
     const source = new ByteSource(bytes);
     const coding = source.u8();
-    if (coding !== BATCH_CODING) throw new ByteCodingError(`batch coding ${coding} is not known`);
+    if (coding !== BATCH_CODING && coding !== REGISTER_CODING)
+      throw new ByteCodingError(`batch coding ${coding} is not known`);
     const firstSeq = source.varint(POSITION_MAX);
     const exitNumber = source.varint(POSITION_MAX);
     batch.begin({ firstSeq, exitNumber, icount: source.varint(POSITION_MAX) });
     batch.count = source.varint(EVENTS_PER_BATCH_MAX);
     readColumnCounts(source, batch);
+    batch.registerCount = coding === REGISTER_CODING ? source.varint(batch.count) : 0;
+    const nameCount = coding === REGISTER_CODING ? source.varint(REGISTER_NAMES_MAX) : 0;
     batch.kinds.set(source.raw(batch.count));
     const rowCount = checkKinds(batch);
     this.#readIcounts(source, batch);
@@ -99,6 +134,7 @@ export class BatchCoder {
     this.#readFields(source, batch.irqs, batch.irqCount, 2, 0);
     this.#readFields(source, batch.irqs, batch.irqCount, 2, 1);
     batch.digests.set(source.raw(batch.digestCount * DIGEST_BYTES));
+    if (coding === REGISTER_CODING) this.#readRegisters(source, batch, nameCount);
     source.end();
     return rowCount;
   }
@@ -107,7 +143,9 @@ export class BatchCoder {
     let before = batch.firstIcount;
     for (let index = 0; index < batch.count; index++) {
       const icount = batch.icounts[index] ?? 0;
-      this.#sink.varint(icount - before);
+      const units = icount - before;
+      if (units <= 0xffff_ffff) this.#sink.u32Varint(units);
+      else this.#sink.varint(units);
       before = icount;
     }
   }
@@ -150,10 +188,10 @@ function readColumnCounts(source: ByteSource, batch: EventBatch): void {
 
 /** The kinds must occur as often as the counts say; gives the count of row events. */
 function checkKinds(batch: EventBatch): number {
-  const occurs = new Uint32Array(HotKind.digested + 1);
+  const occurs = new Uint32Array(HotKind.registerSet + 1);
   for (let index = 0; index < batch.count; index++) {
     const kind = batch.kinds[index] ?? 0;
-    if (kind > HotKind.digested) throw new ByteCodingError(`event kind ${kind} is not known`);
+    if (kind > HotKind.registerSet) throw new ByteCodingError(`event kind ${kind} is not known`);
     occurs[kind] = (occurs[kind] ?? 0) + 1;
   }
   const counts: readonly (readonly [number, number])[] = [
@@ -163,6 +201,7 @@ function checkKinds(batch: EventBatch): number {
     [HotKind.outputProduced, batch.outputCount],
     [HotKind.irqLineSet, batch.irqCount],
     [HotKind.digested, batch.digestCount],
+    [HotKind.registerSet, batch.registerCount],
   ];
   for (const [kind, count] of counts) {
     if (occurs[kind] !== count)

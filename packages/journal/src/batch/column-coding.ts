@@ -60,6 +60,11 @@ export function writeColumn(sink: ByteSink, values: Uint32Array, count: number, 
   }
 }
 
+/** Of at least one value, none of which differs from the seed. */
+export function writeConstantColumn(sink: ByteSink): void {
+  sink.u8(ColumnMode.constant);
+}
+
 /** Reads `count` values into the first places of `values`. */
 export function readColumn(source: ByteSource, values: Uint32Array, count: number, seed: number): void {
   if (count === 0) return;

@@ -138,6 +138,11 @@ export class ByteSource {
     return this.varint(0xffff_ffff);
   }
 
+  /** What `text` wrote, of at most `bytesMax` bytes. */
+  text(bytesMax: number): string {
+    return Buffer.from(this.raw(this.varint(bytesMax))).toString("utf8");
+  }
+
   /** A view into the source's bytes. */
   raw(count: number): Uint8Array {
     const position = this.#take(count);

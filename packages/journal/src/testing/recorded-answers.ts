@@ -30,6 +30,8 @@ export function batchText(batch: EventBatch): string {
     outputBytes: batch.outputBytes.subarray(0, batch.outputByteCount),
     irqs: batch.irqs.subarray(0, batch.irqCount * 2),
     digests: batch.digests.subarray(0, batch.digestCount * 32),
+    registers: batch.registers.subarray(0, batch.registerCount * 4),
+    registerNames: batch.registerNames,
     rows,
   });
   return `event:${firstSeq}..${firstSeq + count - 1} ${createHash("sha256").update(content).digest("hex")}`;

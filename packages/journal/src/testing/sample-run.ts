@@ -80,6 +80,9 @@ interface MmioAccess {
   readonly write: number | undefined;
 }
 
+/** Small, so that a short run has several batches. */
+const SAMPLE_EVENTS_PER_BATCH = 1024;
+
 /** Appends a run's events to batch after batch. */
 export class SampleRun {
   readonly #numbers: SeededNumbers;
@@ -105,7 +108,7 @@ export class SampleRun {
   }
 
   #room(bytes: number): void {
-    if (!this.batch.hasRoom(bytes)) this.end();
+    if (this.batch.count >= SAMPLE_EVENTS_PER_BATCH || !this.batch.hasRoom(bytes)) this.end();
   }
 
   #exit(reason: number, finishedBy: number, kvmExit: number, pcLow: number): void {

@@ -58,3 +58,8 @@ const SIZE_MASK = 0x00f0_0000_0000_0000n;
 export function registerBits(id: bigint): number {
   return 8 << Number((id & SIZE_MASK) >> 52n);
 }
+
+/** All above the low word but the size says which architecture a register is of (`kvm_arm_set_reg`). */
+export function isArm64(id: bigint): boolean {
+  return (id & ~SIZE_MASK) >> 32n === ARM64 >> 32n;
+}

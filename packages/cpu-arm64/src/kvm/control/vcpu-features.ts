@@ -12,7 +12,6 @@ export const VCPU_FEATURES = [
   "HAS_EL2",
   "HAS_EL2_E2H0",
 ] as const;
-export type VcpuFeature = (typeof VCPU_FEATURES)[number];
 
 export const FEATURE_PREFIX = "KVM_ARM_VCPU_";
 

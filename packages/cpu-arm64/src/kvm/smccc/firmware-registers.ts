@@ -1,6 +1,5 @@
 /** KVM's firmware pseudo-registers on arm64 (Documentation/virt/kvm/arm/fw-pseudo-registers.rst), with its rules for writing them. */
 import type { HostReference, Refusal } from "@hvjournal/core";
-import type { Arm64ControlState } from "../control/control-state.js";
 import { hostModelOf, type HostModel, Workaround2Level, writtenHost } from "../host-model.js";
 import { PSCI_0_2 } from "../control/vcpu-features.js";
 
@@ -146,7 +145,7 @@ function hex(value: bigint): string {
 
 /** KVM's checks for a write; undefined: it is accepted. What it changes is `writtenFirmwareRegister`. */
 export function checkFirmwareWrite(
-  { firmware: state, features = PSCI_0_2 }: Pick<Arm64ControlState, "firmware" | "features">,
+  { firmware: state, features = PSCI_0_2 }: { readonly firmware: FirmwareRegisters; readonly features?: number },
   register: FirmwareRegister,
   value: bigint,
   hasRun: boolean,

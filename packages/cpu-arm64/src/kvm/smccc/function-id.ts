@@ -4,6 +4,7 @@
 export const Owner = { architecture: 0, standardSecure: 4, standardHypervisor: 5, vendorHypervisor: 6 } as const;
 
 const FAST = 0x8000_0000;
+const CONVENTION_64 = 0x4000_0000;
 
 export function isFastCall(id: number): boolean {
   return (id & FAST) !== 0;
@@ -15,6 +16,22 @@ export function ownerOf(id: number): number {
 
 export function functionNumberOf(id: number): number {
   return id & 0xffff;
+}
+
+/** DEN0028, table 2-1. The legacy ids of PSCI 0.1 are from before it, and have no such parts. */
+export function decodeFunctionId(id: number): {
+  readonly isFast: boolean;
+  /** The convention with 64-bit arguments. */
+  readonly is64: boolean;
+  readonly owner: number;
+  readonly functionNumber: number;
+} {
+  return {
+    isFast: isFastCall(id),
+    is64: (id & CONVENTION_64) !== 0,
+    owner: ownerOf(id),
+    functionNumber: functionNumberOf(id),
+  };
 }
 
 export const SmcccFunction = {

@@ -1,0 +1,159 @@
+/** `bisect --when`: the first moment at which an expression holds. */
+import {
+  type BisectMoment,
+  bisectWhen,
+  type BisectWhenResult,
+  type BisectWriter,
+  formatPosition,
+  type Goal,
+  type ParsedExpression,
+  parsePosition,
+  type Replayer,
+  resolveRange,
+  seek,
+  startSeq,
+  shellCommand,
+} from "@hvjournal/core";
+import { CliError } from "../cli-error.js";
+import { type Arguments, type CommandContext, flag, stringOption } from "../commands/command.js";
+import { type ExitCode, ExitStatus } from "../exit-status.js";
+import { BisectReport, loadAt, type LoadedValue, neverMapped, transitionLines } from "../output/bisect-report.js";
+import { jsonLine } from "../output/console-output.js";
+import { Progress } from "../output/progress.js";
+import { hex, hostTimeText } from "../output/value-text.js";
+import { nameByLastSnapshot } from "../symbols/guest-symbols.js";
+import type { Symbols } from "../symbols/symbols.js";
+import { createReplayer, findPlace, type OpenRecording, positionMissing } from "../vm/open-recording.js";
+
+function goodGoal(args: Arguments, { reader }: OpenRecording): Goal {
+  const text = stringOption(args, "good");
+  return text === undefined ? { seq: startSeq(reader) } : findPlace(text, reader).goal;
+}
+
+function lastSeq(args: Arguments, { reader }: OpenRecording): number {
+  const [from, to] = ["good", "bad"].map((option) => {
+    const text = stringOption(args, option);
+    return text === undefined ? undefined : parsePosition(text);
+  });
+  return resolveRange({ from, to }, reader).last;
+}
+
+export function runWhen(
+  recording: OpenRecording,
+  expression: ParsedExpression,
+  args: Arguments,
+  { output }: CommandContext,
+): ExitCode {
+  nameByLastSnapshot(recording);
+  const replayer = createReplayer(recording);
+  const { path, reader, symbols } = recording;
+  const progress = new Progress(output, `bisecting ${path}:`, reader.end.icount);
+  const withAll = flag(args, "all");
+  const result = bisectWhen({
+    replayer,
+    expression,
+    symbols,
+    good: goodGoal(args, recording),
+    lastSeq: lastSeq(args, recording),
+    // What may change with every instruction is looked at no longer than somebody wants to know.
+    all: withAll || !expression.changesWithUnits,
+    onProgress: (icount) => progress.at(icount),
+  });
+  const { first, scannedExits, isWatched } = result;
+  if (first === undefined) {
+    for (const address of neverMapped(expression, replayer.machine, recording, result.places))
+      output.note(
+        `note: ${hex(address)} was not mapped at any moment at which it was asked for, so its value is unknown`,
+      );
+    throw neverHeld(expression, args, recording);
+  }
+  output.note(`scanned exit:1..${scannedExits} (${hostTimeText(progress.elapsedMs)})`);
+  const caller = callerOf(replayer, result);
+  const value = valueChange(recording, replayer, expression, result);
+  goToFirst(replayer, result);
+  const report = new BisectReport(recording);
+  if (output.json) output.line(jsonLine({ ...whenJson(result, withAll), value, caller: callerJson(caller, symbols) }));
+  else
+    for (const line of [
+      ...report.lines(result, replayer.machine, { value, caller }),
+      ...transitionLines(result, withAll, expression.isMomentary),
+    ])
+      output.line(line);
+  if (!isWatched)
+    output.note(
+      "note: not all that it reads could be watched: a change that came and went between two events may be missing",
+    );
+  return ExitStatus.done;
+}
+
+/** Where only a part was looked at, nothing is said of the rest. */
+function neverHeld({ source }: ParsedExpression, args: Arguments, { path, reader }: OpenRecording): CliError {
+  const [good, bad] = [stringOption(args, "good"), stringOption(args, "bad")];
+  if (good === undefined && bad === undefined) return positionMissing(path, reader, `'${source}'`);
+  return new CliError(`'${source}' holds nowhere between ${good ?? "start"} and ${bad ?? "end"} of ${path}`, {
+    code: "not-found",
+    status: ExitStatus.no,
+    next: shellCommand("hvjournal", "bisect", path, "--when", source),
+  });
+}
+
+function momentJson({ position, ...moment }: BisectMoment): Record<string, unknown> {
+  return { position: formatPosition(position), ...moment };
+}
+
+function whenJson(result: BisectWhenResult, withAll: boolean): Record<string, unknown> {
+  const { first, transitions } = result;
+  return {
+    ...result,
+    first: first === undefined ? undefined : momentJson(first),
+    places: undefined,
+    transitions: withAll
+      ? transitions.map(({ moment, ...transition }) => ({ ...transition, ...momentJson(moment) }))
+      : transitions.length,
+  };
+}
+
+function goToFirst(replayer: Replayer, { first, writer }: BisectWhenResult): void {
+  if (first === undefined) return;
+  const { icount, guestTimeNs, seq } = first;
+  const goals: { readonly [By in BisectWriter["by"]]: Goal } = {
+    instruction: { icount },
+    answer: { exitNumber: first.exitNumber, unitsAfter: 0 },
+    time: { guestTimeNs },
+    exit: { seq },
+    event: { seq },
+  };
+  seek(replayer, goals[writer?.by ?? "event"]);
+}
+
+/**
+ * Where the function that the instruction is in was called. Asked in front of the instruction: behind a call the guest is
+ * in the function called.
+ */
+function callerOf(replayer: Replayer, { first, writer }: BisectWhenResult): bigint | undefined {
+  if (first === undefined || writer?.by !== "instruction") return undefined;
+  seek(replayer, { icount: first.icount - 1 });
+  return replayer.machine.kernel.backtrace(writer.vcpu, 1)[0];
+}
+
+function callerJson(address: bigint | undefined, symbols: Symbols): Record<string, unknown> | undefined {
+  return address === undefined ? undefined : { address, name: symbols.callerName(address) };
+}
+
+/** What the expression reads, one step before and at the first moment. */
+function valueChange(
+  recording: OpenRecording,
+  replayer: Replayer,
+  expression: ParsedExpression,
+  result: BisectWhenResult,
+): LoadedValue | undefined {
+  const { first, writer, places } = result;
+  if (first === undefined || writer === undefined || writer.by === "exit") return undefined;
+  const change = result.transitions[0]?.change;
+  if (change !== undefined) return change;
+  seek(replayer, writer.by === "instruction" ? { icount: first.icount - 1 } : { seq: first.seq - 1 });
+  const before = loadAt(expression, replayer.machine, recording, places);
+  goToFirst(replayer, result);
+  const after = loadAt(expression, replayer.machine, recording, places);
+  return after === undefined ? undefined : { address: after.address, before: before?.value, after: after.value };
+}

@@ -1,0 +1,83 @@
+/** Where the exits of a run first differ from those recorded, in the form of a divergence report. */
+import {
+  type ExitSequenceComparison,
+  type ExitSequenceDifference,
+  ExitWord,
+  frameU64,
+  parseMachine,
+  type RecordedExit,
+  type Recorder,
+  shellCommand,
+} from "@hvjournal/core";
+import { CliError } from "../cli-error.js";
+import { ExitStatus } from "../exit-status.js";
+import type { OpenRecording } from "../vm/open-recording.js";
+import { counted } from "./value-text.js";
+
+export interface DifferingRun {
+  readonly recording: OpenRecording;
+  readonly recorder: Recorder;
+  readonly comparison: ExitSequenceComparison;
+  readonly difference: ExitSequenceDifference;
+  /** How the run ended: "guest powered off (PSCI SYSTEM_OFF)". */
+  readonly ending: string;
+  /** How the recorded one did. */
+  readonly recordedEnding: string;
+  /** One line for each thing that was changed. */
+  readonly changes: readonly string[];
+  readonly notes: readonly string[];
+  /** The new recording, where it is kept. */
+  readonly keptPath: string | undefined;
+}
+
+export function exitSequenceReport(run: DifferingRun): CliError {
+  const { recording, recorder, comparison, difference, keptPath } = run;
+  const { recorded, now } = difference;
+  const { machine } = recorder;
+  const place = recorded ?? now;
+  const position = place === undefined ? "end" : `exit:${place.number}`;
+  const where =
+    place === undefined
+      ? ""
+      : ` (vcpu${place.frame[ExitWord.vcpu] ?? 0}, icount:${place.icount}, pc ${pcText(place, recording)})`;
+  const recordedModel = parseMachine(recording.reader.header.machine).exitModel;
+  const describe = (
+    exit: Omit<RecordedExit, "seq">,
+    model: Parameters<typeof recording.architecture.describeExit>[0],
+  ): string => `${recording.architecture.describeExit(model, exit.frame)}  exit:${exit.number} icount:${exit.icount}`;
+  const model = { ...machine.exitModel, reasons: recordedModel.reasons.map((name) => reasonNamed(machine, name)) };
+  const details = [
+    `  recorded   ${recorded === undefined ? `nothing more: ${run.recordedEnding}` : describe(recorded, model)}`,
+    `  now        ${now === undefined ? `nothing more: ${run.ending}` : describe(now, machine.exitModel)}`,
+    `  before it  ${counted(comparison.equal, "exit")} that reach the VMM half, equal`,
+    ...run.changes.map((change) => `  changed    ${change}`),
+    ...run.notes.map((note) => `  note       ${note}`),
+  ];
+  return new CliError(`exits that reach the VMM half differ at ${position}${where}`, {
+    code: "differs",
+    status: ExitStatus.no,
+    position,
+    details,
+    next:
+      keptPath === undefined
+        ? shellCommand("hvjournal", "show", recording.path, position, "--stack", "--disas", "8")
+        : shellCommand("hvjournal", "diff", recording.path, keptPath),
+    fields: {
+      equal: comparison.equal,
+      recorded: recorded && { exit: recorded.number, icount: recorded.icount, what: describe(recorded, model) },
+      now: now && { exit: now.number, icount: now.icount, what: describe(now, machine.exitModel) },
+      changes: run.changes,
+      notes: run.notes,
+    },
+  });
+}
+
+/** Rows of the recorded model by name: the words of a reason are its own. */
+function reasonNamed({ exitModel }: Recorder["machine"], name: string): (typeof exitModel.reasons)[number] {
+  const found = exitModel.reasons.find((reason) => reason.name === name);
+  return found ?? { name, code: 0, condition: "", finishedBy: "", pc: "at" };
+}
+
+function pcText({ frame }: Pick<RecordedExit, "frame">, { symbols }: OpenRecording): string {
+  return symbols.addressText(frameU64(frame, ExitWord.pcLow));
+}

@@ -1,0 +1,185 @@
+/** `verify` of a machine that was changed: by the exits that reach the VMM half, or by what becomes of it. */
+import {
+  ControlRefusedError,
+  ExitSequenceComparison,
+  type GuestStop,
+  Outcome,
+  outsideActs,
+  type ParsedExpression,
+  type Recorder,
+  shellCommand,
+} from "@hvjournal/core";
+import { join } from "node:path";
+import { CliError } from "../cli-error.js";
+import { type Arguments, type CommandContext, flag, stringOption } from "../commands/command.js";
+import { type ExitCode, ExitStatus } from "../exit-status.js";
+import { changeLine, changeText } from "../output/change-text.js";
+import { jsonLine } from "../output/console-output.js";
+import { exitSequenceReport } from "../output/exit-sequence-report.js";
+import { momentText, stopText } from "../output/record-report.js";
+import { counted } from "../output/value-text.js";
+import type { MachineChange, MachinePlan } from "./machine-plan.js";
+import { clearOutput } from "./new-recording.js";
+import { endingText, type OpenRecording } from "./open-recording.js";
+import {
+  defaultTimeNs,
+  refusedMachine,
+  type Rerun,
+  rerunJson,
+  rerunNotes,
+  rerunRecording,
+  type RunJudge,
+} from "./rerun-recording.js";
+import { withScratchDirectory } from "./scratch-directory.js";
+
+export interface ChangedVerification {
+  readonly recording: OpenRecording;
+  readonly plan: MachinePlan;
+  readonly changes: readonly MachineChange[];
+  readonly level: "exits" | "outcome";
+  readonly expression: ParsedExpression | undefined;
+  readonly timeoutNs: number | undefined;
+  readonly args: Arguments;
+  readonly context: CommandContext;
+}
+
+export function verifyChanged(what: ChangedVerification): Promise<ExitCode> {
+  const kept = stringOption(what.args, "output");
+  if (kept === undefined)
+    return withScratchDirectory((directory) => verifyInto(join(directory, "run.hvj"), false, what));
+  clearOutput({ path: kept, isNamed: true, force: flag(what.args, "force"), argv: process.argv.slice(2) });
+  return verifyInto(kept, true, what);
+}
+
+/** What the levels ask of a run. */
+class Judgement implements RunJudge {
+  readonly comparison: ExitSequenceComparison | undefined;
+  outcome: Outcome | undefined;
+  #recorder: Recorder | undefined;
+
+  constructor({ level, recording }: Pick<ChangedVerification, "level" | "recording">) {
+    this.comparison = level === "exits" ? new ExitSequenceComparison(recording.reader) : undefined;
+  }
+
+  of(recorder: Recorder, { expression, recording }: ChangedVerification): this {
+    this.#recorder = recorder;
+    this.outcome = expression && new Outcome(expression, recorder.machine, recording.symbols);
+    return this;
+  }
+
+  atExit(): boolean {
+    const machine = this.#recorder?.machine;
+    if (machine === undefined) return false;
+    const holds = this.outcome?.atExit() ?? true;
+    if (this.comparison === undefined) return holds;
+    const isCompared = this.comparison.atExit(machine);
+    return isCompared && (holds || this.comparison.difference !== undefined);
+  }
+
+  noteOutput(port: number, bytes: Uint8Array): void {
+    this.outcome?.noteOutput(port, bytes);
+  }
+}
+
+async function verifyInto(path: string, isKept: boolean, what: ChangedVerification): Promise<ExitCode> {
+  const { recording, plan, expression, level, context } = what;
+  const acts = outsideActs(recording.reader);
+  const judgement = new Judgement(what);
+  let run: Rerun;
+  try {
+    run = await rerunRecording({
+      ...{ recording, plan, path, isKept, output: context.output, lanes: [acts.acts] },
+      untilNs: what.timeoutNs ?? defaultTimeNs(acts),
+      by: expression === undefined ? "verify" : `--expect ${expression.source}`,
+      judge: (recorder) => judgement.of(recorder, what),
+      act: `verifying ${recording.path}:`,
+    });
+  } catch (error) {
+    throw error instanceof ControlRefusedError ? refusedMachine(error) : error;
+  }
+  const { comparison, outcome } = judgement;
+  comparison?.end(run.stop?.what ?? run.why);
+  checkTime(run, what, judgement);
+  if (comparison?.difference !== undefined)
+    throw exitSequenceReport({
+      ...{ recording, comparison, difference: comparison.difference, recorder: run.recorder },
+      ...{ ending: runEnding(run), recordedEnding: endingText(recording.reader), keptPath: isKept ? path : undefined },
+      changes: what.changes.map((change) => changeLine(change, recording.architecture)),
+      notes: notesOf(run),
+    });
+  const holds = outcome?.atEnd() ?? true;
+  if (!holds) throw notHeld(run, what, isKept ? path : undefined);
+  tell(run, what, { level, equal: comparison?.equal });
+  return ExitStatus.done;
+}
+
+/** A time that was asked for is up before anything could be told. */
+function checkTime(
+  run: Rerun,
+  { timeoutNs, recording }: ChangedVerification,
+  { comparison, outcome }: Judgement,
+): void {
+  if (run.why !== "time" || timeoutNs === undefined) return;
+  const isTold = comparison === undefined ? outcome?.atEnd() === true : comparison.isOver;
+  if (isTold) return;
+  throw new CliError(`ran out of --timeout at ${momentText(run.recorder.machine)}`, {
+    code: "timeout",
+    status: ExitStatus.timeout,
+    details: rerunNotes(run).map((note) => `  note       ${note}`),
+    fields: { recording: recording.path, ...rerunJson(run) },
+  });
+}
+
+/** How a run ended, for a sentence. */
+export function runEnding({ why, stop, recorder }: Pick<Rerun, "why" | "stop" | "recorder">): string {
+  const text = why === "stopped" && stop !== undefined ? stopText(stop satisfies GuestStop) : "its time was up";
+  return `${text} at ${momentText(recorder.machine)}`;
+}
+
+function notHeld(run: Rerun, what: ChangedVerification, keptPath: string | undefined): CliError {
+  const { recording, expression, changes } = what;
+  const details = [
+    `  run        ${runEnding(run)}`,
+    ...changes.map((change) => `  changed    ${changeLine(change, recording.architecture)}`),
+    ...rerunNotes(run).map((note) => `  note       ${note}`),
+  ];
+  return new CliError(`'${expression?.source ?? ""}' does not hold`, {
+    code: "not-held",
+    status: ExitStatus.no,
+    details,
+    ...(keptPath === undefined ? {} : { next: shellCommand("hvjournal", "diff", recording.path, keptPath) }),
+    fields: { recording: recording.path, level: what.level, expect: expression?.source, ...rerunJson(run) },
+  });
+}
+
+function tell(
+  run: Rerun,
+  { recording, expression, changes, context: { output } }: ChangedVerification,
+  { level, equal }: { readonly level: string; readonly equal: number | undefined },
+): void {
+  const { architecture, path } = recording;
+  if (output.json) {
+    output.line(
+      jsonLine({
+        ...{ recording: path, level, equal: equal === undefined ? undefined : true, exits: equal },
+        ...(expression === undefined ? {} : { expect: expression.source, holds: true }),
+        changes: changes.map((change) => changeText(change, architecture)),
+        ...rerunJson(run),
+      }),
+    );
+    return;
+  }
+  if (output.quiet) return;
+  const parts = [
+    ...(equal === undefined ? [] : [`${counted(equal, "exit")} that reach the VMM half, equal`]),
+    ...(expression === undefined ? [] : [`'${expression.source}' holds at ${momentText(run.recorder.machine)}`]),
+  ];
+  output.line(`${path}: ${parts.join("; ")}`);
+  for (const change of changes) output.note(`  changed    ${changeLine(change, architecture)}`);
+  for (const note of notesOf(run)) output.note(`  note       ${note}`);
+}
+
+/** Where the answer is known before the end, what was still to come is no matter. */
+function notesOf(run: Rerun): string[] {
+  return run.why === "decided" ? [] : rerunNotes(run);
+}
