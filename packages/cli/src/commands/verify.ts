@@ -2,6 +2,7 @@
 import { Verifier } from "@hvjournal/core";
 import { UsageError } from "../cli-error.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
+import { HANDLER_OPTION, HANDLER_TIMEOUT_OPTION } from "../handlers/handler-option.js";
 import { nodeDigester } from "../host/node-digester.js";
 import { jsonLine } from "../output/console-output.js";
 import { Progress } from "../output/progress.js";
@@ -24,7 +25,9 @@ export const verify: Command = {
       .option("level", textOption("bits: every exit and digest (the default)"))
       .option("kernel", textOption("where the recorded kernel is now"))
       .option("initrd", textOption("where the recorded initrd is now"))
-      .option("drive", textOption("ID=PATH: where a recorded drive's image is now; repeatable")),
+      .option("drive", textOption("ID=PATH: where a recorded drive's image is now; repeatable"))
+      .option("handler", { ...HANDLER_OPTION, describe: "where a recorded handler is now; repeatable, as recorded" })
+      .option("handler-timeout", HANDLER_TIMEOUT_OPTION),
   run: (args, context) => {
     const level = stringOption(args, "level") ?? "bits";
     if (!LEVELS.includes(level)) throw new UsageError(`--level ${level}: ${LEVELS.join(", ")}`);
