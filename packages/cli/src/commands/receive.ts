@@ -150,6 +150,10 @@ async function runHere(instance: Instance, control: ControlServer, context: Comm
   context.output.note(`received ${instance.name}: ${architecture} ${board}, recording ${path}${paused}`);
   if (session.paused) context.output.note(`next: hvjournal ctl ${instance.name} resume`);
   const isInteractive = session.recorder.isInteractive && !isDetached(context.environment);
+  session.onPausedBy.add((reason) => {
+    context.output.note(`note: ${instance.name} is paused: ${reason}`);
+    context.output.note(`next: hvjournal ctl ${instance.name} resume`);
+  });
   const terminal = attachTerminal(session, { headless: !isInteractive, output: context.output, scripted: false });
   const run = await runInstance(instance, control).finally(() => terminal.detach());
   return finishInstance(instance, { ...run, drained: () => terminal.drained() }, context);
