@@ -15,6 +15,7 @@ import {
 import { type MigrationOptions, migrationOptions, optionsJson, reportJson } from "../migration/migration-options.js";
 import { moveError, type MoveSource } from "../migration/move-error.js";
 import { type Explanation, explanationOf, type Report, reportOf } from "../migration/migration-report.js";
+import { HANDLER_OPTION, HANDLER_TIMEOUT_OPTION, handlerWords } from "../handlers/handler-option.js";
 import { forceReclaim } from "../migration/force-reclaim.js";
 import { resolveMove } from "../migration/resolve-move.js";
 import { jsonLine } from "../output/console-output.js";
@@ -57,6 +58,11 @@ export const migrate: Command = {
         describe: "slow the source down where the destination can't follow",
       })
       .option("drive", textOption("ID=PATH: where a drive's image is at the destination; repeatable"))
+      .option("handler", {
+        ...HANDLER_OPTION,
+        describe: "as of record, at the destination: answers calls from there on",
+      })
+      .option("handler-timeout", HANDLER_TIMEOUT_OPTION)
       .option("attach", flagOption("attach to the VM where it has gone"))
       .option("resolve", flagOption("decide a move that is in doubt, from the recordings SRC and DST"))
       .option("force-reclaim", flagOption("the destination is lost: SRC owns its VM again"))
@@ -144,15 +150,18 @@ interface Destination {
 async function openDestination(dst: string, args: Arguments, { environment }: CommandContext): Promise<Destination> {
   const parsed = parseAddress(dst);
   const drives = listOption(args, "drive");
+  const handlers = handlerWords(args);
   if (parsed !== undefined) {
     if (drives.length > 0)
       throw new UsageError(`--drive goes with a new instance here; at ${dst} its receive is told: receive --drive`);
+    if (handlers.length > 0)
+      throw new UsageError(`--handler goes with a new instance here; at ${dst} its receive is told: receive --handler`);
     return { address: dst, parsed, release: () => undefined, giveUp: () => undefined };
   }
   const path = dst.endsWith(".hvj") ? dst : `${dst}.hvj`;
   const name = checkVmName(nameOfRecording(path));
   const socket = receiveSocketPath(environment, name);
-  const argv = ["receive", "--name", name, "-o", path, "--listen", `unix:${socket}`];
+  const argv = ["receive", "--name", name, "-o", path, "--listen", `unix:${socket}`, ...handlers];
   for (const drive of drives) argv.push("--drive", drive);
   const instance: DetachedInstance = await spawnDetached(argv, { environment, name });
   return {
