@@ -15,7 +15,7 @@ import {
   UnknownEventError,
 } from "@hvjournal/core";
 import { JournalError, JournalFormatError } from "@hvjournal/journal";
-import { BootError } from "@hvjournal/vmm";
+import { BootError, HandlerError } from "@hvjournal/vmm";
 import { CliError } from "./cli-error.js";
 import { type ExitCode, ExitStatus } from "./exit-status.js";
 import { shellHint } from "./help/shell-hint.js";
@@ -83,6 +83,7 @@ function describe(error: unknown): Report {
     };
   if (error instanceof InputScriptError) return { code: "usage", message: error.message, status: ExitStatus.usage };
   if (error instanceof BootError) return { code: "boot", message: error.message, status: ExitStatus.error };
+  if (error instanceof HandlerError) return { code: error.code, message: error.message, status: ExitStatus.error };
   if (error instanceof ReplayError) return { code: "replay", message: error.message, status: ExitStatus.error };
   if (error instanceof MigrationRefusedError)
     return { code: "migration-refused", message: error.message, status: ExitStatus.no };

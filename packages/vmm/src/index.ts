@@ -7,3 +7,13 @@ export { DeviceTreeError, findNode, flattenDeviceTree, parseDeviceTree, type Dev
 export { isArm64Image } from "./boot/arm64-image.js";
 export { loadKernel } from "./boot/kernel-image.js";
 export type { KernelFile } from "./boot/kernel-format.js";
+export { BUILTIN_HANDLER_NAMES, builtinHandler, isBuiltinName } from "./hypercalls/builtin-handlers.js";
+export type { HandlerAnswer } from "./hypercalls/answer-forms.js";
+export type { HandlerVm } from "./hypercalls/handler-vm.js";
+export type { HypercallCall } from "./hypercalls/hypercall-call.js";
+export {
+  HandlerError,
+  HandlerTimeoutError,
+  type HypercallHandler,
+  type NamedHandler,
+} from "./hypercalls/hypercall-handler.js";

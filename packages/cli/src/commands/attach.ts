@@ -1,4 +1,5 @@
 /** `hvjournal attach`: the console of a running VM. */
+import { shellCommand } from "@hvjournal/core";
 import { ExitStatus, type ExitCode } from "../exit-status.js";
 import { stdoutConsole } from "../output/live-console.js";
 import { type ControlClient, connectVm } from "../vm/control-client.js";
@@ -25,11 +26,15 @@ export async function attachTo(vm: string, context: CommandContext): Promise<Exi
     detach = () => resolve(undefined);
   });
   const console = stdoutConsole((reason) => output.note(`note: the console goes nowhere any more: ${reason}`));
-  const onOutput = ({ attached, output: bytes, leftOut }: JsonObject): void | Promise<void> => {
+  const onOutput = ({ attached, output: bytes, leftOut, paused }: JsonObject): void | Promise<void> => {
     if (attached === true)
       output.note(`attached to ${vm}${process.stdin.isTTY ? "; C-a d detaches, C-a h helps" : ""}`);
     if (typeof leftOut === "number")
       output.note(`note: ${leftOut} bytes left out, they came too fast; hvjournal log --console has them`);
+    if (typeof paused === "string") {
+      output.note(`note: ${vm} is paused: ${paused}`);
+      output.note(`next: ${shellCommand("hvjournal", "ctl", vm, "resume")}`);
+    }
     if (typeof bytes === "string") console.write(Buffer.from(bytes, "base64"));
     return console.behind();
   };

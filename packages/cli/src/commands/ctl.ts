@@ -33,8 +33,8 @@ const HELP = `Actions:
   policy NAME=VALUE               what upstream KVM does not have: arm.smccc.default, arm.smccc.migrate, arm.smccc.args
   pvtime-ipa VCPU=ADDRESS         KVM_ARM_VCPU_PVTIME_IPA: where the guest finds the vCPU's stolen time
 
-What the VM refuses changes nothing and is no event. A forwarded call is answered with x0 = -1, NOT_SUPPORTED, by the
-board: handlers of one's own are not there yet.`;
+What the VM refuses changes nothing and is no event. A forwarded call is answered by the VM's handlers (record --handler),
+else by the board with x0 = -1, NOT_SUPPORTED. A VM that is paused because its handler failed asks it again on resume.`;
 
 export const ctl: Command = {
   usage: "ctl <vm> <action> [argument..]",

@@ -21,6 +21,7 @@ import {
 } from "../migration/migration-options.js";
 import { moveError, type MoveSource } from "../migration/move-error.js";
 import { blocks, type Explanation, explanationOf, type Report, reportOf } from "../migration/migration-report.js";
+import { HANDLER_OPTION, HANDLER_TIMEOUT_OPTION, handlerWords } from "../handlers/handler-option.js";
 import { forceReclaim } from "../migration/force-reclaim.js";
 import { resolveMove } from "../migration/resolve-move.js";
 import { jsonLine } from "../output/console-output.js";
@@ -65,6 +66,11 @@ export const migrate: Command = {
       })
       .option("drive", textOption("ID=PATH: where a drive's image is at the destination; repeatable"))
       .option("host", textOption("simulated host of the new instance (one like the source's)"))
+      .option("handler", {
+        ...HANDLER_OPTION,
+        describe: "as of record, at the destination: answers calls from there on",
+      })
+      .option("handler-timeout", HANDLER_TIMEOUT_OPTION)
       .option("attach", flagOption("attach to the VM where it has gone"))
       .option("resolve", flagOption("decide a move that is in doubt, from the recordings SRC and DST"))
       .option("force-reclaim", flagOption("the destination is lost: SRC owns its VM again"))
@@ -153,17 +159,20 @@ async function openDestination(dst: string, args: Arguments, { environment }: Co
   const parsed = parseAddress(dst);
   const drives = listOption(args, "drive");
   const host = checkHostName(stringOption(args, "host"));
+  const handlers = handlerWords(args);
   if (parsed !== undefined) {
     if (host !== undefined)
       throw new UsageError(`--host goes with a new instance here; at ${dst} its receive is told: receive --host ${host}`);
     if (drives.length > 0)
       throw new UsageError(`--drive goes with a new instance here; at ${dst} its receive is told: receive --drive`);
+    if (handlers.length > 0)
+      throw new UsageError(`--handler goes with a new instance here; at ${dst} its receive is told: receive --handler`);
     return { address: dst, parsed, release: () => undefined, giveUp: () => undefined };
   }
   const path = dst.endsWith(".hvj") ? dst : `${dst}.hvj`;
   const name = checkVmName(nameOfRecording(path));
   const socket = receiveSocketPath(environment, name);
-  const argv = ["receive", "--name", name, "-o", path, "--listen", `unix:${socket}`];
+  const argv = ["receive", "--name", name, "-o", path, "--listen", `unix:${socket}`, ...handlers];
   for (const drive of drives) argv.push("--drive", drive);
   if (host !== undefined) argv.push("--host", host);
   const instance: DetachedInstance = await spawnDetached(argv, { environment, name });

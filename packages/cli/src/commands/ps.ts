@@ -20,8 +20,15 @@ export const ps: Command = {
   },
 };
 
-function row({ name, processId, state, at, timeNs, recording }: VmStatus): string[] {
-  return [name, String(processId), state, at, formatGuestTime(timeNs), recording];
+function row({ name, processId, state, pausedBy, at, timeNs, recording }: VmStatus): string[] {
+  return [
+    name,
+    String(processId),
+    pausedBy === undefined ? state : `${state}: ${pausedBy}`,
+    at,
+    formatGuestTime(timeNs),
+    recording,
+  ];
 }
 
 function printTable(rows: readonly (readonly string[])[], print: (line: string) => void): void {

@@ -5,6 +5,7 @@ import { pipeline } from "node:stream/promises";
 import { CliError, UsageError } from "../cli-error.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { connectAddress, type Connection, listenAt, type Listener } from "../migration/addresses.js";
+import { HANDLER_OPTION, HANDLER_TIMEOUT_OPTION, handlerWords, loadHandlers } from "../handlers/handler-option.js";
 import { continueInstance } from "../migration/continue-recording.js";
 import { receiveVm, type ReceiveOptions } from "../migration/receive-vm.js";
 import type { Output } from "../output/console-output.js";
@@ -38,6 +39,8 @@ export const receive: Command = {
       .option("listen", textOption("unix:PATH, tcp:HOST:PORT, or - for standard input and output"))
       .option("drive", textOption("ID=PATH: where a drive's image is; repeatable"))
       .option("host", textOption("simulated host here (one like the source's)"))
+      .option("handler", HANDLER_OPTION)
+      .option("handler-timeout", HANDLER_TIMEOUT_OPTION)
       .option("index", { type: "boolean", default: true, describe: "write tables for the stock sqlite3 at the end" })
       .option("continue", flagOption("no VM comes: the one that the recording owns goes on in it")),
   run: (args, context) => reportingToStarter(context.environment, () => runReceive(args, context)),
@@ -47,10 +50,16 @@ function receiveOptions(args: Arguments): ReceiveOptions {
   const output = stringOption(args, "output");
   const given = stringOption(args, "name");
   const name = checkVmName(given ?? (output === undefined ? DEFAULT_NAME : nameOfRecording(output)));
+  const path = output ?? `${name}.hvj`;
+  const { handler, "handler-timeout": timeout, json } = args;
+  const handlers = { handler, "handler-timeout": timeout, json, output: path };
+  // What is wrong with them is said before anybody sends a VM.
+  loadHandlers(listOption(args, "handler"), handlers);
   return {
     name,
-    path: output ?? `${name}.hvj`,
+    path,
     drives: listOption(args, "drive"),
+    handlers,
     index: args["index"] !== false,
     host: checkHostName(stringOption(args, "host")),
   };
@@ -144,6 +153,10 @@ async function runHere(instance: Instance, control: ControlServer, context: Comm
   context.output.note(`received ${instance.name}: ${architecture} ${board}, recording ${path}${paused}`);
   if (session.paused) context.output.note(`next: hvjournal ctl ${instance.name} resume`);
   const isInteractive = session.recorder.isInteractive && !isDetached(context.environment);
+  session.onPausedBy.add((reason) => {
+    context.output.note(`note: ${instance.name} is paused: ${reason}`);
+    context.output.note(`next: hvjournal ctl ${instance.name} resume`);
+  });
   const terminal = attachTerminal(session, { headless: !isInteractive, output: context.output, scripted: false });
   const run = await runInstance(instance, control).finally(() => terminal.detach());
   return finishInstance(instance, { ...run, drained: () => terminal.drained() }, context);
@@ -153,7 +166,11 @@ async function runHere(instance: Instance, control: ControlServer, context: Comm
 async function relay(options: ReceiveOptions, args: Arguments, { environment }: CommandContext): Promise<ExitCode> {
   const path = receiveSocketPath(environment, options.name);
   const drives = listOption(args, "drive").flatMap((drive) => ["--drive", drive]);
-  const argv = ["receive", "--name", options.name, "-o", options.path, "--listen", `unix:${path}`, ...drives];
+  const argv = [
+    ...["receive", "--name", options.name, "-o", options.path, "--listen", `unix:${path}`],
+    ...drives,
+    ...handlerWords(args),
+  ];
   if (options.host !== undefined) argv.push("--host", options.host);
   const instance = await spawnDetached(argv, { environment, name: options.name });
   const { stream } = await connectAddress({ by: "unix", path });

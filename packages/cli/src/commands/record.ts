@@ -23,8 +23,11 @@ import {
   recordingSizes,
   type RecordingWriter,
 } from "@hvjournal/journal";
+import type { HandlerError } from "@hvjournal/vmm";
 import { CliError, UsageError } from "../cli-error.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
+import { HANDLER_TIMEOUT_OPTION } from "../handlers/handler-option.js";
+import { recordedHandlers } from "../handlers/recorded-handlers.js";
 import { reason } from "../host/drive-file.js";
 import { nodeDigester } from "../host/node-digester.js";
 import { againCommand } from "../output/again-command.js";
@@ -103,6 +106,7 @@ export const record: Command = {
       )
       .option("timeout", textOption("guest time: equal on every host"))
       .option("host-timeout", textOption("wall clock"))
+      .option("handler-timeout", HANDLER_TIMEOUT_OPTION)
       .option("exit-status", flagOption("exit with the guest's own status"))
       .option("snapshot-every", textOption("units between full snapshots (1G); 0: only at the start and at pauses"))
       .option("index", {
@@ -173,7 +177,12 @@ async function recordVm(args: Arguments, context: CommandContext, control: OwnCo
       const text = refused();
       if (text !== undefined) noteBesideConsole(context, `note: ${text}`);
     };
-    const session = new LiveSession({ recorder, goals, onExit, onStranded, ...limits });
+    const onHandlerError = (error: HandlerError): "end" | "pause" => {
+      if (flag(args, "headless")) return "end";
+      notePausedHandler(error, name, context);
+      return "pause";
+    };
+    const session = new LiveSession({ recorder, goals, onExit, onStranded, onHandlerError, ...limits });
     const terminal = attachTerminal(session, {
       headless: flag(args, "headless") || isDetached(context.environment),
       output: context.output,
@@ -223,6 +232,11 @@ function noteStranded(
     `note: ${strandedText(machine)}`,
     isReachable ? `next: hvjournal ctl ${name} quit` : "next: press C-a x, or send SIGINT",
   );
+}
+
+/** The call waits, and is asked again when the VM goes on. */
+function notePausedHandler({ code, message }: HandlerError, name: string, context: CommandContext): void {
+  noteBesideConsole(context, `error: ${code}: ${message}`, "note: the VM is paused", `next: ${resumeCommand(name)}`);
 }
 
 /** On a terminal the guest's cursor may stand within a line, and nothing there begins a new one. */
@@ -283,7 +297,8 @@ async function startRecording(args: Arguments, file: OutputFile, host: HostOptio
 }
 
 async function startBranch(from: string, args: Arguments, file: OutputFile, host: HostOptions): Promise<Started> {
-  const given = ["image", ...Object.keys(MACHINE_OPTIONS)].find((name) => args[name] !== undefined);
+  const fixed = ["image", ...Object.keys(MACHINE_OPTIONS)].filter((name) => name !== "handler");
+  const given = fixed.find((name) => args[name] !== undefined);
   if (given !== undefined)
     throw new UsageError(`--from ${from} goes on with the recorded machine: --${given} can't change it`);
   const branch = await openBranch(from, args);
@@ -403,6 +418,7 @@ function tellEnd(end: SessionEnd, { recorder, path, args, context, lastLine, ins
           recording: path,
           ended: endJson(end),
           ...(missed === undefined ? {} : { error: "not-reached", message: missed }),
+          ...(end.why === "failed" ? { error: end.error.code, message: end.error.message } : {}),
           ...(recorder.scriptLeft.length > 0 && { inputLeft: recorder.scriptLeft.length }),
           exit: exitNumber,
           icount,
@@ -414,7 +430,8 @@ function tellEnd(end: SessionEnd, { recorder, path, args, context, lastLine, ins
           status,
         }),
       );
-    if (end.why === "moved") noteFarewell(farewellOf(end, instance), output);
+    if (end.why === "failed" && !output.json) output.error(endText(end, machine, lastLine.text), [], undefined);
+    else if (end.why === "moved") noteFarewell(farewellOf(end, instance), output);
     else if (output.quiet && !output.json && missed === undefined && status !== ExitStatus.done)
       // What is quiet is quiet where all is well.
       output.error(endText(end, machine, lastLine.text), [], undefined);
@@ -429,7 +446,10 @@ function tellEnd(end: SessionEnd, { recorder, path, args, context, lastLine, ins
     );
   const next = `hvjournal show ${shellWord(path)} exit:${failedExit(end) ?? machine.exitNumber} --stack --disas 8`;
   if (missed !== undefined && !output.json) output.error(missed, [], `hvjournal log ${shellWord(path)} --console`);
-  else if (status === ExitStatus.no) output.note(`next: ${next}`);
+  else if (end.why === "failed") {
+    output.note("note: the call waits; once the handler is mended, the VM goes on from there");
+    output.note(`next: ${shellCommand("hvjournal", "record", "--from", path, ...mendedHandlers(recorder.machine))}`);
+  } else if (status === ExitStatus.no) output.note(`next: ${next}`);
   return status;
 }
 
@@ -437,7 +457,13 @@ function runTerms(args: Arguments): RunTerms {
   return { until: stringOption(args, "until"), exitStatus: flag(args, "exit-status") };
 }
 
+/** All of them again: those that are given take the place of the recorded ones. */
+function mendedHandlers({ description }: Machine): string[] {
+  return recordedHandlers(description).flatMap(({ name }) => ["--handler", name]);
+}
+
 function endJson(end: SessionEnd): unknown {
+  if (end.why === "failed") return { why: end.why, handler: end.error.handler };
   if (end.why !== "goal" || end.goal.failure === undefined) return end;
   const { name, text, failure } = end.goal;
   return { why: end.why, goal: { name, text, ...failure.moment, line: failure.line } };

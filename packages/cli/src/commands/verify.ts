@@ -2,6 +2,7 @@
 import { parseExpression, type ParsedExpression, parseGuestTime, Verifier } from "@hvjournal/core";
 import { UsageError } from "../cli-error.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
+import { HANDLER_TIMEOUT_OPTION } from "../handlers/handler-option.js";
 import { nodeDigester } from "../host/node-digester.js";
 import { changeLine } from "../output/change-text.js";
 import { jsonLine } from "../output/console-output.js";
@@ -34,7 +35,8 @@ export const verify: Command = {
       .option("config", { ...textOption("machine file with what is to be changed"), alias: "c" })
       .option("timeout", textOption("guest time that the run may take (twice the recorded run's, and 1s)"))
       .option("output", { ...textOption("keep the new run as a recording"), alias: "o" })
-      .option("force", flagOption("overwrite the recording that -o names")),
+      .option("force", flagOption("overwrite the recording that -o names"))
+      .option("handler-timeout", HANDLER_TIMEOUT_OPTION),
   run: (args, context) => {
     const level = levelOption(args);
     const expect = stringOption(args, "expect");

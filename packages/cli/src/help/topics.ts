@@ -75,6 +75,37 @@ begins with * or &, stands between quotes.
 The schema, with which an editor completes and checks the file:
   hvjournal help machine-file --json > machine.schema.json
 `,
+  handlers: `--handler FILE|builtin:NAME answers the calls that --smccc-filter forwards. It may be repeated: they are asked in turn.
+
+FILE is .js, .mjs, .cjs or .ts (types are taken off, not checked); its default export is the handler:
+
+  import type { Handler } from "hvjournal/handler";        // packages/cli/handler.d.ts
+  const handler: Handler = (call, vm) => {
+    if (call.nr !== 0xc6000001) return vm.notHandled;      // the next one is asked, the board last: x0 = -1
+    return { x0: 0, x1: call.args[1] };
+  };
+  export default handler;
+
+call: nr, conduit ("hvc" or "smc"), is16Bit, immediate, vcpu, args (x0 to x17 as bigint)
+answer, or a promise of it; the whole VM stands still until it is there:
+  nothing                   registers as they are: x0 keeps the function id, as with KVM
+  5n, -1, [0, 7n]           x0; x0, x1 ...
+  { x0: 0, x3: 7n }         registers x0 to x17 by name
+  vm.notHandled             not mine
+vm: vcpu(n).getOneReg, setOneReg, getMpState, setMpState, vcpuInit; enableCap, setDeviceAttr; readMemory, writeMemory,
+  setIrqLine, guestTimeNs, stop({what, by}); an error of KVM is thrown with its errno. vm.state is plain data that is saved
+  with the VM, and moves with it; a variable of the handler's own is not, and does not. vm.psci(call), vm.sdei(call).
+
+builtin:psci                PSCI by KVM's own rules, for a forwarded 0x84000000+0x20 and 0xc4000000+0x20
+builtin:sdei                SDEI 1.0 for a forwarded 0xc4000020+0x20: its event 0 can be registered, nothing signals it
+
+What a handler does takes effect with its answer, all of it or nothing, and is recorded: replay needs neither the file nor
+what it gives. A handler that throws, answers nonsense or takes longer than --handler-timeout (10s) leaves the call waiting
+and the VM as it was: paused, and asked again on resume; with --headless the recording is closed, and
+  hvjournal record --from vm.hvj --handler mended.ts
+goes on there. One that blocks the process is ended with it; what was committed stays.
+verify and a move load the recorded file again: another file is another machine.
+`,
   statuses: `Exit status of every command, fit for git bisect run and for CI:
 
     0   done; equal; found; reached; the guest ended well

@@ -29,6 +29,7 @@ import {
 import { continueRecording, openRecording, type RecordingReader, type RecordingWriter } from "@hvjournal/journal";
 import { architectureNamed } from "../architectures.js";
 import { CliError } from "../cli-error.js";
+import type { Arguments } from "../commands/command.js";
 import { ExitStatus } from "../exit-status.js";
 import { nodeDigester } from "../host/node-digester.js";
 import { type Instance, recordedDrivePaths } from "../vm/instance.js";
@@ -112,7 +113,11 @@ export function kindsOf({ control }: Architecture) {
 }
 
 /** A recorder at the very end of a recording that owns its VM. The writer is closed when it can't be made. */
-export async function recorderAtEnd(writer: RecordingWriter, drives: readonly string[]): Promise<Recorder> {
+export async function recorderAtEnd(
+  writer: RecordingWriter,
+  drives: readonly string[],
+  handlers: Arguments = {},
+): Promise<Recorder> {
   try {
     const architecture = architectureNamed(writer.header.architecture);
     const description = parseMachine(writer.header.machine);
@@ -120,7 +125,7 @@ export async function recorderAtEnd(writer: RecordingWriter, drives: readonly st
       architecture,
       digester: nodeDigester,
       writer,
-      createVmm: () => recordedBoard(description, { args: { drive: drives }, boots: false }),
+      createVmm: () => recordedBoard(description, { args: { ...handlers, drive: drives }, boots: false }),
       interactive: true,
     });
     restoreInputs(recorder, writer.ownership());
@@ -143,7 +148,7 @@ function restoreInputs(recorder: Recorder, rows: readonly OwnershipRow[]): void 
 }
 
 /** `receive --continue`: the VM goes on in its own recording. */
-export async function continueInstance({ name, path, drives, index }: ReceiveOptions): Promise<Instance> {
+export async function continueInstance({ name, path, drives, handlers, index }: ReceiveOptions): Promise<Instance> {
   const reader = openRecording(path);
   let architecture;
   try {
@@ -154,7 +159,7 @@ export async function continueInstance({ name, path, drives, index }: ReceiveOpt
   }
   const journal = continueRecording(path, { kinds: kindsOf(architecture) });
   const { isPaused } = endingOf(journal);
-  const recorder = await recorderAtEnd(journal, drives);
+  const recorder = await recorderAtEnd(journal, drives, handlers);
   const paths = recordedDrivePaths(recorder.machine.description);
   for (const [id, drive] of drivePaths(drives)) paths.set(id, resolve(drive));
   return { ...sessionFor(recorder, {}, isPaused), name, path, journal, drivePaths: paths, index };

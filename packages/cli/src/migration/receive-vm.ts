@@ -22,6 +22,8 @@ import { createRecording, discardRecording, FORMAT_VERSION, openRecording } from
 import { randomBytes } from "node:crypto";
 import { architectureNamed } from "../architectures.js";
 import { CliError } from "../cli-error.js";
+import type { Arguments } from "../commands/command.js";
+import { machineWithHandlers } from "../handlers/recorded-handlers.js";
 import { nodeDigester } from "../host/node-digester.js";
 import { type Instance, type InstanceTerms } from "../vm/instance.js";
 import { hostNamed } from "../vm/host-option.js";
@@ -38,6 +40,8 @@ export interface ReceiveOptions {
   readonly path: string;
   /** `--drive ID=PATH`. */
   readonly drives: readonly string[];
+  /** `--handler` and what belongs to it: who answers the VM's calls here. */
+  readonly handlers: Arguments;
   readonly index: boolean;
   /** The simulated host here; undefined: one like the source's. */
   readonly host?: string | undefined;
@@ -107,7 +111,12 @@ class ReceivingHost implements DestinationHost {
     for (const [id, path] of given) this.drivePaths.set(id, resolve(path));
     for (const { id, path } of offers) if (!given.has(id)) this.drivePaths.set(id, path);
     const drive = [...this.drivePaths].map(([id, path]) => `${id}=${path}`);
-    return recordedBoard(machine, { args: { drive }, boots: false });
+    const args = { ...this.#options.handlers, drive };
+    return recordedBoard(machine, { args, boots: false, replacesHandlers: true });
+  }
+
+  machineHere(machine: MachineDescription): MachineDescription {
+    return machineWithHandlers(machine, this.#options.handlers);
   }
 
   checkJournal(source: RecordingHeader): void {

@@ -16,8 +16,17 @@ export function boardRows(options: Readonly<Record<string, PlainValue>>): Row[] 
   return Object.entries(options).flatMap(([name, value]): Row[] => {
     if (name === "rtcBaseNs" && typeof value === "bigint") return [["rtc", rtcText(value)]];
     if (name === "drives" && Array.isArray(value)) return value.map((drive: PlainValue) => ["drive", fileText(drive)]);
+    if (name === "handlers" && Array.isArray(value))
+      return value.map((handler: PlainValue) => ["handler", handlerText(handler)]);
     return [[name, fileText(value)]];
   });
+}
+
+/** "demo.ts, sha256:7cbb…", "builtin:psci" */
+function handlerText(value: PlainValue): string {
+  if (!isPlainMap(value)) return plainText(value);
+  const { name, sha256 } = value;
+  return `${plainText(name)}${typeof sha256 === "string" ? `, sha256:${sha256}` : ""}`;
 }
 
 /** "drive0 disk.img, 1.0 MiB, sha256:7cbb…"; other values as they are. */

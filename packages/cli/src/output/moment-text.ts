@@ -1,6 +1,7 @@
 /** One moment in full, section by section: what `show` prints. */
 import { ExitWord, formatGuestTime, frameU64, KvmExit, type Machine, type Replayer, toHex } from "@hvjournal/core";
 import { type ArchitectureDisplay, displayOf } from "../architectures.js";
+import { recordedHandlers } from "../handlers/recorded-handlers.js";
 import { hexAddress } from "../symbols/symbols.js";
 import type { OpenRecording } from "../vm/open-recording.js";
 import { ExitText, isNoneNeeded, NO_ANSWER, pendingExit } from "./exit-text.js";
@@ -57,7 +58,13 @@ export class MomentText {
     const place = `${positionText(machine)} vcpu${this.#vcpu} ${this.#mode()}`;
     const at = `icount:${icount} time:${formatGuestTime(guestTimeNs)} event:${this.#replayer.nextSeq - 1}`;
     if (!exitPending) return [place, ...this.section("at", [`${at}  digest sha256:${toHex(machine.digest())}`])];
-    return [`${place} ${this.#exit()}`, ...this.section("at", [at]), ...this.#decided(), ...this.#answer()];
+    return [
+      `${place} ${this.#exit()}`,
+      ...this.section("at", [at]),
+      ...this.#decided(),
+      ...this.#asked(),
+      ...this.#answer(),
+    ];
   }
 
   #mode(): string {
@@ -87,6 +94,14 @@ export class MomentText {
         ? (this.#exits.unruled(exit) ?? this.#exits.handledBy(exit))
         : `${decision.action}: ${decision.rule} (event:${decision.seq})`,
     ]);
+  }
+
+  /** Who is asked about a forwarded call, in turn. */
+  #asked(): string[] {
+    const { exit } = this.#machine.kernel;
+    if (exit[ExitWord.kvmExit] !== KvmExit.hypercall) return [];
+    const names = recordedHandlers(this.#recording.description).map(({ name }) => name);
+    return names.length === 0 ? [] : this.section("asked", [`${names.join(", ")}, then the board`]);
   }
 
   #answer(): string[] {

@@ -66,6 +66,8 @@ export function endText(end: SessionEnd, machine: Machine, lastLine: string): st
       return `ran out of ${end.of === "guest" ? "--timeout" : "--host-timeout"} at ${momentText(machine)}`;
     case "interrupted":
       return `stopped (${end.by}) at ${momentText(machine)}`;
+    case "failed":
+      return `handler failed at ${momentText(machine)}: ${end.error.message}`;
     case "moved":
       return `moved at ${momentText(machine)}`;
     default:

@@ -26,6 +26,7 @@ import { architectureNamed } from "../architectures.js";
 import { CliError } from "../cli-error.js";
 import type { Arguments } from "../commands/command.js";
 import { ExitStatus } from "../exit-status.js";
+import { machineWithHandlers } from "../handlers/recorded-handlers.js";
 import { nodeDigester } from "../host/node-digester.js";
 import { checkNotMoved } from "../migration/continue-recording.js";
 import { checkReached, fileAtPosition, findPlace } from "./open-recording.js";
@@ -58,14 +59,18 @@ export async function openBranch(text: string, args: Arguments): Promise<Branch>
     const place = findPlace(formatPosition(position), reader, "full");
     checkReached(seek(replayer, place.goal), place, replayer, file);
     checkNotMoved(file, reader, replayer.machine);
+    // What lies behind was answered by the handlers of then.
+    const { handler: _, ...asRecorded } = args;
     const moment: Moment = { reader, file, architecture, machine: replayer.machine, seq: replayer.nextSeq - 1 };
-    const { snapshot, content } = await fullSnapshot(moment, () => recordedBoard(description, { args, boots: false }));
+    const { snapshot, content } = await fullSnapshot(moment, () =>
+      recordedBoard(description, { args: asRecorded, boots: false }),
+    );
     return {
       architecture,
-      description,
+      description: machineWithHandlers(description, args),
       parent: parentAt(moment),
       snapshot,
-      vmm: recordedBoard(description, { args, boots: false }),
+      vmm: recordedBoard(description, { args, boots: false, replacesHandlers: true }),
       storeBase(writer) {
         storePages(snapshot, content, writer);
         writer.addSnapshot(snapshot, "full");

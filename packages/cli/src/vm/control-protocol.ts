@@ -25,6 +25,8 @@ export interface VmStatus extends JsonObject {
   /** Absolute. */
   readonly recording: string;
   readonly state: "running" | "paused" | "receiving";
+  /** Why it is paused, where nobody has asked for it: "handler failed". */
+  readonly pausedBy?: string;
   readonly epoch: number;
   readonly exit: number;
   readonly icount: number;

@@ -84,6 +84,9 @@ export class ControlServer {
   /** The VM that the socket stands for; before, requests are refused. */
   serve(instance: Instance): void {
     this.#instance = instance;
+    instance.session.onPausedBy.add((paused) => {
+      for (const [socket, { id }] of this.#attached) socket.write(jsonText({ id, event: { paused } }));
+    });
     instance.session.recorder.onOutput((port, bytes) => {
       if (port !== CONSOLE_PORT || this.#attached.size === 0) return;
       const output = Buffer.from(bytes).toString("base64");
@@ -179,6 +182,7 @@ export class ControlServer {
       case "attach":
         this.#attached.set(socket, { id, leftOut: 0 });
         answer({ event: { attached: true } });
+        if (session.pausedBy !== undefined) answer({ event: { paused: session.pausedBy } });
         return undefined;
       case "input":
         session.type(Buffer.from(textOf(line, "bytes"), "base64"));

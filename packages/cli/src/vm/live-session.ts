@@ -1,5 +1,6 @@
 /** Runs a recorder in slices on the host's event loop: console, signals, host time, control connections. */
 import type { Goal, GuestStop, Recorder, StepResult } from "@hvjournal/core";
+import { HandlerError } from "@hvjournal/vmm";
 import type { MovedTo } from "../output/migration-text.js";
 import type { SessionGoal } from "./live-goals.js";
 
@@ -9,6 +10,9 @@ const SLICE_MS = 20;
 /** A guest that waits for so long without a timer is worth a word. */
 const STRANDED_MS = 2000;
 
+/** Why a VM stands still whose handler has no answer. */
+const HANDLER_FAILED = "handler failed";
+
 /** Why a session came back. */
 export type SessionEnd =
   | { readonly why: "stopped"; readonly stop: GuestStop }
@@ -16,6 +20,8 @@ export type SessionEnd =
   /** `by`: "SIGINT", or what the operator did. */
   | { readonly why: "interrupted"; readonly by: string }
   | { readonly why: "timeout"; readonly of: "guest" | "host" }
+  /** A handler has no answer to the exit that waits. */
+  | { readonly why: "failed"; readonly error: HandlerError }
   /** `to` undefined: where it went is in doubt. */
   | { readonly why: "moved"; readonly to?: MovedTo };
 
@@ -28,6 +34,8 @@ export interface SessionOptions {
   readonly onExit?: () => void;
   /** Told once, where every vCPU waits with no timer armed: at once if no interrupt could come, else after a while. */
   readonly onStranded?: () => void;
+  /** A handler has no answer: "end" ends the session, "pause" leaves the VM paused, and the call is asked again when it goes on. */
+  readonly onHandlerError?: (error: HandlerError) => "end" | "pause";
 }
 
 /** What is asked of a session from outside, at its next look at the host. */
@@ -51,6 +59,8 @@ interface PauseRequest {
 
 export class LiveSession {
   readonly recorder: Recorder;
+  /** Told why the VM pauses where nobody has asked for it. */
+  readonly onPausedBy = new Set<(reason: string) => void>();
   readonly #options: SessionOptions;
   readonly #requests: SessionRequest[] = [];
   #end: SessionEnd | undefined;
@@ -60,6 +70,7 @@ export class LiveSession {
   /** A failure has shown, or its line has ended: the step that is under way does not know when to stop. */
   #stopsElsewhere = false;
   #paused = false;
+  #pausedBy: string | undefined;
   #duty = 1;
   #behind: () => Promise<void> | undefined = () => undefined;
   #isOver = false;
@@ -104,6 +115,11 @@ export class LiveSession {
     return this.#paused;
   }
 
+  /** Why it is paused, where nobody has asked for it. */
+  get pausedBy(): string | undefined {
+    return this.#paused ? this.#pausedBy : undefined;
+  }
+
   /** The VM has ended, or has gone elsewhere. */
   get isOver(): boolean {
     return this.#isOver;
@@ -131,6 +147,7 @@ export class LiveSession {
 
   resume(): void {
     this.#paused = false;
+    this.#pausedBy = undefined;
     this.#wakeHost?.();
   }
 
@@ -215,7 +232,13 @@ export class LiveSession {
 
   async #slice(): Promise<SessionEnd | undefined> {
     const startedAt = performance.now();
-    const result = await this.recorder.step({ units: this.#sliceUnits, goal: this.#goal() });
+    let result: StepResult;
+    try {
+      result = await this.recorder.step({ units: this.#sliceUnits, goal: this.#goal() });
+    } catch (error) {
+      if (error instanceof HandlerError) return this.#handlerFailed(error);
+      throw error;
+    }
     if (result.why === "slice") this.#adaptSlice(performance.now() - startedAt);
     const reached = this.#reachedGoal(result);
     if (result.why === "stopped" && reached === undefined) return { why: "stopped", stop: result.stop };
@@ -226,6 +249,14 @@ export class LiveSession {
     }
     if (this.#isTimedOut) return { why: "timeout", of: "guest" };
     if (result.why === "waiting") await this.#idle(result.wakeAtNs);
+    return undefined;
+  }
+
+  #handlerFailed(error: HandlerError): SessionEnd | undefined {
+    if (this.#options.onHandlerError?.(error) === "end") return { why: "failed", error };
+    this.pauseNow();
+    this.#pausedBy = HANDLER_FAILED;
+    for (const listener of this.onPausedBy) listener(`${HANDLER_FAILED}: ${error.message}`);
     return undefined;
   }
 

@@ -7,7 +7,7 @@ import type { Arguments } from "../commands/command.js";
  * - `text`, `number`, `size`, `count`, `time`, `flag`: one value.
  * - `architecture`: one of the words that `--arch` takes.
  * - `path`, `moment`: a path, or FILE@POSITION, relative to the machine file.
- * - `paths`, `capabilities`, `ranges`, `pairs`, `drives`: of an option that may be repeated, one or a list. An item is the
+ * - `paths`, `handlers` (a path, or builtin:NAME), `capabilities`, `ranges`, `pairs`, `drives`: of an option that may be repeated, one or a list. An item is the
  *   option's own text, or a map; `pairs` (NAME=VALUE) may be one map of them all.
  */
 export type KeyForm =
@@ -21,6 +21,7 @@ export type KeyForm =
   | "path"
   | "moment"
   | "paths"
+  | "handlers"
   | "capabilities"
   | "ranges"
   | "pairs"
@@ -42,6 +43,8 @@ export const MACHINE_KEYS = {
   "exit-model": "text",
   cap: "capabilities",
   "smccc-filter": "ranges",
+  handler: "handlers",
+  "handler-timeout": "time",
   "firmware-reg": "pairs",
   policy: "pairs",
   "pvtime-ipa": "pairs",
@@ -72,7 +75,7 @@ export const ARCHITECTURE_WORDS: readonly string[] = ["arm64", "aarch64", "amd64
 
 /** Whether an option of this form may be repeated: what a command line gives is added behind the file's. */
 function isListForm(form: KeyForm): boolean {
-  return ["paths", "capabilities", "ranges", "pairs", "drives"].includes(form);
+  return ["paths", "handlers", "capabilities", "ranges", "pairs", "drives"].includes(form);
 }
 
 /** Whether an option of `record` may be repeated. */

@@ -17,6 +17,7 @@ import { createVirtBoard, isArm64Image, type KernelFile, loadKernel, VIRT_ADDRES
 import { architectureNamed } from "../architectures.js";
 import { CliError, UsageError } from "../cli-error.js";
 import { type Arguments, listOption, stringOption, textOption } from "../commands/command.js";
+import { HANDLER_OPTION, handlersPayload, type LoadedHandler, loadHandlers } from "../handlers/handler-option.js";
 import { nodeDigester } from "../host/node-digester.js";
 import { type DriveFile, openDriveFile, reason } from "../host/drive-file.js";
 import { parseSize, parseU64 } from "../sizes.js";
@@ -49,7 +50,10 @@ export const MACHINE_OPTIONS = {
   host: textOption("simulated host: unaffected, mitigated, vulnerable, linux-6.4, linux-6.1, linux-5.15 (unaffected)"),
   "exit-model": textOption("which guest actions leave guest mode (kvm-arm64)"),
   cap: textOption("KVM capability to enable: NAME[=ARG,...]; repeatable"),
-  "smccc-filter": textOption("BASE+COUNT=handle|deny|forward; repeatable. A forwarded call is answered with x0 = -1"),
+  "smccc-filter": textOption(
+    "BASE+COUNT=handle|deny|forward; repeatable. A forwarded call is answered by --handler, else x0 = -1",
+  ),
+  handler: HANDLER_OPTION,
   "firmware-reg": textOption("firmware pseudo-register, or ID register: NAME=VALUE; repeatable"),
   policy: textOption("what upstream KVM does not have: arm.smccc.default=forward-unhandled ...; repeatable"),
   "pvtime-ipa": textOption("VCPU=ADDRESS: where a vCPU's stolen time is told to the guest; repeatable"),
@@ -88,9 +92,10 @@ export function newMachine(args: Arguments): NewMachine {
   const initrdPath = stringOption(args, "initrd");
   const initrd = initrdPath === undefined ? undefined : readNamed("initrd", initrdPath);
   const architecture = architectureNamed(archOption(args) ?? architectureOfKernel(kernel));
+  const handlers = loadHandlers(listOption(args, "handler"), args);
   const drives = openDrives(listOption(args, "drive"));
-  const description = describeMachine(args, architecture, { kernel, initrd, drives });
-  const board = boardFor(description, { kernel, initrd, drives });
+  const description = describeMachine(args, architecture, { kernel, initrd, drives, handlers });
+  const board = boardFor(description, { kernel, initrd, drives, handlers });
   return { architecture, description, vmm: board, commands: controlCommands(args, architecture), drives };
 }
 
@@ -106,6 +111,7 @@ export interface BoardFiles {
   readonly kernel?: NamedFile | undefined;
   readonly initrd?: NamedFile | undefined;
   readonly drives: readonly BlockBackend[];
+  readonly handlers?: readonly LoadedHandler[];
 }
 
 /** The board of a description. Without a kernel it can only take over a saved state. */
@@ -122,6 +128,7 @@ export function boardFor(description: MachineDescription, files: BoardFiles): Vm
     ...(files.initrd === undefined ? {} : { initrd: files.initrd }),
     append: typeof append === "string" ? append : "",
     drives: files.drives,
+    handlers: files.handlers ?? [],
     rtcBaseNs: typeof rtcBaseNs === "bigint" ? rtcBaseNs : 0n,
     entropy,
   });
@@ -211,6 +218,7 @@ function boardOptions(args: Arguments, files: MachineFiles): EventPayload {
       readOnly: drive.readOnly,
       sha256: drive.fingerprint(),
     })),
+    ...handlersPayload(files.handlers ?? []),
   };
 }
 

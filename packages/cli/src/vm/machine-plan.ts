@@ -14,6 +14,9 @@ import {
 import { architectureNamed } from "../architectures.js";
 import { CliError, UsageError } from "../cli-error.js";
 import { type Arguments, listOption, stringOption } from "../commands/command.js";
+import { isBuiltinName } from "@hvjournal/vmm";
+import { loadHandlerFile } from "../handlers/handler-file.js";
+import { recordedHandlers } from "../handlers/recorded-handlers.js";
 import { nodeDigester } from "../host/node-digester.js";
 import { rtcText } from "../output/board-text.js";
 import { parseU64 } from "../sizes.js";
@@ -90,11 +93,20 @@ export const RECORDED_OPTIONS: Readonly<
   append: ({ boardOptions: { append } }) => (typeof append === "string" ? append : ""),
   host: ({ host }) => host?.name,
   "exit-model": ({ exitModel }) => exitModel.name,
+  handler: (description) => {
+    const handlers = recordedHandlers(description);
+    if (handlers.length === 0) return undefined;
+    return handlers.map(({ name, sha256 }) => ({ text: name, identity: sha256 ?? name }));
+  },
   seed: ({ seed }) => String(seed),
   rtc: ({ boardOptions: { rtcBaseNs } }) => `base=${rtcText(typeof rtcBaseNs === "bigint" ? rtcBaseNs : 0n)}`,
 };
 
-const RECORDED_TEXT_OPTIONS: readonly string[] = Object.keys(RECORDED_OPTIONS);
+/** Of these several uses belong together. */
+const LIST_OPTIONS: readonly string[] = ["handler"];
+const RECORDED_TEXT_OPTIONS: readonly string[] = Object.keys(RECORDED_OPTIONS).filter(
+  (option) => !LIST_OPTIONS.includes(option),
+);
 
 function numberText(value: PlainValue | undefined): string | undefined {
   return typeof value === "number" ? `0x${value.toString(16)}` : undefined;
@@ -110,6 +122,7 @@ const IDENTITIES: Readonly<Record<string, (text: string) => string>> = {
   rtc: (text) => String(rtcBase(text)),
   kernel: (text) => sha256OfFile("kernel", text),
   initrd: (text) => sha256OfFile("initrd", text),
+  handler: (text) => (isBuiltinName(text) ? text : (loadHandlerFile(text).sha256 ?? text)),
 };
 
 function identityOf(option: string, text: string): string {

@@ -38,6 +38,7 @@ const FORMS: Readonly<Record<KeyForm, Schema>> = {
   path: { title: "a path", type: "string", pattern: String.raw`^[^\r\n]+$` },
   moment: { title: "FILE[@POSITION]", type: "string", pattern: String.raw`^[^\r\n]+$` },
   paths: oneOrMore("a path", "path"),
+  handlers: oneOrMore("a path, or builtin:NAME", "path"),
   capabilities: oneOrMore("NAME[=ARG,...] or {name: NAME, args: [ARG, ...]}", "capability"),
   ranges: oneOrMore("BASE+COUNT=ACTION or {base: BASE, count: COUNT, action: ACTION}", "range"),
   pairs: oneOrMore("NAME=VALUE or {NAME: VALUE}", "pair"),

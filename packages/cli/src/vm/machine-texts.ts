@@ -43,6 +43,8 @@ function itemText(form: KeyForm, value: PlainValue, place: PlaceFile): string | 
     case "paths":
     case "moment":
       return place(scalar(value));
+    case "handlers":
+      return scalar(value).startsWith("builtin:") ? scalar(value) : place(scalar(value));
     case "capabilities":
       return isMap(value) ? capabilityText(value) : scalar(value);
     case "ranges":

@@ -14,6 +14,8 @@ import {
 import { CliError, UsageError } from "../cli-error.js";
 import { type Arguments, listOption, stringOption } from "../commands/command.js";
 import { ExitStatus } from "../exit-status.js";
+import { type LoadedHandler, loadHandlers } from "../handlers/handler-option.js";
+import { handlerDifference, recordedHandlers } from "../handlers/recorded-handlers.js";
 import { openDriveFile } from "../host/drive-file.js";
 import { nodeDigester } from "../host/node-digester.js";
 import { boardFor, kernelOption, type NamedFile, readNamed } from "./machine-options.js";
@@ -71,18 +73,45 @@ export interface FileChoice {
   readonly boots: boolean;
   /** For an error that says how to verify it all the same. */
   readonly recording?: string;
+  /** The VM goes on from here: `--handler` says who answers from now on, and not only where the recorded ones are. */
+  readonly replacesHandlers?: boolean;
 }
 
 /** The board as it was recorded, with the files that it needs. Throws CliError for one that is gone or is another. */
-export function recordedBoard(description: MachineDescription, { args, boots, recording }: FileChoice): VmmParts {
+export function recordedBoard(description: MachineDescription, choice: FileChoice): VmmParts {
+  const { args, boots, recording } = choice;
   const { kernel, initrd } = description.boardOptions;
+  const handlers = handlersOf(description, choice);
   const drives = openRecordedDrives(recordedDrives(description), listOption(args, "drive"));
-  if (!boots) return boardFor(description, { drives });
+  if (!boots) return boardFor(description, { drives, handlers });
   return boardFor(description, {
     drives,
+    handlers,
     kernel: sameFile("kernel", recordedFile("kernel", kernel), kernelOption(args), recording),
     initrd: sameFile("initrd", recordedFile("initrd", initrd), stringOption(args, "initrd"), recording),
   });
+}
+
+function handlersOf(
+  description: MachineDescription,
+  { args, recording, replacesHandlers = false }: FileChoice,
+): LoadedHandler[] {
+  const recorded = recordedHandlers(description);
+  const given = listOption(args, "handler");
+  if (given.length > 0 && replacesHandlers) return loadHandlers(given, args);
+  const names = given.length > 0 ? given : recorded.map(({ name }) => name);
+  const gone =
+    given.length > 0 ? undefined : recorded.find(({ name, sha256 }) => sha256 !== undefined && !existsSync(name));
+  if (gone?.sha256 !== undefined) {
+    const reason = `can't read the handler that was recorded, ${gone.name}: no such file; --handler says where it is now`;
+    throw fileGone(reason, "handler", { name: gone.name, sha256: gone.sha256 }, recording);
+  }
+  const loaded = loadHandlers(names, args);
+  for (let index = 0; index < Math.max(recorded.length, loaded.length); index++) {
+    const difference = handlerDifference(recorded[index], loaded[index]);
+    if (difference !== undefined) throw changed(difference);
+  }
+  return loaded;
 }
 
 type FileOption = "kernel" | "initrd";
@@ -121,7 +150,12 @@ function sha256Of(bytes: Uint8Array): string {
 }
 
 /** What was recorded is not where it was: no fault of any build, so a search through builds must stop. */
-function fileGone(message: string, what: FileOption, recorded: RecordedFile, recording: string | undefined): CliError {
+function fileGone(
+  message: string,
+  what: FileOption | "handler",
+  recorded: RecordedFile,
+  recording: string | undefined,
+): CliError {
   const places =
     recording === undefined ? [] : [basename(recorded.name), join(dirname(recording), basename(recorded.name))];
   const found = places.find((place) => existsSync(place) && sha256Of(readNamed(what, place).bytes) === recorded.sha256);

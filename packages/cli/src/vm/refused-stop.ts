@@ -1,6 +1,7 @@
 /** A guest that wants to power off or reset and may not: it runs on, and people wonder why it does not end. */
 import { ExitWord, HYPERCALL_REASONS, KvmExit, type Machine } from "@hvjournal/core";
 import { displayOf } from "../architectures.js";
+import { recordedHandlers } from "../handlers/recorded-handlers.js";
 
 /** To be asked at each exit: one line, the first time that a call of its kind is refused. */
 export function refusedStops(machine: Machine): () => string | undefined {
@@ -8,11 +9,14 @@ export function refusedStops(machine: Machine): () => string | undefined {
   const { stopCalls } = displayOf(architecture);
   const isCall = exitModel.reasons.map(({ name }) => HYPERCALL_REASONS.has(name));
   const told = new Set<number>();
+  // What a handler makes of it, it alone knows.
+  const isHandled = recordedHandlers(machine.description).length > 0;
   return () => {
     const { exit } = machine.kernel;
     const id = exit[ExitWord.arg0Low] ?? 0;
     if (isCall[exit[ExitWord.reason] ?? 0] !== true || !stopCalls.has(id) || told.has(id)) return undefined;
-    if (exit[ExitWord.kvmExit] === KvmExit.systemEvent) return undefined;
+    const kvmExit = exit[ExitWord.kvmExit];
+    if (kvmExit === KvmExit.systemEvent || (kvmExit === KvmExit.hypercall && isHandled)) return undefined;
     told.add(id);
     return refusalText(machine);
   };

@@ -26,6 +26,8 @@ export function endedBy(end: SessionEnd): string {
       return end.of === "guest" ? "--timeout" : "--host-timeout";
     case "interrupted":
       return end.by;
+    case "failed":
+      return `${end.error.code} of ${end.error.handler}`;
     default:
       return end.why;
   }
@@ -50,6 +52,8 @@ export function exitCodeOf(end: SessionEnd, { until, exitStatus }: RunTerms): Ex
       return ExitStatus.timeout;
     case "interrupted":
       return end.by.startsWith("SIG") ? ExitStatus.interrupted : ExitStatus.done;
+    case "failed":
+      return ExitStatus.error;
     case "moved":
       return ExitStatus.done;
     default:

@@ -27,22 +27,19 @@ describe("the bare-metal guest", () => {
   });
 });
 
-describeWhere(presentToolChain === recordedToolChain)(
-  "the guests, built again by the same tool chain",
-  () => {
-    it("is the same, byte for byte", () => {
-      const output = mkdtempSync(join(tmpdir(), "hvjournal-guests-"));
-      try {
-        const { status, stderr } = spawnSync(script, [output], { encoding: "utf8" });
-        expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
-        for (const path of [bareMetalElf, bareMetalImage]) {
-          expect(readFileSync(join(output, basename(path))).equals(readFileSync(path))).toBe(true);
-        }
-        const built = join(output, relative(examples, exampleGuest));
-        expect(readFileSync(built).equals(readFileSync(exampleGuest))).toBe(true);
-      } finally {
-        rmSync(output, { recursive: true });
+describeWhere(presentToolChain === recordedToolChain)("the guests, built again by the same tool chain", () => {
+  it("is the same, byte for byte", () => {
+    const output = mkdtempSync(join(tmpdir(), "hvjournal-guests-"));
+    try {
+      const { status, stderr } = spawnSync(script, [output], { encoding: "utf8" });
+      expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+      for (const path of [bareMetalElf, bareMetalImage]) {
+        expect(readFileSync(join(output, basename(path))).equals(readFileSync(path))).toBe(true);
       }
-    });
-  },
-);
+      const built = join(output, relative(examples, exampleGuest));
+      expect(readFileSync(built).equals(readFileSync(exampleGuest))).toBe(true);
+    } finally {
+      rmSync(output, { recursive: true });
+    }
+  });
+});

@@ -19,7 +19,7 @@ import {
   type VmmParts,
 } from "@hvjournal/core";
 import { createRecording, FORMAT_VERSION, type RecordingWriter } from "@hvjournal/journal";
-import { createVirtBoard, type KernelFile, VIRT_ADDRESS_MAP } from "@hvjournal/vmm";
+import { createVirtBoard, type KernelFile, type NamedHandler, VIRT_ADDRESS_MAP } from "@hvjournal/vmm";
 import { createHash } from "node:crypto";
 import { readBareMetalImage } from "../guests/bare-metal.js";
 
@@ -35,6 +35,7 @@ export interface GuestSetup {
   readonly vcpuCount?: number;
   readonly memoryBytes?: number;
   readonly drives?: readonly BlockBackend[];
+  readonly handlers?: readonly NamedHandler[];
   readonly commands?: readonly ControlCommand[];
   /** Lines of an input script. */
   readonly script?: string;
@@ -82,6 +83,7 @@ export function createBoard(setup: GuestSetup): VmmParts {
     ...(setup.initrd && { initrd: setup.initrd }),
     append: setup.append,
     drives: setup.drives ?? [],
+    handlers: setup.handlers ?? [],
     rtcBaseNs: RTC_BASE_NS,
     entropy,
   });

@@ -34,7 +34,7 @@ function judge(source: ContractItem | undefined, destination: ContractItem | und
     return remark === undefined ? undefined : { verdict: remark.verdict, reason: remark.text };
   if (source.rule === "hidden") return { verdict: "warn", reason: "no guest can tell by it" };
   if (source.rule === "at least" && (destination.level ?? -1) >= (source.level ?? 0))
-    return { verdict: "warn", reason: "the destination is at least as good, which is all that KVM asks for" };
+    return { verdict: "warn", reason: source.enough ?? "the destination has at least as much" };
   if (source.rule === "at least") return { verdict: "block", reason: remark?.text ?? "the destination offers less" };
   return { verdict: "block", reason: remark?.text ?? "the destination can't do the same" };
 }

@@ -99,6 +99,9 @@ function handlerItem({ boardOptions }: MachineDescription): ContractItem {
     name: HANDLER_ITEM,
     value,
     isObservable: true,
+    rule: "at least",
+    level: texts.length === 0 ? 0 : 1,
+    enough: "from there on another one answers, as the operator says",
     advice: "start the destination with the source's --handler: receive --handler FILE, or migrate --handler FILE",
   };
 }

@@ -4,7 +4,7 @@
  */
 import type { Architecture } from "../ports/architecture.js";
 import type { ContractItem, HostReference, SetUpStep } from "../ports/contract.js";
-import type { ControlContext, Refusal } from "../ports/control.js";
+import type { ControlCommand, ControlContext, Refusal } from "../ports/control.js";
 import type { EventPayload } from "../event/event-kind.js";
 import {
   type ControlState,
@@ -16,7 +16,7 @@ import {
 } from "../control/control-plane.js";
 import { controlPatches } from "../control/patches.js";
 import { CREATE_VCPU, CREATE_VM } from "../control/core-slice.js";
-import { machinePayload, type MachineDescription } from "../machine/machine-description.js";
+import type { MachineDescription } from "../machine/machine-description.js";
 
 export interface SetUpOptions {
   readonly architecture: Architecture;
@@ -43,8 +43,8 @@ export function setUpControl(options: SetUpOptions): SetUpResult {
   const { vcpuCount, memoryBase, memoryBytes } = options.machine;
   const context: ControlContext = { hasRun, vcpuCount, memoryBase, memoryBytes };
   const refusals = new Map<string, Refusal>();
-  let state = freshControl(options, context);
   const source = restoreControlState(control);
+  let state = freshControl(options, source, context);
   for (const step of architecture.contract?.setUp(source.architecture) ?? []) {
     const done = carryOut(architecture, state, step, context);
     if ("refused" in done) for (const item of step.items) refusals.set(item, done.refused);
@@ -58,14 +58,14 @@ export function setUpControl(options: SetUpOptions): SetUpResult {
   };
 }
 
-/** VM and vCPUs exist; nothing else has been set. */
-function freshControl(options: SetUpOptions, context: ControlContext): ControlState {
-  const { architecture, machine, host } = options;
-  let state = initialControlState(architecture, host);
-  const commands = [
-    { name: CREATE_VM, machine: machinePayload(machine) },
-    ...Array.from({ length: machine.vcpuCount }, () => ({ name: CREATE_VCPU, cpu: machine.cpuModel })),
+/** VM and vCPUs exist, as they were created; nothing else has been set. */
+function freshControl({ architecture, host }: SetUpOptions, source: ControlState, context: ControlContext): ControlState {
+  const { machine, vcpus } = source.core;
+  const commands: ControlCommand[] = [
+    ...(machine === undefined ? [] : [{ name: CREATE_VM, machine }]),
+    ...vcpus.map(({ cpu }) => ({ name: CREATE_VCPU, cpu })),
   ];
+  let state = initialControlState(architecture, host);
   for (const command of commands) {
     const decision = decideControl(architecture, state, command, context);
     if ("refused" in decision) throw new RangeError(`${decision.refused.call}: ${decision.refused.reason}`);

@@ -138,6 +138,19 @@ export class Machine {
     this.kernel.apply?.(event);
   }
 
+  /** Gives what puts everything but RAM back to where it stands now. For a VM that stands still. */
+  hold(): () => void {
+    const control = this.#control;
+    const { answeredIcount } = this;
+    const sections = this.kernel.save();
+    return () => {
+      this.#control = control;
+      this.answeredIcount = answeredIcount;
+      this.kernel.configure(control.architecture);
+      this.kernel.restore(sections);
+    };
+  }
+
   /** Lets the kernel half finish its own exit; true: it has a result. */
   finishExit(): boolean {
     const hasResult = this.kernel.finishExit();

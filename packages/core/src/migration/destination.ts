@@ -13,7 +13,7 @@ import { deviceItem, type ObservedContract, observedPayload } from "../contract/
 import { settleHost } from "../contract/settle-host.js";
 import { plainControlState, restoreControlState } from "../control/control-plane.js";
 import { Machine, type CacheOptions } from "../machine/machine.js";
-import { parseMachine, type MachineDescription } from "../machine/machine-description.js";
+import { machinePayload, parseMachine, type MachineDescription } from "../machine/machine-description.js";
 import { contentHash, hashAt, isAllZero, PAGE_HASH_BYTES, sameBytes, toHex } from "../memory/page-hash.js";
 import { PAGE_BYTES } from "../ports/guest-memory.js";
 import { Recorder } from "../record/recorder.js";
@@ -58,6 +58,8 @@ export interface DestinationHost {
   discard(journal: OwnedJournal): void;
   /** The VMM half over the drives' base images. Throws where one is not there or is another. */
   createVmm(machine: MachineDescription, drives: readonly DriveOffer[]): VmmParts;
+  /** What the new recording says of the machine, where this host's VMM half is not all that the source's was. */
+  machineHere?(machine: MachineDescription): MachineDescription;
 }
 
 export interface DestinationOptions {
@@ -205,8 +207,9 @@ export class MigrationDestination {
     });
     machine.kernel.configure(restoreControlState(made.control).architecture);
     const { kernel } = machine;
+    const here = host.machineHere?.(description) ?? description;
     const offered = contractOf({
-      ...{ architecture, machine: description, control: made.control, kernel, formatVersion: host.formatVersion },
+      ...{ architecture, machine: here, control: made.control, kernel, formatVersion: host.formatVersion },
       devices: this.#createVmm(hello, description, object)?.half.devices?.(),
     });
     const isKnown = this.#vmm !== undefined;
@@ -251,7 +254,8 @@ export class MigrationDestination {
     const { recordingId, formatVersion, createdBy } = host;
     const { revision } = host.architectureNamed(architecture);
     const journal = host.createJournal({
-      ...{ id: recordingId, formatVersion, createdBy, architecture, machine, quirks, parent },
+      ...{ id: recordingId, formatVersion, createdBy, architecture, quirks, parent },
+      machine: host.machineHere === undefined ? machine : machinePayload(host.machineHere(parseMachine(machine))),
       architectureRevision: revision,
     });
     this.#journal = journal;

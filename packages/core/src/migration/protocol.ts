@@ -255,7 +255,7 @@ function oneOf<const Word extends string>(fields: PayloadFields, name: string, w
 }
 
 function readItem(item: PayloadFields): ContractItem {
-  const optional = (name: "offered" | "advice"): { readonly [Name in typeof name]?: string } =>
+  const optional = (name: "offered" | "advice" | "enough"): { readonly [Name in typeof name]?: string } =>
     item.has(name) ? { [name]: item.string(name) } : {};
   const remark = item.has("remark") ? new PayloadFields("contract: remark", item.map("remark")) : undefined;
   return {
@@ -264,6 +264,7 @@ function readItem(item: PayloadFields): ContractItem {
     isObservable: item.boolean("isObservable"),
     ...optional("offered"),
     ...optional("advice"),
+    ...optional("enough"),
     ...(item.has("rule") ? { rule: oneOf(item, "rule", ITEM_RULES) } : {}),
     ...(item.has("level") ? { level: item.number("level") } : {}),
     ...(item.has("observed")

@@ -12,7 +12,7 @@ export interface HostReference {
 export type ItemRule =
   /** A guest can tell the difference, or would break by it. */
   | "same"
-  /** KVM only checks that the destination's `level` is as high: it does not keep the source's. */
+  /** It is enough that the destination's `level` is as high: the source's value is not kept there. */
   | "at least"
   /** No guest can tell by it; what a guest can tell of it stands in other items. */
   | "hidden";
@@ -32,8 +32,9 @@ export interface ContractItem {
   readonly offered?: string;
   /** Default "same". */
   readonly rule?: ItemRule;
-  /** With "at least". */
+  /** With "at least": the level, and why a difference that is enough does not block. */
   readonly level?: number;
+  readonly enough?: string;
   /** Whether a guest that asks leaves guest mode: only then is it known whether it has asked. */
   readonly isObservable: boolean;
   readonly observed?: Observation;

@@ -13,6 +13,13 @@ export interface GuestStop {
   readonly status?: number;
 }
 
+/** What has been done since `VmmPort.begin`: takes effect as a whole, or not at all. One of both is called, once. */
+export interface VmmAttempt {
+  keep(): void;
+  /** The VM is as it was. */
+  undo(): void;
+}
+
 /**
  * The only way for the VMM half to act on the guest, and each call is an event. Valid inside
  * `handleExit`, `reachDeadline` and `takeInput`.
@@ -30,6 +37,11 @@ export interface VmmPort {
   /** Through the one command path; a refusal is KVM's errno and changes nothing. */
   control(command: ControlCommand): Refusal | undefined;
   stop(reason: GuestStop): void;
+  /**
+   * From here on everything is on trial: the VMM half sees what it does, no event says so yet. Inside `handleExit` only, and
+   * one at a time; one that an error leaves open is undone.
+   */
+  begin(): VmmAttempt;
   readonly guestTimeNs: number;
   /** The architecture's part of the control plane's state, as it is now. */
   readonly configuration: unknown;

@@ -3,7 +3,7 @@
  * through the port here and into the sink, in the order in which it takes effect.
  */
 import type { ControlCommand, Refusal } from "../ports/control.js";
-import type { GuestStop, OutsideInput, VmmHalf, VmmPort } from "../ports/vmm-half.js";
+import type { GuestStop, OutsideInput, VmmAttempt, VmmHalf, VmmPort } from "../ports/vmm-half.js";
 import type { RunStop } from "../ports/architecture.js";
 import { StateSectionError, type StateSection } from "../ports/state-section.js";
 import { CoreKind } from "../event/core-kinds.js";
@@ -19,6 +19,7 @@ import { machinePayload } from "../machine/machine-description.js";
 import { MEMORY_WRITE_BYTES_MAX } from "../memory/memory-written.js";
 import { PAGE_HASH_BYTES } from "../memory/page-hash.js";
 import { PAGE_BYTES } from "../ports/guest-memory.js";
+import { Attempt } from "./attempt.js";
 import type { EventPlace, EventSink } from "./event-sink.js";
 import { OutsideInputs } from "./outside-inputs.js";
 
@@ -65,6 +66,7 @@ export class LiveVm {
   /** Recorded when the device first shows that it takes the input. */
   #offered: EventPayload | undefined;
   #skippedSilently = false;
+  #attempt: Attempt | undefined;
 
   constructor(machine: Machine, vmm: VmmParts, sink: EventSink) {
     this.machine = machine;
@@ -76,6 +78,7 @@ export class LiveVm {
 
   /** Every event goes out through here, so that a skip that had no event yet gets it first. */
   get #sink(): EventSink {
+    if (this.#attempt !== undefined) return this.#attempt.events;
     this.settleSkip();
     return this.#events;
   }
@@ -105,6 +108,12 @@ export class LiveVm {
     this.#recordOffered();
   }
 
+  /** As `#act`, of what changes the VM itself. */
+  #change(call: string): void {
+    this.#act(call);
+    this.#attempt?.beforeChange();
+  }
+
   #recordOffered(): void {
     const offered = this.#offered;
     this.#offered = undefined;
@@ -116,7 +125,7 @@ export class LiveVm {
     const { kernel } = machine;
     return {
       complete: (low, high) => {
-        this.#act("complete");
+        this.#change("complete");
         if (!kernel.exitPending) throw new VmmPortError("complete", "no exit waits for an answer");
         this.#sink.completed(machine.icount, low, high);
         machine.completeExit(low, high);
@@ -128,12 +137,12 @@ export class LiveVm {
       },
       readRegister: (vcpu, name) => kernel.readRegister(vcpu, name),
       setRegister: (vcpu, name, value) => {
-        this.#act("setRegister");
+        this.#change("setRegister");
         kernel.writeRegister(vcpu, name, value);
         this.#sink.registerSet(this.#place(vcpu), name, value);
       },
       setIrqLine: (line, level) => {
-        this.#act("setIrqLine");
+        this.#change("setIrqLine");
         kernel.setIrqLine(line, level);
         this.#sink.irqLine(machine.icount, line, level);
       },
@@ -142,13 +151,14 @@ export class LiveVm {
         this.#produce(port, bytes);
       },
       control: (command) => {
-        this.#act("control");
+        this.#change("control");
         return this.#carryOut(command);
       },
       stop: (reason) => {
         this.#act("stop");
         this.stop = reason;
       },
+      begin: () => this.#begin(),
       get guestTimeNs() {
         return machine.guestTimeNs;
       },
@@ -161,7 +171,33 @@ export class LiveVm {
     };
   }
 
+  #begin(): VmmAttempt {
+    if (this.#asked !== "exit") throw new VmmPortError("begin", "only inside handleExit");
+    if (this.#attempt !== undefined) throw new VmmPortError("begin", "an attempt is open already");
+    const attempt = new Attempt(this.machine, this.#sink, this.stop);
+    this.#attempt = attempt;
+    const close = (act: () => void): void => {
+      if (this.#attempt !== attempt) throw new VmmPortError("begin", "the attempt has ended already");
+      act();
+    };
+    return { keep: () => close(() => this.#keep(attempt)), undo: () => close(() => this.#undo()) };
+  }
+
+  #keep(attempt: Attempt): void {
+    this.#attempt = undefined;
+    attempt.keep();
+  }
+
+  #undo(): void {
+    const attempt = this.#attempt;
+    this.#attempt = undefined;
+    if (attempt === undefined) return;
+    attempt.undo();
+    this.stop = attempt.stop;
+  }
+
   #writeMemory(physical: number, bytes: Uint8Array): void {
+    this.#attempt?.beforeWrite(physical, bytes.length);
     for (let at = 0; at < bytes.length; at += MEMORY_WRITE_BYTES_MAX) {
       const piece = bytes.subarray(at, at + MEMORY_WRITE_BYTES_MAX);
       this.machine.kernel.memory.write(physical + at, piece);
@@ -181,6 +217,13 @@ export class LiveVm {
   #produce(port: number, bytes: Uint8Array): void {
     if (bytes.length === 0) return;
     this.#sink.output(this.machine.icount, port, bytes);
+    const attempt = this.#attempt;
+    if (attempt === undefined) return this.#noteProduced(port, bytes);
+    const copy = bytes.slice();
+    attempt.events.hold(() => this.#noteProduced(port, copy));
+  }
+
+  #noteProduced(port: number, bytes: Uint8Array): void {
     this.inputs.noteOutput(port, bytes);
     for (const listener of this.outputListeners) listener(port, bytes);
   }
@@ -268,21 +311,30 @@ export class LiveVm {
     try {
       answer = this.vmm.handleExit(kernel.exit, this.#port);
     } catch (error) {
-      this.#asked = undefined;
+      this.#notAnswered();
       throw error;
     }
     if (answer === undefined) return this.#answered();
     return answer.then(
       () => this.#answered(),
       (error: unknown) => {
-        this.#asked = undefined;
+        this.#notAnswered();
         throw error;
       },
     );
   }
 
-  #answered(): void {
+  /** The exit still waits. */
+  #notAnswered(): void {
+    this.#undo();
     this.#asked = undefined;
+  }
+
+  #answered(): void {
+    const isOpen = this.#attempt !== undefined;
+    if (isOpen) this.#notAnswered();
+    this.#asked = undefined;
+    if (isOpen) throw new VmmPortError("begin", "an attempt was neither kept nor undone");
     // A guest that stopped stays where it stopped: nothing has been answered.
     if (this.machine.exitPending && this.stop === undefined) this.machine.completeExit(0, 0);
   }

@@ -7,5 +7,5 @@ export interface ScriptedInputs {
   /** Guest time at which the next input is due, where a time says that. */
   readonly nextTimeNs: number | undefined;
   /** What is due now, in order; each is given once. */
-  takeDue(guestTimeNs: number): OutsideInput[];
+  takeDue(guestTimeNs: number): readonly OutsideInput[];
 }

@@ -14,6 +14,7 @@ export function actingPort(recorder: Recorder): VmmPort {
     output: (number, bytes) => act((port) => port.output(number, bytes)),
     control: (command) => act((port) => port.control(command)),
     stop: (reason) => act((port) => port.stop(reason)),
+    begin: () => act((port) => port.begin()),
     get guestTimeNs() {
       return machine.guestTimeNs;
     },

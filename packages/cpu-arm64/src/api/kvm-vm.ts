@@ -7,7 +7,7 @@
 import type { ControlContext, GuestStop, VmmPort } from "@hvjournal/core";
 import { CAPABILITY_NAMES, checkExtension } from "../kvm/capabilities.js";
 import { capabilityName } from "../kvm/control/capability-part.js";
-import type { Arm64ControlState } from "../kvm/control/control-state.js";
+import { type Arm64ControlState, isEnabled } from "../kvm/control/control-state.js";
 import { policyOfCapability } from "../kvm/control/policies.js";
 import { filterExport } from "../kvm/smccc/filter-export.js";
 import { handledFunctions } from "../kvm/smccc/routing.js";
@@ -196,6 +196,16 @@ export class KvmVm {
   /** The VMM ends the VM: what the guest has done, and by what. */
   stop(reason: GuestStop): void {
     this.#port.stop(reason);
+  }
+
+  /** Whether KVM_ENABLE_CAP has enabled a capability, by its name. */
+  isEnabled(cap: string): boolean {
+    return isEnabled(this.#state, capabilityName(cap));
+  }
+
+  /** The features of KVM_ARM_VCPU_INIT that all vCPUs have: a mask; 0 before the first. */
+  get features(): number {
+    return this.#state.features ?? 0;
   }
 
   get guestTimeNs(): number {

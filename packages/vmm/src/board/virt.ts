@@ -22,6 +22,8 @@ import { flattenDeviceTree } from "../boot/fdt.js";
 import type { KernelFile, RamRange } from "../boot/kernel-format.js";
 import { loadKernel } from "../boot/kernel-image.js";
 import { DEVICE_TREE_BYTES_MAX, planMemory } from "../boot/memory-layout.js";
+import { HandlerChain } from "../hypercalls/handler-chain.js";
+import type { NamedHandler } from "../hypercalls/hypercall-handler.js";
 import type { MmioDevice } from "../devices/mmio-device.js";
 import { Pl011 } from "../devices/pl011/device.js";
 import { Pl031 } from "../devices/pl031/device.js";
@@ -49,6 +51,8 @@ export interface VirtBoardOptions {
   /** Wall clock at guest time 0, nanoseconds since 1970-01-01T00:00Z. */
   readonly rtcBaseNs: bigint;
   readonly entropy: Entropy;
+  /** Who answers the calls that the SMCCC filter forwards, in turn; the board's own answer is NOT_SUPPORTED. */
+  readonly handlers?: readonly NamedHandler[];
 }
 
 export interface VirtBoard extends VmmHalf {
@@ -67,8 +71,6 @@ export class UnexpectedExitError extends Error {
 
 const MMIO_WRITE = 0x100;
 const MMIO_LENGTH_MASK = 0xff;
-/** SMCCC NOT_SUPPORTED, -1 in 64 bits: what a guest gets whose call nobody handles. */
-const SMCCC_NOT_SUPPORTED = 0xffff_ffff_ffff_ffffn;
 const VCPU_COUNT_MAX = Math.floor(
   VIRT_ADDRESS_MAP.gicRedistributors.bytes / VIRT_ADDRESS_MAP.gicRedistributors.bytesPerVcpu,
 );
@@ -118,6 +120,7 @@ class Virt implements VirtBoard {
   readonly #consoleTransport: VirtioMmioTransport;
   readonly #transports: VirtioMmioTransport[] = [];
   readonly #virtioSlots: number[] = [];
+  readonly #handlers: HandlerChain;
   readonly #data = new Uint8Array(8);
   readonly #dataView = new DataView(this.#data.buffer);
 
@@ -125,6 +128,7 @@ class Virt implements VirtBoard {
     checkOptions(options);
     this.#options = options;
     this.memoryBytes = options.memoryBytes;
+    this.#handlers = new HandlerChain(options.handlers ?? []);
     const { pl011, pl031 } = VIRT_ADDRESS_MAP;
     this.#pl011 = new Pl011(pl011.spi, BOARD_PORT.pl011);
     this.#attach(this.#pl011, pl011.base, pl011.bytes);
@@ -171,20 +175,20 @@ class Virt implements VirtBoard {
     port.setRegister(0, "pc", BigInt(kernel.entry));
   }
 
-  handleExit(exit: ExitFrame, port: VmmPort): void {
+  handleExit(exit: ExitFrame, port: VmmPort): void | Promise<void> {
     switch (exit[ExitWord.kvmExit]) {
       case KvmExit.mmio:
         this.#handleMmio(exit, port);
         break;
       case KvmExit.hypercall:
-        port.setRegister(exit[ExitWord.vcpu] ?? 0, "x0", SMCCC_NOT_SUPPORTED);
-        break;
+        return this.#handlers.answer(exit, port);
       case KvmExit.systemEvent:
         this.#handleSystemEvent(exit, port);
         break;
       default:
         throw new UnexpectedExitError(`the virt board has no answer to KVM exit ${exit[ExitWord.kvmExit]}`);
     }
+    return undefined;
   }
 
   reachDeadline(port: VmmPort): void {
@@ -234,19 +238,24 @@ class Virt implements VirtBoard {
   }
 
   save(): StateSection[] {
-    return this.#devices.flatMap((device) => device.save());
+    return [...this.#devices.flatMap((device) => device.save()), ...this.#handlers.save()];
   }
 
   restore(sections: readonly StateSection[]): void {
     const left = new Map(sections.map((section) => [section.name, section]));
-    const take = (name: string): StateSection => {
+    const takeIfThere = (name: string): StateSection | undefined => {
       const section = left.get(name);
-      if (section === undefined) {
-        throw new StateSectionError(name, "the saved machine does not have it");
-      }
       left.delete(name);
       return section;
     };
+    const take = (name: string): StateSection => {
+      const section = takeIfThere(name);
+      if (section === undefined) {
+        throw new StateSectionError(name, "the saved machine does not have it");
+      }
+      return section;
+    };
+    this.#handlers.restore(takeIfThere);
     for (const device of this.#devices) {
       device.restore(take);
     }
@@ -297,6 +306,7 @@ class Virt implements VirtBoard {
             ? undefined
             : { start: initrdAddress, end: initrdAddress + (initrd?.bytes.length ?? 0) },
         virtioSlots: this.#virtioSlots,
+        hasSdei: this.#handlers.providesSdei,
         rngSeed: drawBytes(entropy.stream("boot/rng-seed"), RNG_SEED_BYTES),
         kaslrSeed: drawBytes(entropy.stream("boot/kaslr-seed"), KASLR_SEED_BYTES),
       }),

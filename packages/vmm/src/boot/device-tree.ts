@@ -12,6 +12,8 @@ export interface VirtDeviceTreeOptions {
   readonly initrd: { readonly start: number; readonly end: number } | undefined;
   /** Virtio slots that hold a device. */
   readonly virtioSlots: readonly number[];
+  /** Somebody answers the calls of SDEI. */
+  readonly hasSdei: boolean;
   /** For the guest's random number generator, and for where its kernel lies. */
   readonly rngSeed: Uint8Array;
   readonly kaslrSeed: Uint8Array;
@@ -122,6 +124,10 @@ function virtioNode(slot: number): DeviceTreeNode {
   });
 }
 
+function firmwareNode(): DeviceTreeNode {
+  return node("firmware", {}, [node("sdei", { compatible: strings("arm,sdei-1.0"), method: strings("hvc") })]);
+}
+
 export function virtDeviceTree(options: VirtDeviceTreeOptions): DeviceTreeNode {
   const { ram } = VIRT_ADDRESS_MAP;
   return node(
@@ -137,6 +143,7 @@ export function virtDeviceTree(options: VirtDeviceTreeOptions): DeviceTreeNode {
       chosenNode(options),
       node("aliases", { serial0: strings(PL011_PATH) }),
       node("psci", { compatible: strings("arm,psci-1.0", "arm,psci-0.2"), method: strings("hvc") }),
+      ...(options.hasSdei ? [firmwareNode()] : []),
       cpusNode(options),
       node(unit("memory", ram.base), {
         device_type: strings("memory"),

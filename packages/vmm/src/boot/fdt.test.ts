@@ -23,6 +23,7 @@ function boardTree(vcpuCount = 2): DeviceTreeNode {
     bootArguments: "console=ttyAMA0",
     initrd: { start: 0x4800_0000, end: 0x4812_3456 },
     virtioSlots: [0, 1, 2],
+    hasSdei: false,
     rngSeed: new Uint8Array(32).fill(1),
     kaslrSeed: new Uint8Array(8).fill(2),
   });

@@ -12,6 +12,7 @@ import {
   type GuestStop,
   type Refusal,
   type ControlContext,
+  type VmmAttempt,
   type VmmHalf,
   type VmmPort,
 } from "@hvjournal/core";
@@ -81,6 +82,23 @@ export class TestGuest implements VmmPort {
     this.stopped = reason;
   }
 
+  begin(): VmmAttempt {
+    const [memory, registers, irqLevels] = [this.memory.slice(), new Map(this.registers), new Map(this.irqLevels)];
+    const [events, { stopped }] = [this.events.length, this];
+    return {
+      keep() {
+        // It is as it is.
+      },
+      undo: () => {
+        this.memory.set(memory);
+        putBack(this.registers, registers);
+        putBack(this.irqLevels, irqLevels);
+        this.events.length = events;
+        this.stopped = stopped;
+      },
+    };
+  }
+
   outputText(port: number): string {
     return String.fromCharCode(...(this.#output.get(port) ?? []));
   }
@@ -137,6 +155,11 @@ export class TestGuest implements VmmPort {
     }
     return offset;
   }
+}
+
+function putBack<Key, Value>(map: Map<Key, Value>, before: ReadonlyMap<Key, Value>): void {
+  map.clear();
+  for (const [key, value] of before) map.set(key, value);
 }
 
 /** Streams whose n-th draw tells the stream and n. */

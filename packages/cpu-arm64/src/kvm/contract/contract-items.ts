@@ -97,6 +97,7 @@ function firmwareItem(state: Arm64ControlState, register: FirmwareRegister): Con
         value: `${value} ${names[Number(value)] ?? "?"}`,
         rule: "at least",
         level: Number(value),
+        enough: "the destination is at least as good, which is all that KVM asks for",
         advice: "a host with at least this level can take the VM; KVM only checks the level, and keeps none",
       };
     }

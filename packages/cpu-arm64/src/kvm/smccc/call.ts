@@ -25,6 +25,12 @@ export interface Caller {
   powerOff(vcpu: number): void;
 }
 
+/** What PSCI needs of its caller: the kernel half's, or one that a VMM answers. */
+export type PsciCaller = Pick<
+  Caller,
+  "vcpu" | "vcpuCount" | "argument" | "systemSuspendEnabled" | "isOn" | "powerOn" | "powerOff"
+> & { readonly firmware: Pick<FirmwareRegisters, "psciVersion"> };
+
 /** x0 to x3, all of which KVM writes; negative numbers are in two's complement. */
 export type ResultRegisters = readonly [bigint, bigint, bigint, bigint];
 
@@ -45,6 +51,6 @@ export function returning(x0: bigint, x1 = 0n, x2 = 0n, x3 = 0n): CallOutcome {
 const U32_MASK = 0xffff_ffffn;
 
 /** An argument of a call in the 32-bit convention. */
-export function argument32(caller: Caller, index: number): bigint {
+export function argument32(caller: Pick<Caller, "argument">, index: number): bigint {
   return caller.argument(index) & U32_MASK;
 }

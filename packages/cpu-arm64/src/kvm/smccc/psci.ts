@@ -1,6 +1,6 @@
 /** PSCI 0.1 to 1.3 (DEN0022), as arch/arm64/kvm/psci.c answers it. */
 import { vcpuAffinity, vcpuOfAffinity } from "../affinity.js";
-import { argument32, type Caller, type CallOutcome, returning, SystemEvent } from "./call.js";
+import { argument32, type CallOutcome, type PsciCaller, returning, SystemEvent } from "./call.js";
 import { PsciVersion } from "./firmware-registers.js";
 import { LEGACY_PSCI_BASE, PsciFunction, PsciResult, SmcccFunction } from "./function-id.js";
 
@@ -35,12 +35,12 @@ const IN_VERSION_0_2: ReadonlySet<number> = new Set([
   F.systemReset,
 ]);
 
-export function callPsci(caller: Caller, id: number): CallOutcome {
+export function callPsci(caller: PsciCaller, id: number): CallOutcome {
   return caller.firmware.psciVersion === PsciVersion.v0_1 ? callPsci0_1(caller, id) : callPsci0_2(caller, id);
 }
 
 /** Before there was a standard: four functions, of which KVM has two (kvm_psci_0_1_call). */
-function callPsci0_1(caller: Caller, id: number): CallOutcome {
+function callPsci0_1(caller: PsciCaller, id: number): CallOutcome {
   switch (id) {
     case LEGACY_PSCI_BASE + 1:
       caller.powerOff(caller.vcpu);
@@ -55,7 +55,7 @@ function callPsci0_1(caller: Caller, id: number): CallOutcome {
   }
 }
 
-function callPsci0_2(caller: Caller, id: number): CallOutcome {
+function callPsci0_2(caller: PsciCaller, id: number): CallOutcome {
   switch (id) {
     case F.version:
       return returning(caller.firmware.psciVersion);
@@ -85,7 +85,7 @@ function callPsci0_2(caller: Caller, id: number): CallOutcome {
 }
 
 /** The functions that came with PSCI 1.0 to 1.3. */
-function callPsci1(caller: Caller, id: number): CallOutcome {
+function callPsci1(caller: PsciCaller, id: number): CallOutcome {
   const version = caller.firmware.psciVersion;
   switch (id) {
     case F.features:
@@ -112,7 +112,7 @@ function callPsci1(caller: Caller, id: number): CallOutcome {
   }
 }
 
-function features(caller: Caller, id: number): bigint {
+function features(caller: PsciCaller, id: number): bigint {
   const version = caller.firmware.psciVersion;
   if (IN_VERSION_0_2.has(id) || id === F.features || id === SmcccFunction.version) return PsciResult.success;
   if (id === F.systemSuspend32 || id === F.systemSuspend64)
@@ -124,7 +124,7 @@ function features(caller: Caller, id: number): bigint {
   return PsciResult.notSupported;
 }
 
-function cpuOn(caller: Caller, target: bigint, entry: bigint, context: bigint): bigint {
+function cpuOn(caller: PsciCaller, target: bigint, entry: bigint, context: bigint): bigint {
   if ((target & ~AFFINITY_BITS) !== 0n) return PsciResult.invalidParameters;
   // Our vCPUs have no Aff3.
   const vcpu = target > 0xff_ffffn ? undefined : vcpuOfAffinity(Number(target), caller.vcpuCount);
@@ -134,7 +134,7 @@ function cpuOn(caller: Caller, target: bigint, entry: bigint, context: bigint): 
   return PsciResult.success;
 }
 
-function affinityInfo(caller: Caller, target: bigint, lowestLevel: bigint): bigint {
+function affinityInfo(caller: PsciCaller, target: bigint, lowestLevel: bigint): bigint {
   if ((target & ~AFFINITY_BITS) !== 0n || lowestLevel > AFFINITY_LEVEL_MAX) return PsciResult.invalidParameters;
   const shift = AFFINITY_LEVEL_SHIFTS[Number(lowestLevel)] ?? 0n;
   const mask = AFFINITY_BITS & ~((1n << shift) - 1n);

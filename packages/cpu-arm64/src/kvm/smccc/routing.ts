@@ -28,11 +28,15 @@ export interface Route {
 /** PSCI's function numbers in the standard secure service. */
 const PSCI_FUNCTION_MAX = 0x1f;
 
-/** Served whatever the firmware registers say. */
-function isAllowedByDefault(id: number): boolean {
-  if (id === SmcccFunction.version || id === SmcccFunction.archFeatures) return true;
+/** Whether a call is one of PSCI's, from 0.1 on, known or not. */
+export function isPsciFunction(id: number): boolean {
   if (id >= LEGACY_PSCI_BASE && id < LEGACY_PSCI_BASE + LEGACY_PSCI_COUNT) return true;
   return isFastCall(id) && ownerOf(id) === Owner.standardSecure && functionNumberOf(id) <= PSCI_FUNCTION_MAX;
+}
+
+/** Served whatever the firmware registers say. */
+function isAllowedByDefault(id: number): boolean {
+  return id === SmcccFunction.version || id === SmcccFunction.archFeatures || isPsciFunction(id);
 }
 
 function isAllowedByBitmap(firmware: FirmwareRegisters, id: number): boolean {

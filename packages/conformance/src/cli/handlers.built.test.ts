@@ -1,0 +1,279 @@
+import { afterAll, beforeAll, describe, expect, it, jest } from "@jest/globals";
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { bareMetalImage } from "../guests/bare-metal.js";
+import { type Finished, VmSandbox } from "../testing/vm-sandbox.js";
+
+jest.setTimeout(300_000);
+
+const sandbox = new VmSandbox();
+afterAll(() => sandbox.close());
+
+const GUEST = [
+  ...[bareMetalImage, "--append", "scenario=hypercalls", "--smccc-filter", "0xc6000000+0x100=forward"],
+  ...["--seed", "7", "--rtc", "base=2026-01-01", "--headless"],
+];
+const NOT_SUPPORTED = `0x${"f".repeat(16)}`;
+
+function write(name: string, ...lines: readonly string[]): string {
+  writeFileSync(sandbox.path(name), `${lines.join("\n")}\n`);
+  return name;
+}
+
+/** Into NAME.hvj, with a handler or several. */
+function record(name: string, handlers: readonly string[], ...words: readonly string[]): Finished {
+  const options = handlers.flatMap((handler) => ["--handler", handler]);
+  return sandbox.run("record", ...GUEST, ...options, ...words, "-o", `${name}.hvj`);
+}
+
+function answerIn(console: string, conduit: "hvc" | "smc", id: number): string {
+  return new RegExp(`^${conduit} 0x${id.toString(16)}: ([^\\r\\n]*)`, "m").exec(console)?.[1] ?? "nothing";
+}
+
+const registers = (...values: readonly number[]): string =>
+  values.map((value) => `0x${value.toString(16).padStart(16, "0")}`).join(" ");
+
+describe("record --handler FILE", () => {
+  let recorded: Finished;
+  beforeAll(() => {
+    mkdirSync(sandbox.path("lib"));
+    write(
+      "lib/sum.ts",
+      "export const sum = (values: readonly bigint[]): bigint => values.reduce((a, b) => a + b, 0n);",
+    );
+    write(
+      "demo.ts",
+      'import type { Handler } from "hvjournal/handler";',
+      'import { sum } from "./lib/sum";',
+      "const handler: Handler = async (call, vm) => {",
+      "  if (call.nr !== 0xc6000000) return vm.notHandled;",
+      "  await new Promise((resolve) => setTimeout(resolve, 5));",
+      "  vm.state.calls = Number(vm.state.calls ?? 0) + 1;",
+      '  return { x0: sum(call.args.slice(1, 3)), x1: vm.state.calls as number, x2: call.conduit === "smc" ? 1 : 0 };',
+      "};",
+      "export default handler;",
+    );
+    write("second.cjs", "module.exports = (call, vm) => (call.nr === 0xc6000001 ? [0, 9n] : vm.notHandled);");
+    recorded = record("demo", ["demo.ts", "second.cjs"]);
+  });
+
+  it("asks TypeScript with its imports first, then CommonJS, then the board", () => {
+    expect(recorded.status).toBe(0);
+    expect(answerIn(recorded.stdout, "hvc", 0xc600_0000)).toBe(registers(0x3333, 1, 0, 0x3333));
+    expect(answerIn(recorded.stdout, "smc", 0xc600_0000)).toBe(registers(0x3333, 2, 1, 0x3333));
+    expect(answerIn(recorded.stdout, "hvc", 0xc600_0001)).toBe(registers(0, 9, 0x2222, 0x3333));
+    expect(answerIn(recorded.stdout, "hvc", 0xc600_0040)).toBe(`${NOT_SUPPORTED} ${registers(0x1111, 0x2222, 0x3333)}`);
+  });
+
+  it("keeps their names and fingerprints, and show says who is asked", () => {
+    const sha256 = createHash("sha256")
+      .update(readFileSync(sandbox.path("second.cjs")))
+      .digest("hex");
+    const info = sandbox.must("info", "demo.hvj");
+    expect(info).toMatch(/^handler +demo\.ts, sha256:[0-9a-f]{64}$/m);
+    expect(info).toContain(`second.cjs, sha256:${sha256}`);
+    expect(sandbox.must("show", "demo.hvj", "hypercall:0xc6000000")).toMatch(
+      /^ {2}asked +demo\.ts, second\.cjs, then the board\n {2}answer/m,
+    );
+  });
+
+  it("verifies with the same files; replays without them", () => {
+    expect(sandbox.must("verify", "demo.hvj")).toContain("equal");
+    renameSync(sandbox.path("demo.ts"), sandbox.path("demo.away"));
+    try {
+      expect(sandbox.must("replay", "demo.hvj")).toContain("equal");
+      const { status, stderr } = sandbox.run("verify", "demo.hvj");
+      expect([status, stderr]).toEqual([
+        128,
+        expect.stringContaining("can't read the handler that was recorded, demo.ts"),
+      ]);
+    } finally {
+      renameSync(sandbox.path("demo.away"), sandbox.path("demo.ts"));
+    }
+  });
+
+  it("tells that a file which one of them imports has changed", () => {
+    const before = readFileSync(sandbox.path("lib/sum.ts"));
+    writeFileSync(sandbox.path("lib/sum.ts"), `${String(before)}// more\n`);
+    const { status, stderr } = sandbox.run("verify", "demo.hvj");
+    writeFileSync(sandbox.path("lib/sum.ts"), before);
+    expect([status, stderr]).toEqual([125, expect.stringMatching(/handler demo\.ts is not the one that was recorded/)]);
+  });
+});
+
+describe("a handler's file that can't be used", () => {
+  it.each<[string, readonly string[], RegExp]>([
+    ["none.mjs", ["export const a = 1;"], /none\.mjs: it has no default export/],
+    ["number.mjs", ["export default 5;"], /its default export is of type number/],
+    ["syntax.ts", ["const a = 1;", "export default ((call => {;"], /syntax\.ts:\d+:\d+: /],
+    ["import.js", ["// 1", 'import "./nowhere.js";', "export default () => 1;"], /import\.js:2:8: could not resolve/],
+    ["thrown.mjs", ["", "", 'throw new RangeError("no");'], /it threw RangeError: no \(thrown\.mjs:3\)/],
+  ])("%s is named with its place, before there is a recording", (name, lines, message) => {
+    const { status, stderr } = record("unusable", [write(name, ...lines)]);
+    expect([status, stderr]).toEqual([129, expect.stringMatching(message)]);
+    expect(existsSync(sandbox.path("unusable.hvj"))).toBe(false);
+  });
+
+  it.each([
+    ["nowhere.ts", 128, /can't read handler nowhere\.ts: no such file/],
+    ["builtin:pcsi", 129, /there are builtin:psci, builtin:sdei; did you mean builtin:psci\?/],
+  ] as const)("%s is not there", (name, expected, message) => {
+    const { status, stderr } = record("unusable", [name]);
+    expect([status, stderr]).toEqual([expected, expect.stringMatching(message)]);
+  });
+
+  it.each(["0", "soon"])("has no time of %s", (time) => {
+    const { status, stderr } = record(
+      "unusable",
+      [write("ok.mjs", "export default () => 0;")],
+      "--handler-timeout",
+      time,
+    );
+    expect([status, stderr]).toEqual([129, expect.stringMatching(/--handler-timeout .*: expected a time/)]);
+  });
+});
+
+describe("a handler that fails", () => {
+  const FAILING = [
+    "export default (call, vm) => {",
+    "  if (call.nr !== 0xc6000001) return 5;",
+    '  vm.vcpu(0).setOneReg("x5", 7n);',
+    '  throw new TypeError("not today");',
+    "};",
+  ];
+
+  it("ends a headless recording with the call pending; mended, the VM goes on from there", () => {
+    const { status, stderr } = record("failed", [write("failing.mjs", ...FAILING)]);
+    expect(status).toBe(128);
+    expect(stderr).toMatch(
+      /^error: handler failed at exit:\d+ .*: handler failing\.mjs has no answer to HVC 0xc6000001 of vcpu0: it threw TypeError: not today \(failing\.mjs:4\)$/m,
+    );
+    expect(stderr).toContain("next: hvjournal record --from failed.hvj --handler failing.mjs\n");
+    expect(sandbox.must("fsck", "failed.hvj")).toContain("whole");
+    expect(sandbox.must("info", "failed.hvj")).toContain("stopped (handler-failed of failing.mjs)");
+    expect(sandbox.must("replay", "failed.hvj")).toMatch(/answer, pending/);
+    expect(sandbox.must("verify", "failed.hvj")).toContain("equal");
+    expect(sandbox.must("show", "failed.hvj", "end")).toMatch(/x5 +0000000000005555/);
+
+    write("failing.mjs", ...FAILING.slice(0, 2), "  return { x0: 6 };", "};");
+    const mended = ["record", "--from", "failed.hvj", "--handler", "failing.mjs", "--headless", "-o", "mended.hvj"];
+    expect(answerIn(sandbox.must(...mended), "hvc", 0xc600_0001)).toBe(registers(6, 0x1111, 0x2222, 0x3333));
+    expect(sandbox.must("replay", "mended.hvj")).toContain("equal");
+    expect(sandbox.must("verify", "mended.hvj")).toContain("equal");
+  });
+
+  it("--json has the name of the error, and where", () => {
+    const { status, stdout } = record("failed-json", [write("failing.mjs", ...FAILING)], "--json", "-q");
+    const last: unknown = JSON.parse(stdout.trimEnd().split("\n").at(-1) ?? "");
+    expect([status, last]).toEqual([
+      128,
+      expect.objectContaining({
+        error: "handler-failed",
+        message: expect.stringContaining("failing.mjs:4") as unknown,
+      }),
+    ]);
+  });
+
+  it("answers nonsense: the call waits", () => {
+    const { status, stderr } = record("nonsense", [write("nonsense.mjs", "export default () => ({ x0: 1.5 });")]);
+    expect([status, stderr]).toEqual([128, expect.stringContaining("it answered x0 = 1.5: no whole number")]);
+    expect(sandbox.must("fsck", "nonsense.hvj")).toContain("closed");
+  });
+
+  it("answers too late: its answer is ignored, and so is what it does then", () => {
+    const late = write(
+      "late.mjs",
+      "export default async (call, vm) => {",
+      "  await new Promise((resolve) => setTimeout(resolve, 1500));",
+      '  try { vm.vcpu(0).setOneReg("x0", 1n); } catch (error) { console.error(`late: ${error.message}`); }',
+      "  return 7;",
+      "};",
+    );
+    const { status, stderr } = record("late", [late], "--handler-timeout", "200ms");
+    expect([status, stderr]).toEqual([128, expect.stringContaining("no answer within 200ms (--handler-timeout)")]);
+    expect(stderr).toContain("late: the call is over");
+    expect(sandbox.must("replay", "late.hvj")).toMatch(/x0 {2}00000000c6000000/);
+  });
+
+  it.each([
+    ["at once", "export default () => { for (;;); };"],
+    ["later", "export default async () => { await new Promise((resolve) => setTimeout(resolve, 5)); for (;;); };"],
+  ])("blocks the process %s: it is killed, and what was committed replays", (when, source) => {
+    const name = `block-${when.replace(" ", "-")}`;
+    const { status, stderr } = record(name, [write(`${name}.mjs`, source)], "--handler-timeout", "300ms");
+    expect(status).toBe(null);
+    expect(stderr).toMatch(/^error: handler-timeout: handler block-.*\.mjs blocks the process in call 0xc6000000/m);
+    expect(stderr).toContain(`next: hvjournal fsck ${name}.hvj`);
+    expect(sandbox.must("fsck", `${name}.hvj`)).toContain("not finished, whole up to exit:");
+    expect(sandbox.must("replay", `${name}.hvj`)).toContain("equal");
+  });
+
+  it("leaves a VM at a terminal paused; ps says why, and on resume it is asked again", async () => {
+    const once = write(
+      "once.mjs",
+      "let failed = false;",
+      "export default () => {",
+      "  if (failed) return 8;",
+      "  failed = true;",
+      '  throw new Error("the first time");',
+      "};",
+    );
+    const forwarded = ["--smccc-filter", "0xc6000000+0x100=forward"];
+    sandbox.recordInteractive("once", "scenario=hypercalls", ...forwarded, "--handler", once);
+    const isPaused = async (): Promise<string> => {
+      for (;;) {
+        const table = sandbox.must("ps");
+        if (/paused/.test(table)) return table;
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+    };
+    expect(await isPaused()).toMatch(/once +\d+ +paused: handler failed +exit:\d+/);
+    const { finished, says } = sandbox.start("attach", "once");
+    await says(/once is paused: handler failed/);
+    sandbox.must("ctl", "once", "resume");
+    expect((await finished).stdout).toMatch(/smc 0xc6000000: 0x0000000000000008/);
+    expect(sandbox.must("replay", "once.hvj")).toContain("equal");
+  });
+});
+
+describe("builtin:psci", () => {
+  it("needs no file, also where the recording is verified", () => {
+    const psci = ["--smccc-filter", "0x84000000+0x20=forward", "--smccc-filter", "0xc4000000+0x20=forward"];
+    const { status, stdout } = record("psci", ["builtin:psci"], ...psci);
+    expect([status, stdout]).toEqual([0, expect.stringContaining("PSCI_VERSION: 0x0000000000010003")]);
+    expect(sandbox.must("info", "psci.hvj")).toMatch(/^handler +builtin:psci$/m);
+    expect(sandbox.must("verify", "psci.hvj")).toContain("equal");
+  });
+});
+
+describe("a VM that moves while a call waits whose handler fails", () => {
+  it("goes on at the destination with a mended one", async () => {
+    const broken = write("broken.mjs", 'export default () => { throw new Error("here not"); };');
+    const forwarded = ["--smccc-filter", "0xc6000000+0x100=forward"];
+    sandbox.recordInteractive("src", "scenario=hypercalls", ...forwarded, "--handler", broken);
+    for (;;) {
+      if (/paused: handler failed/.test(sandbox.must("ps"))) break;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    const mended = write("mended.mjs", "export default (call, vm) => { vm.state.moved = true; return 4; };");
+    sandbox.must("migrate", "src", "dst", "--handler", mended);
+    expect(sandbox.vm("dst")?.state).toBe("paused");
+    const { finished, says } = sandbox.start("attach", "dst");
+    await says(/attached to dst/);
+    sandbox.must("ctl", "dst", "resume");
+    expect((await finished).stdout).toMatch(/hvc 0xc6000000: 0x0000000000000004/);
+    expect(sandbox.must("info", "dst.hvj")).toMatch(/^handler +mended\.mjs, sha256:/m);
+    rmSync(sandbox.path("mended.mjs"));
+    for (const name of ["src.hvj", "dst.hvj"]) expect(sandbox.must("replay", name)).toContain("equal");
+  });
+
+  it("stays where it is when the recorded file has changed at the destination, and says so", () => {
+    const fine = write("fine.mjs", "export default () => 4;");
+    const endless = ["--smccc-filter", "0xc6000000+0x100=forward", "--handler", fine];
+    sandbox.recordInteractive("kept", "scenario=loop count=20000", ...endless);
+    write("fine.mjs", "export default () => 5;");
+    const { status, stderr } = sandbox.run("migrate", "kept", "kept-dst");
+    expect([status, stderr]).toEqual([1, expect.stringContaining("handler fine.mjs is not the one that was recorded")]);
+    sandbox.must("ctl", "kept", "quit");
+  });
+});

@@ -1,0 +1,135 @@
+import { describe, expect, it } from "@jest/globals";
+import { EXIT_WORD_COUNT, type ExitFrame, ExitWord, setFrameU64, type StateSection } from "@hvjournal/core";
+import { ConfiguredGuest } from "../testing/configured-guest.js";
+import { HandlerChain } from "./handler-chain.js";
+import type { HandlerVm } from "./handler-vm.js";
+import type { HandlerAnswer } from "./answer-forms.js";
+import { HandlerError, type HypercallHandler } from "./hypercall-handler.js";
+
+const NR = 0xc600_0001;
+const NOT_SUPPORTED = "vcpu0 x0 0xffffffffffffffff";
+
+function exit(info = 0): ExitFrame {
+  const frame = new Uint32Array(EXIT_WORD_COUNT);
+  frame[ExitWord.info] = info;
+  setFrameU64(frame, ExitWord.syndromeLow, 0x5a00_0007n);
+  setFrameU64(frame, ExitWord.arg0Low, BigInt(NR));
+  return frame;
+}
+
+function chainOf(...handlers: readonly HypercallHandler[]): HandlerChain {
+  return new HandlerChain(handlers.map((handle, index) => ({ name: `handler${index}`, handle })));
+}
+
+function guestWith(...handlers: readonly HypercallHandler[]): { guest: ConfiguredGuest; chain: HandlerChain } {
+  return { guest: new ConfiguredGuest(1), chain: chainOf(...handlers) };
+}
+
+async function failureOf(chain: HandlerChain, guest: ConfiguredGuest): Promise<HandlerError> {
+  try {
+    await chain.answer(exit(), guest);
+  } catch (error) {
+    if (error instanceof HandlerError) return error;
+    throw error;
+  }
+  throw new Error("it has answered");
+}
+
+describe("the handlers of a VM", () => {
+  it("get the call with its conduit, immediate and the caller's registers", () => {
+    const seen: unknown[] = [];
+    const { guest, chain } = guestWith((call) => void seen.push(call));
+    guest.registers.set("vcpu0 x17", 17n);
+    void chain.answer(exit(1), guest);
+    expect(seen).toEqual([
+      { nr: NR, conduit: "smc", is16Bit: false, immediate: 7, vcpu: 0, args: [...Array<bigint>(17).fill(0n), 17n] },
+    ]);
+  });
+
+  it("leave the registers as they are where nothing is answered, as KVM does", () => {
+    const { guest, chain } = guestWith(() => undefined);
+    expect(chain.answer(exit(), guest)).toBeUndefined();
+    expect(guest.events).toEqual([]);
+  });
+
+  it("are asked in turn, the board last", () => {
+    const asked: number[] = [];
+    const pass =
+      (index: number): HypercallHandler =>
+      (_, vm) => {
+        asked.push(index);
+        return vm.notHandled;
+      };
+    const { guest, chain } = guestWith(pass(0), pass(1));
+    void chain.answer(exit(), guest);
+    expect([asked, guest.events]).toEqual([[0, 1], [NOT_SUPPORTED]]);
+  });
+
+  it("compose where one answers late", async () => {
+    const { guest, chain } = guestWith(
+      (_, vm) => Promise.resolve(vm.notHandled),
+      () => Promise.resolve([1, 2]),
+    );
+    await chain.answer(exit(), guest);
+    expect(guest.events).toEqual(["vcpu0 x0 0x1", "vcpu0 x1 0x2"]);
+  });
+
+  it.each<[string, () => HandlerAnswer | Promise<HandlerAnswer>, string, RegExp]>([
+    [
+      "throws",
+      () => {
+        throw new TypeError("no");
+      },
+      "handler-failed",
+      /handler0 has no answer to HVC 0xc6000001 of vcpu0: it threw TypeError: no/,
+    ],
+    ["is rejected", () => Promise.reject(new Error("later")), "handler-failed", /it threw later/],
+    ["answers nonsense", () => "5" as never, "handler-answer", /it answered "5"/],
+    ["answers nonsense late", () => Promise.resolve(1.5), "handler-answer", /x0 = 1\.5/],
+  ])("leave the VM as it was where one %s", async (_, answer, code, message) => {
+    const { guest, chain } = guestWith((_call, vm) => {
+      vm.vcpu(0).setOneReg("x5", 7n);
+      vm.writeMemory(guest.memoryBase, Uint8Array.of(1));
+      vm.state["kept"] = 1;
+      vm.stop({ what: "reset", by: "a handler" });
+      expect(vm.vcpu(0).getOneReg("x5")).toBe(7n);
+      return answer();
+    });
+    const failure = await failureOf(chain, guest);
+    expect([failure.code, failure.message]).toEqual([code, expect.stringMatching(message)]);
+    expect([guest.events, guest.registers.get("vcpu0 x5"), guest.memory[0]]).toEqual([[], undefined, 0]);
+    expect([guest.stopped, chain.save()]).toEqual([undefined, []]);
+  });
+
+  it("can do nothing any more once they have answered", async () => {
+    let kept: HandlerVm | undefined;
+    const { guest, chain } = guestWith((_, vm) => {
+      kept = vm;
+      return 0;
+    });
+    await chain.answer(exit(), guest);
+    expect(() => kept?.vcpu(0).setOneReg("x1", 1n)).toThrow(/the call is over/);
+  });
+
+  it("keep plain data with the VM, byte by byte the same after it was restored", () => {
+    const count: HypercallHandler = (_, vm) => (vm.state["count"] = Number(vm.state["count"] ?? 0) + 1);
+    const { guest, chain } = guestWith(count);
+    void chain.answer(exit(), guest);
+    void chain.answer(exit(), guest);
+    const saved = chain.save();
+    expect(saved).toHaveLength(1);
+    const other = chainOf(count);
+    const left = new Map<string, StateSection>(saved.map((section) => [section.name, section]));
+    other.restore((name) => left.get(name));
+    expect(other.save()).toEqual(saved);
+    void other.answer(exit(), guest);
+    expect(guest.events.at(-1)).toBe("vcpu0 x0 0x3");
+  });
+
+  it("fail where they would keep what can't be saved", async () => {
+    const { guest, chain } = guestWith((_, vm) => {
+      vm.state["when"] = (() => 1) as never;
+    });
+    expect((await failureOf(chain, guest)).message).toContain("vm.state.when: function is not plain data");
+  });
+});

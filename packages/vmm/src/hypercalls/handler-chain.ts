@@ -1,0 +1,159 @@
+/** Asks the handlers of a VM in turn, the board last; what they have done takes effect with the answer, or not at all. */
+import {
+  decodeCanonicalMap,
+  encodeCanonical,
+  type ExitFrame,
+  plainValue,
+  type StateSection,
+  StateSectionError,
+  type VmmAttempt,
+  type VmmPort,
+} from "@hvjournal/core";
+import { CallPort } from "./call-port.js";
+import { AnswerError, registersOf } from "./handler-answer.js";
+import { type HandlerAnswer, type HandlerState, NOT_HANDLED } from "./answer-forms.js";
+import { HandlerVm } from "./handler-vm.js";
+import { type HypercallCall, hypercallOf } from "./hypercall-call.js";
+import { HandlerError, type HandlerErrorCode, HandlerTimeoutError, type NamedHandler } from "./hypercall-handler.js";
+
+/** SMCCC NOT_SUPPORTED, -1 in 64 bits: what a guest gets whose call nobody handles. */
+const NOT_SUPPORTED = 0xffff_ffff_ffff_ffffn;
+const SECTION = "vmm.handlers";
+const SECTION_VERSION = 1;
+
+/** One call, from the exit to its answer. */
+interface OpenCall {
+  readonly call: HypercallCall;
+  readonly vm: HandlerVm;
+  readonly port: CallPort;
+  readonly attempt: VmmAttempt;
+}
+
+export class HandlerChain {
+  readonly #handlers: readonly NamedHandler[];
+  /** Canonical bytes of `HandlerVm.state`; undefined: nothing has been kept. */
+  #state: Uint8Array | undefined;
+
+  constructor(handlers: readonly NamedHandler[]) {
+    this.#handlers = handlers;
+  }
+
+  get providesSdei(): boolean {
+    return this.#handlers.some(({ providesSdei = false }) => providesSdei);
+  }
+
+  /** Throws, or rejects with, HandlerError: then the VM is as it was, and the exit waits. */
+  answer(exit: ExitFrame, vmmPort: VmmPort): void | Promise<void> {
+    const call = hypercallOf(exit, vmmPort);
+    if (this.#handlers.length === 0) return vmmPort.setRegister(call.vcpu, "x0", NOT_SUPPORTED);
+    const port = new CallPort(vmmPort);
+    const open: OpenCall = {
+      call,
+      port,
+      vm: new HandlerVm(port, () => this.#loadState()),
+      attempt: vmmPort.begin(),
+    };
+    try {
+      const later = this.#ask(0, open);
+      return later === undefined ? undefined : later.catch((error: unknown) => giveUp(open, error));
+    } catch (error) {
+      return giveUp(open, error);
+    }
+  }
+
+  #ask(index: number, open: OpenCall): void | Promise<void> {
+    const handler = this.#handlers[index];
+    if (handler === undefined) return this.#apply({ x0: NOT_SUPPORTED }, open);
+    const failed = (error: unknown): never => {
+      throw failure(handler, open.call, error);
+    };
+    let answer;
+    try {
+      answer = handler.handle(open.call, open.vm);
+    } catch (error) {
+      return failed(error);
+    }
+    if (isPromise(answer)) return Promise.resolve(answer).then((kept) => this.#take(index, kept, open), failed);
+    return this.#take(index, answer, open);
+  }
+
+  #take(index: number, answer: HandlerAnswer, open: OpenCall): void | Promise<void> {
+    if (answer === NOT_HANDLED) return this.#ask(index + 1, open);
+    const handler = this.#handlers[index];
+    if (handler === undefined) return undefined;
+    try {
+      return this.#apply(answer, open);
+    } catch (error) {
+      throw failure(handler, open.call, error);
+    }
+  }
+
+  #apply(answer: HandlerAnswer, { call, vm, port, attempt }: OpenCall): void {
+    const registers = registersOf(answer);
+    const state = vm.touchedState === undefined ? this.#state : encodedState(vm.touchedState);
+    for (const [name, value] of registers) port.setRegister(call.vcpu, name, value);
+    port.close();
+    attempt.keep();
+    this.#state = state;
+  }
+
+  #loadState(): HandlerState {
+    return this.#state === undefined ? {} : { ...decodeCanonicalMap(this.#state) };
+  }
+
+  save(): StateSection[] {
+    return this.#state === undefined ? [] : [{ name: SECTION, version: SECTION_VERSION, bytes: this.#state }];
+  }
+
+  /** `take` gives the section of a name, if the saved machine has it. Throws StateSectionError. */
+  restore(take: (name: string) => StateSection | undefined): void {
+    const section = take(SECTION);
+    this.#state = undefined;
+    if (section === undefined) return;
+    if (section.version !== SECTION_VERSION)
+      throw new StateSectionError(SECTION, `version ${section.version}, this build reads ${SECTION_VERSION}`);
+    decodeCanonicalMap(section.bytes);
+    this.#state = section.bytes;
+  }
+}
+
+/** undefined where there is nothing to keep: a VM whose handlers keep nothing is saved as one without. */
+function encodedState(state: HandlerState): Uint8Array | undefined {
+  if (Object.keys(state).length === 0) return undefined;
+  return encodeCanonical(plainValue(state, "vm.state"));
+}
+
+function isPromise(answer: unknown): answer is Promise<HandlerAnswer> {
+  return typeof answer === "object" && answer !== null && "then" in answer && typeof answer.then === "function";
+}
+
+function failure(handler: NamedHandler, call: HypercallCall, error: unknown): HandlerError {
+  // One that has failed behind another one has been told already.
+  if (error instanceof HandlerError) return error;
+  const place = handler.placeOf?.(error);
+  const reason =
+    error instanceof Error && error.name !== "Error" ? `${error.name}: ${error.message}` : messageOf(error);
+  const isOwn = error instanceof AnswerError || error instanceof HandlerTimeoutError;
+  const text = isOwn ? messageOf(error) : `it threw ${reason}`;
+  return new HandlerError(codeOf(error), {
+    handler: handler.name,
+    call,
+    reason: place === undefined ? text : `${text} (${place})`,
+    cause: error,
+  });
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function codeOf(error: unknown): HandlerErrorCode {
+  if (error instanceof AnswerError) return "handler-answer";
+  return error instanceof HandlerTimeoutError ? "handler-timeout" : "handler-failed";
+}
+
+function giveUp({ port, attempt }: OpenCall, error: unknown): never {
+  port.close();
+  attempt.undo();
+  throw error;
+}

@@ -1,0 +1,44 @@
+/** Handlers of forwarded hypercalls, and how they fail. */
+import type { HypercallCall } from "./hypercall-call.js";
+import type { HandlerVm } from "./handler-vm.js";
+import type { HandlerAnswer } from "./answer-forms.js";
+
+/** The VM stands still as a whole until the answer is there. */
+export type HypercallHandler = (call: HypercallCall, vm: HandlerVm) => HandlerAnswer | Promise<HandlerAnswer>;
+
+export interface NamedHandler {
+  /** As it was given: a file, "builtin:psci". */
+  readonly name: string;
+  readonly handle: HypercallHandler;
+  /** Answers the calls of SDEI: the device tree says that there is one. */
+  readonly providesSdei?: boolean;
+  /** Where in its source an error was thrown: "demo.ts:12". */
+  readonly placeOf?: (error: unknown) => string | undefined;
+}
+
+/** "handler-failed": it threw. "handler-answer": its answer makes no sense. "handler-timeout": none came in time. */
+export type HandlerErrorCode = "handler-failed" | "handler-answer" | "handler-timeout";
+
+/** What a handler's promise is rejected with that does not keep within its time. */
+export class HandlerTimeoutError extends Error {
+  override readonly name = "HandlerTimeoutError";
+}
+
+/** The call is not answered, and the VM is as it was when the guest left. */
+export class HandlerError extends Error {
+  override readonly name = "HandlerError";
+  readonly code: HandlerErrorCode;
+  readonly handler: string;
+  readonly call: HypercallCall;
+  constructor(
+    code: HandlerErrorCode,
+    about: { handler: string; call: HypercallCall; reason: string; cause?: unknown },
+  ) {
+    const { handler, call, reason, cause } = about;
+    const what = `${call.conduit.toUpperCase()} 0x${call.nr.toString(16).padStart(8, "0")} of vcpu${call.vcpu}`;
+    super(`handler ${handler} has no answer to ${what}: ${reason}`, { cause });
+    this.code = code;
+    this.handler = handler;
+    this.call = call;
+  }
+}
