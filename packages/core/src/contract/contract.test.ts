@@ -48,8 +48,18 @@ describe("two contracts", () => {
     ["equal values are equal", item("1"), item("1"), undefined],
     ["what a guest can tell blocks", item("1"), item("2"), "block"],
     ["what it can't tell warns", item("1", { rule: "hidden" }), item("2", { rule: "hidden" }), "warn"],
-    ["a level as high warns", item("1", { rule: "at least", level: 1 }), item("2", { rule: "at least", level: 2 }), "warn"],
-    ["a lower level blocks", item("2", { rule: "at least", level: 2 }), item("1", { rule: "at least", level: 1 }), "block"],
+    [
+      "a level as high warns",
+      item("1", { rule: "at least", level: 1 }),
+      item("2", { rule: "at least", level: 2 }),
+      "warn",
+    ],
+    [
+      "a lower level blocks",
+      item("2", { rule: "at least", level: 2 }),
+      item("1", { rule: "at least", level: 1 }),
+      "block",
+    ],
     ["what is set first is fixed", item("1"), item("1", { remark: { verdict: "fix", text: "set" } }), "fix"],
     ["what was refused blocks", item("1"), item("2", { remark: { verdict: "block", text: "no" } }), "block"],
   ] as const)("are judged item by item: %s", (_title, source, destination, verdict) => {
@@ -126,7 +136,9 @@ describe("a destination that can't set the VM up", () => {
     const { received, sourceError } = await moveWhileRunning(host, { vm: busy, architecture: refusing });
     expect(received).toBeUndefined();
     expect(sourceError).toBeInstanceOf(MigrationRefusedError);
-    expect(String(sourceError)).toContain("filter 0x10 is absent at the source and absent here: SMALL_SET_FORWARD: EINVAL: no command take");
+    expect(String(sourceError)).toContain(
+      "filter 0x10 is absent at the source and absent here: SMALL_SET_FORWARD: EINVAL: no command take",
+    );
   });
 
   it("gives up where the configuration has changed meanwhile; nothing is prepared, and the source owns the VM", async () => {

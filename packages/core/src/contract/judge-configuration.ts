@@ -21,7 +21,12 @@ export interface JudgedConfiguration {
   remark(items: readonly ContractItem[], source: readonly ContractItem[]): readonly ContractItem[];
 }
 
-export function judgeConfiguration({ architecture, machine, control, host }: ConfigurationSubject): JudgedConfiguration {
+export function judgeConfiguration({
+  architecture,
+  machine,
+  control,
+  host,
+}: ConfigurationSubject): JudgedConfiguration {
   const { contract } = architecture;
   const sourceHost = contract?.hostOf(control["architecture"] ?? null) ?? { name: "any", version: 1 };
   const here = host ?? sourceHost;

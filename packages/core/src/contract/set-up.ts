@@ -59,7 +59,11 @@ export function setUpControl(options: SetUpOptions): SetUpResult {
 }
 
 /** VM and vCPUs exist, as they were created; nothing else has been set. */
-function freshControl({ architecture, host }: SetUpOptions, source: ControlState, context: ControlContext): ControlState {
+function freshControl(
+  { architecture, host }: SetUpOptions,
+  source: ControlState,
+  context: ControlContext,
+): ControlState {
   const { machine, vcpus } = source.core;
   const commands: ControlCommand[] = [
     ...(machine === undefined ? [] : [{ name: CREATE_VM, machine }]),
@@ -124,9 +128,7 @@ export function withRemarks(
 ): ContractItem[] {
   const wanted = new Map(source.items.map(({ name, value }) => [name, value]));
   const resetHere = new Map(freshItems({ architecture, host }).map(({ name, value }) => [name, value]));
-  const resetThere = new Map(
-    freshItems({ architecture, host: source.host }).map(({ name, value }) => [name, value]),
-  );
+  const resetThere = new Map(freshItems({ architecture, host: source.host }).map(({ name, value }) => [name, value]));
   const known = new Set(items.map(({ name }) => name));
   const missing = [...refusals.keys()].filter((name) => !known.has(name));
   const absent = missing.map((name): ContractItem => ({ name, value: "absent", isObservable: true }));

@@ -8,7 +8,7 @@ import { EXIT_WORD_COUNT, type ExitFrame } from "./exit-frame.js";
 import { HotKind, ROW_EVENT, type RowEvent } from "./event-kind.js";
 
 /** A batch costs as much as some hundred exits, however few events it holds: hashes, a deflated blob, rows of a table. */
-export const EVENTS_PER_BATCH_MAX = 8192;
+export const EVENTS_PER_BATCH_MAX = 4096;
 export const REGISTER_WORDS = 4;
 /** Names of registers in one batch, and characters of one. */
 export const REGISTER_NAMES_MAX = 64;

@@ -426,7 +426,17 @@ function preparedDetail(handOver: HandOver, observed: ObservedContract, host: Ho
   const { seq, exitNumber, icount, digest, paused, vmmSections, nextSnapshot } = handOver;
   // Devices come back by running their half again from the snapshot; bytes that none of them has taken would not.
   const inputs = vmmSections.find(({ name }) => name === INPUTS_SECTION)?.bytes ?? null;
-  return { seq, exitNumber, icount, digest, paused, nextSnapshot, inputs, observed: observedPayload(observed), ...(host && { host: { ...host } }) };
+  return {
+    seq,
+    exitNumber,
+    icount,
+    digest,
+    paused,
+    nextSnapshot,
+    inputs,
+    observed: observedPayload(observed),
+    ...(host && { host: { ...host } }),
+  };
 }
 
 export function commitTaken(recorder: Recorder, journal: OwnedJournal, epoch: number): void {

@@ -24,7 +24,13 @@ import type { RecordingHeader, Snapshot, SnapshotHead } from "../ports/journal-s
 import type { StateSection } from "../ports/state-section.js";
 import { parseScriptState, scriptPayload, type ScriptState } from "../record/input-script.js";
 import type { Cadence } from "../record/recorder.js";
-import { observationPayload, type ObservedContract, observedPayload, readObservation, readObserved } from "../contract/observations.js";
+import {
+  observationPayload,
+  type ObservedContract,
+  observedPayload,
+  readObservation,
+  readObserved,
+} from "../contract/observations.js";
 import type { ContractItem, ItemRule } from "../ports/contract.js";
 
 export const MIGRATION_PROTOCOL = 2;

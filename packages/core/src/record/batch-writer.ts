@@ -8,9 +8,6 @@ import type { ExitFrame } from "../event/exit-frame.js";
 import { memoryWrittenPayload } from "../memory/memory-written.js";
 import type { EventPlace, EventSink } from "./event-sink.js";
 
-/** A commit costs as much as hundreds of exits: full batches share one. A crash loses no more than these. */
-const BATCHES_PER_COMMIT_MAX = 4;
-
 /** To split a value into words. */
 const u64 = new DataView(new ArrayBuffer(8));
 
@@ -20,8 +17,6 @@ export class BatchWriter implements EventSink {
   readonly #batch = new EventBatch();
   #exitNumber: number;
   #icount: number;
-  /** Batches that are appended and not yet committed. */
-  #uncommitted = 0;
 
   /** Goes on where the journal ends. */
   constructor(writer: JournalWriter, digester: Digester) {
@@ -42,17 +37,12 @@ export class BatchWriter implements EventSink {
   }
 
   #room(icount: number, outputBytes = 0): void {
-    if (!this.#batch.hasRoom(outputBytes)) this.#appendFull();
+    if (!this.#batch.hasRoom(outputBytes)) this.#append("normal");
     this.#icount = icount;
-  }
-
-  #appendFull(): void {
-    this.#append(this.#uncommitted < BATCHES_PER_COMMIT_MAX - 1 ? "later" : "normal");
   }
 
   #append(durability: Durability): void {
     this.#writer.append(this.#batch, durability);
-    this.#uncommitted = durability === "later" ? this.#uncommitted + 1 : 0;
     this.#batch.begin({ firstSeq: this.#batch.nextSeq, exitNumber: this.#exitNumber, icount: this.#icount });
   }
 
@@ -121,20 +111,12 @@ export class BatchWriter implements EventSink {
 
   /** Commits what there is, the open batch as well. */
   flush(durability: "normal" | "full"): void {
-    if (this.#batch.count > 0 || this.#uncommitted > 0) this.#append(durability);
-  }
-
-  /** Commits the batches that are full. Where batches are cut does not hang on it. */
-  commit(): void {
-    if (this.#uncommitted === 0) return;
-    this.#writer.commit();
-    this.#uncommitted = 0;
+    if (this.#batch.count > 0) this.#append(durability);
   }
 
   /** Commits what there is by `commit`, which also stores it. */
   commitBy(commit: (batch: EventBatch) => void): void {
     commit(this.#batch);
-    this.#uncommitted = 0;
     this.#batch.begin({ firstSeq: this.#batch.nextSeq, exitNumber: this.#exitNumber, icount: this.#icount });
   }
 

@@ -288,8 +288,6 @@ export class Recorder {
     let later: Promise<StepResult> | undefined;
     try {
       const result = this.#loop(open);
-      // The host may wait for long now.
-      this.#events.commit();
       if (!("answer" in result)) return result;
       later = result.answer.then(
         () => {
