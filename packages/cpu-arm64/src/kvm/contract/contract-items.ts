@@ -123,7 +123,7 @@ function filterItems({ smcccFilter }: Arm64ControlState): ContractItem[] {
     })),
     {
       name: DEFAULT_RULE_ITEM,
-      value: "what KVM implements and shows, else the policy",
+      value: "the default rule",
       isObservable: true,
     },
   ];
