@@ -50,6 +50,7 @@ export * from "./ports/control.js";
 export * from "./ports/digester.js";
 export * from "./ports/entropy.js";
 export * from "./ports/guest-memory.js";
+export * from "./ports/host.js";
 export * from "./ports/journal-store.js";
 export * from "./ports/state-section.js";
 export * from "./ports/symbols.js";

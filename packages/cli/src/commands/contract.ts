@@ -21,7 +21,8 @@ export const contract: Command = {
       .option("at", textOption("POSITION: the contract as it was there (the end)")),
   run(args, context) {
     const [a, b, ...more] = listOption(args, "words");
-    if (more.length > 0) throw new UsageError("contract takes one recording, or two: contract A[@POSITION] B[@POSITION]");
+    if (more.length > 0)
+      throw new UsageError("contract takes one recording, or two: contract A[@POSITION] B[@POSITION]");
     if (b === undefined) return runShow(a ?? defaultRecording(args, context), args, context);
     const at = stringOption(args, "at");
     if (at !== undefined) throw new UsageError(`--at ${at} goes with one recording: contract A@POSITION B@POSITION`);
@@ -51,7 +52,9 @@ function runShow(word: string, args: Arguments, context: CommandContext): Promis
 function noteUnknown({ path, reader }: OpenRecording, unknownUpTo: number, { output }: CommandContext): void {
   if (unknownUpTo === 0) return;
   const from = reader.header.parent?.path ?? "its parent";
-  output.note(`note: ${path} knows what its guest asked for from exit:${unknownUpTo} on; what came before: hvjournal contract ${shellWord(from)}`);
+  output.note(
+    `note: ${path} knows what its guest asked for from exit:${unknownUpTo} on; what came before: hvjournal contract ${shellWord(from)}`,
+  );
 }
 
 interface Operand {

@@ -162,7 +162,9 @@ async function openDestination(dst: string, args: Arguments, { environment }: Co
   const handlers = handlerWords(args);
   if (parsed !== undefined) {
     if (host !== undefined)
-      throw new UsageError(`--host goes with a new instance here; at ${dst} its receive is told: receive --host ${host}`);
+      throw new UsageError(
+        `--host goes with a new instance here; at ${dst} its receive is told: receive --host ${host}`,
+      );
     if (drives.length > 0)
       throw new UsageError(`--drive goes with a new instance here; at ${dst} its receive is told: receive --drive`);
     if (handlers.length > 0)

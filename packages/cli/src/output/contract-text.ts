@@ -63,7 +63,7 @@ export function comparisonLines({ differences }: Contract, unknownUpTo: number):
 }
 
 function sourceText({ name, source }: Difference): string {
-  return source == null ? `${name} absent` : `${name} ${source.value}`;
+  return `${name} ${source?.value ?? "absent"}`;
 }
 
 /** What stands in the third column: the reason where nobody needs to act, else what the guest knows. */
@@ -86,7 +86,7 @@ export function differenceLines(differences: readonly Difference[], unknownUpTo:
   return differences.flatMap(({ verdict, reason, advice }, index) => {
     const line = `${verdict.toUpperCase().padEnd(VERDICT_WIDTH)}${rows[index] ?? ""}`;
     if (verdict !== "block") return [line];
-    return [line, `${" ".repeat(VERDICT_WIDTH)}${advice == null ? reason : `${reason}; ${advice}`}`];
+    return [line, `${" ".repeat(VERDICT_WIDTH)}${[reason, ...(advice ? [advice] : [])].join("; ")}`];
   });
 }
 

@@ -3,6 +3,7 @@ import {
   type Arm64ControlState,
   HVJ_SMCCC_CTRL,
   HVJ_SMCCC_FILTER_COUNT,
+  HVJ_SMCCC_FILTER_EXPORT,
   HVJ_SMCCC_FILTER_RANGES,
   HVJ_SMCCC_HANDLED,
   HVJ_SMCCC_HANDLED_COUNT,
@@ -175,6 +176,28 @@ const rows: readonly Row[] = [
       expect(whole.filter((id) => !less.includes(id))).toEqual([
         ...[TRNG_VERSION, TRNG_VERSION + 1, TRNG_VERSION + 2, TRNG_VERSION + 3, CPU_ON, 0xc400_0053],
       ]);
+    },
+  ],
+  [
+    "export",
+    "the filter as one blob makes a fresh VM the same, once, before its first run, and undamaged",
+    (p) => {
+      setFilter(p, VENDOR, 1, FORWARD);
+      setConduitFilter(p, { base: CPU_ON, nrFunctions: 1, action: DENY }, BY_SMC);
+      const blob = read(p, HVJ_SMCCC_FILTER_EXPORT) as Uint8Array;
+      const write = ({ vm }: Program, bytes: Uint8Array | undefined): string =>
+        errno(() => vm.setDeviceAttr({ group: HVJ_SMCCC_CTRL, attr: HVJ_SMCCC_FILTER_EXPORT }, bytes));
+      const fresh = p.another();
+      expect([write(fresh, undefined), write(fresh, blob.slice(1)), write(fresh, blob)]).toEqual([
+        "EFAULT",
+        "EINVAL",
+        "0",
+      ]);
+      expect(toldRanges(fresh)).toEqual(toldRanges(p));
+      expect(read(fresh, HVJ_SMCCC_FILTER_EXPORT)).toEqual(blob);
+      expect(write(fresh, blob)).toBe("EEXIST");
+      expect(fresh.forwarded(callWords(VENDOR)).hypercall.nr).toBe(BigInt(VENDOR));
+      expect(write(fresh, blob)).toBe("EBUSY");
     },
   ],
   [

@@ -15,7 +15,10 @@ const BETWEEN_CALLS = 178_000;
 
 /** "KVM_ARM_VM_SMCCC_FILTER 0xc6000000+0x100" to its line. */
 function itemsOf(recording: string, ...words: readonly string[]): Map<string, Record<string, unknown>> {
-  const lines = sandbox.must("contract", recording, "--json", ...words).trimEnd().split("\n");
+  const lines = sandbox
+    .must("contract", recording, "--json", ...words)
+    .trimEnd()
+    .split("\n");
   return new Map(lines.map((line) => JSON.parse(line) as { name: string }).map((item) => [item.name, { ...item }]));
 }
 
@@ -86,7 +89,8 @@ describe("a host that can't do what the guest was promised", () => {
     ]) {
       const { status, stderr } = sandbox.run(...words);
       expect([words[0], status]).toEqual([words[0], words[0] === "record" ? 128 : 129]);
-      if (words[0] === "receive") expect(stderr).toContain("--host granite: there is unaffected, mitigated, vulnerable");
+      if (words[0] === "receive")
+        expect(stderr).toContain("--host granite: there is unaffected, mitigated, vulnerable");
     }
   });
 });

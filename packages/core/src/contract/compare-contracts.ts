@@ -40,7 +40,7 @@ function judge(source: ContractItem | undefined, destination: ContractItem | und
 }
 
 function judgeAlone(item: ContractItem | undefined, reason: string): Judgement {
-  return { verdict: item?.rule === "hidden" ? "warn" : "block", reason };
+  return { verdict: item?.rule === "hidden" ? "warn" : "block", reason: item?.remark?.text ?? reason };
 }
 
 export function compareContracts(

@@ -1,6 +1,7 @@
 /** Whether a host can give a VM the configuration that it has: set up anew there, and compared with what it has. */
 import type { Architecture } from "../ports/architecture.js";
-import type { ContractItem, HostReference } from "../ports/contract.js";
+import type { HostReference } from "../ports/host.js";
+import type { ContractItem } from "../ports/contract.js";
 import type { EventPayload } from "../event/event-kind.js";
 import type { MachineDescription } from "../machine/machine-description.js";
 import { blockingReasons, compareContracts } from "./compare-contracts.js";

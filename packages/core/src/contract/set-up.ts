@@ -3,7 +3,8 @@
  * run: what KVM's rules refuse there is found before anything moves.
  */
 import type { Architecture } from "../ports/architecture.js";
-import type { ContractItem, HostReference, SetUpStep } from "../ports/contract.js";
+import type { HostReference } from "../ports/host.js";
+import type { ContractItem, SetUpStep } from "../ports/contract.js";
 import type { ControlCommand, ControlContext, Refusal } from "../ports/control.js";
 import type { EventPayload } from "../event/event-kind.js";
 import {

@@ -1,5 +1,5 @@
 /** A VM that has moved finds itself on the host that it has moved to: an event, since its guest may notice. */
-import type { HostReference } from "../ports/contract.js";
+import type { HostReference } from "../ports/host.js";
 import { type OwnershipRow, OwnershipState } from "../migration/ownership.js";
 import { parseHost } from "../machine/machine-description.js";
 import type { Recorder } from "../record/recorder.js";

@@ -1,6 +1,6 @@
 /** The control state of a VM: core's slice and the architecture's, composed without looking inside. */
 import type { Architecture } from "../ports/architecture.js";
-import type { HostReference } from "../ports/contract.js";
+import type { HostReference } from "../ports/host.js";
 import type { ControlCommand, ControlContext, ControlEvent, Decision } from "../ports/control.js";
 import type { EventPayload } from "../event/event-kind.js";
 import { isPlainMap, plainValue } from "../canonical/canonical-encoding.js";

@@ -1,6 +1,6 @@
 /** What a VM is made of: the header's `machine`, repeated as the payload of `VmCreated`. */
 import type { Architecture, ExitModel } from "../ports/architecture.js";
-import { type HostReference, hostText } from "../ports/contract.js";
+import { type HostReference, hostText } from "../ports/host.js";
 import type { EventPayload } from "../event/event-kind.js";
 import { PayloadFields } from "../canonical/payload-fields.js";
 import { plainValue, isPlainMap } from "../canonical/canonical-encoding.js";

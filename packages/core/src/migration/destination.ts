@@ -1,6 +1,7 @@
 /** The destination's side of a move: takes the snapshot, replays the tail, takes the VM over. */
 import type { Architecture } from "../ports/architecture.js";
-import type { ContractItem, HostReference } from "../ports/contract.js";
+import type { HostReference } from "../ports/host.js";
+import type { ContractItem } from "../ports/contract.js";
 import type { Digester } from "../ports/digester.js";
 import type { RecordingHeader, RecordingParent, Snapshot } from "../ports/journal-store.js";
 import { CoreKind } from "../event/core-kinds.js";

@@ -1,12 +1,7 @@
 /** What an architecture says of the contract between a host and the guest: what a guest may ask about, and how a fresh VM gets it. */
 import type { ControlCommand, ControlContext, Refusal } from "./control.js";
+import type { HostReference } from "./host.js";
 import type { ExitFrame } from "../event/exit-frame.js";
-
-/** A simulated host, by its row in the architecture's table. A version's row never changes. */
-export interface HostReference {
-  readonly name: string;
-  readonly version: number;
-}
 
 /** How a difference between two ends is judged. */
 export type ItemRule =
@@ -76,8 +71,4 @@ export interface ArchitectureContract {
   hostCommand(host: HostReference): ControlCommand;
   /** The state without what is the host's own: equal at both ends of a move. */
   configuration(control: unknown): unknown;
-}
-
-export function hostText({ name, version }: HostReference): string {
-  return `${name} version ${version}`;
 }

@@ -5,7 +5,7 @@
  * `decide` checks a command against the folded state and gives events or a refusal;
  * `evolve` folds an event into the state. A refused command is no event.
  */
-import type { HostReference } from "./contract.js";
+import type { HostReference } from "./host.js";
 import type { EventKind, EventPayload } from "../event/event-kind.js";
 
 /** A command by name with plain arguments: `{name: "smccc-filter", base: 0xc6000000, …}`. */

@@ -96,8 +96,7 @@ export class KvmVm {
   /** KVM_HAS_DEVICE_ATTR. Throws KvmError: ENXIO. */
   hasDeviceAttr({ group, attr }: DeviceAttribute): void {
     const isUpstream = group === SMCCC_CTRL && attr === SMCCC_FILTER;
-    const isPrivate =
-      group === HVJ_SMCCC_CTRL && attr >= HVJ_SMCCC_FILTER_COUNT && attr <= HVJ_SMCCC_FILTER_CONDUIT;
+    const isPrivate = group === HVJ_SMCCC_CTRL && attr >= HVJ_SMCCC_FILTER_COUNT && attr <= HVJ_SMCCC_FILTER_CONDUIT;
     if (!isUpstream && !isPrivate) throw noAttribute("KVM_HAS_DEVICE_ATTR", { group, attr });
   }
 

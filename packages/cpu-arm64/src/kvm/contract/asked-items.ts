@@ -8,7 +8,14 @@ import { Reason } from "../exit-model.js";
 import { unruledCall } from "../hypercalls.js";
 import { systemRegisterName } from "../../isa/system-registers.js";
 import { functionNumberOf, isFastCall, Owner, ownerOf, PsciFunction, SmcccFunction } from "../smccc/function-id.js";
-import { DEFAULT_RULE_ITEM, FirmwareItem, policyItem, pvTimeItem, rangeItem, SMCCC_VERSION_ITEM } from "./item-names.js";
+import {
+  DEFAULT_RULE_ITEM,
+  FirmwareItem,
+  policyItem,
+  pvTimeItem,
+  rangeItem,
+  SMCCC_VERSION_ITEM,
+} from "./item-names.js";
 
 const NOTHING: readonly string[] = [];
 const PSCI_FUNCTION_MAX = 0x1f;

@@ -118,11 +118,12 @@ function filterItems({ smcccFilter }: Arm64ControlState): ContractItem[] {
       name: rangeItem(range),
       value: `${range.action} (event:${range.seq})`,
       isObservable: true,
-      advice: "a host whose kernel has the SMCCC filter can take the VM (Linux 6.4 and later); a filter can't be taken away",
+      advice:
+        "a host whose kernel has the SMCCC filter can take the VM (Linux 6.4 and later); a filter can't be taken away",
     })),
     {
       name: DEFAULT_RULE_ITEM,
-      value: "what KVM implements and the firmware registers show is handled, the rest as arm.smccc.default says",
+      value: "what KVM implements and shows, else the policy",
       isObservable: true,
     },
   ];

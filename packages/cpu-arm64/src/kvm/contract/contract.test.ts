@@ -163,8 +163,16 @@ describe("a host that is another one than the source's", () => {
   });
 
   it.each([
-    ["unaffected", "mitigated", ["block KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_1", "block KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_3"]],
-    ["mitigated", "unaffected", ["warn KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_1", "warn KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_3"]],
+    [
+      "unaffected",
+      "mitigated",
+      ["block KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_1", "block KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_3"],
+    ],
+    [
+      "mitigated",
+      "unaffected",
+      ["warn KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_1", "warn KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_3"],
+    ],
     ["mitigated", "mitigated", []],
     ["mitigated", "vulnerable", [1, 2, 3].map((index) => `block KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_${index}`)],
     ["vulnerable", "mitigated", [1, 2, 3].map((index) => `warn KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_${index}`)],

@@ -38,7 +38,10 @@ export function setUpSteps(state: Arm64ControlState): SetUpStep[] {
 
 function vcpuSteps({ features, initializedVcpus = [] }: Arm64ControlState): SetUpStep[] {
   if (features === undefined) return [];
-  return initializedVcpus.map((vcpu) => ({ items: [vcpuInitItem(vcpu)], command: { name: "vcpu-init", vcpu, features } }));
+  return initializedVcpus.map((vcpu) => ({
+    items: [vcpuInitItem(vcpu)],
+    command: { name: "vcpu-init", vcpu, features },
+  }));
 }
 
 /** Those that the source has. The levels of the workarounds are asked for; they are the host's. */
