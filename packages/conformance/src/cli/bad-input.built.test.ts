@@ -326,14 +326,14 @@ describe("a recorder that is killed", () => {
     await recordAndKill("killed.hvj");
     expect(existsSync(pathOf("killed.hvj-wal"))).toBe(true);
     copyFileSync(pathOf("killed.hvj"), pathOf("alone.hvj"));
-    const lastOf = (name: string): { readonly event: number; readonly stderr: string } => {
+    const lastOf = (name: string): { readonly event: number; readonly exits: number; readonly stderr: string } => {
       const { status, stdout, stderr } = run("replay", name, "--json");
       expect({ status, stderr: stderr.replace(/^note: .*\n/, "") }).toEqual({ status: 0, stderr: "" });
       const { event, compared } = JSON.parse(stdout) as { event: number; compared: { exits: number } };
-      expect(compared.exits).toBeGreaterThan(0);
-      return { event, stderr };
+      return { event, exits: compared.exits, stderr };
     };
     const whole = lastOf("killed.hvj");
+    expect(whole.exits).toBeGreaterThan(0);
     const alone = lastOf("alone.hvj");
     expect(alone.event).toBeLessThanOrEqual(whole.event);
     expect(alone.stderr).toMatch(/^note: .*-wal/);
@@ -347,6 +347,7 @@ describe("a recorder that is killed", () => {
     expect(lone.stdout).toMatch(
       /^damaged: end: no end mark stands behind batch \d+, and alone\.hvj-wal, which held what came later, is missing\n/,
     );
-    expect(runNext(lone).status).toBe(0);
+    // Where nothing but the start has come out of the -wal there is nothing to replay to.
+    if (alone.exits > 0) expect(runNext(lone).status).toBe(0);
   });
 });

@@ -379,7 +379,7 @@ describe("diff", () => {
     expect(status).toBe(1);
     expect(stdout).toContain("-SmcccFilterSet 0xc6000000+0x100 forward");
     expect(stdout).toMatch(
-      /@@ exit:\d+ vcpu0 HVC64 0xc6000000 icount:\d+ @@\n- {2}handled: VMM half, filter event:4 .*\n\+ {2}handled: kernel half, default rule/,
+      /@@ exit:\d+ vcpu0 HVC64 0xc6000000 icount:\d+ @@\n- {2}handled: VMM half, filter event:5 .*\n\+ {2}handled: kernel half, default rule/,
     );
   });
 });

@@ -45,10 +45,10 @@ describe("log", () => {
       const { rule, ruleAction } = JSON.parse(line ?? "") as Record<string, unknown>;
       return [rule, ruleAction];
     };
-    expect(ruleOf("0xc5ffffff")).toEqual([6, "deny"]);
-    expect(ruleOf("0xc6000001")).toEqual([4, "forward"]);
+    expect(ruleOf("0xc5ffffff")).toEqual([7, "deny"]);
+    expect(ruleOf("0xc6000001")).toEqual([5, "forward"]);
     expect(ruleOf("0xc6000100")).toEqual([undefined, "default"]);
-    expect(lines("log", "hypercall:0xc5ffffff").join()).toMatch(/-> pending +filter event:6 deny$/);
+    expect(lines("log", "hypercall:0xc5ffffff").join()).toMatch(/-> pending +filter event:7 deny$/);
   });
 
   it("has all that the kernel half gives back at once, as show has it", () => {
@@ -100,7 +100,7 @@ describe("a call that waits for the VMM half", () => {
     expect(sandbox.must("show", "waits.hvj", place)).toContain(`  answer     ${wanted}`);
     expect(sandbox.must("replay", "waits.hvj")).toContain(`  answer, ${wanted}`);
     const json = JSON.parse(sandbox.must("replay", "waits.hvj", "--json")) as unknown;
-    expect(json).toMatchObject({ answered: "pending", answer: [], rule: 4, ruleAction: "forward" });
+    expect(json).toMatchObject({ answered: "pending", answer: [], rule: 5, ruleAction: "forward" });
   });
 
   it("is named where it is answered in another recording than it was made in", () => {
@@ -111,11 +111,11 @@ describe("a call that waits for the VMM half", () => {
   });
 
   it("has its rule in a recording that came after the rule, and so have later calls there", () => {
-    expect(lines("log", "branch.hvj", "--hypercalls")[1]).toMatch(/SMC64 .* x0=-1 +filter event:4 forward$/);
+    expect(lines("log", "branch.hvj", "--hypercalls")[1]).toMatch(/SMC64 .* x0=-1 +filter event:5 forward$/);
     const [later] = lines("log", "branch.hvj", "hypercall:0xc6000040", "--json");
-    expect(JSON.parse(later ?? "")).toMatchObject({ rule: 4, ruleAction: "forward" });
+    expect(JSON.parse(later ?? "")).toMatchObject({ rule: 5, ruleAction: "forward" });
     expect(sandbox.must("show", "branch.hvj", "hypercall:0xc6000040")).toContain(
-      "  decided    forward: filter 0xc6000000+0x100 (event:4)\n",
+      "  decided    forward: filter 0xc6000000+0x100 (event:5)\n",
     );
   });
 });

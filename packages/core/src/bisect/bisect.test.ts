@@ -407,7 +407,7 @@ describe("bisect --with", () => {
     expect(result.cause).toEqual([1, 2]);
   });
 
-  it("says which end is not as it should be", async () => {
+  it("says which end is not what it was taken for", async () => {
     await expect(minimizeChanges(3, () => Promise.resolve("bad"))).rejects.toThrow(BisectEndError);
     await expect(minimizeChanges(3, () => Promise.resolve("good"))).rejects.toThrow("with all changes applied");
   });
