@@ -70,8 +70,6 @@ export class RecordingWriter implements JournalWriter {
   /** The write that failed; nothing is written after it. */
   #failure: unknown;
   #writesAhead: boolean;
-  /** Where the open transaction found the recording, once batches have been appended to it for "later". */
-  #committed: { readonly progress: Progress; readonly batchCount: number } | undefined;
 
   constructor(tables: RecordingTables, options: WriterOptions) {
     const { connection, pages, progress } = tables;
@@ -110,24 +108,8 @@ export class RecordingWriter implements JournalWriter {
     const { database } = this.#tables.connection;
     if (batch.count === 0 && durability === "normal" && !database.inTransaction) return;
     const encoded = this.#encode(batch);
-    if (durability === "later" && this.#writesAhead) this.#writeForLater(encoded);
-    else this.#transact(durability, progressAfter(encoded), () => this.#writeBatch(encoded));
+    this.#transact(durability, progressAfter(encoded), () => this.#writeBatch(encoded));
     this.#addHead(encoded);
-  }
-
-  #writeForLater(encoded: EncodedBatch | undefined): void {
-    const { progress, batches } = this.#tables;
-    this.#committed ??= { progress, batchCount: batches.heads.length };
-    this.#orFail(() => {
-      this.#begin();
-      this.#writeBatch(encoded);
-    });
-    this.#tables.progress = { ...progress, ...progressAfter(encoded) };
-  }
-
-  commit(): void {
-    this.#checkUsable();
-    if (this.#committed !== undefined) this.#transact("normal", {}, () => undefined);
   }
 
   #encode(batch: EventBatch | undefined): EncodedBatch | undefined {
@@ -199,7 +181,6 @@ export class RecordingWriter implements JournalWriter {
 
   #close(): void {
     const { connection } = this.#tables;
-    if (this.#failure === undefined) this.commit();
     if (connection.database.inTransaction) connection.database.exec("ROLLBACK");
     try {
       closeWriting(connection);
@@ -234,7 +215,6 @@ export class RecordingWriter implements JournalWriter {
       this.#progressWriter.write(progress);
       database.exec("COMMIT");
       this.#tables.progress = progress;
-      this.#committed = undefined;
       if (isLate) {
         database.pragma("synchronous = FULL");
         this.#begin();
@@ -253,19 +233,9 @@ export class RecordingWriter implements JournalWriter {
     } catch (error) {
       const { database } = this.#tables.connection;
       if (database.inTransaction) database.exec("ROLLBACK");
-      this.#forgetUncommitted();
       this.#failure = writeFailure(this.path, error, this.#position);
       throw this.#failure;
     }
-  }
-
-  /** The transaction that held them is gone. */
-  #forgetUncommitted(): void {
-    if (this.#committed === undefined) return;
-    const { progress, batchCount } = this.#committed;
-    this.#tables.progress = progress;
-    this.#tables.batches.forgetFrom(batchCount);
-    this.#committed = undefined;
   }
 
   readBatches(seq: number, batch: EventBatch, visit: (batch: EventBatch) => boolean): void {

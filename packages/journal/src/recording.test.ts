@@ -307,46 +307,6 @@ describe("a writer", () => {
     reader.close();
   });
 
-  it("commits batches for later together, and reads them back before", () => {
-    const path = directory.file();
-    const writer = createRecording(path, sampleHeader());
-    const committed = appendRun(writer, 3, START, 200);
-    const events = (): number => {
-      const reader = openRecording(path);
-      const { firstSeq } = reader.end;
-      reader.close();
-      return firstSeq - 1;
-    };
-    const before = events();
-    const run = new SampleRun(4, writer.end, (batch) => writer.append(batch, "later"));
-    run.run(2000);
-    run.end();
-    expect(events()).toBe(before);
-    expect(batchTexts(writer).length).toBeGreaterThan(committed.length + 1);
-    writer.commit();
-    expect(events()).toBe(writer.end.firstSeq - 1);
-    writer.finish("closed", { index: false });
-  });
-
-  it("forgets batches for later that the disk has no room for", () => {
-    const path = directory.file();
-    const writer = createRecording(path, sampleHeader(), { fileBytesMax: 300_000 });
-    const committed = appendRun(writer, 3, START, 200);
-    const end = writer.end;
-    const run = new SampleRun(4, end, (batch) => writer.append(batch, "later"));
-    run.run(2000);
-    const fill = (): void => {
-      for (const [hash, page] of sampleMemory(3, 1000, 1).pages) writer.storePage(hash, page);
-      writer.commit();
-    };
-    expect(fill).toThrow(`there is no room left; it keeps everything up to event:${end.firstSeq - 1}`);
-    expect(writer.end).toEqual(end);
-    writer.close();
-    const reader = openRecording(path);
-    expect(batchTexts(reader)).toEqual(committed);
-    reader.close();
-  });
-
   it("refuses to go on with a sealed recording unless it is forced", () => {
     const { writer, recording } = writeSmallRun(directory.file());
     writer.finish("sealed", { index: false });

@@ -62,8 +62,7 @@ export interface Snapshot extends SnapshotHead {
   readonly pageHashes: Uint8Array;
 }
 
-/** "later": no commit of its own; what is appended next, or `commit`, commits it too. */
-export type Durability = "normal" | "full" | "later";
+export type Durability = "normal" | "full";
 
 /** What the end of a recording says. */
 export interface RecordingEnd extends BatchStart {
@@ -88,10 +87,8 @@ export interface JournalReader {
 }
 
 export interface JournalWriter extends JournalReader {
-  /** One link of the chain; one transaction, except for "later". `full` waits for the disk. */
+  /** One transaction, one link of the chain. `full` waits for the disk. */
   append(batch: EventBatch, durability: Durability): void;
-  /** Commits what "later" has left open. */
-  commit(): void;
   /** Stores a copy of a page that is not there yet; inside the transaction of the next `append` or `addSnapshot`. */
   storePage(hash: PageHash, content: Uint8Array): void;
   hasPage(hash: PageHash): boolean;

@@ -65,8 +65,6 @@ export class MemoryJournal implements JournalWriter {
     return { ...start, state: this.#state, chain: "" };
   }
 
-  commit(): void {}
-
   readBatches(seq: number, batch: EventBatch, visit: (batch: EventBatch) => boolean): void {
     for (const each of this.batches) {
       if (each.nextSeq <= seq) continue;

@@ -271,14 +271,9 @@ export class BatchTables {
     return { head, deflated: deflateRawSync(columns, DEFLATE), rows };
   }
 
-  /** Once it is written. */
+  /** Once the transaction that wrote it is committed. */
   add(head: BatchHead): void {
     this.#heads.push(head);
-  }
-
-  /** The batches from index `count` on were never committed. */
-  forgetFrom(count: number): void {
-    this.#heads.length = count;
   }
 }
 
