@@ -42,6 +42,7 @@ import {
   serviceValue,
   setTimerRegister,
 } from "./system-register-exits.js";
+import { isReady } from "./schedule.js";
 import { findStuck } from "./stuck.js";
 import { unitsUntil } from "./timers.js";
 import { undoWriteBack } from "./write-back.js";
@@ -178,7 +179,7 @@ export class Arm64KernelHalf implements KernelHalf {
   #choose(): RunStop | undefined {
     const vm = this.#vm;
     const before = vm.current;
-    const { isOn, isWaiting, isSuspended } = vm.schedule.currentState;
+    const wasReady = isReady(vm.schedule.currentState);
     const next = vm.schedule.next((vcpu) => vm.isSignalled(vcpu));
     if (next === undefined) {
       if (!vm.schedule.allOff) return "idle";
@@ -187,7 +188,7 @@ export class Arm64KernelHalf implements KernelHalf {
     }
     // Another vCPU runs: the global monitor may be gone when this one runs again.
     if (next !== before) vm.states.clearExclusiveMonitor();
-    if (next !== before && isOn && !isWaiting && !isSuspended) vm.stolenTime.preempted(before, vm.guestTimeNs);
+    if (next !== before && wasReady) vm.stolenTime.preempted(before, vm.guestTimeNs);
     if (vm.schedule.of(next).isSuspended) return this.#wakeUp(next);
     const entersAnew = next !== before || vm.schedule.currentState.isWaiting;
     vm.schedule.begin(next);
@@ -468,8 +469,7 @@ export class Arm64KernelHalf implements KernelHalf {
 
   skipTo(guestTimeNs: number): void {
     const vm = this.#vm;
-    const { isOn, isWaiting, isSuspended } = vm.schedule.currentState;
-    if (isOn && !isWaiting && !isSuspended)
+    if (isReady(vm.schedule.currentState))
       throw new Error(`guest time can't jump to ${guestTimeNs} ns: vcpu${vm.current} runs`);
     if (guestTimeNs < vm.guestTimeNs)
       throw new RangeError(`guest time can't go back from ${vm.guestTimeNs} to ${guestTimeNs} ns`);

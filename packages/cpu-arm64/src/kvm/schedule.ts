@@ -14,6 +14,11 @@ export interface VcpuRunState {
   isSuspended: boolean;
 }
 
+/** Whether a vCPU goes on when it has its turn, whatever happens. */
+export function isReady({ isOn, isWaiting, isSuspended }: VcpuRunState): boolean {
+  return isOn && !isWaiting && !isSuspended;
+}
+
 export class Schedule {
   readonly vcpus: readonly VcpuRunState[];
   current = 0;
@@ -53,8 +58,7 @@ export class Schedule {
 
   /** The current vCPU goes on without a choice. */
   get mayGoOn(): boolean {
-    const { isOn, isWaiting, isSuspended } = this.currentState;
-    return isOn && !isWaiting && !isSuspended && (!this.hasSlices || this.sliceLeft > 0);
+    return isReady(this.currentState) && (!this.hasSlices || this.sliceLeft > 0);
   }
 
   /** The next vCPU in turn that is on and does not wait any more; undefined: there is none. The current one comes last. */
@@ -63,7 +67,7 @@ export class Schedule {
     for (let step = 1; step <= count; step++) {
       const vcpu = (this.current + step) % count;
       const state = this.of(vcpu);
-      if (state.isOn && ((!state.isWaiting && !state.isSuspended) || wakes(vcpu))) return vcpu;
+      if (isReady(state) || (state.isOn && wakes(vcpu))) return vcpu;
     }
     return undefined;
   }
