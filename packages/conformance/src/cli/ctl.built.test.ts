@@ -24,9 +24,11 @@ describe("ctl", () => {
     expect(sandbox.run("ctl", "names", "answer", "5").stderr).toContain(
       "error: ctl has no answer: pause, resume, snapshot, quit, cap, one-reg, smccc-filter, policy, pvtime-ipa\n",
     );
-    expect(refused("irq", "5")).toContain("arm64 has no irq: smccc-filter, one-reg");
+    expect(refused("irq", "5")).toContain(
+      "arm64 has no irq: smccc-filter, one-reg, firmware-reg, cap, pvtime-ipa, policy\n",
+    );
     expect(refused("smccc-filter", "0xc6=forward")).toBe(
-      "error: ctl smccc-filter 0xc6=forward: expected BASE+COUNT=handle|deny|forward\nnext: hvjournal ctl --help\n",
+      "error: ctl smccc-filter 0xc6=forward: expected BASE+COUNT=handle|deny|forward, with /hvc or /smc behind it for one conduit alone\nnext: hvjournal ctl --help\n",
     );
     sandbox.must("ctl", "names", "quit");
   });

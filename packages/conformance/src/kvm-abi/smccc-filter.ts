@@ -20,7 +20,7 @@ export const PSCI_VERSION = 0x8400_0000;
 export const CPU_ON32 = 0x8400_0003;
 export const CPU_ON = 0xc400_0003;
 export const TRNG_VERSION = 0x8400_0050;
-/** What KVM has not implemented, and a VMM may take. */
+/** Ids of a service that KVM does not have, and that a VMM may take. */
 export const VENDOR = 0xc600_0001;
 
 /** KVM_SET_DEVICE_ATTR of one range: its errno. */
