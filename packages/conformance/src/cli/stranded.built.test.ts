@@ -25,7 +25,7 @@ it("whose power-off a filter denies waits for input, and hears that from record 
   const denied = ["--smccc-filter", "0x84000008+1=deny"];
   const recorded = sandbox.start("record", bareMetalImage, "--append", append, ...denied, ...FIXED, "-o", "deny.hvj");
   await recorded.says(
-    /note: the guest asks to stop at exit:\d+ \(HVC64 0x84000008 PSCI SYSTEM_OFF\), and that is denied: the filter of event:4 /,
+    /note: the guest asks to stop at exit:\d+ \(HVC64 0x84000008 PSCI SYSTEM_OFF\), and that is denied: the filter of event:5 /,
   );
   await recorded.says(/note: vcpu0 waits from exit:\d+ on, with no timer armed: only input wakes it/);
   await recorded.says(/next: hvjournal ctl deny quit\n/);
@@ -42,7 +42,7 @@ it("whose power-off is forwarded hears so too, and ends where no idle time is wa
   const forwarded = ["--smccc-filter", "0x84000008+1=forward", "--headless"];
   const append = "scenario=main input=none ticks=2 period=100";
   const { status, stderr } = sandbox.run("record", bareMetalImage, "--append", append, ...forwarded, ...FIXED);
-  expect(stderr).toMatch(/and that is forwarded, and nobody handles it: the filter of event:4 has it otherwise/);
+  expect(stderr).toMatch(/and that is forwarded, and nobody handles it: the filter of event:5 has it otherwise/);
   expect(stderr).toMatch(/guest can't go on \(every vCPU waits and no timer is set\)/);
   expect(status).toBe(1);
 });
