@@ -107,6 +107,8 @@ export interface KernelHalf {
   /** The result of the last `finishExit`. */
   readonly answerLow: number;
   readonly answerHigh: number;
+  /** Of the last `finishExit`: whether a register of `Architecture.resultRegisters` behind the first is not 0. Absent: it is not known. */
+  readonly hasFurtherResults?: boolean;
   /** The VMM half's answer: MMIO read data; for a HYPERCALL nothing (registers are set by `writeRegister`). */
   completeExit(low: number, high: number): void;
   /** Guest time jumps to `guestTimeNs` (idle only). */
