@@ -342,6 +342,11 @@ export class LiveVm {
     if (this.machine.exitPending && this.stop === undefined) this.machine.completeExit(0, 0);
   }
 
+  /** The guest has ended, or something waits for a device. */
+  get isDisturbed(): boolean {
+    return this.stop !== undefined || this.inputs.count > 0;
+  }
+
   /** The icount at which the VMM half wants to act; Infinity when it doesn't. */
   get deadlineIcount(): number {
     const { deadlineNs } = this.vmm;

@@ -3,10 +3,13 @@ import type { VmmPort } from "@hvjournal/core";
 
 export class CallPort implements VmmPort {
   readonly #port: VmmPort;
+  readonly #beforeChange: () => void;
   #isClosed = false;
 
-  constructor(port: VmmPort) {
+  /** `beforeChange`: before a register may change. */
+  constructor(port: VmmPort, beforeChange: () => void) {
     this.#port = port;
+    this.#beforeChange = beforeChange;
   }
 
   close(): void {
@@ -19,6 +22,7 @@ export class CallPort implements VmmPort {
   }
 
   complete(low: number, high: number): void {
+    this.#beforeChange();
     this.#open().complete(low, high);
   }
 
@@ -35,6 +39,7 @@ export class CallPort implements VmmPort {
   }
 
   setRegister(vcpu: number, name: string, value: bigint): void {
+    this.#beforeChange();
     this.#open().setRegister(vcpu, name, value);
   }
 
@@ -47,6 +52,7 @@ export class CallPort implements VmmPort {
   }
 
   control(...[command]: Parameters<VmmPort["control"]>): ReturnType<VmmPort["control"]> {
+    this.#beforeChange();
     return this.#open().control(command);
   }
 
