@@ -93,6 +93,11 @@ export interface KernelHalf {
   readonly hasRun: boolean;
   /** The exit that `run` stopped at, or that a restored snapshot was taken at. */
   readonly exit: ExitFrame;
+  /**
+   * Where the next exit is to be described, and `exit` stands from then on: it need not be copied into a journal's columns.
+   * Absent or undefined: where it likes.
+   */
+  nextFrame?: ExitFrame | undefined;
   /** Whether `exit` waits for `finishExit` or `completeExit`. */
   readonly exitPending: boolean;
   readonly idleDeadlineNs: number | undefined;

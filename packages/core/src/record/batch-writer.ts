@@ -32,6 +32,10 @@ export class BatchWriter implements EventSink {
     return this.#batch.nextSeq;
   }
 
+  get nextFrame(): ExitFrame | undefined {
+    return this.#batch.nextFrame;
+  }
+
   get hasEvents(): boolean {
     return this.#batch.count > 0;
   }

@@ -286,6 +286,7 @@ export class LiveVm {
   run(limit: number): RunStop {
     const { machine } = this;
     const before = machine.icount;
+    machine.kernel.nextFrame = this.#events.nextFrame;
     const why = machine.kernel.run(limit);
     if (why === "exit" || machine.icount > before) this.#skippedSilently = false;
     if (why === "exit") {

@@ -71,6 +71,7 @@ export class Arm64KernelHalf implements KernelHalf {
   };
   readonly registers: readonly RegisterName[] = registerNames;
   readonly registerAliases: readonly string[] = registerAliases;
+  nextFrame: ExitFrame | undefined;
   readonly #answer = new Uint32Array(2);
   hasFurtherResults = false;
   watchReport: WatchReport | undefined;
@@ -297,8 +298,15 @@ export class Arm64KernelHalf implements KernelHalf {
     }
   }
 
+  #beginFrame(): ExitFrame {
+    const run = this.#run;
+    run.exit = this.nextFrame ?? run.exit;
+    this.nextFrame = undefined;
+    return run.exit;
+  }
+
   #leave(exit: ExitDescription): "exit" {
-    fillExitFrame(this.#run.exit, exit);
+    fillExitFrame(this.#beginFrame(), exit);
     return this.#left();
   }
 
@@ -308,7 +316,7 @@ export class Arm64KernelHalf implements KernelHalf {
   }
 
   #leaveForCall(isSmc: boolean, immediate: number): "exit" {
-    fillHypercallExit(this.#run.exit, this.#vm, isSmc, immediate);
+    fillHypercallExit(this.#beginFrame(), this.#vm, isSmc, immediate);
     return this.#left();
   }
 
@@ -321,7 +329,7 @@ export class Arm64KernelHalf implements KernelHalf {
   #fillMmioExit(isWrite: boolean, encoding: number | undefined): void {
     const vm = this.#vm;
     const { engine } = vm;
-    const frame = this.#run.exit;
+    const frame = this.#beginFrame();
     const bytes = engine.mmioBytes;
     beginExitFrame(frame, Reason.dabtLow, vm.current, dataAbortSyndrome(encoding, isWrite));
     vm.states.copyPc(frame, ExitWord.pcLow);
