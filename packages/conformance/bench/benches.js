@@ -205,6 +205,7 @@ function migrate({ guest, moves, note }) {
 const EXIT_KINDS = {
   handled: { what: "HVC, finished by the kernel half" },
   forwarded: { what: "HVC, forwarded, answered by the board", recordedNsMax: 1000 },
+  builtin: { what: "HVC, forwarded, answered by builtin:psci", recordedNsMax: 1000 },
   mmioWrite: { what: "MMIO write, pl011 UARTDR", ratioMax: 1.1 },
   mmioRead: { what: "MMIO read, pl011 UARTFR" },
 };

@@ -20,6 +20,11 @@ const GUESTS = {
     each: [...moveImmediate(0, FORWARDED), hvc(0)],
     options: { "smccc-filter": ["0xc6000000+0x100=forward"] },
   },
+  builtin: {
+    once: [],
+    each: [...moveImmediate(0, PSCI_VERSION), hvc(0)],
+    options: { "smccc-filter": ["0x84000000+1=forward"], handler: ["builtin:psci"] },
+  },
   mmioWrite: { once: [...moveImmediate(1, BigInt(UART)), ...moveImmediate(2, LETTER)], each: [store32(2, 1)] },
   mmioRead: { once: moveImmediate(1, UARTFR), each: [load32(2, 1)] },
 };

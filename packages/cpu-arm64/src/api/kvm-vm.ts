@@ -45,7 +45,8 @@ export interface EnableCap {
 
 export class KvmVm {
   readonly #port: VmmPort;
-  #vcpus: readonly KvmVcpu[] | undefined;
+  /** Made when they are first asked for. */
+  readonly #vcpus: KvmVcpu[] = [];
 
   /** `port`: the one through which the VMM acts. */
   constructor(port: VmmPort) {
@@ -53,9 +54,7 @@ export class KvmVm {
   }
 
   get vcpus(): readonly KvmVcpu[] {
-    const port = this.#port;
-    this.#vcpus ??= Array.from({ length: port.context.vcpuCount }, (_, index) => new KvmVcpu(port, index));
-    return this.#vcpus;
+    return Array.from({ length: this.vcpuCount }, (_, index) => this.vcpu(index));
   }
 
   get #state(): Arm64ControlState {
@@ -67,14 +66,15 @@ export class KvmVm {
   }
 
   get vcpuCount(): number {
-    return this.vcpus.length;
+    return this.#port.context.vcpuCount;
   }
 
   /** Throws RangeError for a vCPU that there is not. */
   vcpu(index: number): KvmVcpu {
-    const found = this.vcpus[index];
-    if (found === undefined) throw new RangeError(`vcpu${index} of ${this.vcpus.length}`);
-    return found;
+    if (!Number.isInteger(index) || index < 0 || index >= this.vcpuCount)
+      throw new RangeError(`vcpu${index} of ${this.vcpuCount}`);
+    this.#vcpus[index] ??= new KvmVcpu(this.#port, index);
+    return this.#vcpus[index];
   }
 
   /** KVM_CHECK_EXTENSION: 0 for what there is not, never an error. */

@@ -6,7 +6,12 @@ import { idRegisterOf, isInitialized, type Arm64ControlState } from "../kvm/cont
 import { WRITABLE_ID_REGISTERS } from "../kvm/control/id-register-rules.js";
 import { cacheSizeId, CORE_REGISTERS, isArm64, registerBits, systemRegisterId } from "../kvm/control/register-ids.js";
 import { isWritableRegister, registerNames } from "../kvm/named-registers.js";
-import { FIRMWARE_REGISTERS, firmwareRegisterNamed, readFirmwareRegister } from "../kvm/smccc/firmware-registers.js";
+import {
+  FIRMWARE_REGISTERS,
+  type FirmwareRegister,
+  firmwareRegisterNamed,
+  readFirmwareRegister,
+} from "../kvm/smccc/firmware-registers.js";
 import { hasMode } from "../kvm/vcpu-state.js";
 import { accepted, KvmError } from "./kvm-error.js";
 
@@ -17,6 +22,8 @@ export interface OneRegister {
   readonly name: string;
   readonly kind: "state" | "firmware" | "identification" | "cache size";
   readonly isWritable: boolean;
+  /** Of kind "firmware". */
+  readonly firmware?: FirmwareRegister;
 }
 
 const PSTATE = "pstate";
@@ -63,12 +70,13 @@ const REGISTERS: readonly OneRegister[] = [
   ...CCSIDR_VALUES.flatMap((_, csselr): OneRegister[] => [
     { id: cacheSizeId(csselr), bits: 32, name: `ccsidr ${csselr}`, kind: "cache size", isWritable: false },
   ]),
-  ...FIRMWARE_REGISTERS.map(({ id, name }): OneRegister => ({
-    id,
+  ...FIRMWARE_REGISTERS.map((firmware): OneRegister => ({
+    id: firmware.id,
     bits: 64,
-    name,
+    name: firmware.name,
     kind: "firmware",
     isWritable: true,
+    firmware,
   })),
 ];
 
@@ -78,11 +86,19 @@ const byName = new Map(REGISTERS.map((register) => [register.name.toLowerCase(),
 /** KVM_GET_REG_LIST, in the order in which KVM has its groups: core, system, demultiplexed, firmware. */
 export const REGISTER_LIST: readonly bigint[] = REGISTERS.map(({ id }) => id);
 
+/** By the name as it was written, once it has been understood. */
+const byWriting = new Map<string, OneRegister>();
+
+function named(name: string): OneRegister | undefined {
+  const known = byWriting.get(name);
+  if (known !== undefined) return known;
+  const found = byName.get(name.toLowerCase()) ?? byName.get(firmwareRegisterNamed(name)?.name.toLowerCase() ?? "");
+  if (found !== undefined) byWriting.set(name, found);
+  return found;
+}
+
 function find(call: string, register: bigint | string): OneRegister {
-  const found =
-    typeof register === "bigint"
-      ? byId.get(register)
-      : (byName.get(register.toLowerCase()) ?? byName.get(firmwareRegisterNamed(register)?.name.toLowerCase() ?? ""));
+  const found = typeof register === "bigint" ? byId.get(register) : named(register);
   if (found !== undefined) return found;
   if (typeof register === "bigint" && !isArm64(register))
     throw new KvmError({ errno: "EINVAL", call, reason: `0x${register.toString(16)} is no id of KVM_REG_ARM64` });
@@ -110,10 +126,8 @@ export function getOneReg(port: VmmPort, vcpu: number, id: bigint | string): big
     }
     case "cache size":
       return CCSIDR_VALUES[Number(register.id & 0xffn)] ?? 0n;
-    case "firmware": {
-      const firmware = firmwareRegisterNamed(register.name);
-      return firmware === undefined ? 0n : readFirmwareRegister(state.firmware, firmware);
-    }
+    case "firmware":
+      return register.firmware === undefined ? 0n : readFirmwareRegister(state.firmware, register.firmware);
     default:
       return register.kind satisfies never;
   }

@@ -12,10 +12,11 @@ import { type Connection, readFailure, reading } from "./connection.js";
 import { StoredFields } from "./stored-fields.js";
 
 /**
- * Measured: level 6 is 3 % smaller than level 1, in the same time. What is deflated has some thousand bytes, so a small
- * window and a small table do, which zlib clears for each batch.
+ * Measured: of a boot with a full log, level 6 makes 26 kB in 4.7 ms and level 3 makes 28 kB in 2.3 ms; of a million equal
+ * exits, 43 kB in 30 ms and 62 kB in 8 ms. What is deflated has some thousand bytes, so a small window and a small table do,
+ * which zlib clears for each batch.
  */
-const DEFLATE = { level: 6, windowBits: 12, memLevel: 5, chunkSize: 4096 } as const;
+const DEFLATE = { level: 3, windowBits: 12, memLevel: 5, chunkSize: 4096 } as const;
 
 /** A batch's place in the recording: its row of the index. */
 export interface BatchHead {

@@ -30,8 +30,13 @@ export function registersOf(answer: unknown): RegisterWrite[] {
 function listedRegisters(values: readonly unknown[]): RegisterWrite[] {
   if (values.length > CALL_REGISTERS.length)
     throw new AnswerError(`it answered ${values.length} registers: a call returns in x0 to x17`);
-  // Array.from has an entry for each hole too.
-  return Array.from(values, (value, index) => [`x${index}`, registerValue(`x${index}`, value)] as const);
+  const writes: RegisterWrite[] = [];
+  // By index, because a hole is a wrong value too.
+  for (let index = 0; index < values.length; index++) {
+    const name = CALL_REGISTERS[index] ?? "";
+    writes.push([name, registerValue(name, values[index])]);
+  }
+  return writes;
 }
 
 function registerValue(name: string, value: unknown): bigint {
