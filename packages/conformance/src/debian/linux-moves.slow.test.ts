@@ -46,7 +46,7 @@ describeWhere(guest !== undefined)("a stock Linux with four CPUs, PSCI and a ven
         firmware.startBackend();
         const secondCpu = ["ctl", "second", "pause", "--at", "hypercall:0xc4000003#2"];
         const waiting = sandbox.start(...secondCpu);
-        await waiting.says(/note: ctl pauses at hypercall:0xc4000003#2/);
+        await waiting.says(/note: second pauses at hypercall:0xc4000003#2/);
         sandbox.must("ctl", "second", "resume");
         expect(await waiting.finished).toMatchObject({ status: 0 });
         sandbox.must("migrate", "second", "third");
