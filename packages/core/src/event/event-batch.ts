@@ -38,6 +38,8 @@ export class EventBatch {
   exitCount = 0;
   /** Word `w` of exit `i` stands at `exits[i * EXIT_WORD_COUNT + w]`. */
   readonly exits: Uint32Array = new Uint32Array(EVENTS_PER_BATCH_MAX * EXIT_WORD_COUNT);
+  /** The rows of `exits`, made when they are first asked for. */
+  #frames: readonly ExitFrame[] = [];
 
   /** `ExitHandled`: the kernel half's result (x0, the value of a trapped register), low and high word. */
   handledCount = 0;
@@ -96,13 +98,30 @@ export class EventBatch {
     return this.count < EVENTS_PER_BATCH_MAX && this.outputByteCount + outputBytes <= OUTPUT_BYTES_PER_BATCH_MAX;
   }
 
+  /** The row that the next exit will stand in: one that is described there is not copied. undefined: the batch is full. */
+  get nextFrame(): ExitFrame | undefined {
+    if (this.count === EVENTS_PER_BATCH_MAX) return undefined;
+    if (this.#frames.length === 0) this.#frames = this.#rows();
+    return this.#frames[this.exitCount];
+  }
+
+  #rows(): readonly ExitFrame[] {
+    return Array.from({ length: EVENTS_PER_BATCH_MAX }, (_, index) =>
+      this.exits.subarray(index * EXIT_WORD_COUNT, (index + 1) * EXIT_WORD_COUNT),
+    );
+  }
+
   appendExit(icount: number, frame: ExitFrame): void {
+    if (frame !== this.#frames[this.exitCount]) this.#copyExit(frame);
+    this.exitCount += 1;
+    this.#append(HotKind.exited, icount);
+  }
+
+  #copyExit(frame: ExitFrame): void {
     const { exits } = this;
     const at = this.exitCount * EXIT_WORD_COUNT;
     // `set` costs more than so few words.
     for (let word = 0; word < EXIT_WORD_COUNT; word++) exits[at + word] = frame[word] ?? 0;
-    this.exitCount += 1;
-    this.#append(HotKind.exited, icount);
   }
 
   appendHandled(icount: number, low: number, high: number): void {

@@ -52,6 +52,11 @@ export class GoalTracker {
     this.#unitsTarget = machine.answeredIcount + unitsAfter;
   }
 
+  /** Whether exits have to be looked at one by one: to be asked about, or because the limit hangs on when one is answered. */
+  get looksAtExits(): boolean {
+    return this.#goal.atExit !== undefined || this.#goal.unitsAfter !== undefined;
+  }
+
   /** Whether the exit that has just occurred is the place. Asks once for each exit. */
   get reachedAtExit(): boolean {
     const { atExit } = this.#goal;

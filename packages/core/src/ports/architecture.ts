@@ -93,6 +93,11 @@ export interface KernelHalf {
   readonly hasRun: boolean;
   /** The exit that `run` stopped at, or that a restored snapshot was taken at. */
   readonly exit: ExitFrame;
+  /**
+   * Where the next exit is to be described, and `exit` stands from then on: it need not be copied into a journal's columns.
+   * Absent or undefined: where it likes.
+   */
+  nextFrame?: ExitFrame | undefined;
   /** Whether `exit` waits for `finishExit` or `completeExit`. */
   readonly exitPending: boolean;
   readonly idleDeadlineNs: number | undefined;
@@ -107,6 +112,8 @@ export interface KernelHalf {
   /** The result of the last `finishExit`. */
   readonly answerLow: number;
   readonly answerHigh: number;
+  /** Of the last `finishExit`: whether a register of `Architecture.resultRegisters` behind the first is not 0. Absent: it is not known. */
+  readonly hasFurtherResults?: boolean;
   /** The VMM half's answer: MMIO read data; for a HYPERCALL nothing (registers are set by `writeRegister`). */
   completeExit(low: number, high: number): void;
   /** Guest time jumps to `guestTimeNs` (idle only). */

@@ -32,6 +32,10 @@ export class BatchWriter implements EventSink {
     return this.#batch.nextSeq;
   }
 
+  get nextFrame(): ExitFrame | undefined {
+    return this.#batch.nextFrame;
+  }
+
   get hasEvents(): boolean {
     return this.#batch.count > 0;
   }
@@ -63,11 +67,14 @@ export class BatchWriter implements EventSink {
   }
 
   output(icount: number, port: number, bytes: Uint8Array): void {
-    for (let at = 0; at < bytes.length; at += OUTPUT_BYTES_PER_BATCH_MAX) {
-      const piece = bytes.subarray(at, at + OUTPUT_BYTES_PER_BATCH_MAX);
-      this.#room(icount, piece.length);
-      this.#batch.appendOutput(icount, port, piece);
-    }
+    if (bytes.length <= OUTPUT_BYTES_PER_BATCH_MAX) return this.#appendOutput(icount, port, bytes);
+    for (let at = 0; at < bytes.length; at += OUTPUT_BYTES_PER_BATCH_MAX)
+      this.#appendOutput(icount, port, bytes.subarray(at, at + OUTPUT_BYTES_PER_BATCH_MAX));
+  }
+
+  #appendOutput(icount: number, port: number, piece: Uint8Array): void {
+    this.#room(icount, piece.length);
+    this.#batch.appendOutput(icount, port, piece);
   }
 
   registerSet(place: EventPlace, name: string, value: bigint): void {

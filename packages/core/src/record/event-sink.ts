@@ -13,6 +13,8 @@ export interface EventPlace {
 export interface EventSink {
   /** The number that the next event gets. */
   readonly nextSeq: number;
+  /** Where the next exit may be described, so that `exited` need not copy it. undefined: anywhere. */
+  readonly nextFrame?: ExitFrame | undefined;
   exited(icount: number, frame: ExitFrame): void;
   handled(icount: number, low: number, high: number): void;
   completed(icount: number, low: number, high: number): void;

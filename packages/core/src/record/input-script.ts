@@ -174,6 +174,10 @@ export class InputScript {
     this.#matched = this.#matcher.pushAll(bytes) > 0;
   }
 
+  get isOver(): boolean {
+    return this.#next >= this.#entries.length;
+  }
+
   /** Guest time of the next entry, if that waits for a time. */
   get nextTimeNs(): number | undefined {
     const at = this.#entries[this.#next]?.at;
@@ -182,7 +186,7 @@ export class InputScript {
 
   /** What is due now, in order; each is given once. */
   takeDue(guestTimeNs: number): readonly OutsideInput[] {
-    if (this.#next >= this.#entries.length) return NOTHING_DUE;
+    if (this.isOver) return NOTHING_DUE;
     const due: OutsideInput[] = [];
     for (;;) {
       const entry = this.#entries[this.#next];

@@ -76,8 +76,11 @@ export class LiveVm {
     this.#port = this.#createPort();
   }
 
-  /** Every event goes out through here, so that a skip that had no event yet gets it first. */
-  get #sink(): EventSink {
+  /**
+   * Every event goes out through here, so that a skip that had no event yet gets it first. (A method, because V8 calls its
+   * runtime for each read of a private getter.)
+   */
+  #sink(): EventSink {
     if (this.#attempt !== undefined) return this.#attempt.events;
     this.settleSkip();
     return this.#events;
@@ -99,7 +102,7 @@ export class LiveVm {
 
   /** A row event at the present moment. */
   row(kind: { readonly name: string; readonly version: number }, payload: EventPayload, vcpu = -1): void {
-    this.#sink.row(kind, this.#place(vcpu), payload);
+    this.#sink().row(kind, this.#place(vcpu), payload);
   }
 
   #act(call: string): void {
@@ -127,7 +130,7 @@ export class LiveVm {
       complete: (low, high) => {
         this.#change("complete");
         if (!kernel.exitPending) throw new VmmPortError("complete", "no exit waits for an answer");
-        this.#sink.completed(machine.icount, low, high);
+        this.#sink().completed(machine.icount, low, high);
         machine.completeExit(low, high);
       },
       readMemory: (physical, bytes) => kernel.memory.read(physical, bytes),
@@ -139,12 +142,12 @@ export class LiveVm {
       setRegister: (vcpu, name, value) => {
         this.#change("setRegister");
         kernel.writeRegister(vcpu, name, value);
-        this.#sink.registerSet(this.#place(vcpu), name, value);
+        this.#sink().registerSet(this.#place(vcpu), name, value);
       },
       setIrqLine: (line, level) => {
         this.#change("setIrqLine");
         kernel.setIrqLine(line, level);
-        this.#sink.irqLine(machine.icount, line, level);
+        this.#sink().irqLine(machine.icount, line, level);
       },
       output: (port, bytes) => {
         this.#act("output");
@@ -174,7 +177,7 @@ export class LiveVm {
   #begin(): VmmAttempt {
     if (this.#asked !== "exit") throw new VmmPortError("begin", "only inside handleExit");
     if (this.#attempt !== undefined) throw new VmmPortError("begin", "an attempt is open already");
-    const attempt = new Attempt(this.machine, this.#sink, this.stop);
+    const attempt = new Attempt(this.machine, this.#sink(), this.stop);
     this.#attempt = attempt;
     const close = (act: () => void): void => {
       if (this.#attempt !== attempt) throw new VmmPortError("begin", "the attempt has ended already");
@@ -201,7 +204,7 @@ export class LiveVm {
     for (let at = 0; at < bytes.length; at += MEMORY_WRITE_BYTES_MAX) {
       const piece = bytes.subarray(at, at + MEMORY_WRITE_BYTES_MAX);
       this.machine.kernel.memory.write(physical + at, piece);
-      const payload = this.#sink.memoryWritten(this.#place(), physical + at, piece);
+      const payload = this.#sink().memoryWritten(this.#place(), physical + at, piece);
       if (piece.length >= LARGE_WRITE_BYTES) this.#noteHashes(physical + at, piece.length, payload);
     }
   }
@@ -216,7 +219,7 @@ export class LiveVm {
 
   #produce(port: number, bytes: Uint8Array): void {
     if (bytes.length === 0) return;
-    this.#sink.output(this.machine.icount, port, bytes);
+    this.#sink().output(this.machine.icount, port, bytes);
     const attempt = this.#attempt;
     if (attempt === undefined) return this.#noteProduced(port, bytes);
     const copy = bytes.slice();
@@ -232,7 +235,7 @@ export class LiveVm {
     const decision = this.machine.decide(command);
     if ("refused" in decision) return decision.refused;
     for (const event of decision.events) {
-      const seq = this.#sink.nextSeq;
+      const seq = this.#sink().nextSeq;
       this.row({ name: event.kind, version: event.version }, event.payload, event.vcpu);
       this.machine.evolve(event, seq);
     }
@@ -283,18 +286,19 @@ export class LiveVm {
   run(limit: number): RunStop {
     const { machine } = this;
     const before = machine.icount;
+    machine.kernel.nextFrame = this.#events.nextFrame;
     const why = machine.kernel.run(limit);
     if (why === "exit" || machine.icount > before) this.#skippedSilently = false;
     if (why === "exit") {
       machine.exitNumber += 1;
-      this.#sink.exited(machine.icount, machine.kernel.exit);
+      this.#sink().exited(machine.icount, machine.kernel.exit);
     }
     return why;
   }
 
   #noteResult(): void {
     const { kernel } = this.machine;
-    this.#sink.handled(this.machine.icount, kernel.answerLow, kernel.answerHigh);
+    this.#sink().handled(this.machine.icount, kernel.answerLow, kernel.answerHigh);
     const registers = this.machine.furtherResults();
     if (registers !== undefined) this.row(CoreKind.callReturned, { registers }, kernel.exit[ExitWord.vcpu] ?? 0);
   }
@@ -337,6 +341,11 @@ export class LiveVm {
     if (isOpen) throw new VmmPortError("begin", "an attempt was neither kept nor undone");
     // A guest that stopped stays where it stopped: nothing has been answered.
     if (this.machine.exitPending && this.stop === undefined) this.machine.completeExit(0, 0);
+  }
+
+  /** The guest has ended, or something waits for a device. */
+  get isDisturbed(): boolean {
+    return this.stop !== undefined || this.inputs.count > 0;
   }
 
   /** The icount at which the VMM half wants to act; Infinity when it doesn't. */

@@ -4,7 +4,7 @@
  * The host calls `step` for a bounded slice of work at a time. What happens at which icount, the digests, the
  * snapshots and the cuts between batches depend on the guest and its inputs alone, never on how the host slices.
  */
-import type { Architecture } from "../ports/architecture.js";
+import type { Architecture, RunStop } from "../ports/architecture.js";
 import type { ControlCommand, Refusal } from "../ports/control.js";
 import type { Digester } from "../ports/digester.js";
 import type { JournalWriter, Snapshot, SnapshotHead } from "../ports/journal-store.js";
@@ -319,8 +319,29 @@ export class Recorder {
       this.#boundary();
       if (tracker.reached) return { why: "goal" };
       if (machine.icount >= sliceEnd) return { why: "slice" };
-      const waiting = this.#advance(Math.min(sliceEnd, tracker.limit));
-      if (waiting !== undefined) return waiting;
+      const next = this.#advance(Math.min(sliceEnd, tracker.limit), tracker);
+      if (next !== undefined) return next;
+    }
+  }
+
+  /**
+   * Runs to the limit, over exits at which nothing is due but their answers: then there is no boundary to look at. Whatever
+   * needs a second look (a deadline that has moved, a goal, an input) ends it.
+   */
+  #runThrough(limit: number, tracker: GoalTracker): RunStop | { readonly answer: Promise<void> } {
+    const { machine, live } = this;
+    const { deadlineNs } = live.vmm;
+    const isPlain = !tracker.looksAtExits && this.#inputs.every(({ isOver }) => isOver);
+    for (;;) {
+      const why = live.run(limit);
+      if (why !== "exit" || !isPlain || tracker.reached) return why;
+      const answer = live.answerExit();
+      if (answer !== undefined) return { answer };
+      if (machine.icount >= limit || live.isDisturbed || live.vmm.deadlineNs !== deadlineNs) {
+        this.#afterAnswer();
+        return "limit";
+      }
+      if (tracker.reached) return "limit";
     }
   }
 
@@ -344,12 +365,13 @@ export class Recorder {
     if (this.live.inputs.count > 0) this.live.offerWaiting();
   }
 
-  #advance(limit: number): StepResult | undefined {
+  #advance(limit: number, tracker: GoalTracker): StepResult | { readonly answer: Promise<void> } | undefined {
     const { machine, live } = this;
-    const scriptNs = this.#nextInputNs;
+    const scriptNs = this.#nextInputNs();
     const scriptIcount =
       scriptNs === undefined ? Infinity : icountAtTime(machine.icount, machine.guestTimeNs, scriptNs);
-    const why = live.run(Math.min(limit, this.#nextDigest, live.deadlineIcount, scriptIcount));
+    const why = this.#runThrough(Math.min(limit, this.#nextDigest, live.deadlineIcount, scriptIcount), tracker);
+    if (typeof why === "object") return why;
     if (why === "idle") return this.#idle(scriptNs);
     // Somebody has asked the kernel half for it.
     if (why === "breakpoint") return { why: "goal" };
@@ -360,7 +382,7 @@ export class Recorder {
     return undefined;
   }
 
-  get #nextInputNs(): number | undefined {
+  #nextInputNs(): number | undefined {
     let next: number | undefined;
     for (const { nextTimeNs } of this.#inputs)
       if (nextTimeNs !== undefined) next = Math.min(next ?? Infinity, nextTimeNs);

@@ -54,6 +54,10 @@ export class AnchoredInputs implements ScriptedInputs {
     for (const { watch } of this.#lanes) watch.noteOutput(port, bytes);
   }
 
+  get isOver(): boolean {
+    return this.#lanes.every(({ head }) => head === undefined);
+  }
+
   get nextTimeNs(): number | undefined {
     const times = this.#lanes.map(({ watch }) => watch.dueNs).filter((time) => time !== undefined);
     return times.length === 0 ? undefined : Math.min(...times);

@@ -44,13 +44,18 @@ export interface EnableCap {
 }
 
 export class KvmVm {
-  readonly vcpus: readonly KvmVcpu[];
   readonly #port: VmmPort;
+  #vcpus: readonly KvmVcpu[] | undefined;
 
   /** `port`: the one through which the VMM acts. */
   constructor(port: VmmPort) {
     this.#port = port;
-    this.vcpus = Array.from({ length: port.context.vcpuCount }, (_, index) => new KvmVcpu(port, index));
+  }
+
+  get vcpus(): readonly KvmVcpu[] {
+    const port = this.#port;
+    this.#vcpus ??= Array.from({ length: port.context.vcpuCount }, (_, index) => new KvmVcpu(port, index));
+    return this.#vcpus;
   }
 
   get #state(): Arm64ControlState {

@@ -24,7 +24,7 @@ function readBack(state: Arm64ControlState, register: string): bigint | undefine
 function archFeatures({ firmware }: Arm64ControlState, id: number): bigint | undefined {
   const caller = { firmware, argument: () => BigInt(id) } as unknown as Caller;
   const outcome = callService(caller, SmcccFunction.archFeatures);
-  return outcome.kind === "return" ? outcome.registers[0] : undefined;
+  return outcome.kind === "return" ? BigInt(outcome.registers[0]) : undefined;
 }
 
 describe("a simulated host", () => {

@@ -1,11 +1,10 @@
 /** HVC and SMC: the exit they make, and how the kernel half finishes those that are its own. */
 import { type ExitFrame, ExitWord, FinishedBy, KvmExit, SYSTEM_EVENT_FLAGS_SHIFT } from "@hvjournal/core";
-import { CAP_ARM_SYSTEM_SUSPEND } from "./capabilities.js";
-import { isEnabled, pvTimeIpaOf } from "./control/control-state.js";
 import { functionIdOf } from "./describe-exit.js";
 import { beginExitFrame, HYPERCALL_SMC, leaveToVmm } from "./exit-frames.js";
 import { EsrClass, Reason } from "./exit-model.js";
-import { type Caller, type CallOutcome, type ResultRegisters, SystemEvent } from "./smccc/call.js";
+import { KernelCaller } from "./smccc/kernel-caller.js";
+import { type CallOutcome, type ResultRegisters, type ResultValue, SystemEvent } from "./smccc/call.js";
 import { PsciFunction, PsciResult, SmcccFunction, SmcccResult } from "./smccc/function-id.js";
 import { routeCall } from "./smccc/routing.js";
 import { callService } from "./smccc/services.js";
@@ -14,23 +13,30 @@ import type { Vm } from "./vm.js";
 const IL = 1 << 25;
 const IMMEDIATE_MASK = 0xffff;
 
-/** Calls that may end in KVM_EXIT_SYSTEM_EVENT; asking for their outcome changes nothing. */
-const SYSTEM_FUNCTIONS: ReadonlySet<number> = new Set([
-  PsciFunction.systemOff,
-  PsciFunction.systemReset,
-  PsciFunction.systemSuspend32,
-  PsciFunction.systemSuspend64,
-  PsciFunction.systemReset2In32,
-  PsciFunction.systemReset2In64,
-  PsciFunction.systemOff2In32,
-  PsciFunction.systemOff2In64,
-]);
+/** A call that may end in KVM_EXIT_SYSTEM_EVENT; asking for its outcome changes nothing. */
+function isSystemFunction(id: number): boolean {
+  switch (id) {
+    case PsciFunction.systemOff:
+    case PsciFunction.systemReset:
+    case PsciFunction.systemSuspend32:
+    case PsciFunction.systemSuspend64:
+    case PsciFunction.systemReset2In32:
+    case PsciFunction.systemReset2In64:
+    case PsciFunction.systemOff2In32:
+    case PsciFunction.systemOff2In64:
+      return true;
+    default:
+      return false;
+  }
+}
 
-const VECTOR_CALLS: ReadonlySet<number> = new Set([
-  SmcccFunction.archWorkaround1,
-  SmcccFunction.archWorkaround2,
-  SmcccFunction.archWorkaround3,
-]);
+function isWorkaround(id: number): boolean {
+  return (
+    id === SmcccFunction.archWorkaround1 ||
+    id === SmcccFunction.archWorkaround2 ||
+    id === SmcccFunction.archWorkaround3
+  );
+}
 
 /** The function id of the call that the current vCPU makes: W0. */
 export function calledFunction(vm: Vm): number {
@@ -39,8 +45,8 @@ export function calledFunction(vm: Vm): number {
 
 /** HVC of a workaround call: EL2's vector answers it without an exit. */
 export function answerInVector(vm: Vm): boolean {
-  if (!VECTOR_CALLS.has(calledFunction(vm))) return false;
-  vm.states.writeX(0, 0n);
+  if (!isWorkaround(calledFunction(vm))) return false;
+  vm.states.writeXWords(0, 0, 0);
   return true;
 }
 
@@ -60,8 +66,8 @@ export function fillHypercallExit(frame: ExitFrame, vm: Vm, isSmc: boolean, imme
   const { action, rule } = routeCall(vm.control, id, isSmc ? "smc" : "hvc");
   frame[ExitWord.rule] = rule;
   if (action === "forward") leaveToVmm(frame, KvmExit.hypercall);
-  if (action !== "handle" || !SYSTEM_FUNCTIONS.has(id)) return;
-  const outcome = callService(callerOf(vm), id);
+  if (action !== "handle" || !isSystemFunction(id)) return;
+  const outcome = callService(new KernelCaller(vm), id);
   if (outcome.kind === "systemEvent") leaveForSystemEvent(frame, vm, outcome);
 }
 
@@ -71,35 +77,11 @@ export function fillHypercallExit(frame: ExitFrame, vm: Vm, isSmc: boolean, imme
  */
 function leaveForSystemEvent(frame: ExitFrame, vm: Vm, event: CallOutcome & { readonly kind: "systemEvent" }): void {
   if (event.type !== SystemEvent.suspend) {
-    vm.states.writeX(0, PsciResult.internalFailure);
+    vm.states.writeXValue(0, PsciResult.internalFailure);
     vm.powerOffAll();
   }
   leaveToVmm(frame, KvmExit.systemEvent);
   frame[ExitWord.info] = event.type | (event.flags << SYSTEM_EVENT_FLAGS_SHIFT);
-}
-
-function callerOf(vm: Vm): Caller {
-  return {
-    vcpu: vm.current,
-    vcpuCount: vm.vcpuCount,
-    argument: (index) => vm.states.readX(index),
-    firmware: vm.control.firmware,
-    systemSuspendEnabled: isEnabled(vm.control, CAP_ARM_SYSTEM_SUSPEND),
-    counter: BigInt(vm.counter),
-    wallClockNs: vm.wallClockNs,
-    entropy: () => vm.entropy(),
-    pvTimeIpa: pvTimeIpaOf(vm.control, vm.current),
-    writePvTime: (ipa) => {
-      vm.stolenTime.begin(vm.engine.memory, vm.current, ipa);
-    },
-    isOn: (vcpu) => vm.schedule.of(vcpu).isOn,
-    powerOn: (vcpu, entry, context) => {
-      vm.powerOn(vcpu, entry, context);
-    },
-    powerOff: (vcpu) => {
-      vm.powerOff(vcpu);
-    },
-  };
 }
 
 /** KVM answers SMC with an immediate in x0 alone. */
@@ -124,27 +106,34 @@ export function resultRegisters(frame: ExitFrame): readonly string[] {
   return isForeignSmc(frame) ? RESULTS.slice(0, 1) : RESULTS;
 }
 
-/** Finishes a hypercall that no one else does; gives x0. */
-export function finishHypercall(vm: Vm, frame: ExitFrame): bigint {
+const NOT_SUPPORTED: ResultRegisters = [SmcccResult.notSupported, 0, 0, 0];
+
+/** Finishes a hypercall that no one else does: x0 is its result. True: x1 to x3 are not all zero. */
+export function finishHypercall(vm: Vm, frame: ExitFrame): boolean {
   if (isForeignSmc(frame)) {
-    vm.states.writeX(0, SmcccResult.notSupported);
-    return BigInt.asUintN(64, SmcccResult.notSupported);
+    vm.states.writeXValue(0, SmcccResult.notSupported);
+    return false;
   }
   const id = functionIdOf(frame);
   const isSmc = frame[ExitWord.reason] === Reason.smc64;
   const { action } = routeCall(vm.control, id, isSmc ? "smc" : "hvc");
-  if (action !== "handle") return writeResults(vm, [SmcccResult.notSupported, 0n, 0n, 0n]);
-  const outcome = callService(callerOf(vm), id);
+  if (action !== "handle") return writeResults(vm, NOT_SUPPORTED);
+  const outcome = callService(new KernelCaller(vm), id);
   // Only a firmware register or capability changed since the exit can make a system event of it now: refused.
-  if (outcome.kind === "systemEvent") return writeResults(vm, [SmcccResult.notSupported, 0n, 0n, 0n]);
-  const x0 = writeResults(vm, outcome.registers);
+  if (outcome.kind === "systemEvent") return writeResults(vm, NOT_SUPPORTED);
+  const hasFurther = writeResults(vm, outcome.registers);
   if (outcome.kind === "wait" && !vm.isSignalled(vm.current)) vm.schedule.currentState.isWaiting = true;
-  return x0;
+  return hasFurther;
 }
 
-function writeResults(vm: Vm, registers: ResultRegisters): bigint {
-  registers.forEach((value, index) => {
-    vm.states.writeX(index, BigInt.asUintN(64, value));
-  });
-  return BigInt.asUintN(64, registers[0]);
+function writeResults({ states }: Vm, [x0, x1, x2, x3]: ResultRegisters): boolean {
+  states.writeXValue(0, x0);
+  states.writeXValue(1, x1);
+  states.writeXValue(2, x2);
+  states.writeXValue(3, x3);
+  return !(isZero(x1) && isZero(x2) && isZero(x3));
+}
+
+function isZero(value: ResultValue): boolean {
+  return value === 0 || value === 0n;
 }

@@ -71,8 +71,9 @@ export class Arm64KernelHalf implements KernelHalf {
   };
   readonly registers: readonly RegisterName[] = registerNames;
   readonly registerAliases: readonly string[] = registerAliases;
-  answerLow = 0;
-  answerHigh = 0;
+  nextFrame: ExitFrame | undefined;
+  readonly #answer = new Uint32Array(2);
+  hasFurtherResults = false;
   watchReport: WatchReport | undefined;
   /** A watched write of an instruction that is yet to finish its device writes; reported once it retires. */
   #heldReport: WatchReport | undefined;
@@ -297,8 +298,15 @@ export class Arm64KernelHalf implements KernelHalf {
     }
   }
 
+  #beginFrame(): ExitFrame {
+    const run = this.#run;
+    run.exit = this.nextFrame ?? run.exit;
+    this.nextFrame = undefined;
+    return run.exit;
+  }
+
   #leave(exit: ExitDescription): "exit" {
-    fillExitFrame(this.#run.exit, exit);
+    fillExitFrame(this.#beginFrame(), exit);
     return this.#left();
   }
 
@@ -308,7 +316,7 @@ export class Arm64KernelHalf implements KernelHalf {
   }
 
   #leaveForCall(isSmc: boolean, immediate: number): "exit" {
-    fillHypercallExit(this.#run.exit, this.#vm, isSmc, immediate);
+    fillHypercallExit(this.#beginFrame(), this.#vm, isSmc, immediate);
     return this.#left();
   }
 
@@ -321,7 +329,7 @@ export class Arm64KernelHalf implements KernelHalf {
   #fillMmioExit(isWrite: boolean, encoding: number | undefined): void {
     const vm = this.#vm;
     const { engine } = vm;
-    const frame = this.#run.exit;
+    const frame = this.#beginFrame();
     const bytes = engine.mmioBytes;
     beginExitFrame(frame, Reason.dabtLow, vm.current, dataAbortSyndrome(encoding, isWrite));
     vm.states.copyPc(frame, ExitWord.pcLow);
@@ -382,30 +390,45 @@ export class Arm64KernelHalf implements KernelHalf {
   finishExit(): boolean {
     const vm = this.#vm;
     const frame = this.#pendingExit(FinishedBy.kernelHalf);
-    const answer = this.#finish(frame);
+    this.hasFurtherResults = false;
+    const hasResult = this.#finish(frame);
+    if (!hasResult) this.#answer.fill(0);
     this.#run.exitPending = false;
-    this.answerLow = answer === undefined ? 0 : Number(answer & 0xffff_ffffn);
-    this.answerHigh = answer === undefined ? 0 : Number(answer >> 32n);
     this.#entered();
     vm.engine.selectVcpu(vm.current);
-    return answer !== undefined;
+    return hasResult;
   }
 
-  #finish(frame: ExitFrame): bigint | undefined {
+  get answerLow(): number {
+    return this.#answer[0] ?? 0;
+  }
+
+  get answerHigh(): number {
+    return this.#answer[1] ?? 0;
+  }
+
+  /** True: the result stands in `#answer`. */
+  #finish(frame: ExitFrame): boolean {
     const vm = this.#vm;
     switch (frame[ExitWord.reason]) {
       case Reason.wfx:
         this.#finishWait(((frame[ExitWord.syndromeLow] ?? 0) & WFX_WFE) !== 0);
-        return undefined;
+        return false;
       case Reason.hvc64:
       case Reason.smc64:
-        return finishHypercall(vm, frame);
-      case Reason.sys64:
-        return finishRegisterExit(vm, frame);
+        this.hasFurtherResults = finishHypercall(vm, frame);
+        vm.states.copyX(0, this.#answer, 0);
+        return true;
+      case Reason.sys64: {
+        const register = finishRegisterExit(vm, frame);
+        if (register < 0) return false;
+        vm.states.copyX(register, this.#answer, 0);
+        return true;
+      }
       case Reason.dabtLow:
         return this.#finishGicAccess(frame);
       default:
-        return undefined;
+        return false;
     }
   }
 
@@ -416,7 +439,7 @@ export class Arm64KernelHalf implements KernelHalf {
     vm.schedule.endSlice();
   }
 
-  #finishGicAccess(frame: ExitFrame): bigint | undefined {
+  #finishGicAccess(frame: ExitFrame): boolean {
     const vm = this.#vm;
     const info = frame[ExitWord.info] ?? 0;
     const physical = Number(frameU64(frame, ExitWord.arg0Low));
@@ -424,11 +447,11 @@ export class Arm64KernelHalf implements KernelHalf {
     if ((info & MMIO_WRITE) !== 0) {
       vm.gic.write(physical, info & 0xff, frame[ExitWord.arg1Low] ?? 0);
       this.#completeMmio(true, 0, 0);
-      return undefined;
+      return false;
     }
-    const [low, high] = vm.gic.read(physical, info & 0xff);
-    this.#completeMmio(false, low, high);
-    return (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
+    this.#answer.set(vm.gic.read(physical, info & 0xff));
+    this.#completeMmio(false, this.answerLow, this.answerHigh);
+    return true;
   }
 
   #completeMmio(isWrite: boolean, low: number, high: number): void {

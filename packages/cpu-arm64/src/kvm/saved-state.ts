@@ -10,6 +10,7 @@ import {
   type StateSection,
   StateSectionError,
 } from "@hvjournal/core";
+import { newExitFrame } from "./exit-frames.js";
 import type { VcpuRunState } from "./schedule.js";
 import { TIMER_KINDS, type Timer, VcpuTimers } from "./timers.js";
 import { TIMER_LINES, type Vm } from "./vm.js";
@@ -23,7 +24,7 @@ const SECTION_VERSION = 1;
 /** The run loop's own state. */
 export interface RunState {
   exitPending: boolean;
-  readonly exit: ExitFrame;
+  exit: ExitFrame;
   /** The next device write of an instruction with several is yet to leave. */
   deviceWriteWaiting: boolean;
   /** An interrupt line rose while the current vCPU was in guest mode. */
@@ -168,7 +169,8 @@ function restoreRun(vm: Vm, run: RunState, fields: PayloadFields): void {
   restoreStolenTime(vm, fields);
   vm.engine.selectVcpu(current);
   run.exitPending = exitPending;
-  run.exit.fill(0);
+  // Where it stood may be a row of somebody's journal.
+  run.exit = newExitFrame();
   run.exit.set(exit);
   run.deviceWriteWaiting = fields.boolean("deviceWriteWaiting");
   run.isKicked = fields.boolean("isKicked");

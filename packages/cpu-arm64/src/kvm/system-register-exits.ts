@@ -78,8 +78,10 @@ export function registerExit(vm: Vm, iss: number, valueLow: number, valueHigh: n
   };
 }
 
-/** Finishes a SYS64 exit; gives the value of a register that was read. */
-export function finishRegisterExit(vm: Vm, frame: ExitFrame): bigint | undefined {
+const NO_REGISTER = -1;
+
+/** Finishes a SYS64 exit; gives the general register that a read has written, or a negative number. */
+export function finishRegisterExit(vm: Vm, frame: ExitFrame): number {
   const iss = (frame[ExitWord.syndromeLow] ?? 0) & 0x1ff_ffff;
   const service = SERVICE_REGISTERS.get(selectorOfSyndrome(iss));
   if (service !== undefined) {
@@ -89,7 +91,7 @@ export function finishRegisterExit(vm: Vm, frame: ExitFrame): bigint | undefined
     passTrap(vm);
     noteMemoryControl(vm);
   }
-  return isRead(iss) ? vm.states.readX(generalOf(iss)) : undefined;
+  return isRead(iss) ? generalOf(iss) : NO_REGISTER;
 }
 
 /** A read of an identification register to which the VMM has given a value of its own. */

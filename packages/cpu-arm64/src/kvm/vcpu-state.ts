@@ -145,6 +145,12 @@ export class VcpuStates {
     this.engine.writeWord(at + 4, high);
   }
 
+  /** X register `index`: a whole number that a double holds exactly, or a bigint; negative in two's complement. */
+  writeXValue(index: number, value: number | bigint): void {
+    if (typeof value === "bigint") this.writeX(index, BigInt.asUintN(64, value));
+    else this.writeXWords(index, value >>> 0, Math.floor(value / 2 ** 32) >>> 0);
+  }
+
   /** Register 31 is the stack pointer here. */
   addToBase(index: number, value: bigint): void {
     if (index !== ZERO_REGISTER) this.writeX(index, this.readX(index) + value);

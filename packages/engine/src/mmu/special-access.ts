@@ -302,7 +302,9 @@ export class SpecialAccesses {
     const [write] = this.#deviceWrites;
     if (write === undefined) return;
     this.#showMmio(write.physical, write.bytes);
-    this.#bytes.copyWithin(engineState.mmioData.offset, write.bounce, write.bounce + write.bytes);
+    // A call of `copyWithin` costs more than so few bytes.
+    for (let index = 0; index < write.bytes; index++)
+      this.#bytes[engineState.mmioData.offset + index] = this.#bytes[write.bounce + index] ?? 0;
   }
 
   #showMmio(physical: number, bytes: number): void {
@@ -320,7 +322,8 @@ export class SpecialAccesses {
 
   #clearSavedState(): void {
     this.#clearMmio();
-    this.#bytes.fill(0, BOUNCE_START, BOUNCE_START + this.#bounceUsed);
+    // Like `fill`, whose call costs more than so few bytes.
+    for (let at = BOUNCE_START; at < BOUNCE_START + this.#bounceUsed; at += 4) this.#view.setUint32(at, 0, true);
     this.#bounceUsed = 0;
     this.#view.setUint32(engineState.nextPc.offset, 0, true);
     this.#view.setUint32(engineState.nextPc.offset + 4, 0, true);

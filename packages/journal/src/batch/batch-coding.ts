@@ -140,12 +140,25 @@ export class BatchCoder {
   }
 
   #writeIcounts(batch: EventBatch): void {
-    let before = batch.firstIcount;
-    for (let index = 0; index < batch.count; index++) {
-      const icount = batch.icounts[index] ?? 0;
+    const { icounts, count, firstIcount } = batch;
+    let before = firstIcount;
+    let unitsMax = 0;
+    for (let index = 0; index < count; index++) {
+      const icount = icounts[index] ?? 0;
       const units = icount - before;
-      if (units <= 0xffff_ffff) this.#sink.u32Varint(units);
-      else this.#sink.varint(units);
+      if (units > unitsMax) unitsMax = units;
+      this.#words[index] = units;
+      before = icount;
+    }
+    if (unitsMax <= 0xffff_ffff) this.#sink.u32Varints(this.#words, count);
+    else this.#writeLongIcounts(batch);
+  }
+
+  #writeLongIcounts({ icounts, count, firstIcount }: EventBatch): void {
+    let before = firstIcount;
+    for (let index = 0; index < count; index++) {
+      const icount = icounts[index] ?? 0;
+      this.#sink.varint(icount - before);
       before = icount;
     }
   }

@@ -27,19 +27,22 @@ function unzigzag(code: number): number {
   return (code >>> 1) ^ -(code & 1);
 }
 
+function isConstant(values: Uint32Array, count: number, seed: number): boolean {
+  for (let index = 0; index < count; index++) if (values[index] !== seed) return false;
+  return true;
+}
+
 function columnMode(values: Uint32Array, count: number, seed: number): number {
+  if (isConstant(values, count, seed)) return ColumnMode.constant;
   let plainBytes = 0;
   let differenceBytes = 0;
-  let changes = 0;
   let before = seed | 0;
   for (let index = 0; index < count; index++) {
     const value = (values[index] ?? 0) | 0;
-    changes |= value ^ before;
     plainBytes += VARINT_BYTES[clz32(value)] ?? 0;
     differenceBytes += VARINT_BYTES[clz32(zigzag(value - before))] ?? 0;
     before = value;
   }
-  if (changes === 0) return ColumnMode.constant;
   return differenceBytes < plainBytes ? ColumnMode.difference : ColumnMode.plain;
 }
 
@@ -49,7 +52,7 @@ export function writeColumn(sink: ByteSink, values: Uint32Array, count: number, 
   const mode = columnMode(values, count, seed);
   sink.u8(mode);
   if (mode === ColumnMode.plain) {
-    for (let index = 0; index < count; index++) sink.u32Varint(values[index] ?? 0);
+    sink.u32Varints(values, count);
   } else if (mode === ColumnMode.difference) {
     let before = seed | 0;
     for (let index = 0; index < count; index++) {

@@ -20,6 +20,8 @@ const { imul } = Math;
 const SLOT_COUNT = 2 * EVENTS_PER_BATCH_MAX;
 const HASH_SHIFT = Math.clz32(SLOT_COUNT) + 1;
 const HASH_MULTIPLIER = 0x9e37_79b1;
+/** Exits whose words are compared in one go: as many as the first-level cache holds well. */
+const BLOCK_EXITS = 128;
 
 /** Working memory for one batch; nothing in it lasts from one to the next. */
 export class ExitCoder {
@@ -34,7 +36,6 @@ export class ExitCoder {
   readonly #order = new Uint16Array(EVENTS_PER_BATCH_MAX);
   readonly #words = new Uint32Array(EVENTS_PER_BATCH_MAX);
   readonly #firstWords = new Uint32Array(EXIT_WORD_COUNT);
-  readonly #changes = new Uint32Array(EXIT_WORD_COUNT);
 
   write(sink: ByteSink, exits: Uint32Array, count: number): void {
     if (count === 0) return;
@@ -43,7 +44,7 @@ export class ExitCoder {
     writeColumn(sink, this.#siteOf, count, 0);
     this.#sortBySite(siteCount, count);
     this.#firstWords.fill(0);
-    for (let site = 0; site < siteCount; site++) this.#writeSite(sink, exits, site);
+    for (let site = 0; site < siteCount; site++) this.#writeSite(sink, exits, count, site);
   }
 
   read(source: ByteSource, exits: Uint32Array, count: number): void {
@@ -119,7 +120,7 @@ export class ExitCoder {
     begin[siteCount] = count;
   }
 
-  #writeSite(sink: ByteSink, exits: Uint32Array, site: number): void {
+  #writeSite(sink: ByteSink, exits: Uint32Array, count: number, site: number): void {
     const from = this.#begin[site] ?? 0;
     const others = (this.#begin[site + 1] ?? 0) - from - 1;
     const first = (this.#order[from] ?? 0) * EXIT_WORD_COUNT;
@@ -130,9 +131,9 @@ export class ExitCoder {
     }
     writeColumn(sink, this.#words, EXIT_WORD_COUNT, 0);
     if (others === 0) return;
-    this.#findChanges(exits, from, others);
+    const changing = others + 1 === count ? changingInAll(exits, count) : this.#changing(exits, from, others);
     for (let word = 0; word < EXIT_WORD_COUNT; word++) {
-      if (this.#changes[word] === 0) {
+      if (((changing >>> word) & 1) === 0) {
         writeConstantColumn(sink);
         continue;
       }
@@ -143,18 +144,23 @@ export class ExitCoder {
     }
   }
 
-  /** Which words differ from the first exit's anywhere in a site: most never do, and exit by exit that is seen fastest. */
-  #findChanges(exits: Uint32Array, from: number, others: number): void {
-    const changes = this.#changes;
+  /** A bit for each word that is not equal in all exits of a site. Few are, and to find them is most of the work. */
+  #changing(exits: Uint32Array, from: number, others: number): number {
     const order = this.#order;
-    changes.fill(0);
-    let before = (order[from] ?? 0) * EXIT_WORD_COUNT;
-    for (let index = 1; index <= others; index++) {
-      const row = (order[from + index] ?? 0) * EXIT_WORD_COUNT;
-      for (let word = 0; word < EXIT_WORD_COUNT; word++)
-        changes[word] = (changes[word] ?? 0) | ((exits[row + word] ?? 0) ^ (exits[before + word] ?? 0));
-      before = row;
+    const end = from + others + 1;
+    const first = (order[from] ?? 0) * EXIT_WORD_COUNT;
+    let changing = 0;
+    for (let start = from + 1; start < end; start += BLOCK_EXITS) {
+      const blockEnd = Math.min(end, start + BLOCK_EXITS);
+      for (let word = 0; word < EXIT_WORD_COUNT; word++) {
+        const value = exits[first + word] ?? 0;
+        let bits = 0;
+        for (let index = start; index < blockEnd; index++)
+          bits |= (exits[(order[index] ?? 0) * EXIT_WORD_COUNT + word] ?? 0) ^ value;
+        if (bits !== 0) changing |= 1 << word;
+      }
     }
+    return changing;
   }
 
   #readSite(source: ByteSource, exits: Uint32Array, site: number): void {
@@ -174,4 +180,20 @@ export class ExitCoder {
       }
     }
   }
+}
+
+/** As `#changing`, where all exits are of one site. */
+function changingInAll(exits: Uint32Array, count: number): number {
+  const end = count * EXIT_WORD_COUNT;
+  let changing = 0;
+  for (let start = 0; start < end; start += BLOCK_EXITS * EXIT_WORD_COUNT) {
+    const blockEnd = Math.min(end, start + BLOCK_EXITS * EXIT_WORD_COUNT);
+    for (let word = 0; word < EXIT_WORD_COUNT; word++) {
+      const value = exits[word] ?? 0;
+      let bits = 0;
+      for (let at = start + word; at < blockEnd; at += EXIT_WORD_COUNT) bits |= (exits[at] ?? 0) ^ value;
+      if (bits !== 0) changing |= 1 << word;
+    }
+  }
+  return changing;
 }

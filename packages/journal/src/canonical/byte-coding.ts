@@ -7,6 +7,7 @@ import { Buffer } from "node:buffer";
 const { trunc } = Math;
 const { isSafeInteger } = Number;
 const VARINT_BYTES_MAX = 8;
+const WORD_VARINT_BYTES_MAX = 5;
 
 /** Bytes that the coding could not have written. */
 export class ByteCodingError extends Error {
@@ -58,6 +59,19 @@ export class ByteSink {
   u32Varint(value: number): void {
     this.#reserve(VARINT_BYTES_MAX);
     this.#u32(value);
+  }
+
+  /** The first `count` of `values`, each as `u32Varint`. */
+  u32Varints(values: Uint32Array, count: number): void {
+    this.#reserve(WORD_VARINT_BYTES_MAX * count);
+    const bytes = this.#bytes;
+    let at = this.#length;
+    for (let index = 0; index < count; index++) {
+      let rest = values[index] ?? 0;
+      for (; rest > 0x7f; rest >>>= 7) bytes[at++] = (rest & 0x7f) | 0x80;
+      bytes[at++] = rest;
+    }
+    this.#length = at;
   }
 
   #u32(value: number): void {

@@ -4,8 +4,8 @@ import type { NamedHandler } from "./hypercall-handler.js";
 const PREFIX = "builtin:";
 
 const BUILTIN_HANDLERS: readonly NamedHandler[] = [
-  { name: `${PREFIX}psci`, handle: (call, vm) => vm.psci(call) },
-  { name: `${PREFIX}sdei`, handle: (call, vm) => vm.sdei(call), providesSdei: true },
+  { name: `${PREFIX}psci`, isBuiltin: true, handle: (call, vm) => vm.psci(call) },
+  { name: `${PREFIX}sdei`, isBuiltin: true, handle: (call, vm) => vm.sdei(call), providesSdei: true },
 ];
 
 export const BUILTIN_HANDLER_NAMES: readonly string[] = BUILTIN_HANDLERS.map(({ name }) => name);

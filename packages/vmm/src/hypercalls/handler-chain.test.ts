@@ -46,6 +46,24 @@ describe("the handlers of a VM", () => {
     ]);
   });
 
+  it("see the caller's registers as they were, though they have set them meanwhile", () => {
+    const seen: unknown[] = [];
+    const chain = new HandlerChain([
+      {
+        name: "builtin:test",
+        isBuiltin: true,
+        handle: (call, vm) => {
+          vm.vcpu(0).setOneReg("x5", 50n);
+          seen.push(call.args[5]);
+        },
+      },
+    ]);
+    const guest = new ConfiguredGuest(1);
+    guest.registers.set("vcpu0 x5", 5n);
+    void chain.answer(exit(), guest);
+    expect(seen).toEqual([5n]);
+  });
+
   it("leave the registers as they are where nothing is answered, as KVM does", () => {
     const { guest, chain } = guestWith(() => undefined);
     expect(chain.answer(exit(), guest)).toBeUndefined();

@@ -3,6 +3,7 @@ import {
   decodeCanonicalMap,
   encodeCanonical,
   type ExitFrame,
+  ExitWord,
   plainValue,
   type StateSection,
   StateSectionError,
@@ -13,7 +14,7 @@ import { CallPort } from "./call-port.js";
 import { AnswerError, registersOf } from "./handler-answer.js";
 import { type HandlerAnswer, type HandlerState, NOT_HANDLED } from "./answer-forms.js";
 import { HandlerVm } from "./handler-vm.js";
-import { type HypercallCall, hypercallOf } from "./hypercall-call.js";
+import { ForwardedCall, type HypercallCall } from "./hypercall-call.js";
 import { HandlerError, type HandlerErrorCode, HandlerTimeoutError, type NamedHandler } from "./hypercall-handler.js";
 
 /** SMCCC NOT_SUPPORTED, -1 in 64 bits: what a guest gets whose call nobody handles. */
@@ -23,8 +24,10 @@ const SECTION_VERSION = 1;
 
 /** One call, from the exit to its answer. */
 interface OpenCall {
-  readonly call: HypercallCall;
+  readonly call: ForwardedCall;
   readonly vm: HandlerVm;
+  readonly vmmPort: VmmPort;
+  /** What handlers act through. */
   readonly port: CallPort;
   readonly attempt: VmmAttempt;
 }
@@ -44,11 +47,12 @@ export class HandlerChain {
 
   /** Throws, or rejects with, HandlerError: then the VM is as it was, and the exit waits. */
   answer(exit: ExitFrame, vmmPort: VmmPort): void | Promise<void> {
-    const call = hypercallOf(exit, vmmPort);
-    if (this.#handlers.length === 0) return vmmPort.setRegister(call.vcpu, "x0", NOT_SUPPORTED);
-    const port = new CallPort(vmmPort);
+    if (this.#handlers.length === 0) return vmmPort.setRegister(exit[ExitWord.vcpu] ?? 0, "x0", NOT_SUPPORTED);
+    const call = new ForwardedCall(exit, vmmPort);
+    const port = new CallPort(vmmPort, () => call.settle());
     const open: OpenCall = {
       call,
+      vmmPort,
       port,
       vm: new HandlerVm(port, () => this.#loadState()),
       attempt: vmmPort.begin(),
@@ -69,7 +73,7 @@ export class HandlerChain {
     };
     let answer;
     try {
-      answer = handler.handle(open.call, open.vm);
+      answer = handler.handle(handler.isBuiltin === true ? open.call : open.call.toPlain(), open.vm);
     } catch (error) {
       return failed(error);
     }
@@ -88,12 +92,13 @@ export class HandlerChain {
     }
   }
 
-  #apply(answer: HandlerAnswer, { call, vm, port, attempt }: OpenCall): void {
+  /** Everything that may fail comes first: nothing has to be undone behind it. */
+  #apply(answer: HandlerAnswer, { call, vm, vmmPort, port, attempt }: OpenCall): void {
     const registers = registersOf(answer);
     const state = vm.touchedState === undefined ? this.#state : encodedState(vm.touchedState);
-    for (const [name, value] of registers) port.setRegister(call.vcpu, name, value);
     port.close();
     attempt.keep();
+    for (const [name, value] of registers) vmmPort.setRegister(call.vcpu, name, value);
     this.#state = state;
   }
 

@@ -10,6 +10,8 @@ export interface NamedHandler {
   /** As it was given: a file, "builtin:psci". */
   readonly name: string;
   readonly handle: HypercallHandler;
+  /** Part of the VMM half: it reads no more of a call than it needs, and gets it as it comes. */
+  readonly isBuiltin?: true;
   /** Answers the calls of SDEI: the device tree says that there is one. */
   readonly providesSdei?: boolean;
   /** Where in its source an error was thrown: "demo.ts:12". */

@@ -19,7 +19,8 @@ beforeEach(() => {
 function call(nr: number, ...args: readonly bigint[]): unknown {
   const registers = Array.from({ length: 18 }, (_, index) => (index === 0 ? BigInt(nr) : (args[index - 1] ?? 0n)));
   const made: HypercallCall = { nr, conduit: "hvc", is16Bit: false, immediate: 0, vcpu: 0, args: registers };
-  return answerPsci(made, vm);
+  const answer = answerPsci(made, vm);
+  return Array.isArray(answer) ? answer.map(BigInt) : answer;
 }
 
 describe("PSCI in the VMM half", () => {

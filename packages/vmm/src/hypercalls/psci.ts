@@ -15,7 +15,7 @@ const SCTLR_EE = 1n << 25n;
 
 export function answerPsci(call: HypercallCall, vm: KvmVm): HandlerAnswer {
   if (!isPsciFunction(call.nr)) return NOT_HANDLED;
-  const outcome = callPsci(callerOf(call, vm), call.nr);
+  const outcome = callPsci(new VmmCaller(call, vm), call.nr);
   switch (outcome.kind) {
     case "return":
       return outcome.registers;
@@ -32,17 +32,45 @@ export function answerPsci(call: HypercallCall, vm: KvmVm): HandlerAnswer {
   }
 }
 
-function callerOf(call: HypercallCall, vm: KvmVm): PsciCaller {
-  return {
-    vcpu: call.vcpu,
-    vcpuCount: vm.vcpuCount,
-    argument: (index) => call.args[index] ?? 0n,
-    firmware: { psciVersion: vm.vcpu(call.vcpu).getOneReg(PSCI_VERSION) },
-    systemSuspendEnabled: vm.isEnabled(SYSTEM_SUSPEND),
-    isOn: (vcpu) => vm.vcpu(vcpu).getMpState() !== MpState.stopped,
-    powerOn: (vcpu, entry, context) => powerOn(vm, { caller: call.vcpu, vcpu, entry, context }),
-    powerOff: (vcpu) => vm.vcpu(vcpu).setMpState(MpState.stopped),
-  };
+/** Asks KVM for what a call needs, when it does. */
+class VmmCaller implements PsciCaller {
+  readonly vcpu: number;
+  readonly #call: HypercallCall;
+  readonly #vm: KvmVm;
+
+  constructor(call: HypercallCall, vm: KvmVm) {
+    this.vcpu = call.vcpu;
+    this.#call = call;
+    this.#vm = vm;
+  }
+
+  get vcpuCount(): number {
+    return this.#vm.vcpuCount;
+  }
+
+  argument(index: number): bigint {
+    return this.#call.args[index] ?? 0n;
+  }
+
+  get firmware(): PsciCaller["firmware"] {
+    return { psciVersion: this.#vm.vcpu(this.vcpu).getOneReg(PSCI_VERSION) };
+  }
+
+  get systemSuspendEnabled(): boolean {
+    return this.#vm.isEnabled(SYSTEM_SUSPEND);
+  }
+
+  isOn(vcpu: number): boolean {
+    return this.#vm.vcpu(vcpu).getMpState() !== MpState.stopped;
+  }
+
+  powerOn(vcpu: number, entry: bigint, context: bigint): void {
+    powerOn(this.#vm, { caller: this.vcpu, vcpu, entry, context });
+  }
+
+  powerOff(vcpu: number): void {
+    this.#vm.vcpu(vcpu).setMpState(MpState.stopped);
+  }
 }
 
 interface PowerOn {

@@ -31,8 +31,11 @@ export type PsciCaller = Pick<
   "vcpu" | "vcpuCount" | "argument" | "systemSuspendEnabled" | "isOn" | "powerOn" | "powerOff"
 > & { readonly firmware: Pick<FirmwareRegisters, "psciVersion"> };
 
-/** x0 to x3, all of which KVM writes; negative numbers are in two's complement. */
-export type ResultRegisters = readonly [bigint, bigint, bigint, bigint];
+/** A register's value: what fits exactly is a plain number, because hardly any result is more. Negative: in two's complement. */
+export type ResultValue = number | bigint;
+
+/** x0 to x3, all of which KVM writes. */
+export type ResultRegisters = readonly [ResultValue, ResultValue, ResultValue, ResultValue];
 
 /** KVM_SYSTEM_EVENT_* of include/uapi/linux/kvm.h. */
 export const SystemEvent = { shutdown: 1, reset: 2, crash: 3, wakeup: 4, suspend: 5 } as const;
@@ -44,7 +47,12 @@ export type CallOutcome =
   /** Leaves for the VMM with KVM_EXIT_SYSTEM_EVENT; every vCPU has been stopped unless it is `suspend`. */
   | { readonly kind: "systemEvent"; readonly type: number; readonly flags: number };
 
-export function returning(x0: bigint, x1 = 0n, x2 = 0n, x3 = 0n): CallOutcome {
+export function returning(
+  x0: ResultValue,
+  x1: ResultValue = 0,
+  x2: ResultValue = 0,
+  x3: ResultValue = 0,
+): CallOutcome {
   return { kind: "return", registers: [x0, x1, x2, x3] };
 }
 

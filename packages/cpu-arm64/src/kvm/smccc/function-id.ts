@@ -88,23 +88,23 @@ export const LEGACY_PSCI_COUNT = 4;
 
 /** Return codes, negative in two's complement of the register. */
 export const SmcccResult = {
-  success: 0n,
-  notSupported: -1n,
-  notRequired: -2n,
-  invalidParameter: -2n,
-  noEntropy: -3n,
+  success: 0,
+  notSupported: -1,
+  notRequired: -2,
+  invalidParameter: -2,
+  noEntropy: -3,
 } as const;
 /** What SMCCC_ARCH_WORKAROUND_1 and 3 say when the CPU has no such weakness. */
-export const WORKAROUND_UNAFFECTED = 1n;
+export const WORKAROUND_UNAFFECTED = 1;
 
 export const PsciResult = {
-  success: 0n,
-  notSupported: -1n,
-  invalidParameters: -2n,
-  denied: -3n,
-  alreadyOn: -4n,
-  onPending: -5n,
-  internalFailure: -6n,
+  success: 0,
+  notSupported: -1,
+  invalidParameters: -2,
+  denied: -3,
+  alreadyOn: -4,
+  onPending: -5,
+  internalFailure: -6,
 } as const;
 
 /** Names as the specifications print them, for people. */

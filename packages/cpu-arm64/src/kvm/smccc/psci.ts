@@ -1,6 +1,6 @@
 /** PSCI 0.1 to 1.3 (DEN0022), as arch/arm64/kvm/psci.c answers it. */
 import { vcpuAffinity, vcpuOfAffinity } from "../affinity.js";
-import { argument32, type CallOutcome, type PsciCaller, returning, SystemEvent } from "./call.js";
+import { argument32, type CallOutcome, type PsciCaller, type ResultValue, returning, SystemEvent } from "./call.js";
 import { PsciVersion } from "./firmware-registers.js";
 import { LEGACY_PSCI_BASE, PsciFunction, PsciResult, SmcccFunction } from "./function-id.js";
 
@@ -8,13 +8,13 @@ import { LEGACY_PSCI_BASE, PsciFunction, PsciResult, SmcccFunction } from "./fun
 const AFFINITY_BITS = 0xff_00ff_ffffn;
 const AFFINITY_LEVEL_MAX = 3n;
 const AFFINITY_LEVEL_SHIFTS = [0n, 8n, 16n, 32n] as const;
-const AFFINITY_ON = 0n;
-const AFFINITY_OFF = 1n;
+const AFFINITY_ON = 0;
+const AFFINITY_OFF = 1;
 /** MIGRATE_INFO_TYPE: a trusted OS that needs no migration, or none. */
-const TRUSTED_OS_NOT_REQUIRED = 2n;
+const TRUSTED_OS_NOT_REQUIRED = 2;
 const RESET_TYPE_VENDOR = 0x8000_0000n;
 /** PSCI_FEATURES(SYSTEM_OFF2): HIBERNATE_OFF. */
-const HIBERNATE_OFF_SUPPORTED = 1n;
+const HIBERNATE_OFF_SUPPORTED = 1;
 const HIBERNATE_OFF = 1n;
 /** Flags of KVM_EXIT_SYSTEM_EVENT. */
 const FLAG_PSCI_RESET2 = 1;
@@ -61,7 +61,7 @@ function callPsci0_2(caller: PsciCaller, id: number): CallOutcome {
       return returning(caller.firmware.psciVersion);
     case F.cpuSuspend32:
     case F.cpuSuspend64:
-      return { kind: "wait", registers: [PsciResult.success, 0n, 0n, 0n] };
+      return { kind: "wait", registers: [PsciResult.success, 0, 0, 0] };
     case F.cpuOff:
       caller.powerOff(caller.vcpu);
       return returning(PsciResult.success);
@@ -112,7 +112,7 @@ function callPsci1(caller: PsciCaller, id: number): CallOutcome {
   }
 }
 
-function features(caller: PsciCaller, id: number): bigint {
+function features(caller: PsciCaller, id: number): ResultValue {
   const version = caller.firmware.psciVersion;
   if (IN_VERSION_0_2.has(id) || id === F.features || id === SmcccFunction.version) return PsciResult.success;
   if (id === F.systemSuspend32 || id === F.systemSuspend64)
@@ -124,7 +124,7 @@ function features(caller: PsciCaller, id: number): bigint {
   return PsciResult.notSupported;
 }
 
-function cpuOn(caller: PsciCaller, target: bigint, entry: bigint, context: bigint): bigint {
+function cpuOn(caller: PsciCaller, target: bigint, entry: bigint, context: bigint): ResultValue {
   if ((target & ~AFFINITY_BITS) !== 0n) return PsciResult.invalidParameters;
   // Our vCPUs have no Aff3.
   const vcpu = target > 0xff_ffffn ? undefined : vcpuOfAffinity(Number(target), caller.vcpuCount);
@@ -134,7 +134,7 @@ function cpuOn(caller: PsciCaller, target: bigint, entry: bigint, context: bigin
   return PsciResult.success;
 }
 
-function affinityInfo(caller: PsciCaller, target: bigint, lowestLevel: bigint): bigint {
+function affinityInfo(caller: PsciCaller, target: bigint, lowestLevel: bigint): ResultValue {
   if ((target & ~AFFINITY_BITS) !== 0n || lowestLevel > AFFINITY_LEVEL_MAX) return PsciResult.invalidParameters;
   const shift = AFFINITY_LEVEL_SHIFTS[Number(lowestLevel)] ?? 0n;
   const mask = AFFINITY_BITS & ~((1n << shift) - 1n);

@@ -1,16 +1,16 @@
 /** The hypercall services of KVM: SMCCC itself, TRNG, paravirtual time, the vendor hypervisor service; all else is PSCI's. */
 import { hostModelOf, Workaround2Level, WorkaroundLevel } from "../host-model.js";
-import { argument32, type Caller, type CallOutcome, returning } from "./call.js";
+import { argument32, type Caller, type CallOutcome, type ResultValue, returning } from "./call.js";
 import { StandardHypervisorService } from "./firmware-registers.js";
 import { SmcccFunction, SmcccResult, WORKAROUND_UNAFFECTED } from "./function-id.js";
 import { callPsci } from "./psci.js";
 
-const SMCCC_VERSION_1_1 = 0x1_0001n;
-const TRNG_VERSION_1_0 = 0x1_0000n;
+const SMCCC_VERSION_1_1 = 0x1_0001;
+const TRNG_VERSION_1_0 = 0x1_0000;
 /** 0d21e000-4384-11eb-8070-5244554e5a4c, as four little-endian words. */
-const TRNG_UUID = [0x00e0_210dn, 0xeb11_8443n, 0x4452_7080n, 0x4c5a_4e55n] as const;
+const TRNG_UUID = [0x00e0_210d, 0xeb11_8443, 0x4452_7080, 0x4c5a_4e55] as const;
 /** 28b46fb6-2ec5-11e9-a9ca-4b564d003a74, likewise. */
-const VENDOR_UID = [0xb66f_b428n, 0xe911_c52en, 0x564b_caa9n, 0x743a_004dn] as const;
+const VENDOR_UID = [0xb66f_b428, 0xe911_c52e, 0x564b_caa9, 0x743a_004d] as const;
 const TRNG_FUNCTIONS: ReadonlySet<number> = new Set([
   SmcccFunction.trngVersion,
   SmcccFunction.trngFeatures,
@@ -49,7 +49,7 @@ export function callService(caller: Caller, id: number): CallOutcome {
     case SmcccFunction.vendorUid:
       return returning(...VENDOR_UID);
     case SmcccFunction.vendorFeatures:
-      return returning(caller.firmware.vendorHypervisorServices, 0n, caller.firmware.vendorHypervisorServices2);
+      return returning(caller.firmware.vendorHypervisorServices, 0, caller.firmware.vendorHypervisorServices2);
     case SmcccFunction.vendorPtp:
       return precisionTime(caller, Number(argument32(caller, 1)));
     default:
@@ -57,7 +57,7 @@ export function callService(caller: Caller, id: number): CallOutcome {
   }
 }
 
-function archFeatures(caller: Caller, id: number): bigint {
+function archFeatures(caller: Caller, id: number): ResultValue {
   switch (id) {
     case SmcccFunction.archWorkaround1:
       return workaround(hostModelOf(caller.firmware.host).workarounds[0]);
@@ -75,26 +75,27 @@ function archFeatures(caller: Caller, id: number): bigint {
 }
 
 /** Of WORKAROUND_1 and 3. */
-function workaround(level: bigint): bigint {
+function workaround(level: bigint): ResultValue {
   if (level === WorkaroundLevel.notRequired) return WORKAROUND_UNAFFECTED;
   return level === WorkaroundLevel.available ? SmcccResult.success : SmcccResult.notSupported;
 }
 
-function workaround2(level: bigint): bigint {
+function workaround2(level: bigint): ResultValue {
   if (level === Workaround2Level.notRequired) return SmcccResult.notRequired;
   return level === Workaround2Level.available ? SmcccResult.success : SmcccResult.notSupported;
 }
 
 /** As kvm_hypercall_pv_features. */
-function pvTimeFeatures({ pvTimeIpa }: Caller, id: number): bigint {
+function pvTimeFeatures({ pvTimeIpa }: Caller, id: number): ResultValue {
   const isKnown = id === SmcccFunction.pvTimeFeatures || id === SmcccFunction.pvTimeStolen;
   return isKnown && pvTimeIpa !== undefined ? SmcccResult.success : SmcccResult.notSupported;
 }
 
 /** As kvm_init_stolen_time. */
-function pvTimeStructure({ pvTimeIpa, writePvTime }: Caller): bigint {
+function pvTimeStructure(caller: Caller): ResultValue {
+  const { pvTimeIpa } = caller;
   if (pvTimeIpa === undefined) return SmcccResult.notSupported;
-  writePvTime(pvTimeIpa);
+  caller.writePvTime(pvTimeIpa);
   return pvTimeIpa;
 }
 
