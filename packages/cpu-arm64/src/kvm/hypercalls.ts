@@ -32,9 +32,7 @@ function isSystemFunction(id: number): boolean {
 
 function isWorkaround(id: number): boolean {
   return (
-    id === SmcccFunction.archWorkaround1 ||
-    id === SmcccFunction.archWorkaround2 ||
-    id === SmcccFunction.archWorkaround3
+    id === SmcccFunction.archWorkaround1 || id === SmcccFunction.archWorkaround2 || id === SmcccFunction.archWorkaround3
   );
 }
 
