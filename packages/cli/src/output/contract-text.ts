@@ -4,7 +4,7 @@ import type { Contract, Difference } from "../migration/migration-report.js";
 import { counted } from "./value-text.js";
 
 const VERDICT_WIDTH = 7;
-const COLUMN_GAP = 2;
+const COLUMN_GAP = "  ";
 /** A longer text does not push the columns of all others to the right. */
 const COLUMN_WIDTH_MAX = 64;
 
@@ -30,8 +30,8 @@ function columns(rows: readonly (readonly string[])[]): string[] {
     });
   return rows.map((row) =>
     row
-      .map((text, column) => (column === row.length - 1 ? text : text.padEnd((widths[column] ?? 0) + COLUMN_GAP)))
-      .join("")
+      .map((text, column) => text.padEnd(widths[column] ?? 0))
+      .join(COLUMN_GAP)
       .trimEnd(),
   );
 }

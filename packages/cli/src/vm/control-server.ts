@@ -182,7 +182,7 @@ export class ControlServer {
       case "attach":
         this.#attached.set(socket, { id, leftOut: 0 });
         answer({ event: { attached: true } });
-        if (session.pausedBy !== undefined) answer({ event: { paused: session.pausedBy } });
+        if (session.pausedBy !== undefined) answer({ event: { paused: session.pausedBy.text } });
         return undefined;
       case "input":
         session.type(Buffer.from(textOf(line, "bytes"), "base64"));

@@ -41,7 +41,7 @@ export function statusOf({ name, path, session, journal }: Instance): VmStatus {
     processId: process.pid,
     recording: resolve(path),
     state: session.paused ? "paused" : "running",
-    ...(session.pausedBy === undefined ? {} : { pausedBy: session.pausedBy }),
+    ...(session.pausedBy === undefined ? {} : { pausedBy: session.pausedBy.reason }),
     epoch: "epoch" in standing ? standing.epoch : 0,
     exit: machine.exitNumber,
     icount: machine.icount,

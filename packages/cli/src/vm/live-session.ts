@@ -50,6 +50,14 @@ export class SessionEndedError extends Error {
   override readonly name = "SessionEndedError";
 }
 
+/** Why a VM stands still though nobody has asked for it. */
+export interface UnaskedPause {
+  /** In two words. */
+  readonly reason: string;
+  /** With all that is known. */
+  readonly text: string;
+}
+
 /** A moment at which the VM is to be paused. */
 interface PauseRequest {
   readonly goal: SessionGoal;
@@ -70,7 +78,7 @@ export class LiveSession {
   /** A failure has shown, or its line has ended: the step that is under way does not know when to stop. */
   #stopsElsewhere = false;
   #paused = false;
-  #pausedBy: string | undefined;
+  #pausedBy: UnaskedPause | undefined;
   #duty = 1;
   #behind: () => Promise<void> | undefined = () => undefined;
   #isOver = false;
@@ -116,7 +124,7 @@ export class LiveSession {
   }
 
   /** Why it is paused, where nobody has asked for it. */
-  get pausedBy(): string | undefined {
+  get pausedBy(): UnaskedPause | undefined {
     return this.#paused ? this.#pausedBy : undefined;
   }
 
@@ -255,8 +263,8 @@ export class LiveSession {
   #handlerFailed(error: HandlerError): SessionEnd | undefined {
     if (this.#options.onHandlerError?.(error) === "end") return { why: "failed", error };
     this.pauseNow();
-    this.#pausedBy = HANDLER_FAILED;
-    for (const listener of this.onPausedBy) listener(`${HANDLER_FAILED}: ${error.message}`);
+    this.#pausedBy = { reason: HANDLER_FAILED, text: `${HANDLER_FAILED}: ${error.message}` };
+    for (const listener of this.onPausedBy) listener(this.#pausedBy.text);
     return undefined;
   }
 

@@ -208,6 +208,40 @@ describe("a handler that fails", () => {
     expect(sandbox.must("replay", `${name}.hvj`)).toContain("equal");
   });
 
+  it("never answers: what keeps the process busy afterwards is not taken for it, and on resume it is asked again", async () => {
+    const never = write(
+      "never.mjs",
+      "let calls = 0;",
+      'import { writeFileSync } from "node:fs";',
+      "const busy = () => {",
+      "  for (const until = Date.now() + 1500; Date.now() < until;);",
+      '  writeFileSync("busy-no-more", "");',
+      "};",
+      "export default () => {",
+      "  calls += 1;",
+      "  if (calls > 1) return 8;",
+      "  setTimeout(busy, 600);",
+      "  return new Promise(() => {});",
+      "};",
+    );
+    const forwarded = ["--smccc-filter", "0xc6000000+0x100=forward"];
+    sandbox.recordInteractive(
+      "never",
+      "scenario=hypercalls",
+      ...forwarded,
+      "--handler",
+      never,
+      "--handler-timeout",
+      "300ms",
+    );
+    while (!existsSync(sandbox.path("busy-no-more")) && sandbox.vm("never") !== undefined)
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(sandbox.must("ps")).toMatch(/never +\d+ +paused: handler failed +exit:\d+/);
+    sandbox.must("ctl", "never", "resume");
+    expect(await sandbox.gone("never")).toBe(true);
+    expect(sandbox.console("never.hvj")).toMatch(/smc 0xc6000000: 0x0000000000000008/);
+  });
+
   it("leaves a VM at a terminal paused; ps says why, and on resume it is asked again", async () => {
     const once = write(
       "once.mjs",
@@ -229,7 +263,7 @@ describe("a handler that fails", () => {
     };
     expect(await isPaused()).toMatch(/once +\d+ +paused: handler failed +exit:\d+/);
     const { finished, says } = sandbox.start("attach", "once");
-    await says(/once is paused: handler failed/);
+    await says(/once is paused: handler failed: .*it threw the first time/);
     sandbox.must("ctl", "once", "resume");
     expect((await finished).stdout).toMatch(/smc 0xc6000000: 0x0000000000000008/);
     expect(sandbox.must("replay", "once.hvj")).toContain("equal");

@@ -4,9 +4,13 @@ import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join, relative } from "node:path";
 import { describeWhere } from "../testing/describe-where.js";
+import { recordGuest } from "../testing/guest-recording.js";
+import { withRecording } from "../testing/guest-replay.js";
+import { recordingDirectory } from "../testing/recording-directory.js";
 import { repositoryRoot } from "../testing/repository.js";
 import { bareMetalElf, bareMetalImage, readBareMetalImage } from "./bare-metal.js";
 
+const pathOf = recordingDirectory();
 const examples = join(repositoryRoot, "examples");
 const exampleGuest = join(examples, "forwarded-arm-calls", "guest.elf");
 const script = join(repositoryRoot, "guests", "build.sh");
@@ -24,6 +28,17 @@ describe("the bare-metal guest", () => {
     const EM_AARCH64 = 183;
     expect(elf.readUInt16LE(18)).toBe(EM_AARCH64);
     expect(elf.includes("watched_record\0")).toBe(true);
+  });
+
+  it("is the same guest from either file, but for where it lies", async () => {
+    const recorded = async (path: string): Promise<object> => {
+      const kernel = { name: basename(path), bytes: new Uint8Array(readFileSync(path)) };
+      const setup = { kernel, append: "scenario=hypercalls" };
+      const { console, stop } = await recordGuest(setup, pathOf(basename(path)));
+      const { icount, exitNumber } = await withRecording(pathOf(basename(path)), ({ end }) => end);
+      return { console: console.replace(/ image at 0x\w+/, ""), stop, icount, exitNumber };
+    };
+    expect(await recorded(bareMetalElf)).toEqual(await recorded(bareMetalImage));
   });
 });
 

@@ -35,6 +35,7 @@ export interface VmStatus {
   readonly name: string;
   readonly processId: number;
   readonly state: string;
+  readonly pausedBy?: string;
   readonly exit: number;
   readonly icount: number;
 }
@@ -134,6 +135,16 @@ export class VmSandbox {
 
   vm(name: string): VmStatus | undefined {
     return this.vms().find((vm) => vm.name === name);
+  }
+
+  /** Comes back once the VM stands still; throws where it has ended. */
+  async paused(name: string): Promise<VmStatus> {
+    for (;;) {
+      const vm = this.vm(name);
+      if (vm === undefined) throw new Error(`${name} has ended before it paused`);
+      if (vm.state === "paused") return vm;
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    }
   }
 
   /** Comes back once the VM is gone; false: it still runs after `milliseconds`. */

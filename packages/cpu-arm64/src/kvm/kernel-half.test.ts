@@ -49,6 +49,33 @@ function framePc(kernel: KernelHalf): number {
   return Number(frameU64(kernel.exit, ExitWord.pcLow)) - CODE;
 }
 
+describe("where an exit is described", () => {
+  it("leaves a frame that was given for the exit before as it is, where none is given", () => {
+    const { kernel } = guest([a.hvc(1), a.hvc(2), a.hvc(3)]);
+    const given = new Uint32Array(kernel.exit.length);
+    kernel.nextFrame = given;
+    toExit(kernel);
+    expect(kernel.exit).toBe(given);
+    const first = given.slice();
+    kernel.finishExit();
+    toExit(kernel);
+    expect(kernel.exit).not.toBe(given);
+    expect(framePc(kernel)).toBe(8);
+    expect(given).toEqual(first);
+  });
+
+  it("is the frame that was given, for an access that is the VMM's to carry out too", () => {
+    const { kernel } = guest([p.storePair(3, 4, 1)]);
+    configure(kernel, ["cap", "ARM_NISV_TO_USER"]);
+    kernel.writeRegister(0, "x1", BigInt(UART));
+    const before = kernel.exit;
+    kernel.nextFrame = new Uint32Array(before.length);
+    toExit(kernel);
+    expect(kernel.exit[ExitWord.kvmExit]).toBe(KvmExit.armNisv);
+    expect([...before]).toEqual(Array.from({ length: before.length }, () => 0));
+  });
+});
+
 describe("what pc, icount and syndrome show at an exit", () => {
   const timer = [...p.startTimer(10), ...p.spin(1000)];
   it.each([

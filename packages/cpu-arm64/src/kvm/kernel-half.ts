@@ -72,6 +72,7 @@ export class Arm64KernelHalf implements KernelHalf {
   readonly registers: readonly RegisterName[] = registerNames;
   readonly registerAliases: readonly string[] = registerAliases;
   nextFrame: ExitFrame | undefined;
+  readonly #ownFrame: ExitFrame = newExitFrame();
   readonly #answer = new Uint32Array(2);
   hasFurtherResults = false;
   watchReport: WatchReport | undefined;
@@ -298,9 +299,10 @@ export class Arm64KernelHalf implements KernelHalf {
     }
   }
 
+  /** Its own where none was given: where the last exit stood is a row of somebody's journal. */
   #beginFrame(): ExitFrame {
     const run = this.#run;
-    run.exit = this.nextFrame ?? run.exit;
+    run.exit = this.nextFrame ?? this.#ownFrame;
     this.nextFrame = undefined;
     return run.exit;
   }
@@ -349,8 +351,8 @@ export class Arm64KernelHalf implements KernelHalf {
    */
   #leaveForAccess(isWrite: boolean): "exit" {
     const vm = this.#vm;
-    const frame = this.#run.exit;
     this.#fillMmioExit(isWrite, vm.engine.fetchedWord() ?? instructionAt(vm.states, vm.states.pc));
+    const frame = this.#run.exit;
     const syndrome = frame[ExitWord.syndromeLow] ?? 0;
     if ((syndrome & ISV) !== 0 || !isEnabled(vm.control, CAP_ARM_NISV_TO_USER)) return this.#left();
     if (isWrite && !undoWriteBack(vm.states)) return this.#left();

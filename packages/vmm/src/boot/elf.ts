@@ -108,15 +108,17 @@ function checkSegment(file: KernelFile, segment: Segment, ram: RamRange): void {
   }
 }
 
-/** The entry point is a virtual address of the file; before the MMU is on, its physical counterpart counts. */
+/**
+ * Before the MMU is on, an address of the entry point is physical. Most linkers write the virtual one, whose counterpart
+ * counts; a file that is linked high may name the physical one itself.
+ */
 function physicalEntry(file: KernelFile, segments: readonly Segment[], entry: bigint): number {
-  const home = segments.find(({ virtual, memoryBytes }) => entry >= virtual && entry < virtual + BigInt(memoryBytes));
-  if (home === undefined) {
-    throw new BootError(
-      `can't boot ${file.name}: its entry point 0x${entry.toString(16)} lies in none of its segments`,
-    );
-  }
-  return Number(home.physical + (entry - home.virtual));
+  const homeBy = (address: "virtual" | "physical"): Segment | undefined =>
+    segments.find((segment) => entry >= segment[address] && entry < segment[address] + BigInt(segment.memoryBytes));
+  const home = homeBy("virtual");
+  if (home !== undefined) return Number(home.physical + (entry - home.virtual));
+  if (homeBy("physical") !== undefined) return Number(entry);
+  throw new BootError(`can't boot ${file.name}: its entry point 0x${entry.toString(16)} lies in none of its segments`);
 }
 
 /** Loads PT_LOAD segments by physical address; memory beyond a segment's file bytes is RAM as it is: zero. */

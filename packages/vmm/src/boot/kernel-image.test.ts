@@ -60,6 +60,11 @@ describe("kernel loader", () => {
     ]);
   });
 
+  it("enters an ELF file that is linked high at the physical address that it names", () => {
+    const high = { virtual: 0xffff_8000_0000_0000n, physical: 0x4020_0000n, content: [1, 2, 3, 4, 5, 6, 7, 8] };
+    expect(load(elf(0x4020_0004n, [high])).entry).toBe(0x4020_0004);
+  });
+
   it("places a flat binary where it is asked to, whatever it starts with", () => {
     const bytes = gzipSync("code");
     expect(loadKernel({ bytes, name: "fw", format: "flat" }, RAM).entry).toBe(0x4000_0000);
