@@ -1,9 +1,10 @@
 import { afterAll, describe, expect, it } from "@jest/globals";
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { fsck } from "./fsck.js";
+import { holdsNothing } from "./recording-files.js";
 import { openRecording } from "./recording-reader.js";
 import { continueRecording, createRecording } from "./recording-writer.js";
 import { batchText, batchTexts } from "./testing/recorded-answers.js";
@@ -112,6 +113,44 @@ describe(`a recording whose process is killed (seed ${SEED}, JOURNAL_CRASH_SEED)
     expect({ isWhole, parts: problems.map(({ place }) => place.part) }).toEqual({ isWhole: false, parts: ["end"] });
     expect(replaysTo?.seq).toBe(reader.end.firstSeq - 1);
     expect(readdirSync(directory.path).filter((name) => name.startsWith(basename(copy)))).toEqual([basename(copy)]);
+  });
+});
+
+describe("a recording whose process is killed before its first event", () => {
+  function killed(where: "creating" | "filling"): string {
+    const path = directory.file();
+    const { signal, stderr } = spawnSync(process.execPath, [built("killed-child"), path, where], { encoding: "utf8" });
+    expect({ signal, stderr }).toEqual({ signal: "SIGKILL", stderr: "" });
+    return path;
+  }
+
+  it("is not there when it was being made, and can be made again", () => {
+    const path = killed("creating");
+    expect(existsSync(path)).toBe(false);
+    createRecording(path, sampleHeader()).close();
+    expect(openRecording(path).header).toEqual(sampleHeader());
+  });
+
+  it("is whole without the snapshot that was being written, and nothing is changed by reading it", () => {
+    const path = killed("filling");
+    const files = [path, `${path}-journal`];
+    const before = files.map((file) => readFileSync(file));
+    const reader = openRecording(path);
+    expect({ header: reader.header, end: reader.end, snapshots: reader.snapshots() }).toMatchObject({
+      ...{ header: sampleHeader(), end: { state: "open", firstSeq: 1, exitNumber: 0 }, snapshots: [] },
+    });
+    reader.close();
+    expect(fsck(path)).toMatchObject({ isWhole: true, problems: [] });
+    expect(files.map((file, index) => before[index]?.equals(readFileSync(file)))).toEqual([true, true]);
+    expect(holdsNothing(path)).toBe(false);
+  });
+
+  it("goes on as an empty one when its snapshot was being written", () => {
+    const path = killed("filling");
+    const writer = continueRecording(path);
+    writer.finish("closed", { index: false });
+    expect(existsSync(`${path}-journal`)).toBe(false);
+    expect(fsck(path)).toMatchObject({ isWhole: true, problems: [], end: { state: "closed" } });
   });
 });
 

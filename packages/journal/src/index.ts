@@ -3,7 +3,7 @@ export { PayloadValueError } from "./canonical/payload-coding.js";
 export { type ExitNames, exitNamesOf, kvmExitName } from "./derived/exit-names.js";
 export { INDEX_EXITS_MAX } from "./derived/index-tables.js";
 export * from "./errors.js";
-export { discardRecording, moveRecording, removeRecording } from "./recording-files.js";
+export { discardRecording, holdsNothing, moveRecording, removeRecording } from "./recording-files.js";
 export { openRecording, RecordingReader } from "./recording-reader.js";
 export {
   buildIndex,

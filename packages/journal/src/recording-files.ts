@@ -1,7 +1,7 @@
 /** A recording as files: the main file and, where its writer did not come to close it, its -wal. */
-import { renameSync, rmSync } from "node:fs";
+import { renameSync, rmSync, statSync } from "node:fs";
 import { JournalWriteError } from "./errors.js";
-import { settleFile } from "./store/connection.js";
+import { openForReading, settleFile } from "./store/connection.js";
 
 const COMPANIONS = ["-wal", "-shm", "-journal"] as const;
 
@@ -37,6 +37,27 @@ export function moveRecording(from: string, to: string): void {
       }
     }
   });
+}
+
+/**
+ * Whether a regular file has nothing in it that could be lost: no bytes, or not one table. A process leaves such a file
+ * that is killed as it makes a database.
+ */
+export function holdsNothing(path: string): boolean {
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (found?.isFile() !== true) return false;
+  if (found.size === 0) return true;
+  try {
+    const { database } = openForReading(path);
+    try {
+      return database.prepare("SELECT count(*) FROM sqlite_schema").pluck().get() === 0;
+    } finally {
+      database.close();
+    }
+  } catch {
+    // What can't be read may hold anything.
+    return false;
+  }
 }
 
 /** Removes what this process itself has begun and not come to use, open or not. */

@@ -11,27 +11,21 @@ import {
   type Snapshot,
   type SnapshotHead,
 } from "@hvjournal/core";
-import { closeSync, openSync, unlinkSync } from "node:fs";
+import { unlinkSync } from "node:fs";
 import { deriveTables, dropDerivedTables, INDEX_EXITS_MAX } from "./derived/index-tables.js";
 import type { ExitNames } from "./derived/exit-names.js";
-import {
-  JournalExistsError,
-  JournalMissingError,
-  JournalSealedError,
-  type JournalPosition,
-  JournalWriteError,
-} from "./errors.js";
+import { JournalSealedError, type JournalPosition, JournalWriteError } from "./errors.js";
 import { RecordingReader } from "./recording-reader.js";
 import { BatchWriter, type EncodedBatch } from "./store/batch-tables.js";
 import {
   closeWriting,
   type Connection,
-  createForWriting,
   openToContinue,
   reading,
   startWritingAhead,
   writeFailure,
 } from "./store/connection.js";
+import { createForWriting } from "./store/new-file.js";
 import { recordingStart, writeEventKinds, writeHeader } from "./store/header-table.js";
 import { type OwnershipRow, OwnershipWriter } from "./store/ownership-table.js";
 import { type PageCoding, PageWriter } from "./store/page-tables.js";
@@ -287,17 +281,6 @@ function progressAfter(encoded: EncodedBatch | undefined): Partial<Progress> {
   };
 }
 
-function claimFile(path: string): void {
-  try {
-    closeSync(openSync(path, "wx"));
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code === "EEXIST") throw new JournalExistsError(path);
-    if (code === "ENOENT") throw new JournalMissingError(path, "its directory does not exist", error);
-    throw new JournalWriteError(path, message, "record to a place that can be written", undefined, error);
-  }
-}
-
 function fillNewRecording(
   connection: Connection["database"],
   header: RecordingHeader,
@@ -314,13 +297,11 @@ export function createRecording(path: string, header: RecordingHeader, options: 
   if (header.formatVersion !== FORMAT_VERSION) {
     throw new RangeError(`can't write format ${header.formatVersion}: this build writes ${FORMAT_VERSION}`);
   }
-  claimFile(path);
-  let connection: Connection | undefined;
+  const connection = createForWriting(path, (database) => fillNewRecording(database, header, options.kinds ?? []));
   try {
-    connection = createForWriting(path, (database) => fillNewRecording(database, header, options.kinds ?? []));
     return new RecordingWriter(new RecordingTables(connection, {}), options);
   } catch (error) {
-    connection?.database.close();
+    connection.database.close();
     unlinkSync(path);
     throw error;
   }

@@ -13,6 +13,7 @@ import {
   JournalSealedError,
   JournalWriteError,
 } from "./errors.js";
+import { holdsNothing } from "./recording-files.js";
 import { openRecording, type RecordingReader } from "./recording-reader.js";
 import { continueRecording, createRecording, type RecordingWriter } from "./recording-writer.js";
 import { batchText, batchTexts } from "./testing/recorded-answers.js";
@@ -340,6 +341,33 @@ describe("a writer", () => {
     expect(reader.eventKinds()).toHaveLength(4);
     expect(reader.eventKinds()).toEqual(expect.arrayContaining(more));
     reader.close();
+  });
+});
+
+describe("a file that may be made anew", () => {
+  it("has no bytes, or is a database without a table, whatever its log", () => {
+    const empty = directory.file();
+    expect(holdsNothing(empty)).toBe(false);
+    writeFileSync(empty, "");
+    expect(holdsNothing(empty)).toBe(true);
+    for (const mode of ["DELETE", "WAL"]) {
+      const path = directory.file();
+      const database = new Database(path);
+      database.exec("CREATE TABLE gone(x)");
+      database.pragma(`journal_mode = ${mode}`);
+      expect(holdsNothing(path)).toBe(false);
+      database.exec("DROP TABLE gone");
+      expect(holdsNothing(path)).toBe(true);
+      database.close();
+      expect(holdsNothing(path)).toBe(true);
+    }
+  });
+
+  it("is no text, no directory, no device, and no recording", () => {
+    const text = directory.file();
+    writeFileSync(text, "x");
+    const { path } = smallRecording(directory.file());
+    for (const other of [text, directory.path, "/dev/null", path]) expect(holdsNothing(other)).toBe(false);
   });
 });
 

@@ -2,6 +2,8 @@
  * Where tests cut a move: a process that finds HVJOURNAL_TEST_KILL="WHEN STEP" in its environment kills itself there,
  * as the host would.
  *
+ *     before, after    created                     the destination's file comes into being
+ *     before           base                        the commit of all that the VM's replay begins with there
  *     before, after    prepared | moved | taken    the commit of that step of the hand-over
  *     sent             prepared | moved | taken    the message that says so is with the host's kernel
  */
@@ -21,6 +23,20 @@ export function withFaultPoints<Journal extends OwnedJournal>(journal: Journal):
     reach("before", row.state);
     append(row, batch);
     reach("after", row.state);
+  };
+  return journal;
+}
+
+/** Makes a destination's journal. */
+export function createWithFaultPoints<Journal extends OwnedJournal>(create: () => Journal): Journal {
+  reach("before", "created");
+  const journal = withFaultPoints(create());
+  reach("after", "created");
+  if (process.env[VARIABLE] === undefined) return journal;
+  const add = journal.addSnapshot.bind(journal);
+  journal.addSnapshot = (snapshot, durability) => {
+    reach("before", "base");
+    add(snapshot, durability);
   };
   return journal;
 }

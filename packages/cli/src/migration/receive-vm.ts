@@ -18,7 +18,14 @@ import {
   type VmmParts,
   shellWord,
 } from "@hvjournal/core";
-import { createRecording, discardRecording, FORMAT_VERSION, openRecording } from "@hvjournal/journal";
+import {
+  createRecording,
+  discardRecording,
+  FORMAT_VERSION,
+  holdsNothing,
+  openRecording,
+  removeRecording,
+} from "@hvjournal/journal";
 import { randomBytes } from "node:crypto";
 import { architectureNamed } from "../architectures.js";
 import { CliError } from "../cli-error.js";
@@ -32,7 +39,7 @@ import { LiveSession } from "../vm/live-session.js";
 import { drivePaths, recordedBoard } from "../vm/recorded-machine.js";
 import { productVersion } from "../version.js";
 import type { Connection } from "./addresses.js";
-import { withFaultPoints } from "./fault-point.js";
+import { createWithFaultPoints } from "./fault-point.js";
 import { FrameChannel } from "./frame-channel.js";
 
 export interface ReceiveOptions {
@@ -131,10 +138,10 @@ class ReceivingHost implements DestinationHost {
 
   createJournal(header: RecordingHeader): OwnedJournal {
     this.checkJournal({ ...header, id: header.parent?.id ?? header.id });
-    discardRecording(this.path);
+    if (existsSync(this.path)) removeRecording(this.path);
     const { control } = architectureNamed(header.architecture);
     const kinds = [...HOT_EVENT_KINDS, ...Object.values(CoreKind), ...control.kinds];
-    return withFaultPoints(createRecording(this.path, header, { kinds }));
+    return createWithFaultPoints(() => createRecording(this.path, header, { kinds }));
   }
 
   discard(journal: OwnedJournal): void {
@@ -143,8 +150,9 @@ class ReceivingHost implements DestinationHost {
   }
 }
 
-/** Why a file may not be replaced; undefined: an earlier attempt of this very move left it, and it never owned anything. */
-export function leftBy(path: string, source: RecordingHeader): string | undefined {
+/** Why a file may not be replaced; undefined: it is empty, or an earlier attempt of this very move left it and it never owned anything. */
+function leftBy(path: string, source: RecordingHeader): string | undefined {
+  if (holdsNothing(path)) return undefined;
   let reader;
   try {
     reader = openRecording(path);

@@ -9,9 +9,10 @@ import {
   OwnershipState,
   resolveOwnership,
   standingOf,
+  shellCommand,
   shellWord,
 } from "@hvjournal/core";
-import { continueRecording, openRecording, type RecordingWriter } from "@hvjournal/journal";
+import { continueRecording, holdsNothing, openRecording, type RecordingWriter } from "@hvjournal/journal";
 import { existsSync } from "node:fs";
 import { architectureNamed } from "../architectures.js";
 import { CliError } from "../cli-error.js";
@@ -79,19 +80,51 @@ export async function resolveMove(
   context: CommandContext,
 ): Promise<ExitCode> {
   await receivedOrGivenUp(dst, context);
-  const [source, destination] = [readFile(src), readFile(dst)];
+  const source = readFile(src);
+  const path = fileNamed(dst);
+  if (!existsSync(path) || holdsNothing(path)) {
+    checkNeverLeft(source, path);
+    return staysAt(source, path, `the move never reached ${path}`, context);
+  }
+  const destination = readFile(dst);
   const verdict = resolveOwnership(source.side, destination.side);
-  const { output } = context;
   if (verdict.owner === "source") {
     if (verdict.abandon) abandon(destination, source);
-    output.line(`${source.path} owns the VM: it never said that it moved`);
-    output.note(`next: hvjournal migrate ${shellWord(source.path)} ${nameOfRecording(destination.path)}`);
-    return ExitStatus.done;
+    return staysAt(source, path, "it never said that it moved", context);
   }
   if (source.state !== "sealed") sealed(source);
   if (verdict.take) take(destination, verdict.epoch);
   await goOnThere(destination, drives, context);
   return ExitStatus.done;
+}
+
+function staysAt(source: MoveFile, destination: string, why: string, { output }: CommandContext): ExitCode {
+  output.line(`${source.path} owns the VM: ${why}`);
+  output.note(`next: hvjournal migrate ${shellWord(source.path)} ${nameOfRecording(destination)}`);
+  return ExitStatus.done;
+}
+
+/** Throws CliError where the source alone does not show that it owns the VM. */
+function checkNeverLeft({ path, side }: MoveFile, destination: string): void {
+  const standing = standingOf(side.header, side.rows);
+  if (standing.is === "owner") return;
+  const act = `can't resolve the move to ${destination}`;
+  if (standing.is !== "moved")
+    throw new CliError(`${act}: ${path} does not own a VM that it could have moved`, {
+      ...{ code: "not-owner", status: ExitStatus.no, next: shellCommand("hvjournal", "info", path) },
+    });
+  const { path: to } = standing.detail;
+  const where = typeof to === "string" ? ` (${to})` : "";
+  throw new CliError(
+    `${act}: ${path} moved its VM to recording ${standing.to}${where}, and nothing of it is in ${destination}`,
+    {
+      code: "lost",
+      details: [
+        `  where that recording is lost for good: ${shellCommand("hvjournal", "migrate", path, "--force-reclaim")}`,
+      ],
+      next: shellCommand("hvjournal", "info", path),
+    },
+  );
 }
 
 /** A destination that has been told that the VM moved, and takes it just now, decides by itself. */

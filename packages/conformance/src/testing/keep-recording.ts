@@ -5,7 +5,7 @@ import { join, relative } from "node:path";
 import { repositoryRoot } from "./repository.js";
 
 /** SQLite's own files beside a recording that was not closed. */
-const companions = ["", "-wal", "-shm"];
+const companions = ["", "-wal", "-shm", "-journal"];
 
 /** The first name in `directory` that is free: test, test-2, test-3 ... */
 function freeName(directory: string, stem: string): string {

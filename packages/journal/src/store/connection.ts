@@ -170,7 +170,7 @@ export function isRecordingFile(path: string): boolean {
 }
 
 /** SQLite's binding trims names. */
-function databasePath(path: string): string {
+export function databasePath(path: string): string {
   const name = resolve(path);
   if (name.trim() !== name) throw new JournalMissingError(path, "a name that ends in white space can't be used");
   return name;
@@ -254,6 +254,11 @@ function walBytes(path: string): number | undefined {
   return statSync(`${path}-wal`, { throwIfNoEntry: false })?.size;
 }
 
+/** Whether a commit without a write-ahead log is being written, or was left half written: then the file's length says nothing. */
+function isAmidCommit(path: string): boolean {
+  return (statSync(`${path}-journal`, { throwIfNoEntry: false })?.size ?? 0) > 0;
+}
+
 /** Makes SQLite read the file as it is, without a write-ahead log. */
 function markAsRollback(copy: string): void {
   const file = openSync(copy, "r+");
@@ -272,20 +277,41 @@ function padTo(copy: string, byteCount: number): void {
   if (byteCount <= RECORDING_BYTES_MAX && statSync(copy).size < byteCount) truncateSync(copy, byteCount);
 }
 
+/** Undoes what a killed process had begun to write: who opens for reading only may not. */
+function rollBack(copy: string): void {
+  const database = new Database(copy, { fileMustExist: true });
+  try {
+    database.prepare("SELECT count(*) FROM sqlite_schema").get();
+  } finally {
+    database.close();
+  }
+}
+
+/** The file itself; a copy where it was left amid a commit without a write-ahead log, as before a recording's first snapshot. */
+function openShared(path: string): Database.Database {
+  try {
+    return tryOpen(path);
+  } catch (error) {
+    if (sqliteCode(error) !== "SQLITE_READONLY_ROLLBACK") throw error;
+    return openCopy(path, "-journal");
+  }
+}
+
 /**
  * A file in WAL mode can't be read where SQLite can't keep its -shm, and reading it leaves one behind where it
  * can. Then a copy is read, of which nothing stays: its files are unlinked once they are open.
  */
-function openCopy(path: string, withWal: boolean, byteCountMin = 0): Database.Database {
+function openCopy(path: string, log: "-wal" | "-journal" | "", byteCountMin = 0): Database.Database {
   const directory = mkdtempSync(join(tmpdir(), "hvjournal-"));
   const copy = join(directory, "copy.hvj");
   try {
-    for (const suffix of withWal ? ["", "-wal"] : [""]) {
+    for (const suffix of log === "" ? [""] : ["", log]) {
       copyFileSync(path + suffix, copy + suffix, constants.COPYFILE_FICLONE);
       // A copy has its original's mode, which may be read-only.
       chmodSync(copy + suffix, 0o600);
     }
-    if (!withWal) markAsRollback(copy);
+    if (log === "-journal") rollBack(copy);
+    if (log === "") markAsRollback(copy);
     padTo(copy, byteCountMin);
     return tryOpen(copy);
   } finally {
@@ -311,12 +337,12 @@ function canShareMemory(path: string): boolean {
 function findCutOff(
   path: string,
   { hasApplicationId, pageBytes, pageCount, isWal }: FileHead,
-  hasWal: boolean,
+  hasLog: boolean,
 ): JournalDamagedError | undefined {
   const bytesMin = pageBytes * pageCount;
   // Not as it was when the header was read: its writer may have closed it since.
   const byteCount = statSync(path).size;
-  if (!hasApplicationId || byteCount >= bytesMin || hasWal) return undefined;
+  if (!hasApplicationId || byteCount >= bytesMin || hasLog) return undefined;
   const rest = isWal ? `; the rest was in ${path}-wal, which is missing` : "";
   const what = `it is cut off: it has ${byteCount} of ${bytesMin} bytes${rest}`;
   return new JournalDamagedError(path, what, { part: `byte ${byteCount}` });
@@ -331,12 +357,13 @@ export function openForReading(path: string, { salvage = false } = {}): Connecti
   checkKind(path, head);
   const name = databasePath(path);
   const logBytes = head.isWal ? walBytes(name) : undefined;
-  const cutOff = findCutOff(path, head, (logBytes ?? 0) > 0);
+  const cutOff = findCutOff(path, head, (logBytes ?? 0) > 0 || isAmidCommit(name));
   if (cutOff !== undefined && !salvage) throw cutOff;
   // Without a -wal there is no writer.
   const needsCopy = cutOff !== undefined || (head.isWal && (logBytes === undefined || !canShareMemory(name)));
   const database = reading(path, { part: "file" }, () => {
-    return needsCopy ? openCopy(name, logBytes !== undefined, head.pageBytes * head.pageCount) : tryOpen(name);
+    if (!needsCopy) return openShared(name);
+    return openCopy(name, logBytes === undefined ? "" : "-wal", head.pageBytes * head.pageCount);
   });
   return {
     path,
@@ -393,7 +420,8 @@ export function settleFile(path: string, act: string): boolean {
 const CHECKPOINT_BYTES = 1024 * 1024;
 const WAL_FILE_BYTES_MAX = 16 * 1024 * 1024;
 
-function openForWriting(path: string, timeout: number): Database.Database {
+/** Without a write-ahead log so far: `startWritingAhead`. */
+export function openForWriting(path: string, timeout = LOCK_TIMEOUT_MS): Database.Database {
   const database = new Database(databasePath(path), { fileMustExist: true, timeout });
   try {
     database.pragma("trusted_schema = OFF");
@@ -417,28 +445,6 @@ export function startWritingAhead({ database }: Connection): void {
   startWal(database);
   // An empty -wal says that no writer is there.
   database.pragma(`user_version = ${FORMAT_VERSION}`);
-}
-
-/**
- * For a file that was just made and is empty. `fill` runs in its first transaction. Until `startWritingAhead` it is
- * written once: through a write-ahead log a kernel image would go twice.
- */
-export function createForWriting(path: string, fill: (database: Database.Database) => void): Connection {
-  try {
-    const database = openForWriting(path, LOCK_TIMEOUT_MS);
-    try {
-      database.pragma(`page_size = ${DATABASE_PAGE_BYTES}`);
-      database.pragma("auto_vacuum = NONE");
-      // With a rollback journal and FULL: from its first commit on the file itself is a recording.
-      database.transaction(() => fill(database)).immediate();
-    } catch (error) {
-      database.close();
-      throw error;
-    }
-    return { path, database, notes: [], walIsMissing: false, sharesWal: true };
-  } catch (error) {
-    throw writeFailure(path, error, undefined);
-  }
 }
 
 /** Opens an existing recording that nobody else has open, and starts its write-ahead log. */
