@@ -1,7 +1,7 @@
 /** Decoding: prefixes, REX, opcode, ModRM, SIB, displacement, immediate. Intel SDM volume 2, chapter 2. */
 import type { DecodedBytes, Instruction, VariableLength, VariableLengthDecoder } from "@hvjournal/engine";
 import { Context } from "./context.js";
-import { type Encoding, parseEncoding } from "./encoding.js";
+import { type Encoding, type MandatoryPrefix, parseEncoding } from "./encoding.js";
 import { NotSimulated } from "./exit-code.js";
 import { type DecodedFields, EMPTY_FIELDS, type FieldName, RepeatPrefix } from "./fields.js";
 import { type Address, readAddress } from "./modrm.js";
@@ -124,6 +124,8 @@ class Decoder implements VariableLengthDecoder {
       if (instruction.where !== undefined && !instruction.where(fields as never)) continue;
       return this.#finish(cursor, instruction, encoding, fields, prefixes);
     }
+    // An opcode that prefixes belong to is another one, or none, with other prefixes.
+    if (candidates.some(({ encoding }) => encoding.prefix !== "any")) return undefinedHere;
     return unknown(bytes, cursor);
   }
 
@@ -228,13 +230,19 @@ function readOpcode(cursor: ByteCursor): number {
 }
 
 function matches(encoding: Encoding, prefixes: Prefixes, modrm: Address | undefined): boolean {
-  const { digit, operand, rexW, withoutPrefix } = encoding;
+  const { digit, operand, rexW, prefix } = encoding;
   if (modrm !== undefined) {
     if (digit !== undefined && digit !== (modrm.reg & 7)) return false;
     if (operand !== "any" && (operand === "memory") !== (modrm.memory === 1)) return false;
   }
   if (rexW !== undefined && rexW !== ((prefixes.rex & REX_W) === 0 ? 0 : 1)) return false;
-  return !(withoutPrefix && (prefixes.operandSize || prefixes.rep !== RepeatPrefix.none));
+  return prefix === "any" || prefix === mandatoryPrefix(prefixes);
+}
+
+/** Which prefix belongs to the opcode, where one does: Intel SDM volume 2, 2.1.2, 2.2.1.2. */
+function mandatoryPrefix({ operandSize, rep }: Prefixes): MandatoryPrefix {
+  if (rep !== RepeatPrefix.none) return rep === RepeatPrefix.rep ? "F3" : "F2";
+  return operandSize ? "66" : "none";
 }
 
 /** In compatibility mode FS and GS have bases and limits, and CS can't be written: none of that is simulated. */

@@ -13,11 +13,14 @@
  * | `d64` | in 64-bit mode the operand has 64 bits, or 16 with the prefix 66 |
  * | `w0`, `w1` | REX.W |
  * | `np` | without prefixes 66, F2, F3 |
+ * | `66`, `F2`, `F3` | with this prefix, which belongs to the opcode; F2 and F3 win over 66, the last one of the two over the other |
  * | `lock` | LOCK is allowed where the destination is memory |
  * | `long`, `compat` | exists in 64-bit mode, or in compatibility mode, only |
  */
 import { defineInstruction, type Instruction, type OperandSources, type Stage, type Value } from "@hvjournal/engine";
 import { type DecodedFields, FIELD_BITS, type FieldName } from "./fields.js";
+
+export type MandatoryPrefix = "any" | "none" | "66" | "F2" | "F3";
 
 export interface Encoding {
   /** Opcode map (0: one byte, 1: 0F, 2: 0F 38, 3: 0F 3A) times 256 plus the last byte. */
@@ -30,7 +33,8 @@ export interface Encoding {
   readonly immediate: "none" | "byte" | "operand";
   readonly operandSize: "byte" | "default" | "default64";
   readonly rexW: 0 | 1 | undefined;
-  readonly withoutPrefix: boolean;
+  /** Of the prefixes 66, F2 and F3: what must be there. */
+  readonly prefix: MandatoryPrefix;
   readonly lockable: boolean;
   readonly modes: "both" | "long" | "compatibility";
 }
@@ -46,7 +50,10 @@ const OPTIONS: Readonly<Record<string, Partial<Encoding>>> = {
   d64: { operandSize: "default64" },
   w0: { rexW: 0 },
   w1: { rexW: 1 },
-  np: { withoutPrefix: true },
+  np: { prefix: "none" },
+  "66": { prefix: "66" },
+  F2: { prefix: "F2" },
+  F3: { prefix: "F3" },
   lock: { lockable: true },
   long: { modes: "long" },
   compat: { modes: "compatibility" },
@@ -66,7 +73,7 @@ export function parseEncoding(pattern: string): Encoding {
     immediate: "none",
     operandSize: "default",
     rexW: undefined,
-    withoutPrefix: false,
+    prefix: "any",
     lockable: false,
     modes: "both",
   };
