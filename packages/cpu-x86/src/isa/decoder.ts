@@ -1,7 +1,7 @@
 /** Decoding: prefixes, REX, opcode, ModRM, SIB, displacement, immediate. Intel SDM volume 2, chapter 2. */
 import type { DecodedBytes, Instruction, VariableLength, VariableLengthDecoder } from "@hvjournal/engine";
 import { Context } from "./context.js";
-import { type Encoding, type MandatoryPrefix, parseEncoding } from "./encoding.js";
+import { type Encoding, type ImmediateKind, type MandatoryPrefix, parseEncoding } from "./encoding.js";
 import { NotSimulated } from "./exit-code.js";
 import { type DecodedFields, EMPTY_FIELDS, type FieldName, RepeatPrefix } from "./fields.js";
 import { type Address, readAddress } from "./modrm.js";
@@ -137,8 +137,7 @@ class Decoder implements VariableLengthDecoder {
     fields: Fields,
     prefixes: Prefixes,
   ): DecodedBytes {
-    if (encoding.immediate !== "none")
-      fields.immediate = cursor.signed(encoding.immediate === "byte" ? 1 : fields.size === 1 ? 2 : 4);
+    encoding.immediates.forEach((kind, index) => readImmediate(cursor, kind, fields, index === 0));
     if (prefixes.lock && !(encoding.lockable && fields.memory === 1))
       return { instruction: undefined, fields: {}, length: cursor.position };
     if (this.#mode === 1 && !usesFlatSegment(prefixes))
@@ -174,7 +173,7 @@ class Decoder implements VariableLengthDecoder {
 
   #operandSize({ operandSize }: Encoding, prefixes: Prefixes): number {
     if (operandSize === "byte") return 0;
-    if (this.#mode === 0 && (prefixes.rex & REX_W) !== 0) return 3;
+    if (this.#mode === 0 && (operandSize === "forced64" || (prefixes.rex & REX_W) !== 0)) return 3;
     if (prefixes.operandSize) return 1;
     return this.#mode === 0 && operandSize === "default64" ? 3 : 2;
   }
@@ -248,6 +247,19 @@ function mandatoryPrefix({ operandSize, rep }: Prefixes): MandatoryPrefix {
 /** In compatibility mode FS and GS have bases and limits, and CS can't be written: none of that is simulated. */
 function usesFlatSegment({ segment }: Prefixes): boolean {
   return segment === undefined || segment === Segment.es || segment === Segment.ss || segment === Segment.ds;
+}
+
+/** The first one is `immediate`, and of 64 bits `immediateHigh` too; a second one is `immediateHigh`. */
+function readImmediate(cursor: ByteCursor, kind: ImmediateKind, fields: Fields, isFirst: boolean): void {
+  const size = kind === "offset" ? fields.addressSize : fields.size;
+  if (kind === "whole" || kind === "offset") {
+    fields.immediate = cursor.signed(size === 0 ? 1 : size === 1 ? 2 : 4);
+    if (size === 3) fields.immediateHigh = cursor.signed(4);
+    return;
+  }
+  const value = cursor.signed(kind === "byte" ? 1 : kind === "word" || size === 1 ? 2 : 4);
+  if (isFirst) fields.immediate = value;
+  else fields.immediateHigh = value;
 }
 
 /** Bytes that no definition has, though the architecture may: the vCPU stops and says so. */

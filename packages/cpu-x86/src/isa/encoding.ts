@@ -9,8 +9,11 @@
  * | `/r`, `/0` to `/7` | a ModRM byte, with this digit as `reg` |
  * | `mem`, `reg` | ModRM names memory, or a register |
  * | `ib`, `iz` | an immediate of 8 bits, of the operand's size but at most 32; sign-extended |
+ * | `iw`, `io` | an immediate of 16 bits; of the operand's size. Two immediates follow each other: the second is `immediateHigh` |
+ * | `moffs` | an address without ModRM, of the address size |
  * | `byte` | the operand has 8 bits |
  * | `d64` | in 64-bit mode the operand has 64 bits, or 16 with the prefix 66 |
+ * | `f64` | in 64-bit mode the operand has 64 bits |
  * | `w0`, `w1` | REX.W |
  * | `np` | without prefixes 66, F2, F3 |
  * | `66`, `F2`, `F3` | with this prefix, which belongs to the opcode; F2 and F3 win over 66, the last one of the two over the other |
@@ -22,6 +25,9 @@ import { type DecodedFields, FIELD_BITS, type FieldName } from "./fields.js";
 
 export type MandatoryPrefix = "any" | "none" | "66" | "F2" | "F3";
 
+/** `operand`: of the operand's size but at most 32 bits; `whole`: of the operand's size; `offset`: of the address size. */
+export type ImmediateKind = "byte" | "word" | "operand" | "whole" | "offset";
+
 export interface Encoding {
   /** Opcode map (0: one byte, 1: 0F, 2: 0F 38, 3: 0F 3A) times 256 plus the last byte. */
   readonly opcode: number;
@@ -30,8 +36,9 @@ export interface Encoding {
   /** ModRM.reg, where the opcode goes on there. */
   readonly digit: number | undefined;
   readonly operand: "any" | "memory" | "register";
-  readonly immediate: "none" | "byte" | "operand";
-  readonly operandSize: "byte" | "default" | "default64";
+  /** In the order of their bytes. */
+  readonly immediates: readonly ImmediateKind[];
+  readonly operandSize: "byte" | "default" | "default64" | "forced64";
   readonly rexW: 0 | 1 | undefined;
   /** Of the prefixes 66, F2 and F3: what must be there. */
   readonly prefix: MandatoryPrefix;
@@ -44,10 +51,9 @@ type MutableEncoding = { -readonly [Key in keyof Encoding]: Encoding[Key] };
 const OPTIONS: Readonly<Record<string, Partial<Encoding>>> = {
   mem: { operand: "memory" },
   reg: { operand: "register" },
-  ib: { immediate: "byte" },
-  iz: { immediate: "operand" },
   byte: { operandSize: "byte" },
   d64: { operandSize: "default64" },
+  f64: { operandSize: "forced64" },
   w0: { rexW: 0 },
   w1: { rexW: 1 },
   np: { prefix: "none" },
@@ -60,6 +66,14 @@ const OPTIONS: Readonly<Record<string, Partial<Encoding>>> = {
   "/r": { hasModrm: true },
 };
 
+const IMMEDIATES: Readonly<Record<string, ImmediateKind>> = {
+  ib: "byte",
+  iw: "word",
+  iz: "operand",
+  io: "whole",
+  moffs: "offset",
+};
+
 const MAPS = ["", "0f", "0f38", "0f3a"] as const;
 
 /** Throws RangeError for a pattern that is none. */
@@ -70,7 +84,7 @@ export function parseEncoding(pattern: string): Encoding {
     hasModrm: false,
     digit: undefined,
     operand: "any",
-    immediate: "none",
+    immediates: [],
     operandSize: "default",
     rexW: undefined,
     prefix: "any",
@@ -80,9 +94,11 @@ export function parseEncoding(pattern: string): Encoding {
   const bytes: string[] = [];
   for (const token of pattern.split(" ")) {
     const option = OPTIONS[token];
+    const immediate = IMMEDIATES[token];
     const digit = /^\/([0-7])$/.exec(token);
     const byte = /^([0-9A-F]{2})(\+r)?$/.exec(token);
     if (option !== undefined) Object.assign(encoding, option);
+    else if (immediate !== undefined) encoding.immediates = [...encoding.immediates, immediate];
     else if (digit !== null) Object.assign(encoding, { hasModrm: true, digit: Number(digit[1]) });
     else if (byte?.[1] !== undefined) {
       bytes.push(byte[1].toLowerCase());
@@ -103,6 +119,8 @@ export interface EncodedInstruction<FormField extends FieldName, Operands extend
   /** See the head of this file. */
   readonly pattern: string;
   readonly where?: (fields: DecodedFields) => boolean;
+  /** Status flags (`Flag`) that the manual leaves undefined: this CPU's are what `flags.ts` says, another's may differ. */
+  readonly undefinedFlags?: number | ((fields: DecodedFields) => number);
   readonly formFields: readonly FormField[];
   readonly operands: Operands;
   readonly text: (fields: DecodedFields, pc: bigint) => string;
@@ -118,4 +136,10 @@ export function defineEncoded<const FormField extends FieldName, const Operands 
   definition: EncodedInstruction<FormField, Operands>,
 ): Instruction {
   return defineInstruction({ ...definition, fieldBits: FIELD_BITS } as never);
+}
+
+/** Status flags that the manual leaves undefined behind this instruction. */
+export function undefinedFlagsOf(instruction: Instruction, fields: DecodedFields): number {
+  const { undefinedFlags = 0 } = instruction as Pick<EncodedInstruction<never, never>, "undefinedFlags">;
+  return typeof undefinedFlags === "number" ? undefinedFlags : undefinedFlags(fields);
 }

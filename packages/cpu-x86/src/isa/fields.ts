@@ -34,6 +34,8 @@ export const FIELD_BITS = {
   segment: 3,
   /** Sign and all. */
   immediate: 32,
+  /** The upper half of an immediate of 64 bits, or a second one. */
+  immediateHigh: 32,
   /** Bytes of the instruction. */
   length: 4,
   /** Of an instruction that is not simulated: a `NotSimulated`, and its detail in two words. */
@@ -69,6 +71,7 @@ export const EMPTY_FIELDS: DecodedFields = {
   relative: 0,
   segment: 3,
   immediate: 0,
+  immediateHigh: 0,
   length: 0,
   reason: 0,
   detailLow: 0,
