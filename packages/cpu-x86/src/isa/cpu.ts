@@ -6,7 +6,9 @@ import { alignmentFault, fetchFault, memoryFault, misalignedPc, undefinedInstruc
 import { arithmeticInstructions } from "./instructions/arithmetic.js";
 import { exchangeInstructions } from "./instructions/exchange.js";
 import { stateSavingInstructions } from "./instructions/fxsave.js";
+import { hypervisorInstructions, pauseInstructions } from "./instructions/hypervisor.js";
 import { returnInstructions } from "./instructions/iret.js";
+import { portInstructions } from "./instructions/port.js";
 import { segmentRegisterInstructions } from "./instructions/segment-registers.js";
 import { stackInstructions } from "./instructions/stack.js";
 import { stringInstructions } from "./instructions/string.js";
@@ -37,9 +39,12 @@ import { entryMayBeLive, translate } from "./translation.js";
 const ordinaryInstructions: readonly Instruction[] = [
   ...arithmeticInstructions,
   ...stackInstructions,
+  ...pauseInstructions,
   ...exchangeInstructions,
   ...stringInstructions,
   ...systemInstructions,
+  ...portInstructions,
+  ...hypervisorInstructions,
   ...x87Instructions,
   ...stateSavingInstructions,
 ];

@@ -31,5 +31,5 @@ export const STATUS_FLAGS: number = Flag.CF | Flag.PF | Flag.AF | Flag.ZF | Flag
 export const Cr0 = { PE: 1 << 0, EM: 1 << 2, TS: 1 << 3, NE: 1 << 5, WP: 1 << 16, AM: 1 << 18 } as const;
 /** Bit 31, which has no number of its own sign in `Cr0`. */
 export const CR0_PG = 0x8000_0000n;
-export const Cr4 = { PAE: 1 << 5, OSFXSR: 1 << 9 } as const;
+export const Cr4 = { TSD: 1 << 2, PAE: 1 << 5, OSFXSR: 1 << 9 } as const;
 export const Efer = { LME: 1 << 8, LMA: 1 << 10, NXE: 1 << 11 } as const;

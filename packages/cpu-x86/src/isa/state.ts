@@ -70,6 +70,14 @@ export const exceptionErrorCode = layout.field("exceptionErrorCode", 32);
 export const interruptPending = layout.field("interruptPending", 32);
 export const interruptVector = layout.field("interruptVector", 32);
 
+/** CR8: bits 7 to 4 of the local APIC's task priority. After a write an instruction leaves with `ExitCode.taskPriority`. */
+export const taskPriority = layout.field("taskPriority", 32);
+/** The port access that the vCPU left for is done, and what it read: the instruction at RIP starts again, before anything else. */
+export const portComplete = layout.field("portComplete", 32);
+export const portData = layout.field("portData", 32);
+/** PAUSE leaves guest mode: there are other vCPUs. Follows from the VM. */
+export const pauseExits = layout.cacheField("pauseExits", 32);
+
 /** R0 to R7 of the x87: sign and exponent in bits 79 to 64, significand below. ST(i) is R((TOP + i) mod 8). */
 export const fpr = layout.array("fpr", 128, 8);
 export const fcw = layout.field("fcw", 32);

@@ -8,35 +8,12 @@ import type { Instruction, Stage, Value } from "@hvjournal/engine";
 import { addressText, assembly, registerName, repeatText } from "../assembly-text.js";
 import { defineEncoded } from "../encoding.js";
 import { NO_REGISTER, RepeatPrefix } from "../fields.js";
-import { bytesOf, generalRegister, loadOperand, sizeOf, storeOperand, writeRegister } from "../general-registers.js";
+import { bytesOf, loadOperand, sizeOf, storeOperand } from "../general-registers.js";
 import { memoryOperand, segmentBaseOffset } from "../operands.js";
-import { Flag } from "../registers.js";
-import { Register, repeating, rflags, Segment } from "../state.js";
+import { Register, repeating, Segment } from "../state.js";
+import { indexValue, type StringForm, stringStep, writeIndex } from "../string-index.js";
 
 const POINTERS = ["BYTE", "WORD", "DWORD", "QWORD"] as const;
-
-interface StringForm {
-  readonly size: number;
-  readonly addressSize: number;
-}
-
-/** The part of a register that an address size has. */
-function indexValue(stage: Stage, form: StringForm, register: number): Value<64> {
-  return stage.zeroExtendFrom(8 << form.addressSize, stage.read(generalRegister(register)));
-}
-
-function writeIndex(stage: Stage, form: StringForm, register: number, value: Value<64>): void {
-  const size = form.addressSize as 1 | 2 | 3;
-  const offset = stage.constant32(generalRegister(register).offset);
-  writeRegister(stage, size, offset, size === 3 ? value : stage.truncate32(value));
-}
-
-/** The size of an element, or minus it where DF is set. */
-function step(stage: Stage, form: StringForm): Value<64> {
-  const bytes = bytesOf(sizeOf(form));
-  const down = stage.and(stage.truncate32(stage.read(rflags)), stage.constant32(Flag.DF));
-  return stage.select(down, stage.constant64(-bytes), stage.constant64(bytes));
-}
 
 function moveElement(stage: Stage, form: StringForm, sourceSegment: Value<32>): void {
   const size = sizeOf(form);
@@ -48,7 +25,7 @@ function moveElement(stage: Stage, form: StringForm, sourceSegment: Value<32>): 
   const to = stage.access(destination, bytesOf(size), "write", {
     faultDetail: stage.constant32(segmentBaseOffset(Segment.es)),
   });
-  const distance = step(stage, form);
+  const distance = stringStep(stage, size);
   storeOperand(stage, size, to, loadOperand(stage, size, from));
   writeIndex(stage, form, Register.rsi, stage.add(source, distance));
   writeIndex(stage, form, Register.rdi, stage.add(destination, distance));
