@@ -1,5 +1,6 @@
 /** The definition of an x86-64 CPU for the engine: state, instructions by context, translation, exceptions. */
 import { type CpuDefinition, elementOf, type Instruction, type StateField } from "@hvjournal/engine";
+import { Context } from "./context.js";
 import { existsIn, variableLength } from "./decoder.js";
 import { eventDelivery } from "./delivery.js";
 import { alignmentFault, fetchFault, memoryFault, misalignedPc, undefinedInstruction } from "./exceptions.js";
@@ -56,21 +57,16 @@ const oneShotInstructions: readonly Instruction[] = [
   ...returnInstructions,
 ];
 
-function listFor(mode: 0 | 1): readonly Instruction[] {
-  return [...ordinaryInstructions, ...oneShotInstructions].filter((instruction) => existsIn(instruction, mode));
-}
+const lists = new Map<number, readonly Instruction[]>();
 
-function oneShotListFor(mode: 0 | 1): readonly Instruction[] {
-  const all = [...ordinaryInstructions.map(oneShot), ...oneShotInstructions];
-  return all.filter((instruction) => existsIn(instruction, mode));
-}
-
-/** By context word. */
-const lists: readonly (readonly Instruction[])[] = [listFor(0), listFor(1), oneShotListFor(0), oneShotListFor(1)];
-
+/** Each context has a list of its own, because what a decoder gives depends on it. */
 function instructionsFor(context: number): readonly Instruction[] {
-  const list = lists[context];
-  if (list === undefined) throw new RangeError(`no instructions for context ${context} of x86`);
+  const known = lists.get(context);
+  if (known !== undefined) return known;
+  const isSpecial = (context & Context.oneShot) !== 0;
+  const all = [...(isSpecial ? ordinaryInstructions.map(oneShot) : ordinaryInstructions), ...oneShotInstructions];
+  const list = all.filter((instruction) => existsIn(instruction, context));
+  lists.set(context, list);
   return list;
 }
 

@@ -1,10 +1,11 @@
 /** Decoding: prefixes, REX, opcode, ModRM, SIB, displacement, immediate. Intel SDM volume 2, chapter 2. */
 import type { DecodedBytes, Instruction, VariableLength, VariableLengthDecoder } from "@hvjournal/engine";
-import { Context } from "./context.js";
+import { codeMode, Context, segmentationIn, stackSizeIn } from "./context.js";
 import { type Encoding, type ImmediateKind, type MandatoryPrefix, parseEncoding } from "./encoding.js";
 import { NotSimulated } from "./exit-code.js";
-import { type DecodedFields, EMPTY_FIELDS, type FieldName, RepeatPrefix } from "./fields.js";
+import { type DecodedFields, EMPTY_FIELDS, type FieldName, Mode, RepeatPrefix } from "./fields.js";
 import { type Address, readAddress } from "./modrm.js";
+import { segmented, type Segmentation } from "./segment-access.js";
 import { notSimulated, overlong } from "./instructions/undecodable.js";
 import { Segment } from "./state.js";
 
@@ -68,7 +69,7 @@ export class ByteCursor {
   }
 
   /** A little-endian number with its sign. */
-  signed(bytes: 0 | 1 | 2 | 4): number {
+  signed(bytes: number): number {
     let value = 0;
     for (let index = 0; index < bytes; index++) value |= this.next() << (8 * index);
     return bytes === 4 ? value : (value << (32 - 8 * bytes)) >> (32 - 8 * bytes);
@@ -76,11 +77,15 @@ export class ByteCursor {
 }
 
 class Decoder implements VariableLengthDecoder {
-  readonly #mode: 0 | 1;
+  readonly #mode: Mode;
+  readonly #stackSize: number;
+  readonly #segmentation: Segmentation;
   readonly #candidates = new Map<number, Candidate[]>();
 
-  constructor(instructions: readonly Instruction[], mode: 0 | 1) {
-    this.#mode = mode;
+  constructor(instructions: readonly Instruction[], context: number) {
+    this.#mode = codeMode(context);
+    this.#stackSize = stackSizeIn(context);
+    this.#segmentation = segmentationIn(context);
     for (const instruction of instructions) {
       const encoding = parseEncoding(instruction.pattern);
       for (let register = 0; register < (encoding.registerInOpcode ? 8 : 1); register++)
@@ -110,7 +115,7 @@ class Decoder implements VariableLengthDecoder {
     if (ALWAYS_INVALID.has(opcode)) return undefinedHere;
     const candidates = this.#candidates.get(opcode);
     if (candidates === undefined) {
-      if (this.#mode === 0 && INVALID_IN_LONG_MODE.has(opcode)) return undefinedHere;
+      if (this.#mode === Mode.long && INVALID_IN_LONG_MODE.has(opcode)) return undefinedHere;
       return unknown(bytes, cursor);
     }
     const addressSize = this.#addressSize(prefixes);
@@ -140,10 +145,11 @@ class Decoder implements VariableLengthDecoder {
     encoding.immediates.forEach((kind, index) => readImmediate(cursor, kind, fields, index === 0));
     if (prefixes.lock && !(encoding.lockable && fields.memory === 1))
       return { instruction: undefined, fields: {}, length: cursor.position };
-    if (this.#mode === 1 && !usesFlatSegment(prefixes))
-      return failing(NotSimulated.segmentation, [fields.segment, 0], cursor.position);
     fields.length = cursor.position;
-    return { instruction, fields, length: cursor.position };
+    const { length } = fields;
+    if (fields.segmented === 0) return { instruction, fields, length };
+    const segmentation = this.#segmentation === "limits" ? "limits" : "rights";
+    return { instruction: segmented(instruction, segmentation), fields, length };
   }
 
   #readPrefixes(cursor: ByteCursor): Prefixes {
@@ -157,7 +163,7 @@ class Decoder implements VariableLengthDecoder {
     };
     while (!cursor.exhausted && readLegacyPrefix(cursor.peek(), prefixes)) cursor.next();
     // REX counts only in front of the opcode; one that other prefixes follow is ignored.
-    while (this.#mode === 0 && !cursor.exhausted && (cursor.peek() & 0xf0) === 0x40) {
+    while (this.#mode === Mode.long && !cursor.exhausted && (cursor.peek() & 0xf0) === 0x40) {
       prefixes.rex = cursor.next();
       if (cursor.exhausted || !readLegacyPrefix(cursor.peek(), prefixes)) continue;
       prefixes.rex = 0;
@@ -167,15 +173,22 @@ class Decoder implements VariableLengthDecoder {
   }
 
   #addressSize({ addressSize }: Prefixes): 1 | 2 | 3 {
-    if (this.#mode === 0) return addressSize ? 2 : 3;
-    return addressSize ? 1 : 2;
+    if (this.#mode === Mode.long) return addressSize ? 2 : 3;
+    return (this.#mode === Mode.code16) === addressSize ? 2 : 1;
   }
 
   #operandSize({ operandSize }: Encoding, prefixes: Prefixes): number {
     if (operandSize === "byte") return 0;
-    if (this.#mode === 0 && (operandSize === "forced64" || (prefixes.rex & REX_W) !== 0)) return 3;
+    if (this.#mode !== Mode.long) return (this.#mode === Mode.code16) === prefixes.operandSize ? 2 : 1;
+    if (operandSize === "forced64" || (prefixes.rex & REX_W) !== 0) return 3;
     if (prefixes.operandSize) return 1;
-    return this.#mode === 0 && operandSize === "default64" ? 3 : 2;
+    return operandSize === "default64" ? 3 : 2;
+  }
+
+  /** A prefix that names a segment without the flat base and limit of the others. */
+  #leavesFlat({ segment }: Prefixes): boolean {
+    if (this.#mode === Mode.long) return false;
+    return segment === Segment.cs || segment === Segment.fs || segment === Segment.gs;
   }
 
   #fields(
@@ -188,6 +201,8 @@ class Decoder implements VariableLengthDecoder {
     const fields: Fields = {
       ...EMPTY_FIELDS,
       mode: this.#mode,
+      stackSize: this.#stackSize,
+      segmented: this.#segmentation !== "flat" || this.#leavesFlat(prefixes) ? 1 : 0,
       size: this.#operandSize(encoding, prefixes),
       addressSize,
       rep: prefixes.rep,
@@ -198,7 +213,7 @@ class Decoder implements VariableLengthDecoder {
     if (encoding.registerInOpcode) fields.rm = (opcode & 7) | ((prefixes.rex & REX_B) << 3);
     const { segment } = prefixes;
     // In 64-bit mode only FS and GS have bases.
-    if (segment !== undefined && (this.#mode === 1 || segment === Segment.fs || segment === Segment.gs))
+    if (segment !== undefined && (this.#mode !== Mode.long || segment === Segment.fs || segment === Segment.gs))
       fields.segment = segment;
     return fields;
   }
@@ -244,11 +259,6 @@ function mandatoryPrefix({ operandSize, rep }: Prefixes): MandatoryPrefix {
   return operandSize ? "66" : "none";
 }
 
-/** In compatibility mode FS and GS have bases and limits, and CS can't be written: none of that is simulated. */
-function usesFlatSegment({ segment }: Prefixes): boolean {
-  return segment === undefined || segment === Segment.es || segment === Segment.ss || segment === Segment.ds;
-}
-
 /** The first one is `immediate`, and of 64 bits `immediateHigh` too; a second one is `immediateHigh`. */
 function readImmediate(cursor: ByteCursor, kind: ImmediateKind, fields: Fields, isFirst: boolean): void {
   const size = kind === "offset" ? fields.addressSize : fields.size;
@@ -277,11 +287,12 @@ function failing(reason: number, detail: readonly [number, number], length: numb
 /** See `CpuDefinition.variableLength`. */
 export const variableLength: VariableLength = {
   lengthMax: INSTRUCTION_BYTES_MAX,
-  decoderFor: (instructions, context) => new Decoder(instructions, (context & Context.compatibility) === 0 ? 0 : 1),
+  decoderFor: (instructions, context) => new Decoder(instructions, context),
 };
 
-/** Whether a definition exists in a mode: 0 for 64-bit, 1 for compatibility. */
-export function existsIn(instruction: Instruction, mode: 0 | 1): boolean {
-  const { modes } = parseEncoding(instruction.pattern);
-  return modes === "both" || (modes === "long") === (mode === 0);
+/** Whether a definition exists in a context. */
+export function existsIn(instruction: Instruction, context: number): boolean {
+  const { modes, protectedOnly } = parseEncoding(instruction.pattern);
+  if (protectedOnly && (context & Context.real) !== 0) return false;
+  return modes === "both" || (modes === "long") === (codeMode(context) === Mode.long);
 }

@@ -32,6 +32,7 @@ import {
   exceptionVector,
   idtBase,
   idtLimit,
+  InterruptPending,
   interruptPending,
   interruptShadow,
   interruptVector,
@@ -83,6 +84,8 @@ function currentEvent(stage: Stage): Event {
   const isException = stage.read(exceptionPending);
   const vector = stage.select(isException, stage.read(exceptionVector), stage.read(interruptVector));
   const is = (event: number): Value<32> => stage.and(isException, stage.compare("eq", vector, stage.constant32(event)));
+  const requested = stage.compare("eq", stage.read(interruptPending), stage.constant32(InterruptPending.requested));
+  stage.if(stage.and(stage.isZero(isException), requested), () => stage.exitBefore(ExitCode.interruptWindow));
   stage.if(is(InternalEvent.tripleFault), () => stage.exitBefore(ExitCode.shutdown));
   stage.if(is(InternalEvent.fetchOutsideMemory), () => {
     const reason = stage.constant64(NotSimulated.fetchOutsideMemory);
@@ -255,7 +258,7 @@ export const eventDelivery: Instruction = defineInstruction({
       () => pushAs(true),
       () => pushAs(false),
     );
-    writeStackPointer(stage, stage.get(pointer));
+    writeStackPointer(stage, { stackSize: 3 }, stage.get(pointer));
     enterHandler(stage, event, gate, handler);
   },
 });

@@ -18,7 +18,8 @@
  * | `np` | without prefixes 66, F2, F3 |
  * | `66`, `F2`, `F3` | with this prefix, which belongs to the opcode; F2 and F3 win over 66, the last one of the two over the other |
  * | `lock` | LOCK is allowed where the destination is memory |
- * | `long`, `compat` | exists in 64-bit mode, or in compatibility mode, only |
+ * | `long`, `compat` | exists in 64-bit mode only; in all others only |
+ * | `protected` | does not exist in real mode |
  */
 import { defineInstruction, type Instruction, type OperandSources, type Stage, type Value } from "@hvjournal/engine";
 import { type DecodedFields, FIELD_BITS, type FieldName } from "./fields.js";
@@ -44,6 +45,7 @@ export interface Encoding {
   readonly prefix: MandatoryPrefix;
   readonly lockable: boolean;
   readonly modes: "both" | "long" | "compatibility";
+  readonly protectedOnly: boolean;
 }
 
 type MutableEncoding = { -readonly [Key in keyof Encoding]: Encoding[Key] };
@@ -63,6 +65,7 @@ const OPTIONS: Readonly<Record<string, Partial<Encoding>>> = {
   lock: { lockable: true },
   long: { modes: "long" },
   compat: { modes: "compatibility" },
+  protected: { protectedOnly: true },
   "/r": { hasModrm: true },
 };
 
@@ -90,6 +93,7 @@ export function parseEncoding(pattern: string): Encoding {
     prefix: "any",
     lockable: false,
     modes: "both",
+    protectedOnly: false,
   };
   const bytes: string[] = [];
   for (const token of pattern.split(" ")) {

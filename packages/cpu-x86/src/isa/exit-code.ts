@@ -31,14 +31,19 @@ export const ExitCode = {
   pause: 27,
   /** `taskPriority` was written (MOV to CR8). */
   taskPriority: 28,
+  /**
+   * `interruptPending` is `InterruptPending.requested`, and the interrupt would be taken now: the kernel half makes it
+   * `vectored`, or none. pc at, and no operands.
+   */
+  interruptWindow: 29,
 } as const;
 
 /** First operand of `ExitCode.notSimulated`. */
 export const NotSimulated = {
   /** An instruction without definition. Detail: its first eight bytes, least significant first; 0 behind those looked at. */
   instruction: 1,
-  /** Compatibility mode with a segment that is not flat. Detail: its selector. */
-  segmentation: 2,
+  /** Virtual-8086 mode. Detail: EFLAGS. */
+  virtual8086: 2,
   /** TF set. */
   singleStep: 3,
   /** Alignment checks at CPL 3. */

@@ -15,5 +15,8 @@ export function interruptPending(stage: Stage): Value<32> {
   // An instruction whose port access is done has begun: the boundary before it is over.
   const closed = stage.or(stage.read(interruptShadow), stage.read(portComplete));
   const open = stage.and(enabled, stage.isZero(closed));
-  return stage.or(stage.read(exceptionPending), stage.and(stage.read(interruptRequested), open));
+  return stage.or(
+    stage.read(exceptionPending),
+    stage.and(stage.isZero(stage.isZero(stage.read(interruptRequested))), open),
+  );
 }

@@ -81,35 +81,17 @@ export function attributesAre(stage: Stage, attributes: Value<32>, mask: number,
   return stage.compare("eq", stage.and(attributes, stage.constant32(mask)), stage.constant32(expected));
 }
 
-function baseOf(stage: Stage, descriptor: Value<64>): Value<64> {
+export function baseOf(stage: Stage, descriptor: Value<64>): Value<64> {
   const low = stage.extractBits(descriptor, 16, 24);
   return stage.or(low, stage.shiftLeft(stage.extractBits(descriptor, 56, 8), 24));
 }
 
 /** In bytes: with G the limit counts pages. */
-function limitOf(stage: Stage, descriptor: Value<64>): Value<32> {
+export function limitOf(stage: Stage, descriptor: Value<64>): Value<32> {
   const low = stage.extractBits(stage.truncate32(descriptor), 0, 16);
   const limit = stage.or(low, stage.shiftLeft(stage.truncate32(stage.extractBits(descriptor, 48, 4)), 16));
   const inPages = stage.or(stage.shiftLeft(limit, 12), stage.constant32(0xfff));
   return stage.select(stage.truncate32(stage.extractBits(descriptor, 55, 1)), inPages, limit);
-}
-
-/** Truth: base 0 and 4 GiB, with 32-bit operations: what compatibility mode is simulated with. */
-export function isFlat(stage: Stage, descriptor: Value<64>): Value<32> {
-  return flatness(stage, baseOf(stage, descriptor), limitOf(stage, descriptor), attributesOf(stage, descriptor));
-}
-
-/** The same of a segment that is loaded; a null one is not flat. */
-export function isFlatRegister(stage: Stage, segment: number): Value<32> {
-  const { base, limit, attributes } = segmentFields(segment);
-  return flatness(stage, stage.read(base), stage.read(limit), stage.read(attributes));
-}
-
-function flatness(stage: Stage, base: Value<64>, limit: Value<32>, attributes: Value<32>): Value<32> {
-  const full = stage.compare("eq", limit, stage.constant32(-1));
-  const usable = SegmentAttribute.DB | SegmentAttribute.unusable;
-  const wide = attributesAre(stage, attributes, usable, SegmentAttribute.DB);
-  return stage.and(stage.isZero(base), stage.and(full, wide));
 }
 
 /**

@@ -5,6 +5,10 @@ export const layout = new StateLayout(VCPU_STATE_START, VCPU_STATE_END);
 
 /** RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 to R15: by their number in ModRM. */
 export const gpr = layout.array("gpr", 64, 16);
+/**
+ * The linear address of the next instruction: RIP, to which the base of CS is added outside 64-bit mode. In real mode and
+ * in legacy mode RIP is this minus that base, in 32 bits.
+ */
 export const rip = layout.field("rip", 64);
 
 /** Numbers of general registers. */
@@ -66,9 +70,17 @@ export const exceptionPending = layout.field("exceptionPending", 32);
 export const exceptionVector = layout.field("exceptionVector", 32);
 export const exceptionErrorCode = layout.field("exceptionErrorCode", 32);
 
-/** An external interrupt that the interrupt controller has handed over; taken when IF and the shadow let it. */
+/**
+ * An external interrupt, taken when IF and the shadow let it: an `InterruptPending`. `requested`: the interrupt controller
+ * has one, whose vector it tells when it is taken (`ExitCode.interruptWindow`).
+ */
 export const interruptPending = layout.field("interruptPending", 32);
 export const interruptVector = layout.field("interruptVector", 32);
+export const InterruptPending = { none: 0, vectored: 1, requested: 2 } as const;
+
+/** A non-maskable interrupt waits; none is taken between the delivery of one and the next IRET. */
+export const nmiPending = layout.field("nmiPending", 32);
+export const nmiBlocked = layout.field("nmiBlocked", 32);
 
 /** CR8: bits 7 to 4 of the local APIC's task priority. After a write an instruction leaves with `ExitCode.taskPriority`. */
 export const taskPriority = layout.field("taskPriority", 32);

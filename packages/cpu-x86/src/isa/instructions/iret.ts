@@ -15,9 +15,8 @@ import {
   attributesOf,
   descriptorPlace,
   dplOf,
-  isFlat,
-  isFlatRegister,
   isNullSelector,
+  limitOf,
   probeAccessedFlag,
   readDescriptor,
   rplOf,
@@ -113,20 +112,7 @@ function exitIf(stage: Stage, condition: Value<32>, reason: number, detail: Valu
 }
 
 /** What the target state must be to be simulated. */
-function checkSimulated(
-  stage: Stage,
-  frame: Frame,
-  toLong: Value<32>,
-  codeSegment: Value<64>,
-  stackSegment: Value<64>,
-): void {
-  const { cs, ss, flags } = frame;
-  const dataIsFlat = stage.and(isFlatRegister(stage, Segment.ds), isFlatRegister(stage, Segment.es));
-  const compatible = stage.isZero(toLong);
-  exitIf(stage, stage.and(compatible, stage.isZero(isFlat(stage, codeSegment))), NotSimulated.segmentation, cs);
-  exitIf(stage, stage.and(compatible, stage.isZero(isFlat(stage, stackSegment))), NotSimulated.segmentation, ss);
-  const data = stage.read(segmentFields(Segment.ds).selector);
-  exitIf(stage, stage.and(compatible, stage.isZero(dataIsFlat)), NotSimulated.segmentation, data);
+function checkSimulated(stage: Stage, { cs, flags }: Frame): void {
   exitIf(stage, stage.and(flags, stage.constant32(Flag.TF)), NotSimulated.singleStep, flags);
   const inUserMode = stage.compare("eq", rplOf(stage, cs), stage.constant32(3));
   const alignmentMask = stage.extractBits(stage.truncate32(stage.read(cr0)), Math.log2(Cr0.AM), 1);
@@ -173,10 +159,10 @@ const iretq = defineEncoded({
     const codeAttributes = attributesOf(stage, codeSegment.descriptor);
     const toLong = stage.isZero(attributesAre(stage, codeAttributes, L, 0));
     const stackSegment = checkStackSegment(stage, frame, toLong);
-    const beyondLimit = stage.isZero(stage.isZero(stage.shiftRight(frame.rip, 32)));
+    const beyondLimit = stage.compare("gt_u", frame.rip, stage.zeroExtend64(limitOf(stage, codeSegment.descriptor)));
     const outside = stage.select(toLong, isNotCanonical(stage, frame.rip), beyondLimit);
     raiseIf(stage, outside, Vector.generalProtection);
-    checkSimulated(stage, frame, toLong, codeSegment.descriptor, stackSegment.descriptor);
+    checkSimulated(stage, frame);
     const level = rplOf(stage, frame.cs);
     const outward = stage.compare("ne", level, stage.read(cpl));
     const mask = writableFlags(stage);
@@ -190,7 +176,7 @@ const iretq = defineEncoded({
     );
     stage.if(outward, () => dropInnerSegments(stage, level));
     writeRflags(stage, frame.flags, mask);
-    writeStackPointer(stage, frame.rsp);
+    writeStackPointer(stage, { stackSize: 3 }, frame.rsp);
     setPrivilegeLevel(stage, level);
     stage.write(interruptShadow, stage.constant32(0));
     stage.write(repeating, stage.constant32(0));

@@ -20,8 +20,9 @@ import {
   storeOperand,
   writeRegister,
 } from "../general-registers.js";
-import { immediate, memoryOperand, segmentBaseOffset } from "../operands.js";
+import { immediate, memoryOperand } from "../operands.js";
 import { Flag, IOPL_SHIFT } from "../registers.js";
+import { accessSegment, segmentOperand } from "../segment-access.js";
 import { segmentFields } from "../segments.js";
 import { cpl, portComplete, portData, Register, repeating, rflags, Segment, zeroSource } from "../state.js";
 import { indexValue, type StringForm, stringStep, writeIndex } from "../string-index.js";
@@ -171,10 +172,7 @@ function inputString(pattern: string): Instruction {
         const port = portOf(stage, undefined);
         checkPermission(stage, port, bytesOf(size));
         const destination = indexValue(stage, form, Register.rdi);
-        const segment = stage.constant32(segmentBaseOffset(Segment.es));
-        const to = stage.access(stage.add(destination, stage.readAt(64, segment)), bytesOf(size), "write", {
-          faultDetail: segment,
-        });
+        const to = accessSegment(stage, segmentOperand(stage, Segment.es), destination, bytesOf(size), "write");
         const data = readPort(stage, port, bytesOf(size));
         return () => {
           endAccess(stage);
@@ -201,9 +199,7 @@ function outputString(pattern: string): Instruction {
         const port = portOf(stage, undefined);
         checkPermission(stage, port, bytesOf(size));
         const source = indexValue(stage, form, Register.rsi);
-        const from = stage.access(stage.add(source, stage.readAt(64, segment)), bytesOf(size), "read", {
-          faultDetail: segment,
-        });
+        const from = accessSegment(stage, segment, source, bytesOf(size), "read");
         writePort(stage, port, bytesOf(size), loadOperand(stage, size, from) as Value<32>);
         return () => {
           endAccess(stage);

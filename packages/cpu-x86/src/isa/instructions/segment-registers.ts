@@ -4,7 +4,6 @@ import { assembly, modrmText } from "../assembly-text.js";
 import { accessStack, stackPointer, writeStackPointer } from "../effective-address.js";
 import { defineEncoded } from "../encoding.js";
 import { raiseException, Vector } from "../exceptions.js";
-import { ExitCode, NotSimulated } from "../exit-code.js";
 import { bytesOf, low32, type OperandSize, sizeOf } from "../general-registers.js";
 import { memoryOperand, register } from "../operands.js";
 import { endOneShot } from "../one-shot.js";
@@ -15,7 +14,6 @@ import {
   attributesOf,
   descriptorPlace,
   dplOf,
-  isFlat,
   isNullSelector,
   probeAccessedFlag,
   readDescriptor,
@@ -50,7 +48,7 @@ function loadSs(stage: Stage, form: ModeForm, selector: Value<32>, retire: () =>
   stage.if(notNull, () => {
     stage.set(place, descriptorPlace(stage, selector, error));
     stage.set(descriptor, readDescriptor(stage, stage.get(place)));
-    checkStackSegment(stage, form, stage.get(descriptor), level, selector);
+    checkStackSegment(stage, stage.get(descriptor), level, selector);
   });
   const setAccessed = probeAccessedFlag(stage, stage.get(place), stage.get(descriptor), notNull);
   const first = stage.compare("ne", stage.read(interruptShadow), stage.constant32(InterruptShadow.movSs));
@@ -66,13 +64,7 @@ function loadSs(stage: Stage, form: ModeForm, selector: Value<32>, retire: () =>
   stage.endBlock("interrupt shadow");
 }
 
-function checkStackSegment(
-  stage: Stage,
-  form: ModeForm,
-  descriptor: Value<64>,
-  level: Value<32>,
-  selector: Value<32>,
-): void {
+function checkStackSegment(stage: Stage, descriptor: Value<64>, level: Value<32>, selector: Value<32>): void {
   const error = selectorError(stage, selector);
   const attributes = attributesOf(stage, descriptor);
   const { S, code, writable, P } = SegmentAttribute;
@@ -80,11 +72,6 @@ function checkStackSegment(
   const rightLevel = stage.compare("eq", dplOf(stage, attributes), level);
   stage.if(stage.isZero(stage.and(isStack, rightLevel)), () => raiseException(stage, Vector.generalProtection, error));
   stage.if(attributesAre(stage, attributes, P, 0), () => raiseException(stage, Vector.stackFault, error));
-  if (form.mode === 0) return;
-  stage.if(stage.isZero(isFlat(stage, descriptor)), () => {
-    const reason = stage.constant64(NotSimulated.segmentation);
-    stage.exitBefore(ExitCode.notSimulated, reason, stage.zeroExtend64(selector));
-  });
 }
 
 const movSs = defineEncoded({
@@ -106,7 +93,7 @@ const popSs = defineEncoded({
   mnemonic: "POP (SS)",
   reference: "4.3 POP",
   pattern: "compat 17",
-  formFields: ["mode", "size"],
+  formFields: ["mode", "stackSize", "size"],
   operands: {},
   text: (fields, pc) => assembly(fields, pc, "pop", "ss"),
   execute(form, _operands, stage) {
@@ -114,7 +101,7 @@ const popSs = defineEncoded({
     const handle = accessStack(stage, stackPointer(stage, form, 0), bytes, "read");
     const selector = stage.load(32, handle, 0, 16);
     const pointer = stackPointer(stage, form, bytes);
-    loadSs(stage, form, selector, () => writeStackPointer(stage, pointer));
+    loadSs(stage, form, selector, () => writeStackPointer(stage, form, pointer));
   },
 });
 

@@ -1,7 +1,7 @@
 /** PUSH. References: sections of Intel SDM volume 2. */
 import type { Instruction, Stage, Value } from "@hvjournal/engine";
 import { assembly, immediateText, modrmText, registerName } from "../assembly-text.js";
-import { accessStack, stackPointer, writeStackPointer } from "../effective-address.js";
+import { accessStack, type StackForm, stackPointer, writeStackPointer } from "../effective-address.js";
 import { defineEncoded } from "../encoding.js";
 import {
   bytesOf,
@@ -17,25 +17,24 @@ import { modrmPlace } from "../places.js";
 
 const REFERENCE = "4.3 PUSH";
 
-interface StackForm {
-  readonly mode: number;
+interface PushForm extends StackForm {
   readonly size: number;
 }
 
 /** The source is read, and its memory checked, with the stack pointer of before. */
-function push(stage: Stage, form: StackForm, value: Value<OperandWidth>): void {
+function push(stage: Stage, form: PushForm, value: Value<OperandWidth>): void {
   const size: OperandSize = sizeOf(form);
   const pointer = stackPointer(stage, form, -bytesOf(size));
   const handle = accessStack(stage, pointer, bytesOf(size), "write");
   storeOperand(stage, size, handle, value);
-  writeStackPointer(stage, pointer);
+  writeStackPointer(stage, form, pointer);
 }
 
 const pushModrm = defineEncoded({
   mnemonic: "PUSH (r/m)",
   reference: REFERENCE,
   pattern: "FF /6 d64",
-  formFields: ["mode", "size", "memory"],
+  formFields: ["stackSize", "size", "memory"],
   operands: { ...memoryOperand, rm: register("rm") },
   text: (fields, pc) => assembly(fields, pc, "push", modrmText(fields)),
   execute(form, operands, stage) {
@@ -47,7 +46,7 @@ const pushRegister = defineEncoded({
   mnemonic: "PUSH (r)",
   reference: REFERENCE,
   pattern: "50+r d64",
-  formFields: ["mode", "size"],
+  formFields: ["stackSize", "size"],
   operands: { rm: register("rm") },
   text: (fields, pc) => assembly(fields, pc, "push", registerName(fields.rm, fields.size)),
   execute(form, { rm }, stage) {
@@ -60,7 +59,7 @@ function pushImmediate(name: string, pattern: string): Instruction {
     mnemonic: `PUSH (${name})`,
     reference: REFERENCE,
     pattern,
-    formFields: ["mode", "size"],
+    formFields: ["stackSize", "size"],
     operands: { immediate },
     text: (fields, pc) => assembly(fields, pc, fields.size === 1 ? "pushw" : "push", immediateText(fields)),
     execute(form, operands, stage) {

@@ -9,7 +9,8 @@ import { addressText, assembly, registerName, repeatText } from "../assembly-tex
 import { defineEncoded } from "../encoding.js";
 import { NO_REGISTER, RepeatPrefix } from "../fields.js";
 import { bytesOf, loadOperand, sizeOf, storeOperand } from "../general-registers.js";
-import { memoryOperand, segmentBaseOffset } from "../operands.js";
+import { memoryOperand } from "../operands.js";
+import { accessSegment, segmentOperand } from "../segment-access.js";
 import { Register, repeating, Segment } from "../state.js";
 import { indexValue, type StringForm, stringStep, writeIndex } from "../string-index.js";
 
@@ -19,12 +20,8 @@ function moveElement(stage: Stage, form: StringForm, sourceSegment: Value<32>): 
   const size = sizeOf(form);
   const source = indexValue(stage, form, Register.rsi);
   const destination = indexValue(stage, form, Register.rdi);
-  const from = stage.access(stage.add(source, stage.readAt(64, sourceSegment)), bytesOf(size), "read", {
-    faultDetail: sourceSegment,
-  });
-  const to = stage.access(destination, bytesOf(size), "write", {
-    faultDetail: stage.constant32(segmentBaseOffset(Segment.es)),
-  });
+  const from = accessSegment(stage, sourceSegment, source, bytesOf(size), "read");
+  const to = accessSegment(stage, segmentOperand(stage, Segment.es), destination, bytesOf(size), "write");
   const distance = stringStep(stage, size);
   storeOperand(stage, size, to, loadOperand(stage, size, from));
   writeIndex(stage, form, Register.rsi, stage.add(source, distance));

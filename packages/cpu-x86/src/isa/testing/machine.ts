@@ -221,9 +221,10 @@ export function wholeProfile(): readonly ProfileEntry[] {
   const profile: ProfileEntry[] = [];
   for (const { instruction, form } of everyForm(x86Cpu.instructionsFor(0))) {
     const { operandSize } = parseEncoding(instruction.pattern);
-    const { size, mode = 0, addressSize = 3, rep = 0 } = form;
+    const { size, mode = 0, stackSize = 3, addressSize = 3, rep = 0 } = form;
     const sizeFits = size === undefined || (operandSize === "byte") === (size === 0);
-    if (sizeFits && mode === 0 && addressSize >= 2 && rep !== 1) profile.push({ mnemonic: instruction.mnemonic, form });
+    if (sizeFits && mode === 0 && stackSize === 3 && addressSize >= 2 && rep !== 1)
+      profile.push({ mnemonic: instruction.mnemonic, form });
   }
   return profile;
 }
