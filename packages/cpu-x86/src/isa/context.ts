@@ -17,13 +17,15 @@ import { elementOf, type Routine, type Stage, type Value } from "@hvjournal/engi
 import { operations } from "./engine-operations.js";
 import { Mode } from "./fields.js";
 import { writeRflags } from "./flags.js";
-import { Cr0, Efer, Flag, STATUS_FLAGS } from "./registers.js";
+import { pagingChanged } from "./paging.js";
+import { Cr0, Cr4, Efer, Flag, STATUS_FLAGS } from "./registers.js";
 import type { Segmentation } from "./segment-access.js";
 import { SegmentAttribute } from "./segment-attributes.js";
 import {
   contextWord,
   cpl,
   cr0,
+  cr4,
   efer,
   interruptShadow,
   rflags,
@@ -32,6 +34,7 @@ import {
   segmentBase,
   segmentLimit,
 } from "./state.js";
+import { Privilege } from "./translation.js";
 
 export const Context = { long: 0, legacy: 1, oneShot: 2, segmented: 4, code16: 8, stack16: 16, real: 32 } as const;
 
@@ -114,7 +117,18 @@ export function contextChanged(stage: Stage): void {
 /** Sets CPL and what depends on it. */
 export function setPrivilegeLevel(stage: Stage, level: Value<32>): void {
   stage.write(cpl, level);
-  operations.setPrivilege(stage, stage.compare("ne", level, stage.constant32(3)));
+  privilegeChanged(stage);
+}
+
+/** Picks the TLB set again; called wherever CPL, EFLAGS.AC or CR4.SMAP have changed. */
+export function privilegeChanged(stage: Stage): void {
+  const overrides = stage.and(
+    stage.extractBits(stage.truncate32(stage.read(rflags)), Math.log2(Flag.AC), 1),
+    stage.extractBits(stage.truncate32(stage.read(cr4)), Math.log2(Cr4.SMAP), 1),
+  );
+  const system = stage.add(stage.constant32(Privilege.system), overrides);
+  const isUser = stage.compare("eq", stage.read(cpl), stage.constant32(3));
+  operations.setPrivilege(stage, stage.select(isUser, stage.constant32(Privilege.user), system));
 }
 
 /**
@@ -127,8 +141,8 @@ export const refreshDerived: Routine & { readonly result: undefined } = {
   result: undefined,
   body(stage) {
     writeRflags(stage, stage.truncate32(stage.read(rflags)), stage.constant32(STATUS_FLAGS));
-    setPrivilegeLevel(stage, stage.read(cpl));
-    operations.translationChanged(stage);
+    pagingChanged(stage);
+    privilegeChanged(stage);
     contextChanged(stage);
   },
 };

@@ -50,10 +50,29 @@ export const cr2 = layout.field("cr2", 64);
 export const cr3 = layout.field("cr3", 64);
 export const cr4 = layout.field("cr4", 64);
 export const efer = layout.field("efer", 64);
+/** What page walks need of CR0, CR4 and EFER: `Paging` bits. Derived. */
+export const pagingControls = layout.cacheField("pagingControls", 32);
+
+/** MSRs that instructions use: see `msr.ts`. */
+export const star = layout.field("star", 64);
+export const lstar = layout.field("lstar", 64);
+export const cstar = layout.field("cstar", 64);
+export const fmask = layout.field("fmask", 64);
+export const kernelGsBase = layout.field("kernelGsBase", 64);
+export const tscAux = layout.field("tscAux", 64);
+export const sysenterCs = layout.field("sysenterCs", 64);
+export const sysenterEsp = layout.field("sysenterEsp", 64);
+export const sysenterEip = layout.field("sysenterEip", 64);
+export const pat = layout.field("pat", 64);
+
+/** DR0 to DR3: addresses of breakpoints. DR6 and DR7. */
+export const debugAddress = layout.array("debugAddress", 64, 4);
+export const dr6 = layout.field("dr6", 64);
+export const dr7 = layout.field("dr7", 64);
 
 /** Current privilege level, 0 to 3. Written only together with `privilege`: see `setPrivilegeLevel`. */
 export const cpl = layout.field("cpl", 32);
-/** 0 at CPL 3, else 1: what page tables know of it. Derived. */
+/** A `Privilege`: what page tables know of CPL, and of EFLAGS.AC with CR4.SMAP. Derived. */
 export const privilege = layout.cacheField("privilege", 32);
 
 /** Interrupts wait for the end of the next instruction: an `InterruptShadow`. */
@@ -65,10 +84,22 @@ export const InterruptShadow = { none: 0, movSs: 1, sti: 2 } as const;
 /** An iteration of a repeated string instruction has retired, and it was not the last one. */
 export const repeating = layout.field("repeating", 32);
 
-/** An exception that has been raised and is not delivered yet; the vector may be an `InternalEvent`. */
+/** An exception that has been raised and is not delivered yet: an `EventKind`; the vector may be an `InternalEvent`. */
 export const exceptionPending = layout.field("exceptionPending", 32);
 export const exceptionVector = layout.field("exceptionVector", 32);
 export const exceptionErrorCode = layout.field("exceptionErrorCode", 32);
+/** Of an event that an instruction has asked for (INT n, INT3, INTO, INT1): bytes from it to where its handler returns. */
+export const exceptionLength = layout.field("exceptionLength", 32);
+export const EventKind = {
+  none: 0,
+  exception: 1,
+  /** INT n, INT3, INTO: the gate's DPL is checked, and errors on the way are not external. */
+  software: 2,
+  /** INT1: an exception, but behind its instruction. */
+  icebp: 3,
+  /** A debug exception behind an instruction: a trap. */
+  trap: 4,
+} as const;
 
 /**
  * An external interrupt, taken when IF and the shadow let it: an `InterruptPending`. `requested`: the interrupt controller
