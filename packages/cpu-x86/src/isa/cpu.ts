@@ -15,6 +15,7 @@ import { stackInstructions } from "./instructions/stack.js";
 import { stringInstructions } from "./instructions/string.js";
 import { interruptFlagInstructions, systemInstructions } from "./instructions/system.js";
 import { x87Instructions } from "./instructions/x87.js";
+import { vectorInstructions } from "./instructions/vector/all.js";
 import { interruptPending } from "./interrupts.js";
 import { oneShot } from "./one-shot.js";
 import { Cr0, CR0_PG, Cr4, Efer, Flag } from "./registers.js";
@@ -48,6 +49,7 @@ const ordinaryInstructions: readonly Instruction[] = [
   ...portInstructions,
   ...hypervisorInstructions,
   ...x87Instructions,
+  ...vectorInstructions,
   ...stateSavingInstructions,
 ];
 

@@ -101,7 +101,8 @@ export function parseEncoding(pattern: string): Encoding {
     const immediate = IMMEDIATES[token];
     const digit = /^\/([0-7])$/.exec(token);
     const byte = /^([0-9A-F]{2})(\+r)?$/.exec(token);
-    if (option !== undefined) Object.assign(encoding, option);
+    // Behind a byte of the opcode, 66, F2 and F3 are bytes like others.
+    if (option !== undefined && !(option.prefix !== undefined && bytes.length > 0)) Object.assign(encoding, option);
     else if (immediate !== undefined) encoding.immediates = [...encoding.immediates, immediate];
     else if (digit !== null) Object.assign(encoding, { hasModrm: true, digit: Number(digit[1]) });
     else if (byte?.[1] !== undefined) {

@@ -89,6 +89,19 @@ export function setZeroFlag(stage: Stage, holds: Value<32>): void {
   stage.write(flagZero, stage.zeroExtend64(stage.isZero(holds)));
 }
 
+/** All status flags, from their bits of RFLAGS. */
+export function writeStatusFlags(stage: Stage, image: Value<32>): void {
+  const bit = (flag: number): Value<32> => stage.extractBits(image, Math.log2(flag), 1);
+  const topOf = (flag: number): Value<64> => stage.shiftLeft(stage.zeroExtend64(bit(flag)), 63);
+  stage.write(flagCarry, bit(Flag.CF));
+  // One bit in the low byte is odd parity.
+  stage.write(flagParity, stage.isZero(bit(Flag.PF)));
+  stage.write(flagAdjust, stage.and(image, stage.constant32(Flag.AF)));
+  stage.write(flagZero, stage.zeroExtend64(stage.isZero(bit(Flag.ZF))));
+  stage.write(flagSign, topOf(Flag.SF));
+  stage.write(flagOverflow, topOf(Flag.OF));
+}
+
 /** CF: 0 or 1. */
 export function carryFlag(stage: Stage): Value<32> {
   return stage.read(flagCarry);
@@ -114,17 +127,9 @@ export function readRflags(stage: Stage): Value<32> {
 
 /** Writes the flags of `mask` from an image of RFLAGS; `mask` has all status flags. */
 export function writeRflags(stage: Stage, image: Value<32>, mask: Value<32>): void {
-  const bit = (flag: number): Value<32> => stage.extractBits(image, Math.log2(flag), 1);
-  const topOf = (flag: number): Value<64> => stage.shiftLeft(stage.zeroExtend64(bit(flag)), 63);
   const kept = stage.and(stage.truncate32(stage.read(rflags)), stage.not(mask));
   stage.write(rflags, stage.zeroExtend64(stage.or(kept, stage.and(image, mask))));
-  stage.write(flagCarry, bit(Flag.CF));
-  // One bit in the low byte is odd parity.
-  stage.write(flagParity, stage.isZero(bit(Flag.PF)));
-  stage.write(flagAdjust, stage.and(image, stage.constant32(Flag.AF)));
-  stage.write(flagZero, stage.zeroExtend64(stage.isZero(bit(Flag.ZF))));
-  stage.write(flagSign, topOf(Flag.SF));
-  stage.write(flagOverflow, topOf(Flag.OF));
+  writeStatusFlags(stage, image);
 }
 
 /** For the host, before it reads or saves state: `engine.callRoutine(materializeFlags)`. */

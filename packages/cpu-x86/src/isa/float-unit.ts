@@ -22,7 +22,7 @@ export const FloatStatus = {
 
 export const FLOAT_EXCEPTIONS = 0x3f;
 const TOP_SHIFT = 11;
-const TOP_MASK = 7 << TOP_SHIFT;
+export const TOP_MASK: number = 7 << TOP_SHIFT;
 /** Control word: precision in bits 9 and 8, rounding in 11 and 10. */
 export const PRECISION_CONTROL_SHIFT = 8;
 export const ROUNDING_CONTROL_SHIFT = 10;
@@ -50,6 +50,11 @@ export function requireFloatUnit(stage: Stage): void {
 /** The same, then #MF for an unmasked exception of an earlier instruction: what waiting instructions begin with. */
 export function waitForFloatUnit(stage: Stage): void {
   requireFloatUnit(stage);
+  raisePendingFloatError(stage);
+}
+
+/** #MF for an unmasked exception of an earlier x87 instruction. */
+export function raisePendingFloatError(stage: Stage): void {
   stage.if(stage.and(stage.read(fsw), stage.constant32(FloatStatus.ES)), () => {
     const reportsInside = stage.and(stage.truncate32(stage.read(cr0)), stage.constant32(Cr0.NE));
     stage.if(

@@ -1,0 +1,13 @@
+/** All instructions of MMX and SSE. */
+import type { Instruction } from "@hvjournal/engine";
+import { vectorIntegerInstructions } from "./integer.js";
+import { vectorMoveInstructions } from "./moves.js";
+import { vectorShiftInstructions } from "./shifts.js";
+import { vectorShuffleInstructions } from "./shuffles.js";
+
+export const vectorInstructions: readonly Instruction[] = [
+  ...vectorMoveInstructions,
+  ...vectorIntegerInstructions,
+  ...vectorShiftInstructions,
+  ...vectorShuffleInstructions,
+];
