@@ -3,3 +3,5 @@ export { longModeValues, x86Cpu } from "./isa/cpu.js";
 export { ExitCode, NotSimulated } from "./isa/exit-code.js";
 export { materializeFlags } from "./isa/flags.js";
 export * as vcpuState from "./isa/state.js";
+export { type Encoding, parseEncoding, undefinedFlagsOf } from "./isa/encoding.js";
+export type { DecodedFields } from "./isa/fields.js";

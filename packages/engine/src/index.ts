@@ -18,3 +18,5 @@ export { programText, type TextOptions } from "./stage/text.js";
 export { softFloatHost } from "./float/soft-float-host.js";
 export type { DecodedBytes, VariableLength, VariableLengthDecoder } from "./decode/variable-length.js";
 export { ExtendedOperation } from "./float/extended-float-host.js";
+export { blocksOf } from "./stage/schedule.js";
+export type { Block as ProgramBlock } from "./stage/program.js";

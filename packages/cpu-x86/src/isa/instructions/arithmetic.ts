@@ -204,6 +204,7 @@ function shl(source: CountSource, byte: boolean, digit: 4 | 6): Instruction {
     mnemonic: `SHL (${byte ? "r/m8" : "r/m"}, ${source}${digit === 4 ? "" : "; alias"})`,
     reference: SHL_REFERENCE,
     pattern: `${opcode} /${digit}${source === "imm8" ? " ib" : ""}${byte ? " byte" : ""}`,
+    undefinedFlags: source === "1" ? Flag.AF : Flag.AF | Flag.OF | Flag.CF,
     formFields: ["size", "memory"],
     operands: { ...memoryOperand, rm: register("rm"), immediate },
     text: (fields, pc) => assembly(fields, pc, "shl", modrmText(fields), countText(fields)),
