@@ -9,8 +9,9 @@
  * | 3 | code of 16 bits: CS.D is clear |
  * | 4 | a stack of 16 bits: SS.B is clear |
  * | 5 | real mode |
+ * | 6 | DR7 enables breakpoints; bit 1 is set too |
  *
- * Bits 2 to 5 are clear in 64-bit mode; 3 to 5 hold only together with 2, and 1 to 5 only together with bit 0 or alone.
+ * Bits 2 to 5 are clear in 64-bit mode; 3 to 5 hold only together with 2.
  * Privilege is not in it: code is the same at every CPL, and fetches are told apart by their TLB sets.
  */
 import { elementOf, type Routine, type Stage, type Value } from "@hvjournal/engine";
@@ -18,7 +19,7 @@ import { operations } from "./engine-operations.js";
 import { Mode } from "./fields.js";
 import { writeRflags } from "./flags.js";
 import { pagingChanged } from "./paging.js";
-import { Cr0, Cr4, Efer, Flag, STATUS_FLAGS } from "./registers.js";
+import { Cr0, Cr4, DR7_ENABLES, Efer, Flag, STATUS_FLAGS } from "./registers.js";
 import type { Segmentation } from "./segment-access.js";
 import { SegmentAttribute } from "./segment-attributes.js";
 import {
@@ -26,6 +27,7 @@ import {
   cpl,
   cr0,
   cr4,
+  dr7,
   efer,
   interruptShadow,
   rflags,
@@ -36,7 +38,16 @@ import {
 } from "./state.js";
 import { Privilege } from "./translation.js";
 
-export const Context = { long: 0, legacy: 1, oneShot: 2, segmented: 4, code16: 8, stack16: 16, real: 32 } as const;
+export const Context = {
+  long: 0,
+  legacy: 1,
+  oneShot: 2,
+  segmented: 4,
+  code16: 8,
+  stack16: 16,
+  real: 32,
+  breakpoints: 64,
+} as const;
 
 export function codeMode(context: number): Mode {
   if ((context & Context.legacy) === 0) return Mode.long;
@@ -104,12 +115,18 @@ const computeContext: Routine & { readonly result: undefined } = {
       () => legacyBits(stage),
     );
     const flags = stage.and(stage.truncate32(stage.read(rflags)), stage.constant32(Flag.RF | Flag.TF));
-    const oneShot = stage.isZero(stage.isZero(stage.or(stage.read(interruptShadow), flags)));
-    stage.write(contextWord, stage.or(mode, stage.shiftLeft(oneShot, 1)));
+    const enabled = stage.and(stage.truncate32(stage.read(dr7)), stage.constant32(DR7_ENABLES));
+    const isTrue = (value: Value<32>): Value<32> => stage.isZero(stage.isZero(value));
+    const oneShot = isTrue(stage.or(stage.read(interruptShadow), stage.or(flags, enabled)));
+    const special = stage.or(
+      stage.shiftLeft(oneShot, Math.log2(Context.oneShot)),
+      stage.shiftLeft(isTrue(enabled), Math.log2(Context.breakpoints)),
+    );
+    stage.write(contextWord, stage.or(mode, special));
   },
 };
 
-/** Computes the context word again; called wherever a segment register, CR0.PE, the interrupt shadow, RF or TF have changed. */
+/** Computes the context word again; called wherever a segment register, CR0.PE, DR7, the interrupt shadow, RF or TF have changed. */
 export function contextChanged(stage: Stage): void {
   stage.call(computeContext);
 }

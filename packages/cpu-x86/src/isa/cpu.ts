@@ -6,9 +6,9 @@ import { eventDelivery } from "./delivery.js";
 import { alignmentFault, fetchFault, memoryFault, misalignedPc, undefinedInstruction } from "./exceptions.js";
 import { arithmeticInstructions } from "./instructions/arithmetic.js";
 import { exchangeInstructions } from "./instructions/exchange.js";
+import { returnInstructions } from "./instructions/far-returns.js";
 import { stateSavingInstructions } from "./instructions/fxsave.js";
 import { hypervisorInstructions, pauseInstructions } from "./instructions/hypervisor.js";
-import { returnInstructions } from "./instructions/iret.js";
 import { portInstructions } from "./instructions/port.js";
 import { segmentRegisterInstructions } from "./instructions/segment-registers.js";
 import { stackInstructions } from "./instructions/stack.js";
@@ -17,7 +17,7 @@ import { interruptFlagInstructions, systemInstructions } from "./instructions/sy
 import { x87Instructions } from "./instructions/x87.js";
 import { vectorInstructions } from "./instructions/vector/all.js";
 import { interruptPending } from "./interrupts.js";
-import { oneShot } from "./one-shot.js";
+import { oneShot, withInstructionBreakpoints } from "./one-shot.js";
 import { Cr0, CR0_PG, Cr4, Efer, Flag } from "./registers.js";
 import { SegmentAttribute } from "./segment-attributes.js";
 import {
@@ -66,8 +66,13 @@ const lists = new Map<number, readonly Instruction[]>();
 function instructionsFor(context: number): readonly Instruction[] {
   const known = lists.get(context);
   if (known !== undefined) return known;
+  const hasBreakpoints = (context & Context.breakpoints) !== 0;
   const isSpecial = (context & Context.oneShot) !== 0;
-  const all = [...(isSpecial ? ordinaryInstructions.map(oneShot) : ordinaryInstructions), ...oneShotInstructions];
+  const special = (instruction: Instruction): Instruction => oneShot(instruction, hasBreakpoints);
+  const all = [
+    ...(isSpecial ? ordinaryInstructions.map(special) : ordinaryInstructions),
+    ...(hasBreakpoints ? oneShotInstructions.map(withInstructionBreakpoints) : oneShotInstructions),
+  ];
   const list = all.filter((instruction) => existsIn(instruction, context));
   lists.set(context, list);
   return list;

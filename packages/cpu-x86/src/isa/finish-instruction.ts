@@ -1,6 +1,6 @@
 /** What the kernel half does at the end of an instruction that it has carried out itself. */
 import type { Routine, Value } from "@hvjournal/engine";
-import { endOneShot } from "./one-shot.js";
+import { endOneShot, isStepping } from "./one-shot.js";
 import { rip } from "./state.js";
 
 /** (address of the next instruction): retires the one at RIP; the caller counts the unit. */
@@ -10,6 +10,6 @@ export const finishInstruction: Routine & { readonly result: undefined } = {
   result: undefined,
   body(stage, [next]) {
     stage.write(rip, next as Value<64>);
-    endOneShot(stage, stage.constant32(0));
+    endOneShot(stage, stage.constant32(0), isStepping(stage));
   },
 };

@@ -83,3 +83,12 @@ export const CR4_BITS: number =
   Cr4.SMAP;
 
 export const Efer = { SCE: 1 << 0, LME: 1 << 8, LMA: 1 << 10, NXE: 1 << 11 } as const;
+
+/** Bits of DR6. B0 to B3, the breakpoints that were met, are bits 0 to 3. */
+export const Dr6 = { BD: 1 << 13, BS: 1 << 14, BT: 1 << 15 } as const;
+/** Bits that read as 1. */
+export const DR6_FIXED = 0xffff_0ff0n;
+/** L0, G0 to L3, G3 of DR7. */
+export const DR7_ENABLES = 0xff;
+export const Dr7 = { GD: 1 << 13 } as const;
+export const DR7_FIXED = 0x400n;
