@@ -5,10 +5,12 @@ import { existsIn, variableLength } from "./decoder.js";
 import { eventDelivery } from "./delivery.js";
 import { alignmentFault, fetchFault, memoryFault, misalignedPc, undefinedInstruction } from "./exceptions.js";
 import { arithmeticInstructions } from "./instructions/arithmetic.js";
+import { controlRegisterInstructions } from "./instructions/control-registers.js";
 import { exchangeInstructions } from "./instructions/exchange.js";
 import { returnInstructions } from "./instructions/far-returns.js";
 import { stateSavingInstructions } from "./instructions/fxsave.js";
 import { hypervisorInstructions, pauseInstructions } from "./instructions/hypervisor.js";
+import { modelSpecificInstructions } from "./instructions/model-specific.js";
 import { portInstructions } from "./instructions/port.js";
 import { segmentRegisterInstructions } from "./instructions/segment-registers.js";
 import { stackInstructions } from "./instructions/stack.js";
@@ -46,6 +48,8 @@ const ordinaryInstructions: readonly Instruction[] = [
   ...exchangeInstructions,
   ...stringInstructions,
   ...systemInstructions,
+  ...controlRegisterInstructions,
+  ...modelSpecificInstructions,
   ...portInstructions,
   ...hypervisorInstructions,
   ...x87Instructions,

@@ -4,7 +4,7 @@ import { codeMode, Context, segmentationIn, stackSizeIn } from "./context.js";
 import { type Encoding, type ImmediateKind, type MandatoryPrefix, parseEncoding } from "./encoding.js";
 import { NotSimulated } from "./exit-code.js";
 import { type DecodedFields, EMPTY_FIELDS, type FieldName, Mode, RepeatPrefix } from "./fields.js";
-import { type Address, readAddress } from "./modrm.js";
+import { type Address, readAddress, registersOf } from "./modrm.js";
 import { segmented, type Segmentation } from "./segment-access.js";
 import { notSimulated, overlong } from "./instructions/undecodable.js";
 import { Segment } from "./state.js";
@@ -119,10 +119,7 @@ class Decoder implements VariableLengthDecoder {
       return unknown(bytes, cursor);
     }
     const addressSize = this.#addressSize(prefixes);
-    const modrm =
-      candidates[0]?.encoding.hasModrm === true
-        ? readAddress(cursor, addressSize, prefixes.rex, this.#mode)
-        : undefined;
+    const modrm = this.#readModrm(cursor, candidates[0]?.encoding, addressSize, prefixes.rex);
     for (const { encoding, instruction } of candidates) {
       if (!matches(encoding, prefixes, modrm)) continue;
       const fields = this.#fields(encoding, prefixes, addressSize, opcode, modrm);
@@ -132,6 +129,16 @@ class Decoder implements VariableLengthDecoder {
     // An opcode that prefixes belong to is another one, or none, with other prefixes.
     if (candidates.some(({ encoding }) => encoding.prefix !== "any")) return undefinedHere;
     return unknown(bytes, cursor);
+  }
+
+  #readModrm(
+    cursor: ByteCursor,
+    encoding: Encoding | undefined,
+    addressSize: 1 | 2 | 3,
+    rex: number,
+  ): Address | undefined {
+    if (encoding?.hasModrm !== true) return undefined;
+    return encoding.ignoresMod ? registersOf(cursor.next(), rex) : readAddress(cursor, addressSize, rex, this.#mode);
   }
 
   /** Reads the immediate, and refuses prefixes that can't be. */

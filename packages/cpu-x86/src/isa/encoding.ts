@@ -8,6 +8,7 @@
  * | `0F`, `C7` | bytes of the opcode; `+r` behind the last: its low three bits are a register |
  * | `/r`, `/0` to `/7` | a ModRM byte, with this digit as `reg` |
  * | `mem`, `reg` | ModRM names memory, or a register |
+ * | `registers` | ModRM names registers whatever its bits 7 and 6 say |
  * | `ib`, `iz` | an immediate of 8 bits, of the operand's size but at most 32; sign-extended |
  * | `iw`, `io` | an immediate of 16 bits; of the operand's size. Two immediates follow each other: the second is `immediateHigh` |
  * | `moffs` | an address without ModRM, of the address size |
@@ -37,6 +38,8 @@ export interface Encoding {
   /** ModRM.reg, where the opcode goes on there. */
   readonly digit: number | undefined;
   readonly operand: "any" | "memory" | "register";
+  /** ModRM.mod is ignored: it is as if it were 3. */
+  readonly ignoresMod: boolean;
   /** In the order of their bytes. */
   readonly immediates: readonly ImmediateKind[];
   readonly operandSize: "byte" | "default" | "default64" | "forced64";
@@ -53,6 +56,7 @@ type MutableEncoding = { -readonly [Key in keyof Encoding]: Encoding[Key] };
 const OPTIONS: Readonly<Record<string, Partial<Encoding>>> = {
   mem: { operand: "memory" },
   reg: { operand: "register" },
+  registers: { ignoresMod: true },
   byte: { operandSize: "byte" },
   d64: { operandSize: "default64" },
   f64: { operandSize: "forced64" },
@@ -87,6 +91,7 @@ export function parseEncoding(pattern: string): Encoding {
     hasModrm: false,
     digit: undefined,
     operand: "any",
+    ignoresMod: false,
     immediates: [],
     operandSize: "default",
     rexW: undefined,

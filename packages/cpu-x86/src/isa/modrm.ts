@@ -54,9 +54,15 @@ export function readAddress(bytes: Bytes, addressSize: 1 | 2 | 3, rex: number, m
   const mod = modrm >> 6;
   const reg = ((modrm >> 3) & 7) | ((rex & REX_R) << 1);
   const rm = modrm & 7;
-  if (mod === 3) return { ...NOTHING, modrm, reg, rm: rm | ((rex & REX_B) << 3) };
+  if (mod === 3) return registersOf(modrm, rex);
   const address = addressSize === 1 ? read16(bytes, mod, rm) : readWide(bytes, mod, rm, rex, mode);
   return { ...address, memory: 1, modrm, reg };
+}
+
+/** What a ModRM byte means that names registers. */
+export function registersOf(modrm: number, rex: number): Address {
+  const reg = ((modrm >> 3) & 7) | ((rex & REX_R) << 1);
+  return { ...NOTHING, modrm, reg, rm: (modrm & 7) | ((rex & REX_B) << 3) };
 }
 
 function read16(bytes: Bytes, mod: number, rm: number): Address {

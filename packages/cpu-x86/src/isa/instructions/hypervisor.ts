@@ -26,32 +26,6 @@ const cpuid = defineEncoded({
   },
 });
 
-const rdmsr = defineEncoded({
-  mnemonic: "RDMSR",
-  reference: "4.3 RDMSR",
-  pattern: "0F 32",
-  formFields: [],
-  operands: {},
-  text: (fields, pc) => assembly(fields, pc, "rdmsr"),
-  execute(_form, _operands, stage) {
-    requireSystem(stage);
-    stage.exitBefore(ExitCode.readMsr, stage.nextPc());
-  },
-});
-
-const wrmsr = defineEncoded({
-  mnemonic: "WRMSR",
-  reference: "5.3 WRMSR",
-  pattern: "0F 30",
-  formFields: [],
-  operands: {},
-  text: (fields, pc) => assembly(fields, pc, "wrmsr"),
-  execute(_form, _operands, stage) {
-    requireSystem(stage);
-    stage.exitBefore(ExitCode.writeMsr, stage.nextPc());
-  },
-});
-
 /** CR4.TSD keeps it from all levels but 0. */
 function readTimeStamp(stage: Stage, withProcessor: 0 | 1): void {
   const disabled = stage.and(stage.truncate32(stage.read(cr4)), stage.constant32(Cr4.TSD));
@@ -126,8 +100,6 @@ function random(mnemonic: string, digit: number): Instruction {
 
 export const hypervisorInstructions: readonly Instruction[] = [
   cpuid,
-  rdmsr,
-  wrmsr,
   rdtsc,
   rdtscp,
   hypervisorCall("vmcall", 0, 0),
