@@ -5,3 +5,4 @@ export { materializeFlags } from "./isa/flags.js";
 export * as vcpuState from "./isa/state.js";
 export { type Encoding, parseEncoding, undefinedFlagsOf } from "./isa/encoding.js";
 export type { DecodedFields } from "./isa/fields.js";
+export { amd64 } from "./kvm/architecture.js";

@@ -71,7 +71,10 @@ export const KvmExit = {
   failEntry: 9,
   internalError: 17,
   systemEvent: 24,
+  hyperv: 27,
   armNisv: 28,
+  x86Rdmsr: 29,
+  x86Wrmsr: 30,
 } as const;
 
 /** A 64-bit quantity of a frame; `low` is the index of its low word. */
