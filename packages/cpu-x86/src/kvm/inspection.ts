@@ -1,14 +1,12 @@
 /** Looking at a stopped guest: address translation, disassembly, the chain of callers. None of it changes anything. */
-import { AccessKind, elementOf } from "@hvjournal/engine";
+import { AccessKind } from "@hvjournal/engine";
 import { INSTRUCTION_BYTES_MAX } from "../isa/decoder.js";
-import { SegmentAttribute } from "../isa/segment-attributes.js";
-import { contextWord, Register, Segment, segmentAttributes } from "../isa/state.js";
+import { contextWord, Register } from "../isa/state.js";
 import type { VcpuStates } from "./vcpu-state.js";
 
 const PRIVILEGED = 1;
 const PAGE_BYTES = 4096n;
 const U64 = 0xffff_ffff_ffff_ffffn;
-const csAttributes = elementOf(segmentAttributes, Segment.cs);
 
 export interface DisassembledInstruction {
   readonly address: bigint;
@@ -83,8 +81,7 @@ function disassembleOne(states: VcpuStates, address: bigint): DisassembledInstru
 /** Return addresses by the frames that RBP chains (System V ABI, AMD64 supplement, 3.2.2); of code without them, nothing. */
 export function backtrace(states: VcpuStates, vcpu: number, depthMax: number): bigint[] {
   return states.with(vcpu, () => {
-    const isLong = (states.engine.readWord(csAttributes.offset) & SegmentAttribute.L) !== 0;
-    const wordBytes = isLong ? 8 : 4;
+    const wordBytes = states.isLongMode ? 8 : 4;
     const callers: bigint[] = [];
     let frame = states.readGeneral(Register.rbp);
     while (callers.length < depthMax && frame !== 0n && frame % BigInt(wordBytes) === 0n) {

@@ -1,22 +1,4 @@
-/** MSRs that the kernel half keeps: what RDMSR and WRMSR read and write there. Intel SDM volume 4. */
-import { elementOf, type StateField } from "@hvjournal/engine";
-import { CR0_PG_BIT, Efer } from "../isa/registers.js";
-import {
-  cr0,
-  cstar,
-  efer,
-  fmask,
-  kernelGsBase,
-  lstar,
-  pat,
-  Segment,
-  segmentBase,
-  star,
-  sysenterCs,
-  sysenterEip,
-  sysenterEsp,
-  tscAux,
-} from "../isa/state.js";
+/** MSRs that the kernel half keeps, beside those of the vCPU's state (`isa/msr.ts`). Intel SDM volume 4. */
 import { PHYSICAL_ADDRESS_BITS } from "../isa/translation.js";
 import { ApicBase } from "./irqchip/apic-registers.js";
 import { Msr } from "./msr-names.js";
@@ -31,52 +13,12 @@ export interface MsrAccess {
   readonly write?: (vm: Vm, value: bigint) => boolean;
 }
 
-const U32 = 0xffff_ffffn;
-
-export function isCanonical(value: bigint): boolean {
-  return BigInt.asUintN(64, BigInt.asIntN(48, value)) === value;
-}
+const always = (): boolean => true;
 
 /** Writes that KVM takes and forgets, or reads that are always the same. */
 function constant(value: bigint, accepts: (value: bigint) => boolean = (written) => written === value): MsrAccess {
   return { read: () => value, write: (_vm, written) => accepts(written) };
 }
-
-function stateMsr(field: StateField, accepts: (value: bigint) => boolean): MsrAccess {
-  return {
-    read: ({ engine }) => engine.readField(field),
-    write: ({ states }, value) => {
-      if (!accepts(value)) return false;
-      states.writeState(field, value);
-      return true;
-    },
-  };
-}
-
-const fitsWord = (value: bigint): boolean => value <= U32;
-const always = (): boolean => true;
-
-/** Memory types 0, 1, 4 to 7 in each of eight bytes: volume 3, 12.12.2. */
-function isPat(value: bigint): boolean {
-  return Array.from({ length: 8 }, (_, index) => Number((value >> BigInt(8 * index)) & 0xffn)).every(
-    (type) => type < 8 && type !== 2 && type !== 3,
-  );
-}
-
-const EFER_BITS = BigInt(Efer.SCE | Efer.LME | Efer.LMA | Efer.NXE);
-
-/** LME can't change while paging is on, LMA follows from both. */
-const eferAccess: MsrAccess = {
-  read: ({ engine }) => engine.readField(efer),
-  write({ engine, states }, value) {
-    const before = engine.readField(efer);
-    const isPaging = ((engine.readField(cr0) >> BigInt(CR0_PG_BIT)) & 1n) === 1n;
-    const changesLme = ((before ^ value) & BigInt(Efer.LME)) !== 0n;
-    if ((value & ~EFER_BITS) !== 0n || (isPaging && changesLme)) return false;
-    states.writeState(efer, (value & ~BigInt(Efer.LMA)) | (before & BigInt(Efer.LMA)));
-    return true;
-  },
-};
 
 const BASE_WRITABLE = BigInt(ApicBase.x2apic | ApicBase.enabled | ApicBase.bootProcessor);
 
@@ -157,19 +99,6 @@ const registers: readonly (readonly [msr: number, access: MsrAccess])[] = [
   [Msr.IA32_DEBUGCTL, constant(0n)],
   ...MTRR_MSRS,
   ...KVM_MSRS,
-  [Msr.IA32_SYSENTER_CS, stateMsr(sysenterCs, fitsWord)],
-  [Msr.IA32_SYSENTER_ESP, stateMsr(sysenterEsp, isCanonical)],
-  [Msr.IA32_SYSENTER_EIP, stateMsr(sysenterEip, isCanonical)],
-  [Msr.IA32_PAT, stateMsr(pat, isPat)],
-  [Msr.IA32_EFER, eferAccess],
-  [Msr.IA32_STAR, stateMsr(star, always)],
-  [Msr.IA32_LSTAR, stateMsr(lstar, isCanonical)],
-  [Msr.IA32_CSTAR, stateMsr(cstar, isCanonical)],
-  [Msr.IA32_FMASK, stateMsr(fmask, fitsWord)],
-  [Msr.IA32_FS_BASE, stateMsr(elementOf(segmentBase, Segment.fs), isCanonical)],
-  [Msr.IA32_GS_BASE, stateMsr(elementOf(segmentBase, Segment.gs), isCanonical)],
-  [Msr.IA32_KERNEL_GS_BASE, stateMsr(kernelGsBase, isCanonical)],
-  [Msr.IA32_TSC_AUX, stateMsr(tscAux, fitsWord)],
 ];
 
 const byNumber: ReadonlyMap<number, MsrAccess> = new Map(registers);

@@ -28,6 +28,7 @@ import {
   taskPriority,
   xmm,
 } from "../isa/state.js";
+import { msrs } from "../isa/msr.js";
 import type { VcpuStates } from "./vcpu-state.js";
 
 interface NamedRegister extends RegisterName {
@@ -53,6 +54,24 @@ function fieldRegister(name: string, field: StateField, group: RegisterName["gro
   };
 }
 
+const codeBase = elementOf(segmentBase, Segment.cs);
+
+/** What the linear address at which code stands has more than RIP: nothing in 64-bit mode. */
+function codeOffset({ engine, isLongMode }: VcpuStates): bigint {
+  return isLongMode ? 0n : engine.readField(codeBase);
+}
+
+/** State has the linear address. */
+const instructionPointer: NamedRegister = {
+  name: "rip",
+  bits: 64,
+  group: "general",
+  read: (states) => BigInt.asUintN(64, states.engine.readField(rip) - codeOffset(states)),
+  write: (states, value) => {
+    states.writeState(rip, BigInt.asUintN(64, value + codeOffset(states)));
+  },
+};
+
 function generalRegisters(): NamedRegister[] {
   const numbered = Array.from({ length: 8 }, (_, index) => `r${index + 8}`);
   const general = [...SHOWN, ...numbered].map((name) => {
@@ -71,7 +90,7 @@ function generalRegisters(): NamedRegister[] {
   const selectors = SHOWN_SEGMENTS.map((name) =>
     fieldRegister(name, elementOf(segmentSelector, Segment[name]), "general"),
   );
-  return [...general, fieldRegister("rip", rip, "general"), flags, ...selectors];
+  return [...general, instructionPointer, flags, ...selectors];
 }
 
 /** ST(0) to ST(7): which register each is follows from TOP. */
@@ -140,9 +159,10 @@ const NAMED_FIELDS: ReadonlySet<string> = new Set(
 /** All the rest of the state: each part of it can be seen. */
 function otherRegisters(): NamedRegister[] {
   const fields = layout.fields.filter(({ name }) => !NAMED_FIELDS.has(name));
+  const msrNames = new Map(msrs.map(({ name, field }) => [field.name, name.toLowerCase()]));
   const arrays = layout.arrays.filter(({ name }) => !NAMED_FIELDS.has(name));
   return [
-    ...fields.map((field) => fieldRegister(snakeCase(field.name), field, "system")),
+    ...fields.map((field) => fieldRegister(msrNames.get(field.name) ?? snakeCase(field.name), field, "system")),
     ...arrays.flatMap((array) => elements(array, snakeCase(array.name), "system")),
   ];
 }
@@ -185,9 +205,11 @@ function aliasesOf(): (readonly [string, NamedRegister])[] {
     ...Array.from({ length: 8 }, (_, index) => half(`r${index + 8}d`, `r${index + 8}`)),
     half("eip", "rip"),
     half("eflags", "rflags"),
-    ["pc", find("rip")],
+    // Where code stands, whatever CS.
+    ["pc", fieldRegister("pc", rip, "general")],
     ["sp", find("rsp")],
     ["fp", find("rbp")],
+    ["efer", find("ia32_efer")],
   ];
 }
 

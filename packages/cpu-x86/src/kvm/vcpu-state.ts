@@ -1,6 +1,6 @@
 /** Access to the state of vCPUs from outside guest mode: reset, registers, exceptions, the canonical saved form. */
 import { type Engine, elementOf, type StateField } from "@hvjournal/engine";
-import { refreshDerived } from "../isa/context.js";
+import { Context, refreshDerived } from "../isa/context.js";
 import { resetValues } from "./reset-values.js";
 import { noteException } from "../isa/exceptions.js";
 import { finishInstruction } from "../isa/finish-instruction.js";
@@ -8,6 +8,7 @@ import { materializeFlags } from "../isa/flags.js";
 import { generalRegister } from "../isa/general-registers.js";
 import { Flag } from "../isa/registers.js";
 import {
+  contextWord,
   cpl,
   cstar,
   fcw,
@@ -189,6 +190,11 @@ export class VcpuStates {
 
   get cpl(): number {
     return this.engine.readWord(cpl.offset);
+  }
+
+  /** 64-bit mode. */
+  get isLongMode(): boolean {
+    return (this.engine.readWord(contextWord.offset) & Context.legacy) === 0;
   }
 
   /** RFLAGS.IF; the interrupt shadow is no mask. */

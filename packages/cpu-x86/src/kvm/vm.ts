@@ -1,7 +1,7 @@
 /** The parts of one VM's kernel half, and the time they share. */
 import { type Entropy, type EntropyStream, type ExitModel, GUEST_NANOSECONDS_PER_UNIT } from "@hvjournal/core";
 import type { Engine } from "@hvjournal/engine";
-import { taskPriority } from "../isa/state.js";
+import { nmiPending, taskPriority } from "../isa/state.js";
 import { type Amd64ControlState, amd64ControlSlice } from "./control-slice.js";
 import { type HostVendor, type ReasonOf, reasonsOf, vendorOf } from "./exit-model.js";
 import { Irqchip } from "./irqchip/irqchip.js";
@@ -61,6 +61,9 @@ export class Vm {
     this.irqchip = new Irqchip(vcpuCount, {
       now: () => this.guestTimeNs,
       timeStampOf: (vcpu) => this.timeStampOf(vcpu),
+      raiseNmi: (vcpu) => {
+        this.raiseNmi(vcpu);
+      },
       initialize: (vcpu) => {
         this.initialize(vcpu);
       },
@@ -155,6 +158,15 @@ export class Vm {
   tellStolenTime(): void {
     this.stolenTime.entered(this.current, this.guestTimeNs);
     tellStolenTime(this);
+  }
+
+  /** It ends a HLT too. */
+  raiseNmi(vcpu: number): void {
+    this.states.with(vcpu, () => {
+      this.engine.writeWord(nmiPending.offset, 1);
+    });
+    const state = this.schedule.of(vcpu);
+    if (state.mpState === MpState.halted) state.mpState = MpState.runnable;
   }
 
   // INIT and SIPI: Intel SDM volume 3, 9.4

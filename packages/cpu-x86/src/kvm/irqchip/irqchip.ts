@@ -13,6 +13,7 @@ export interface IrqchipHost {
   /** Guest time in nanoseconds. */
   now(): number;
   timeStampOf(vcpu: number): TimeStampCounter;
+  raiseNmi(vcpu: number): void;
   /** INIT, and SIPI with the page that it starts at. */
   initialize(vcpu: number): void;
   startUp(vcpu: number, page: number): void;
@@ -95,6 +96,8 @@ export class Irqchip {
     switch (delivery) {
       case Delivery.fixed:
         return apic.accept(vector, isLevel);
+      case Delivery.nmi:
+        return this.#host.raiseNmi(apic.id);
       case Delivery.init:
         return this.#host.initialize(apic.id);
       case Delivery.startUp:
