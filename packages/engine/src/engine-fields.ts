@@ -23,13 +23,13 @@ export const engineFields: EngineFields = {
   tlbUser: layout.cacheField("tlbUser", 32),
   tlbKernel: layout.cacheField("tlbKernel", 32),
   tlbCurrent: layout.cacheField("tlbCurrent", 32),
-  floatA: layout.cacheField("floatA", 64),
-  floatB: layout.cacheField("floatB", 64),
-  floatC: layout.cacheField("floatC", 64),
-  floatResult: layout.cacheField("floatResult", 64),
-  floatControl: layout.cacheField("floatControl", 32),
-  floatFlags: layout.cacheField("floatFlags", 32),
-  floatHigh: layout.cacheField("floatHigh", 64),
+  floatA: layout.scratchField("floatA", 64),
+  floatB: layout.scratchField("floatB", 64),
+  floatC: layout.scratchField("floatC", 64),
+  floatResult: layout.scratchField("floatResult", 64),
+  floatControl: layout.scratchField("floatControl", 32),
+  floatFlags: layout.scratchField("floatFlags", 32),
+  floatHigh: layout.scratchField("floatHigh", 64),
 };
 
 /**

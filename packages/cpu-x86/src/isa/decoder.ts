@@ -123,7 +123,12 @@ class Decoder implements VariableLengthDecoder {
     for (const { encoding, instruction } of candidates) {
       if (!matches(encoding, prefixes, modrm)) continue;
       const fields = this.#fields(encoding, prefixes, addressSize, opcode, modrm);
-      if (instruction.where !== undefined && !instruction.where(fields as never)) continue;
+      const behind = cursor.position;
+      encoding.immediates.forEach((kind, index) => readImmediate(cursor, kind, fields, index === 0));
+      if (instruction.where !== undefined && !instruction.where(fields as never)) {
+        cursor.position = behind;
+        continue;
+      }
       return this.#finish(cursor, instruction, encoding, fields, prefixes);
     }
     // An opcode that prefixes belong to is another one, or none, with other prefixes.
@@ -141,7 +146,7 @@ class Decoder implements VariableLengthDecoder {
     return encoding.ignoresMod ? registersOf(cursor.next(), rex) : readAddress(cursor, addressSize, rex, this.#mode);
   }
 
-  /** Reads the immediate, and refuses prefixes that can't be. */
+  /** Refuses prefixes that can't be. */
   #finish(
     cursor: ByteCursor,
     instruction: Instruction,
@@ -149,7 +154,6 @@ class Decoder implements VariableLengthDecoder {
     fields: Fields,
     prefixes: Prefixes,
   ): DecodedBytes {
-    encoding.immediates.forEach((kind, index) => readImmediate(cursor, kind, fields, index === 0));
     if (prefixes.lock && !(encoding.lockable && fields.memory === 1))
       return { instruction: undefined, fields: {}, length: cursor.position };
     fields.length = cursor.position;

@@ -1,5 +1,8 @@
 /** All instructions of MMX and SSE. */
 import type { Instruction } from "@hvjournal/engine";
+import { vectorConversionInstructions } from "./conversions.js";
+import { vectorEstimateInstructions } from "./estimates.js";
+import { vectorFloatInstructions } from "./float.js";
 import { vectorIntegerInstructions } from "./integer.js";
 import { vectorMoveInstructions } from "./moves.js";
 import { vectorShiftInstructions } from "./shifts.js";
@@ -10,4 +13,7 @@ export const vectorInstructions: readonly Instruction[] = [
   ...vectorIntegerInstructions,
   ...vectorShiftInstructions,
   ...vectorShuffleInstructions,
+  ...vectorFloatInstructions,
+  ...vectorConversionInstructions,
+  ...vectorEstimateInstructions,
 ];

@@ -1,4 +1,0 @@
-/** Thrown for an exit that a VMM has no answer to. */
-export class UnexpectedExitError extends Error {
-  override readonly name = "UnexpectedExitError";
-}
