@@ -1,12 +1,14 @@
 /** The amd64 part of the control plane, composed of its subjects. The commands stand with each of them in `control/`. */
 import { type ControlEvent, type ControlSlice, PayloadFields } from "@hvjournal/core";
+import { isCapability } from "./capabilities.js";
+import { capabilityName, capabilityPart } from "./control/capability-part.js";
 import type { ControlPart, EventPart } from "./control/control-part.js";
-import { type Amd64ControlState, initialAmd64State } from "./control/control-state.js";
+import { type Amd64ControlState, initialAmd64State, isEnabled } from "./control/control-state.js";
 import { policyPart } from "./control/policy-part.js";
 
 export type { Amd64ControlState } from "./control/control-state.js";
 
-const PARTS: readonly ControlPart[] = [policyPart];
+const PARTS: readonly ControlPart[] = [capabilityPart, policyPart];
 
 const decisions = new Map(PARTS.flatMap(({ decide }) => Object.entries(decide)));
 const words = new Map(PARTS.flatMap(({ parse }) => Object.entries(parse)));
@@ -16,6 +18,14 @@ function eventPart({ kind }: ControlEvent): EventPart {
   const found = events.get(kind);
   if (found === undefined) throw new RangeError(`${kind} is no control event of amd64`);
   return found;
+}
+
+/** 1 or 0 for a capability that a VM on amd64 has, undefined for any other. */
+function queryCapability(state: Amd64ControlState, name: string | bigint): bigint | undefined {
+  if (typeof name !== "string") return undefined;
+  const capability = capabilityName(name);
+  if (!isCapability(capability)) return undefined;
+  return isEnabled(state, capability) ? 1n : 0n;
 }
 
 export const amd64ControlSlice: ControlSlice<Amd64ControlState> = {
@@ -32,6 +42,8 @@ export const amd64ControlSlice: ControlSlice<Amd64ControlState> = {
 
   evolve: (state, event, seq) =>
     eventPart(event).evolve(state, new PayloadFields(event.kind, event.payload), event, seq),
+
+  query: (state, what, name) => (what === "cap" ? queryCapability(state, name) : undefined),
 
   describe: (event) => eventPart(event).describe(new PayloadFields(event.kind, event.payload), event),
 

@@ -1,21 +1,33 @@
-/** KVM's own hypercalls: Documentation/virt/kvm/x86/hypercalls.rst. Number in RAX, arguments in RBX, RCX, RDX, RSI. */
+/** Calls of the hypervisor: whose they are, KVM's own, and the other vendor's instruction, which KVM writes over. */
+import { type ExitFrame, ExitWord, KvmExit } from "@hvjournal/core";
 import { Vector } from "../isa/exceptions.js";
 import { Register } from "../isa/state.js";
+import { policyValue } from "./control/control-state.js";
+import { argumentOf, returnFromCall } from "./call-registers.js";
+import { leaveToVmm } from "./exit-frames.js";
 import type { ExitCause } from "./exit-model.js";
+import { patchCall } from "./hypercall-patching.js";
+import { callKvm, KvmCall, KvmError, mapRangeArgumentsFit } from "./kvm-hypercalls.js";
 import type { Vm } from "./vm.js";
 
-/** As include/uapi/linux/kvm_para.h. */
-const KVM_ENOSYS = 1000n;
+/** `kvm_run.hypercall.flags`: KVM_HYPERCALL_EXIT_LONG_MODE. */
+const HYPERCALL_LONG_MODE = 1;
 
-/** Gives RAX. */
+/** The exit of a call: is it the VMM's to answer? */
+export function routeCall(vm: Vm, frame: ExitFrame): void {
+  if (vm.states.cpl !== 0 || argumentOf(vm, Register.rax) !== BigInt(KvmCall.mapGpaRange)) return;
+  if (!vm.wantsMapGpaRange || !mapRangeArgumentsFit(vm)) return;
+  frame[ExitWord.info] = vm.states.isLongMode ? HYPERCALL_LONG_MODE : 0;
+  leaveToVmm(frame, KvmExit.hypercall);
+}
+
+/** Gives RAX; undefined: the instruction has not retired. */
 export function finishHypercall(vm: Vm, cause: ExitCause, next: bigint): bigint | undefined {
-  const { states } = vm;
   if (cause === "invalidOpcode") {
-    states.raise(Vector.invalidOpcode);
+    if (policyValue(vm.control, "x86.hypercall.patch") === "on") patchCall(vm);
+    else vm.states.raise(Vector.invalidOpcode);
     return undefined;
   }
-  const result = BigInt.asUintN(64, -KVM_ENOSYS);
-  states.writeGeneral(Register.rax, result);
-  vm.retireInstruction(next);
-  return result;
+  const result = vm.states.cpl === 0 ? callKvm(vm) : -KvmError.EPERM;
+  return returnFromCall(vm, result, next);
 }

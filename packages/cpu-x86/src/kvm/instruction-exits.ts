@@ -6,7 +6,7 @@ import { Flag, STATUS_FLAGS } from "../isa/registers.js";
 import { Register, tscAux } from "../isa/state.js";
 import { cpuid } from "./cpuid.js";
 import type { ExitCause } from "./exit-model.js";
-import { finishHypercall } from "./hypercalls.js";
+import { finishHypercall, routeCall } from "./hypercalls.js";
 import { readMsr, writeMsr } from "./msrs.js";
 import type { Vm } from "./vm.js";
 
@@ -49,6 +49,7 @@ export function describeCall(vm: Vm, cause: ExitCause, frame: ExitFrame): void {
       setFrameU64(frame, ExitWord.arg1Low, states.readGeneral(Register.rbx));
       setFrameU64(frame, ExitWord.arg2Low, states.readGeneral(Register.rcx));
       setFrameU64(frame, ExitWord.arg3Low, states.readGeneral(Register.rdx));
+      if (cause === "hypercall") routeCall(vm, frame);
   }
 }
 

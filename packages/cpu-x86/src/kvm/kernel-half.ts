@@ -1,5 +1,6 @@
 /** The kernel half of an amd64 VM: the run loop between guest mode and the exits. */
 import {
+  type CodePatch,
   type ExitFrame,
   ExitWord,
   FinishedBy,
@@ -18,6 +19,7 @@ import { ExitCode } from "../isa/exit-code.js";
 import type { Amd64ControlState } from "./control-slice.js";
 import { beginExitFrame, leaveToVmm, MMIO_WRITE, newExitFrame } from "./exit-frames.js";
 import type { ExitCause } from "./exit-model.js";
+import { returnFromCall } from "./call-registers.js";
 import { causeOf, describeCall, finishInstructionExit, readCounter, readRandom } from "./instruction-exits.js";
 import { backtrace, type DisassembledInstruction, disassemble, translateVirtual } from "./inspection.js";
 import { MP_STATE, readNamedRegister, registerAliases, registerNames, writeNamedRegister } from "./named-registers.js";
@@ -99,6 +101,10 @@ export class Amd64KernelHalf implements KernelHalf {
     const { irqchip, guestTimeNs } = this.#vm;
     const deadline = irqchip.deadlineNs;
     return deadline === undefined || deadline <= guestTimeNs ? undefined : deadline;
+  }
+
+  get codePatch(): CodePatch | undefined {
+    return this.#vm.codePatch;
   }
 
   // Running
@@ -295,6 +301,7 @@ export class Amd64KernelHalf implements KernelHalf {
 
   finishExit(): boolean {
     const frame = this.#pendingExit(FinishedBy.kernelHalf);
+    this.#vm.codePatch = undefined;
     const answer = this.#finish(frame);
     this.#run.exitPending = false;
     this.answerLow = answer === undefined ? 0 : Number(answer & 0xffff_ffffn);
@@ -373,6 +380,9 @@ export class Amd64KernelHalf implements KernelHalf {
         return;
       case KvmExit.io:
         if (isThere) vm.states.completePort(isWrite ? 0 : low);
+        return;
+      case KvmExit.hypercall:
+        if (isThere) returnFromCall(vm, (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0), this.#run.next);
         return;
       case KvmExit.shutdown:
         if (isThere)

@@ -47,7 +47,7 @@ export class Paravirtual {
 }
 
 /** Whether a structure lies in RAM. */
-function isInRam(memory: GuestMemory, address: bigint, bytes: number): boolean {
+export function isInRam(memory: GuestMemory, address: bigint, bytes: number): boolean {
   return address >= BigInt(memory.base) && address + BigInt(bytes) <= BigInt(memory.base + memory.bytes);
 }
 

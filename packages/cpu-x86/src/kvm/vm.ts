@@ -1,7 +1,15 @@
 /** The parts of one VM's kernel half, and the time they share. */
-import { type Entropy, type EntropyStream, type ExitModel, GUEST_NANOSECONDS_PER_UNIT } from "@hvjournal/core";
+import {
+  type CodePatch,
+  type Entropy,
+  type EntropyStream,
+  type ExitModel,
+  GUEST_NANOSECONDS_PER_UNIT,
+} from "@hvjournal/core";
 import type { Engine } from "@hvjournal/engine";
 import { nmiPending, taskPriority } from "../isa/state.js";
+import { CAP_EXIT_HYPERCALL } from "./capabilities.js";
+import { capabilityArgument } from "./control/control-state.js";
 import { type Amd64ControlState, amd64ControlSlice } from "./control-slice.js";
 import { type HostVendor, type ReasonOf, reasonsOf, vendorOf } from "./exit-model.js";
 import { Irqchip } from "./irqchip/irqchip.js";
@@ -41,6 +49,8 @@ export class Vm {
   /** Idle time that was skipped, in nanoseconds. */
   skippedNs = 0;
   hasRun = false;
+  /** What the exit that is being finished wrote over. */
+  codePatch: CodePatch | undefined;
   /** The guest can't go on; says why. */
   stuckReason: string | undefined;
 
@@ -87,6 +97,11 @@ export class Vm {
 
   get hostVendor(): HostVendor {
     return this.control.hostVendor ?? this.#modelVendor;
+  }
+
+  /** KVM_CAP_EXIT_HYPERCALL for KVM_HC_MAP_GPA_RANGE. */
+  get wantsMapGpaRange(): boolean {
+    return (((capabilityArgument(this.control, CAP_EXIT_HYPERCALL) ?? 0n) >> 12n) & 1n) === 1n;
   }
 
   timeStampOf(vcpu: number): TimeStampCounter {

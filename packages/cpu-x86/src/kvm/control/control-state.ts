@@ -31,6 +31,12 @@ export function isEnabled(state: Amd64ControlState, capability: string): boolean
   return state.capabilities.some((each) => each.name === capability);
 }
 
+/** The first argument of a capability; undefined: it is not enabled. */
+export function capabilityArgument(state: Amd64ControlState, capability: string): bigint | undefined {
+  const found = state.capabilities.find((each) => each.name === capability);
+  return found === undefined ? undefined : (found.args[0] ?? 0n);
+}
+
 /** The value in force: what was set, or upstream's. */
 export function policyValue({ policies = [] }: Amd64ControlState, name: PolicyName): string {
   return policies.find((each) => each.name === name)?.value ?? policyNamed(name)?.values[0] ?? "";

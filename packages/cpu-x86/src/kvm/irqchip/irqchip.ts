@@ -78,6 +78,12 @@ export class Irqchip {
     this.#ioApic.setPin(gsi === PIT_LINE ? PIT_PIN : gsi, level);
   }
 
+  /** An edge to one APIC. */
+  send(message: Pick<InterruptMessage, "vector" | "delivery" | "isLogical" | "destination" | "isWide">): void {
+    this.#send({ ...message, isLevel: false, shorthand: Shorthand.none });
+  }
+
+  /** KVM_SIGNAL_MSI. */
   signalMessage(address: number, data: number): void {
     this.#send(messageOf(address, data));
   }
