@@ -46,8 +46,7 @@ function describeTree(root: string, version: string): StockGuest {
 
 async function unpackGuest(apt: Apt, tree: string, architecture: GuestArchitecture): Promise<string> {
   const [kernel] = await apt.packageNames(KERNEL_PREFIX, KERNEL_PATTERNS[architecture]);
-  if (kernel === undefined)
-    throw new AptError(`apt knows no package ${KERNEL_PREFIX}*-cloud-${architecture}-unsigned`);
+  if (kernel === undefined) throw new AptError(`apt knows no package ${KERNEL_PREFIX}*-cloud-${architecture}-unsigned`);
   const version = await apt.unpack(kernel, tree);
   await apt.unpack("busybox-static", tree);
   return version;
