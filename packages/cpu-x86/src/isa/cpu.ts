@@ -12,10 +12,17 @@ import { stateSavingInstructions } from "./instructions/fxsave.js";
 import { hypervisorInstructions, pauseInstructions } from "./instructions/hypervisor.js";
 import { modelSpecificInstructions } from "./instructions/model-specific.js";
 import { portInstructions } from "./instructions/port.js";
-import { segmentRegisterInstructions } from "./instructions/segment-registers.js";
+import { segmentBaseInstructions } from "./instructions/segment-bases.js";
+import { segmentRegisterInstructions, stackSegmentInstructions } from "./instructions/segment-registers.js";
+import { softwareInterruptInstructions } from "./instructions/software-interrupts.js";
+import { swapInstructions, systemCallInstructions } from "./instructions/system-calls.js";
+import { accessRightInstructions } from "./instructions/access-rights.js";
+import { descriptorTableInstructions } from "./instructions/descriptor-tables.js";
+import { farBranchInstructions } from "./instructions/far-branches.js";
+import { flagsImageInstructions, interruptFlagInstructions } from "./instructions/flags-image.js";
 import { stackInstructions } from "./instructions/stack.js";
 import { stringInstructions } from "./instructions/string.js";
-import { interruptFlagInstructions, systemInstructions } from "./instructions/system.js";
+import { systemInstructions } from "./instructions/system.js";
 import { x87Instructions } from "./instructions/x87.js";
 import { vectorInstructions } from "./instructions/vector/all.js";
 import { interruptPending } from "./interrupts.js";
@@ -48,6 +55,14 @@ const ordinaryInstructions: readonly Instruction[] = [
   ...exchangeInstructions,
   ...stringInstructions,
   ...systemInstructions,
+  ...flagsImageInstructions,
+  ...segmentRegisterInstructions,
+  ...segmentBaseInstructions,
+  ...descriptorTableInstructions,
+  ...accessRightInstructions,
+  ...farBranchInstructions,
+  ...softwareInterruptInstructions,
+  ...swapInstructions,
   ...controlRegisterInstructions,
   ...modelSpecificInstructions,
   ...portInstructions,
@@ -59,9 +74,10 @@ const ordinaryInstructions: readonly Instruction[] = [
 
 /** They write interrupt shadow and RF themselves. */
 const oneShotInstructions: readonly Instruction[] = [
-  ...segmentRegisterInstructions,
+  ...stackSegmentInstructions,
   ...interruptFlagInstructions,
   ...returnInstructions,
+  ...systemCallInstructions,
 ];
 
 const lists = new Map<number, readonly Instruction[]>();

@@ -17,6 +17,8 @@ const INVALID_IN_LONG_MODE: ReadonlySet<number> = new Set([
   0x06, 0x07, 0x0e, 0x16, 0x17, 0x1e, 0x1f, 0x27, 0x2f, 0x37, 0x3f, 0x60, 0x61, 0x82, 0x9a, 0xce, 0xd4, 0xd5, 0xd6,
   0xea,
 ]);
+/** Those of protected mode, in real mode: ARPL, LLDT and the like, LAR, LSL. */
+const INVALID_IN_REAL_MODE: ReadonlySet<number> = new Set([0x63, 0x100, 0x102, 0x103]);
 /** UD0, UD1, UD2: opcodes of map 1. */
 const ALWAYS_INVALID: ReadonlySet<number> = new Set([0x1ff, 0x1b9, 0x10b]);
 
@@ -115,7 +117,8 @@ class Decoder implements VariableLengthDecoder {
     if (ALWAYS_INVALID.has(opcode)) return undefinedHere;
     const candidates = this.#candidates.get(opcode);
     if (candidates === undefined) {
-      if (this.#mode === Mode.long && INVALID_IN_LONG_MODE.has(opcode)) return undefinedHere;
+      const invalid = this.#mode === Mode.long ? INVALID_IN_LONG_MODE : INVALID_IN_REAL_MODE;
+      if (invalid.has(opcode)) return undefinedHere;
       return unknown(bytes, cursor);
     }
     const addressSize = this.#addressSize(prefixes);

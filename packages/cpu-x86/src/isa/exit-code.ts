@@ -56,4 +56,6 @@ export const NotSimulated = {
   taskSwitch: 7,
   /** DR7 with a breakpoint of ports. Detail: its value. */
   portBreakpoint: 8,
+  /** A call gate that copies parameters. Detail: its selector. */
+  gateParameters: 9,
 } as const;
