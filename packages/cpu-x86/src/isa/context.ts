@@ -10,6 +10,7 @@
  * | 4 | a stack of 16 bits: SS.B is clear |
  * | 5 | real mode |
  * | 6 | DR7 enables breakpoints; bit 1 is set too |
+ * | 7 | accesses must be aligned (`alignment-checks.ts`) |
  *
  * Bits 2 to 5 are clear in 64-bit mode; 3 to 5 hold only together with 2.
  * Privilege is not in it: code is the same at every CPL, and fetches are told apart by their TLB sets.
@@ -47,6 +48,7 @@ export const Context = {
   stack16: 16,
   real: 32,
   breakpoints: 64,
+  aligned: 128,
 } as const;
 
 export function codeMode(context: number): Mode {
@@ -102,6 +104,14 @@ function legacyBits(stage: Stage): Value<32> {
   ].reduce((word, bit) => stage.or(word, bit), stage.constant32(Context.legacy));
 }
 
+/** At CPL 3 with CR0.AM and EFLAGS.AC. */
+function alignmentBit(stage: Stage): Value<32> {
+  const mask = stage.extractBits(stage.truncate32(stage.read(cr0)), Math.log2(Cr0.AM), 1);
+  const checks = stage.extractBits(stage.truncate32(stage.read(rflags)), Math.log2(Flag.AC), 1);
+  const isUser = stage.compare("eq", stage.read(cpl), stage.constant32(3));
+  return stage.shiftLeft(stage.and(isUser, stage.and(mask, checks)), Math.log2(Context.aligned));
+}
+
 const computeContext: Routine & { readonly result: undefined } = {
   name: "computeContext",
   parameters: [],
@@ -122,11 +132,14 @@ const computeContext: Routine & { readonly result: undefined } = {
       stage.shiftLeft(oneShot, Math.log2(Context.oneShot)),
       stage.shiftLeft(isTrue(enabled), Math.log2(Context.breakpoints)),
     );
-    stage.write(contextWord, stage.or(mode, special));
+    stage.write(contextWord, stage.or(stage.or(mode, special), alignmentBit(stage)));
   },
 };
 
-/** Computes the context word again; called wherever a segment register, CR0.PE, DR7, the interrupt shadow, RF or TF have changed. */
+/**
+ * Computes the context word again; called wherever CPL, a segment register, CR0, DR7, the interrupt shadow, RF, TF or AC have
+ * changed.
+ */
 export function contextChanged(stage: Stage): void {
   stage.call(computeContext);
 }

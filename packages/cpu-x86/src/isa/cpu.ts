@@ -1,5 +1,6 @@
 /** The definition of an x86-64 CPU for the engine: state, instructions by context, translation, exceptions. */
 import { type CpuDefinition, elementOf, type Instruction, type StateField } from "@hvjournal/engine";
+import { alignmentChecked } from "./alignment-checks.js";
 import { Context } from "./context.js";
 import { existsIn, variableLength } from "./decoder.js";
 import { eventDelivery } from "./delivery.js";
@@ -93,7 +94,8 @@ function instructionsFor(context: number): readonly Instruction[] {
     ...(isSpecial ? ordinaryInstructions.map(special) : ordinaryInstructions),
     ...(hasBreakpoints ? oneShotInstructions.map(withInstructionBreakpoints) : oneShotInstructions),
   ];
-  const list = all.filter((instruction) => existsIn(instruction, context));
+  const existing = all.filter((instruction) => existsIn(instruction, context));
+  const list = (context & Context.aligned) === 0 ? existing : existing.map(alignmentChecked);
   lists.set(context, list);
   return list;
 }

@@ -5,6 +5,7 @@
  * before the next instruction. State's pc is the address of the instruction that raised.
  */
 import { EngineFault, type Routine, type Stage, type Value } from "@hvjournal/engine";
+import { ALIGNMENT_CHECKED } from "./alignment-checks.js";
 import { operations } from "./engine-operations.js";
 import {
   cr2,
@@ -163,7 +164,8 @@ export const memoryFault: ExceptionRoutine = {
   result: undefined,
   body(stage) {
     const { faultDetail } = operations.fields;
-    const toStack = stage.compare("eq", stage.read(faultDetail), stage.constant32(stackZeroSource.offset));
+    const segment = stage.and(stage.read(faultDetail), stage.constant32(~ALIGNMENT_CHECKED));
+    const toStack = stage.compare("eq", segment, stage.constant32(stackZeroSource.offset));
     noteFault(
       stage,
       stage.select(toStack, stage.constant32(Vector.stackFault), stage.constant32(Vector.generalProtection)),
@@ -202,13 +204,19 @@ function noteFault(stage: Stage, notCanonical: Value<32>): void {
   );
 }
 
-/** (address, kind): see `CpuDefinition.alignmentFault`. Operands that must be aligned raise #GP(0). */
+/** (address, kind): see `CpuDefinition.alignmentFault`. Operands that must always be aligned raise #GP(0). */
 export const alignmentFault: ExceptionRoutine = {
   name: "alignmentFault",
   parameters: [64, 32],
   result: undefined,
   body(stage) {
-    stage.call(noteException, stage.constant32(Vector.generalProtection), stage.constant32(0));
+    const isCheck = stage.and(stage.read(operations.fields.faultDetail), stage.constant32(ALIGNMENT_CHECKED));
+    const vector = stage.select(
+      isCheck,
+      stage.constant32(Vector.alignmentCheck),
+      stage.constant32(Vector.generalProtection),
+    );
+    stage.call(noteException, vector, stage.constant32(0));
   },
 };
 

@@ -44,10 +44,6 @@ export const NotSimulated = {
   instruction: 1,
   /** Virtual-8086 mode. Detail: EFLAGS. */
   virtual8086: 2,
-  /** TF set. */
-  singleStep: 3,
-  /** Alignment checks at CPL 3. */
-  alignmentCheck: 4,
   /** A fetch where there is no RAM. */
   fetchOutsideMemory: 5,
   /** An x87 error reported by FERR# and not by #MF (CR0.NE clear). */

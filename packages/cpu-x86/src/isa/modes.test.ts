@@ -35,7 +35,6 @@ import {
 } from "./testing/modes.js";
 
 const { P, S, code, writable, accessed, L, DB, G } = SegmentAttribute;
-const USER = 3 << 5;
 const tiers = [
   ["handlers out of line", {}],
   ["compiled blocks", { tier: "blocks" }],
@@ -617,6 +616,22 @@ describe.each(tiers)("64-bit mode with %s", (_name, options) => {
     expect(vectorOf(inner)).toBe(Vector.generalProtection);
     expect(frameOf(inner, true)["error"]).toBe(BigInt(Selector.data));
     expect(vectorOf(at("8e c8"))).toBe(Vector.invalidOpcode);
+  });
+
+  it("checks the alignment of what users access with AC and CR0.AM set", () => {
+    // push qword ptr [rdi]
+    const program = "ff 37";
+    const guest = atUser(program, {
+      rdi: DATA + 1,
+      cr0: CR0_PG | BigInt(Cr0.PE | Cr0.ET | Cr0.WP | Cr0.AM),
+      rflags: Flag.AC | 2,
+    });
+    expect(vectorOf(guest)).toBe(Vector.alignmentCheck);
+    expect([frameOf(guest, true)["error"], frameOf(guest, true)["rip"]]).toEqual([0n, BigInt(CODE)]);
+    guest.set("cpl", 0);
+    guest.set("rip", CODE);
+    guest.engine.run(1);
+    expect(guest.get("rip")).toBe(BigInt(CODE + 2));
   });
 
   it("starts a shadow with STI that the next instruction ends", () => {

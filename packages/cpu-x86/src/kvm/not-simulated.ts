@@ -5,10 +5,11 @@ import type { Vm } from "./vm.js";
 const TEXT: Readonly<Record<number, string>> = {
   [NotSimulated.instruction]: "an instruction that is not simulated",
   [NotSimulated.virtual8086]: "virtual-8086 mode",
-  [NotSimulated.singleStep]: "single step",
-  [NotSimulated.alignmentCheck]: "alignment checks",
   [NotSimulated.fetchOutsideMemory]: "code where there is no RAM",
   [NotSimulated.floatErrorPin]: "an x87 error that is reported by FERR#",
+  [NotSimulated.taskSwitch]: "a switch of tasks by hardware",
+  [NotSimulated.portBreakpoint]: "a breakpoint at a port",
+  [NotSimulated.gateParameters]: "a call gate that copies parameters",
 };
 
 function instructionText(detail: bigint): string {

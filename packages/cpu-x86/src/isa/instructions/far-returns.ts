@@ -13,7 +13,7 @@ import { writeRflags } from "../flags.js";
 import { bytesOf, generalRegister, sizeOf } from "../general-registers.js";
 import { endOneShot, isStepping } from "../one-shot.js";
 import { immediate } from "../operands.js";
-import { Cr0, Dr6, Flag, IOPL_SHIFT, STATUS_FLAGS } from "../registers.js";
+import { Dr6, Flag, IOPL_SHIFT, STATUS_FLAGS } from "../registers.js";
 import { segmentationOf } from "../segment-access.js";
 import { SegmentAttribute } from "../segment-attributes.js";
 import {
@@ -36,7 +36,7 @@ import {
   writeStackOffset,
 } from "../segments.js";
 import { taskSwitchNotSimulated } from "../task-gate.js";
-import { cpl, cr0, interruptShadow, nmiBlocked, Register, repeating, rflags, Segment } from "../state.js";
+import { cpl, interruptShadow, nmiBlocked, Register, repeating, rflags, Segment } from "../state.js";
 import { isNotCanonical } from "../translation.js";
 
 const { S, code, conforming, writable, unusable, P, L, DB } = SegmentAttribute;
@@ -149,14 +149,6 @@ function exitIf(stage: Stage, condition: Value<32>, reason: number, detail: Valu
   );
 }
 
-/** What the target state must be to be simulated. */
-function checkSimulated(stage: Stage, { cs, flags }: Frame): void {
-  const inUserMode = stage.compare("eq", rplOf(stage, cs), stage.constant32(3));
-  const alignmentMask = stage.extractBits(stage.truncate32(stage.read(cr0)), Math.log2(Cr0.AM), 1);
-  const checksAlignment = stage.and(stage.extractBits(flags, Math.log2(Flag.AC), 1), alignmentMask);
-  exitIf(stage, stage.and(inUserMode, checksAlignment), NotSimulated.alignmentCheck, flags);
-}
-
 /** Flags that CPL and IOPL let the image write. */
 function writableFlags(stage: Stage, form: ReturnForm): Value<32> {
   const always = STATUS_FLAGS | Flag.TF | Flag.DF | Flag.NT | Flag.RF | Flag.AC | Flag.ID;
@@ -230,7 +222,6 @@ function returnProtected(stage: Stage, form: ReturnForm, kind: ReturnKind): void
     const returnsToVirtual = stage.and(virtual, stage.isZero(stage.read(cpl)));
     const protects = stage.and(returnsToVirtual, stage.isZero(isLongModeActive(stage)));
     if (form.size !== 1) exitIf(stage, protects, NotSimulated.virtual8086, frame.flags);
-    checkSimulated(stage, frame);
   }
   const codeSegment = checkCodeSegment(stage, frame.cs);
   const codeAttributes = attributesOf(stage, codeSegment.descriptor);
