@@ -53,6 +53,11 @@ function wired(vcpuCount = 1): Wired {
 }
 
 describe("a local APIC", () => {
+  it("lies at 0xfee00000, and tells the boot processor from the others", () => {
+    const { chip } = wired(2);
+    expect([chip.apicOf(0).base, chip.apicOf(1).base]).toEqual([0xfee0_0900, 0xfee0_0800]);
+  });
+
   it("gives the highest vector, and none below what is in service or the task's priority", () => {
     const { chip, apic, readApic, take } = wired();
     for (const vector of [0x31, 0x55, 0x51]) apic(0, ApicRegister.commandLow, (1 << 18) | vector);

@@ -57,7 +57,7 @@ export class LocalApic {
   constructor(id: number, bus: ApicBus) {
     this.id = id;
     this.#bus = bus;
-    this.base = APIC_PAGE | ApicBase.enabled | (id === 0 ? ApicBase.bootProcessor : 0);
+    this.base = APIC_PAGE + ApicBase.enabled + (id === 0 ? ApicBase.bootProcessor : 0);
     this.reset();
   }
 
