@@ -56,6 +56,8 @@ export interface CpuDefinition {
   readonly variableLength?: VariableLength;
   /** Key of the decode cache: all that decoding depends on beside the bytes. An architecture keeps it up to date. */
   readonly contextWord: StateField<32>;
+  /** Code of one page runs in several contexts in turn, so that each has fetch entries of its own. */
+  readonly contextsAlternate?: true;
   /**
    * 0 user, 1 privileged: which TLB set and which rights hold. Written only by `setPrivilege`. With `privilegeCount` 3 it
    * may be 2: privileged with other rights (x86: what CR4.SMAP forbids is allowed by EFLAGS.AC).

@@ -133,6 +133,7 @@ export const x86Cpu: CpuDefinition = {
   instructionsFor,
   variableLength,
   contextWord,
+  contextsAlternate: true,
   privilege,
   privilegeCount: 3,
   accessesAsPrivileged: true,

@@ -2,6 +2,7 @@
 import type { CpuDefinition } from "../cpu-definition.js";
 import { engineFields, engineState } from "../engine-fields.js";
 import {
+  CONTEXT_SLOT_SHIFT,
   FILL_LOG_ENTRIES,
   FILL_LOG_ENTRY_BYTES,
   TLB_ENTRY_BYTES,
@@ -160,7 +161,9 @@ export class Tlb {
   fillFetch(virtualPage: bigint, context: number, decodedBase: number): void {
     const { entries, fetchOffset } = this.#geometry;
     const tag = virtualPage | BigInt(context);
-    const slot = Number((virtualPage >> 12n) & BigInt(entries - 1));
+    const page = Number(BigInt.asUintN(32, virtualPage >> 12n));
+    const moved = this.#cpu.contextsAlternate === true ? context << CONTEXT_SLOT_SHIFT : 0;
+    const slot = (page ^ moved) & (entries - 1);
     const entry = (this.#words[engineFields.tlbCurrent.offset >> 2] ?? 0) + fetchOffset + slot * TLB_ENTRY_BYTES;
     this.#words[(entry + TlbEntry.tag) >> 2] = Number(BigInt.asIntN(32, tag));
     this.#words[(entry + TlbEntry.tag + 4) >> 2] = Number(BigInt.asIntN(32, tag >> 32n));
