@@ -6,3 +6,4 @@ export * as vcpuState from "./isa/state.js";
 export { type Encoding, parseEncoding, undefinedFlagsOf } from "./isa/encoding.js";
 export type { DecodedFields } from "./isa/fields.js";
 export { amd64 } from "./kvm/architecture.js";
+export { generalInstructions } from "./isa/instructions/general.js";

@@ -224,9 +224,9 @@ static void handler(int signal, void *info, struct context *context) {
   load(context);
 }
 
-static void map(word address) {
-  const int readWriteExecute = 7, privateFixedAnonymous = 0x32;
-  if (systemCall(SYS_mmap, address, PAGE, readWriteExecute, privateFixedAnonymous, -1, 0) != (long)address) exitWith(2);
+static void map(word address, int protection) {
+  const int privateFixedAnonymous = 0x32;
+  if (systemCall(SYS_mmap, address, PAGE, protection, privateFixedAnonymous, -1, 0) != (long)address) exitWith(2);
 }
 
 static void handle(int signal) {
@@ -237,8 +237,9 @@ static void handle(int signal) {
 
 __attribute__((used)) void begin(void) {
   struct { word address; int flags; word bytes; } stack = {(word)signalStack, 0, sizeof signalStack};
-  map(CODE_PAGE);
-  map(DATA_PAGE);
+  const int readWrite = 3, execute = 4;
+  map(CODE_PAGE, readWrite | execute);
+  map(DATA_PAGE, readWrite);
   systemCall(SYS_sigaltstack, (word)&stack, 0, 0, 0, 0, 0);
   handle(SIGILL), handle(SIGTRAP), handle(SIGBUS), handle(SIGFPE), handle(SIGSEGV), handle(SIGALRM);
   __asm__ volatile("int3");

@@ -132,10 +132,10 @@ export class RandomCases {
     });
   }
 
-  /** Never back into the case. */
+  /** Never into the case. */
   #drawDistance(bytes: number): number {
     const random = this.#random;
-    if (random.oneIn(2)) return random.below(bytes === 1 ? 0x80 : 0x600);
+    if (random.oneIn(2)) return random.between(CODE_BYTES_MAX, bytes === 1 ? 0x7f : 0x600);
     return -random.between(CODE_BYTES_MAX + 8, bytes === 1 ? 0x80 : 0x700);
   }
 

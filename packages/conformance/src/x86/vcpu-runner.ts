@@ -22,6 +22,7 @@ import {
 const RAM_BYTES = 0x8_0000;
 /** Where the system sees its frames: no user code of 32 bits can name these addresses. */
 const SYSTEM = 0xffff_8000_0000_0000n;
+const NOT_EXECUTABLE = 1n << 63n;
 /** Guest-physical addresses. */
 const GDT = 0x1000;
 const IDT = 0x2000;
@@ -105,7 +106,7 @@ class VcpuRunner {
     this.#write64(systemLevel3, BigInt(systemLevel2) | table);
     this.#write64(systemLevel2, systemFrames);
     this.#write64(code, BigInt(CODE_FRAME) | user);
-    this.#write64(code + 8 * ((DATA_PAGE >>> 12) & 511), BigInt(DATA_FRAME) | user);
+    this.#write64(code + 8 * ((DATA_PAGE >>> 12) & 511), BigInt(DATA_FRAME) | user | NOT_EXECUTABLE);
   }
 
   #buildGates(): void {

@@ -5,13 +5,12 @@ import { Context } from "./context.js";
 import { existsIn, variableLength } from "./decoder.js";
 import { eventDelivery } from "./delivery.js";
 import { alignmentFault, fetchFault, memoryFault, misalignedPc, undefinedInstruction } from "./exceptions.js";
-import { arithmeticInstructions } from "./instructions/arithmetic.js";
 import { controlRegisterInstructions } from "./instructions/control-registers.js";
-import { exchangeInstructions } from "./instructions/exchange.js";
 import { returnInstructions } from "./instructions/far-returns.js";
 import { stateSavingInstructions } from "./instructions/fxsave.js";
 import { hypervisorInstructions, pauseInstructions } from "./instructions/hypervisor.js";
 import { modelSpecificInstructions } from "./instructions/model-specific.js";
+import { generalInstructions } from "./instructions/general.js";
 import { portInstructions } from "./instructions/port.js";
 import { segmentBaseInstructions } from "./instructions/segment-bases.js";
 import { segmentRegisterInstructions, stackSegmentInstructions } from "./instructions/segment-registers.js";
@@ -21,8 +20,6 @@ import { accessRightInstructions } from "./instructions/access-rights.js";
 import { descriptorTableInstructions } from "./instructions/descriptor-tables.js";
 import { farBranchInstructions } from "./instructions/far-branches.js";
 import { flagsImageInstructions, interruptFlagInstructions } from "./instructions/flags-image.js";
-import { stackInstructions } from "./instructions/stack.js";
-import { stringInstructions } from "./instructions/string.js";
 import { systemInstructions } from "./instructions/system.js";
 import { x87Instructions } from "./instructions/x87.js";
 import { vectorInstructions } from "./instructions/vector/all.js";
@@ -50,11 +47,8 @@ import {
 import { entryMayBeLive, translate } from "./translation.js";
 
 const ordinaryInstructions: readonly Instruction[] = [
-  ...arithmeticInstructions,
-  ...stackInstructions,
+  ...generalInstructions,
   ...pauseInstructions,
-  ...exchangeInstructions,
-  ...stringInstructions,
   ...systemInstructions,
   ...flagsImageInstructions,
   ...segmentRegisterInstructions,

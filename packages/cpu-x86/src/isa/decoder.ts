@@ -19,6 +19,8 @@ const INVALID_IN_LONG_MODE: ReadonlySet<number> = new Set([
 ]);
 /** Those of protected mode, in real mode: ARPL, LLDT and the like, LAR, LSL. */
 const INVALID_IN_REAL_MODE: ReadonlySet<number> = new Set([0x63, 0x100, 0x102, 0x103]);
+/** Opcodes that go on in ModRM.reg: what has no definition there is not defined at all. */
+const COMPLETE_GROUPS: ReadonlySet<number> = new Set([0x8f, 0xc6, 0xc7, 0xfe, 0xff, 0x1ba, 0x10d]);
 /** UD0, UD1, UD2: opcodes of map 1. */
 const ALWAYS_INVALID: ReadonlySet<number> = new Set([0x1ff, 0x1b9, 0x10b]);
 
@@ -135,7 +137,8 @@ class Decoder implements VariableLengthDecoder {
       return this.#finish(cursor, instruction, encoding, fields, prefixes);
     }
     // An opcode that prefixes belong to is another one, or none, with other prefixes.
-    if (candidates.some(({ encoding }) => encoding.prefix !== "any")) return undefinedHere;
+    if (COMPLETE_GROUPS.has(opcode) || candidates.some(({ encoding }) => encoding.prefix !== "any"))
+      return undefinedHere;
     return unknown(bytes, cursor);
   }
 
