@@ -428,6 +428,10 @@ export class Amd64KernelHalf implements KernelHalf {
   }
 
   writeRegister(vcpu: number, name: string, value: bigint): void {
+    if (name === MP_STATE) {
+      this.#vm.setMpState(vcpu, Number(value));
+      return;
+    }
     writeNamedRegister(this.#vm.states, vcpu, name, value);
     this.#vm.taskPriorityWritten(vcpu);
   }

@@ -184,6 +184,13 @@ export class Vm {
     if (state.mpState === MpState.halted) state.mpState = MpState.runnable;
   }
 
+  /** KVM_SET_MP_STATE. Throws RangeError for a state that x86 does not have. */
+  setMpState(vcpu: number, state: number): void {
+    if (!Object.values(MpState).some((each) => each === state)) throw new RangeError(`mp_state ${state}`);
+    // As KVM: what had its SIPI waits for it to be told anew.
+    this.schedule.of(vcpu).mpState = state === MpState.sipiReceived ? MpState.initReceived : state;
+  }
+
   // INIT and SIPI: Intel SDM volume 3, 9.4
 
   initialize(vcpu: number): void {
