@@ -1,5 +1,6 @@
 /** The CPUID of the model `hvj-v1`: what a vCPU tells of itself, never the host's. Intel SDM volume 2, CPUID. */
 import { PHYSICAL_ADDRESS_BITS } from "../isa/translation.js";
+import { hypervLeaf, KVM_LEAF_BESIDE_HYPERV } from "./hyperv/leaves.js";
 import { APIC_BUS_HZ } from "./irqchip/apic-timer.js";
 import { policyValue } from "./control/control-state.js";
 import { TSC_HZ } from "./time-stamp-counter.js";
@@ -39,7 +40,7 @@ const FEATURES_EXTENDED_EDX = mask(11, 20, 26, 27, 29);
 const INVARIANT_TSC = 1 << 8;
 const LINEAR_ADDRESS_BITS = 48;
 
-export const KVM_LEAF = 0x4000_0000;
+const KVM_LEAF = 0x4000_0000;
 const KVM_SIGNATURE = textWords("KVMKVMKVM\0\0\0", 3);
 /** CLOCKSOURCE2, STEAL_TIME, CLOCKSOURCE_STABLE. */
 const KVM_FEATURES = mask(3, 5, 24);
@@ -116,13 +117,13 @@ function extendedLeaf(leaf: number): CpuidWords {
 }
 
 /** Documentation/virt/kvm/x86/cpuid.rst. */
-function hypervisorLeaf(leaf: number): CpuidWords {
-  switch (leaf) {
-    case KVM_LEAF:
-      return [0x4000_0010, KVM_SIGNATURE[0] ?? 0, KVM_SIGNATURE[1] ?? 0, KVM_SIGNATURE[2] ?? 0];
-    case 0x4000_0001:
+function kvmLeaf(leaf: number, first: number): CpuidWords {
+  switch (leaf - first) {
+    case 0:
+      return [first + 0x10, KVM_SIGNATURE[0] ?? 0, KVM_SIGNATURE[1] ?? 0, KVM_SIGNATURE[2] ?? 0];
+    case 1:
       return [KVM_FEATURES, 0, 0, 0];
-    case 0x4000_0010:
+    case 0x10:
       // As VMware's: frequencies in kHz.
       return [TSC_HZ / 1000, APIC_BUS_HZ / 1000, 0, 0];
     default:
@@ -130,12 +131,18 @@ function hypervisorLeaf(leaf: number): CpuidWords {
   }
 }
 
+/** KVM's leaves move up where Hyper-V's come first. */
+function leafOfHypervisor(vm: Vm, leaf: number): CpuidWords {
+  const { hyperv } = vm.control;
+  const hasKvm = policyValue(vm.control, "x86.cpuid.hypervisor") === "kvm";
+  if (hyperv === undefined) return hasKvm ? kvmLeaf(leaf, KVM_LEAF) : NOTHING;
+  if (leaf < KVM_LEAF_BESIDE_HYPERV) return hypervLeaf(hyperv.features, leaf);
+  return hasKvm ? kvmLeaf(leaf, KVM_LEAF_BESIDE_HYPERV) : NOTHING;
+}
+
 /** A basic leaf beyond the highest one is answered as the highest one. */
 export function cpuid(vm: Vm, vcpu: number, leaf: number, subleaf: number): CpuidWords {
-  if (leaf >>> 28 === 4) {
-    if (policyValue(vm.control, "x86.cpuid.hypervisor") === "plain") return NOTHING;
-    return hypervisorLeaf(leaf);
-  }
+  if (leaf >>> 28 === 4) return leafOfHypervisor(vm, leaf);
   if (leaf >>> 28 === 8) return extendedLeaf(leaf);
   return basicLeaf(vm, vcpu, leaf > HIGHEST_LEAF ? HIGHEST_LEAF : leaf, subleaf);
 }

@@ -7,6 +7,7 @@ import { Register, tscAux } from "../isa/state.js";
 import { cpuid } from "./cpuid.js";
 import type { ExitCause } from "./exit-model.js";
 import { finishHypercall, routeCall } from "./hypercalls.js";
+import { mayAccess, routeMsr } from "./msr-exits.js";
 import { readMsr, writeMsr } from "./msrs.js";
 import type { Vm } from "./vm.js";
 
@@ -43,6 +44,7 @@ export function describeCall(vm: Vm, cause: ExitCause, frame: ExitFrame): void {
       // VMX has no qualification for these; SVM's EXITINFO1 tells which it was.
       frame[ExitWord.syndromeLow] = vm.hostVendor === "amd" && cause === "writeMsr" ? 1 : 0;
       if (cause === "writeMsr") setFrameU64(frame, ExitWord.arg1Low, states.edxEax);
+      routeMsr(vm, frame, cause);
       return;
     default:
       setFrameU64(frame, ExitWord.arg0Low, states.readGeneral(Register.rax));
@@ -79,7 +81,7 @@ function finishCpuid(vm: Vm, next: bigint): bigint {
 }
 
 function finishReadMsr(vm: Vm, msr: number, next: bigint): bigint | undefined {
-  const value = readMsr(vm, msr);
+  const value = mayAccess(vm, msr, "read") ? readMsr(vm, msr) : undefined;
   if (value === undefined) {
     vm.states.raise(Vector.generalProtection);
     return undefined;
@@ -91,7 +93,7 @@ function finishReadMsr(vm: Vm, msr: number, next: bigint): bigint | undefined {
 
 function finishWriteMsr(vm: Vm, msr: number, next: bigint): undefined {
   // What is written may be looked at by the write itself: registers stand as the instruction found them.
-  if (!writeMsr(vm, msr, vm.states.edxEax)) {
+  if (!mayAccess(vm, msr, "write") || !writeMsr(vm, msr, vm.states.edxEax)) {
     vm.states.raise(Vector.generalProtection);
     return undefined;
   }

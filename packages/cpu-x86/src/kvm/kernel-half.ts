@@ -19,10 +19,18 @@ import { ExitCode } from "../isa/exit-code.js";
 import type { Amd64ControlState } from "./control-slice.js";
 import { beginExitFrame, leaveToVmm, MMIO_WRITE, newExitFrame } from "./exit-frames.js";
 import type { ExitCause } from "./exit-model.js";
-import { returnFromCall } from "./call-registers.js";
+import { returnVmmResult } from "./hypercalls.js";
 import { causeOf, describeCall, finishInstructionExit, readCounter, readRandom } from "./instruction-exits.js";
 import { backtrace, type DisassembledInstruction, disassemble, translateVirtual } from "./inspection.js";
-import { MP_STATE, readNamedRegister, registerAliases, registerNames, writeNamedRegister } from "./named-registers.js";
+import { completeMsrExit } from "./msr-exits.js";
+import {
+  MP_STATE,
+  MSR_ERROR,
+  readNamedRegister,
+  registerAliases,
+  registerNames,
+  writeNamedRegister,
+} from "./named-registers.js";
 import { refuseUnsimulated } from "./not-simulated.js";
 import { finishPortExit, fillPortExit } from "./port-exits.js";
 import { restoreSections, type RunState, saveSections } from "./saved-state.js";
@@ -98,8 +106,7 @@ export class Amd64KernelHalf implements KernelHalf {
   }
 
   get idleDeadlineNs(): number | undefined {
-    const { irqchip, guestTimeNs } = this.#vm;
-    const deadline = irqchip.deadlineNs;
+    const { deadlineNs: deadline, guestTimeNs } = this.#vm;
     return deadline === undefined || deadline <= guestTimeNs ? undefined : deadline;
   }
 
@@ -134,7 +141,7 @@ export class Amd64KernelHalf implements KernelHalf {
       run.deviceWriteWaiting = false;
       return this.#leaveForMemory(true);
     }
-    const expired = vm.irqchip.advance(vm.current);
+    const expired = vm.advanceTimers();
     if (expired && isReady(vm.schedule.currentState) && vm.icount > run.enteredAt) return this.#leave("timer");
     if (!vm.schedule.mayGoOn && !vm.engine.restartPending && !this.#choose()) return "idle";
     if (run.isKicked) {
@@ -171,7 +178,7 @@ export class Amd64KernelHalf implements KernelHalf {
     const vm = this.#vm;
     const untilCheck = STUCK_CHECK_UNITS - (vm.icount % STUCK_CHECK_UNITS);
     let budget = Math.min(limit - vm.icount, BUDGET_MAX, untilCheck);
-    const deadline = vm.irqchip.deadlineNs;
+    const deadline = vm.deadlineNs;
     if (deadline !== undefined) budget = Math.min(budget, unitsUntil(deadline, vm.guestTimeNs));
     // An instruction that starts again with device data is finished first, whatever is left of the slice.
     if (vm.schedule.hasSlices) budget = Math.min(budget, Math.max(1, vm.schedule.sliceLeft));
@@ -382,7 +389,11 @@ export class Amd64KernelHalf implements KernelHalf {
         if (isThere) vm.states.completePort(isWrite ? 0 : low);
         return;
       case KvmExit.hypercall:
-        if (isThere) returnFromCall(vm, (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0), this.#run.next);
+      case KvmExit.hyperv:
+      case KvmExit.systemEvent:
+      case KvmExit.x86Rdmsr:
+      case KvmExit.x86Wrmsr:
+        if (isThere) this.#completeInstruction(frame, (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0));
         return;
       case KvmExit.shutdown:
         if (isThere)
@@ -390,6 +401,16 @@ export class Amd64KernelHalf implements KernelHalf {
         return;
       default:
     }
+  }
+
+  /** An instruction that the VMM has given the result of, or been told of. */
+  #completeInstruction(frame: ExitFrame, result: bigint): void {
+    const vm = this.#vm;
+    const { cause, next } = this.#run;
+    const kvmExit = frame[ExitWord.kvmExit];
+    if (kvmExit === KvmExit.x86Rdmsr || kvmExit === KvmExit.x86Wrmsr) completeMsrExit(vm, kvmExit, result, next);
+    else if (cause === "writeMsr") finishInstructionExit(vm, cause, frame, next);
+    else returnVmmResult(vm, kvmExit, result, next);
   }
 
   #pendingExit(by: number): ExitFrame {
@@ -423,11 +444,16 @@ export class Amd64KernelHalf implements KernelHalf {
   // Looking
 
   readRegister(vcpu: number, name: string): bigint {
+    if (name === MSR_ERROR) return this.#vm.msrError ? 1n : 0n;
     if (name === MP_STATE) return BigInt(this.#vm.schedule.of(vcpu).mpState);
     return readNamedRegister(this.#vm.states, vcpu, name);
   }
 
   writeRegister(vcpu: number, name: string, value: bigint): void {
+    if (name === MSR_ERROR) {
+      this.#vm.msrError = value !== 0n;
+      return;
+    }
     if (name === MP_STATE) {
       this.#vm.setMpState(vcpu, Number(value));
       return;

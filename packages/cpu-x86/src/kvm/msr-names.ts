@@ -1,4 +1,5 @@
 /** Numbers and names of MSRs, as the Intel SDM (volume 4), the AMD APM and Documentation/virt/kvm/x86/msr.rst have them. */
+import { HypervMsr } from "./hyperv/registers.js";
 import { msrs } from "../isa/msr.js";
 
 export const Msr = {
@@ -31,6 +32,7 @@ export const Msr = {
 } as const;
 
 const NAMES: ReadonlyMap<number, string> = new Map([
+  ...Object.entries(HypervMsr).map(([name, number]) => [number, name] as const),
   ...Object.entries(Msr).map(([name, number]) => [number, name] as const),
   ...msrs.map(({ name, number }) => [number, name] as const),
 ]);

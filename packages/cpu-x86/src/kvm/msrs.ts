@@ -1,5 +1,6 @@
 /** MSRs that the kernel half keeps, beside those of the vCPU's state (`isa/msr.ts`). Intel SDM volume 4. */
 import { PHYSICAL_ADDRESS_BITS } from "../isa/translation.js";
+import { hypervMsrOf, isHypervMsr } from "./hyperv/msrs.js";
 import { ApicBase } from "./irqchip/apic-registers.js";
 import { Msr } from "./msr-names.js";
 import { MTRR_CAP, MTRR_MSRS } from "./mtrr.js";
@@ -8,7 +9,10 @@ import type { Vm } from "./vm.js";
 
 /** A register of the current vCPU. */
 export interface MsrAccess {
-  read(vm: Vm): bigint;
+  /** undefined: #GP. */
+  read(vm: Vm): bigint | undefined;
+  /** Whether a value may be written, without writing it. Absent: `write` alone tells. */
+  readonly accepts?: (vm: Vm, value: bigint) => boolean;
   /** False: #GP. Absent: it can't be written. */
   readonly write?: (vm: Vm, value: bigint) => boolean;
 }
@@ -17,7 +21,8 @@ const always = (): boolean => true;
 
 /** Writes that KVM takes and forgets, or reads that are always the same. */
 function constant(value: bigint, accepts: (value: bigint) => boolean = (written) => written === value): MsrAccess {
-  return { read: () => value, write: (_vm, written) => accepts(written) };
+  const takes = (_vm: Vm, written: bigint): boolean => accepts(written);
+  return { read: () => value, accepts: takes, write: takes };
 }
 
 const BASE_WRITABLE = BigInt(ApicBase.x2apic | ApicBase.enabled | ApicBase.bootProcessor);
@@ -103,21 +108,39 @@ const registers: readonly (readonly [msr: number, access: MsrAccess])[] = [
 
 const byNumber: ReadonlyMap<number, MsrAccess> = new Map(registers);
 
-function accessOf({ irqchip }: Vm, msr: number): MsrAccess | undefined {
-  if (!irqchip.isX2apicMsr(msr)) return byNumber.get(msr);
+function accessOf(vm: Vm, msr: number): MsrAccess | undefined {
+  if (isHypervMsr(msr)) return hypervMsrOf(vm, msr);
+  return vm.irqchip.isX2apicMsr(msr) ? x2apicAccess(msr) : byNumber.get(msr);
+}
+
+function x2apicAccess(msr: number): MsrAccess {
   return {
-    read: (vm) => vm.irqchip.readMsr(vm.current, msr) ?? 0n,
-    write: (vm, value) => vm.irqchip.writeMsr(vm.current, msr, value),
+    read: ({ irqchip, current }) => irqchip.readMsr(current, msr),
+    write: ({ irqchip, current }, value) => irqchip.writeMsr(current, msr, value),
   };
 }
 
 /** Of the current vCPU. undefined: there is no such register. */
 export function readMsr(vm: Vm, msr: number): bigint | undefined {
-  if (vm.irqchip.isX2apicMsr(msr)) return vm.irqchip.readMsr(vm.current, msr);
   return accessOf(vm, msr)?.read(vm);
 }
 
 /** False: there is no such register, or it does not take the value. */
 export function writeMsr(vm: Vm, msr: number, value: bigint): boolean {
   return accessOf(vm, msr)?.write?.(vm, value) ?? false;
+}
+
+export function isKnownMsr(vm: Vm, msr: number): boolean {
+  return accessOf(vm, msr) !== undefined;
+}
+
+export function isReadableMsr(vm: Vm, msr: number): boolean {
+  return accessOf(vm, msr)?.read(vm) !== undefined;
+}
+
+/** As far as it can be told without writing. */
+export function isWritableMsr(vm: Vm, msr: number, value: bigint): boolean {
+  const access = accessOf(vm, msr);
+  if (access?.write === undefined) return false;
+  return access.accepts?.(vm, value) ?? true;
 }

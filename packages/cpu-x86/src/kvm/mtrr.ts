@@ -42,6 +42,7 @@ export const MTRR_MSRS: readonly (readonly [number, MsrAccess])[] = MTRR_NUMBERS
   msr,
   {
     read: (vm) => vm.mtrrsOf(vm.current)[index] ?? 0n,
+    accepts: (_vm, value) => accepts(msr, value),
     write(vm, value) {
       if (!accepts(msr, value)) return false;
       vm.mtrrsOf(vm.current)[index] = value;

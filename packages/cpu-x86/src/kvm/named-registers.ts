@@ -223,7 +223,10 @@ const byName: ReadonlyMap<string, NamedRegister> = new Map([
 /** Of a vCPU, but no register: KVM_MP_STATE_*. */
 export const MP_STATE = "mp_state";
 
-export const registerAliases: readonly string[] = [...aliases.map(([alias]) => alias), MP_STATE];
+/** `kvm_run.msr.error`, of an MSR exit that is pending: not 0 makes the access #GP. */
+export const MSR_ERROR = "msr_error";
+
+export const registerAliases: readonly string[] = [...aliases.map(([alias]) => alias), MP_STATE, MSR_ERROR];
 
 export const registerNames: readonly RegisterName[] = registers.map(({ name, bits, group }) => ({ name, bits, group }));
 

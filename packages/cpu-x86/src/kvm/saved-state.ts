@@ -49,7 +49,10 @@ export function saveSections(vm: Vm, run: RunState): StateSection[] {
   return [
     ...vm.schedule.vcpus.map((_, vcpu) => section(vcpuSection(vcpu), vm.states.save(vcpu))),
     section(IRQCHIP_SECTION, vm.irqchip.save()),
-    section(MSRS_SECTION, encodeCanonical({ vcpus: vm.schedule.vcpus.map((_, vcpu) => plainMsrs(vm, vcpu)) })),
+    section(
+      MSRS_SECTION,
+      encodeCanonical({ vcpus: vm.schedule.vcpus.map((_, vcpu) => plainMsrs(vm, vcpu)), hyperv: vm.hyperv.plain() }),
+    ),
     section(RUN_SECTION, encodeCanonical(plainRun(vm, run))),
     section(ENGINE_SECTION, encodeCanonical({ bytes: inFlight.bytes, pending: inFlight.pending })),
   ];
@@ -69,11 +72,13 @@ function plainRun(vm: Vm, run: RunState): { readonly [key: string]: PlainValue }
     current: vm.schedule.current,
     sliceLeft: vm.schedule.sliceLeft,
     mpStates: vm.schedule.vcpus.map(({ mpState }) => mpState),
+    ranNs: vm.schedule.vcpus.map(({ ranNs }) => ranNs),
     ...plainStolenTime(vm),
     exitPending: run.exitPending,
     exit: run.exitPending ? [...run.exit] : [],
     cause: (run.exitPending ? run.cause : undefined) ?? null,
     next: run.exitPending ? run.next : 0n,
+    msrError: vm.msrError,
     deviceWriteWaiting: run.deviceWriteWaiting,
     isKicked: run.isKicked,
     enteredAt: run.enteredAt,
@@ -132,6 +137,7 @@ export function savedExit(sections: readonly StateSection[]): ExitFrame | undefi
 }
 
 function restoreMsrs(vm: Vm, fields: PayloadFields): void {
+  vm.hyperv.restore(new PayloadFields("hyperv", fields.map("hyperv")));
   maps(fields, "vcpus", vm.vcpuCount).forEach((each, vcpu) => {
     const counter = vm.timeStampOf(vcpu);
     counter.offset = each.bigint("tscOffset");
@@ -168,12 +174,16 @@ function restoreRun(vm: Vm, run: RunState, fields: PayloadFields): void {
   mpStates.forEach((state, vcpu) => {
     vm.schedule.of(vcpu).mpState = state;
   });
+  fields.array("ranNs").forEach((ranNs, vcpu) => {
+    vm.schedule.of(vcpu).ranNs = Number(ranNs);
+  });
   restoreStolenTime(vm, fields);
   vm.engine.selectVcpu(current);
   run.exitPending = exitPending;
   run.exit.fill(0);
   run.exit.set(exit);
   run.cause = fields.has("cause") ? causeNamed(fields.string("cause")) : undefined;
+  vm.msrError = fields.boolean("msrError");
   run.next = fields.bigint("next");
   run.deviceWriteWaiting = fields.boolean("deviceWriteWaiting");
   run.isKicked = fields.boolean("isKicked");

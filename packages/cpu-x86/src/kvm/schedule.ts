@@ -1,5 +1,5 @@
 /** Which vCPU runs next, and for how long: several vCPUs run in turn on one thread. */
-import type { EntropyStream } from "@hvjournal/core";
+import { type EntropyStream, GUEST_NANOSECONDS_PER_UNIT } from "@hvjournal/core";
 
 /** A slice is this many units plus a drawn number below `SLICE_UNITS_SPREAD`: 16 to 82 us of guest time. */
 const SLICE_UNITS_MIN = 8192;
@@ -11,6 +11,8 @@ export const MpState = { runnable: 0, uninitialized: 1, initReceived: 2, halted:
 export interface VcpuRunState {
   /** One of `MpState`. */
   mpState: number;
+  /** How long it has run. */
+  ranNs: number;
 }
 
 /** Whether a vCPU goes on when it has its turn, whatever happens. */
@@ -34,6 +36,7 @@ export class Schedule {
     // All but the first wait for INIT and SIPI.
     this.vcpus = Array.from({ length: vcpuCount }, (_, vcpu) => ({
       mpState: vcpu === 0 ? MpState.runnable : MpState.uninitialized,
+      ranNs: 0,
     }));
     this.#stream = stream;
   }
@@ -81,6 +84,7 @@ export class Schedule {
   }
 
   spend(units: number): void {
+    this.currentState.ranNs += units * GUEST_NANOSECONDS_PER_UNIT;
     if (this.hasSlices) this.sliceLeft = Math.max(0, this.sliceLeft - units);
   }
 

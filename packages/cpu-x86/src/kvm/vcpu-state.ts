@@ -6,10 +6,11 @@ import { noteException } from "../isa/exceptions.js";
 import { finishInstruction } from "../isa/finish-instruction.js";
 import { materializeFlags } from "../isa/flags.js";
 import { generalRegister } from "../isa/general-registers.js";
-import { Flag } from "../isa/registers.js";
+import { Cr0, Flag } from "../isa/registers.js";
 import {
   contextWord,
   cpl,
+  cr0,
   cstar,
   fcw,
   fdp,
@@ -195,6 +196,11 @@ export class VcpuStates {
   /** 64-bit mode. */
   get isLongMode(): boolean {
     return (this.engine.readWord(contextWord.offset) & Context.legacy) === 0;
+  }
+
+  /** CR0.PE. */
+  get isProtected(): boolean {
+    return (this.engine.readWord(cr0.offset) & Cr0.PE) !== 0;
   }
 
   /** RFLAGS.IF; the interrupt shadow is no mask. */

@@ -12,6 +12,8 @@ import { CAP_EXIT_HYPERCALL } from "./capabilities.js";
 import { capabilityArgument } from "./control/control-state.js";
 import { type Amd64ControlState, amd64ControlSlice } from "./control-slice.js";
 import { type HostVendor, type ReasonOf, reasonsOf, vendorOf } from "./exit-model.js";
+import { HypervRegisters } from "./hyperv/registers.js";
+import { advanceTimers, timersDeadlineNs } from "./hyperv/synic.js";
 import { Irqchip } from "./irqchip/irqchip.js";
 import { MTRR_NUMBERS } from "./mtrr.js";
 import { Paravirtual, tellStolenTime } from "./paravirtual.js";
@@ -39,6 +41,7 @@ export class Vm {
   readonly mtrrs: readonly bigint[][];
   readonly stolenTime: StolenTime;
   readonly paravirtual: Paravirtual;
+  readonly hyperv: HypervRegisters;
   readonly reasons: ReasonOf;
   readonly #modelVendor: HostVendor;
   readonly #random: readonly EntropyStream[];
@@ -51,6 +54,8 @@ export class Vm {
   hasRun = false;
   /** What the exit that is being finished wrote over. */
   codePatch: CodePatch | undefined;
+  /** The VMM has answered the MSR exit that is pending with an error. */
+  msrError = false;
   /** The guest can't go on; says why. */
   stuckReason: string | undefined;
 
@@ -64,6 +69,7 @@ export class Vm {
     this.mtrrs = Array.from({ length: vcpuCount }, () => MTRR_NUMBERS.map(() => 0n));
     this.stolenTime = new StolenTime(vcpuCount);
     this.paravirtual = new Paravirtual(vcpuCount);
+    this.hyperv = new HypervRegisters(vcpuCount);
     this.reasons = reasonsOf(exitModel);
     this.#modelVendor = vendorOf(exitModel);
     this.#random = Array.from({ length: vcpuCount }, (_, vcpu) => entropy.stream(`rdrand${vcpu}`));
@@ -136,6 +142,31 @@ export class Vm {
   countUnits(units: number): void {
     this.icount += units;
     this.schedule.spend(units);
+  }
+
+  takeMsrError(): boolean {
+    const { msrError } = this;
+    this.msrError = false;
+    return msrError;
+  }
+
+  // Time
+
+  /** Guest time at which a timer expires next. */
+  get deadlineNs(): number | undefined {
+    const own = this.irqchip.deadlineNs;
+    const synthetic = this.control.hyperv === undefined ? undefined : timersDeadlineNs(this);
+    if (own === undefined || synthetic === undefined) return own ?? synthetic;
+    return Math.min(own, synthetic);
+  }
+
+  /** Lets timers expire. True: that of the current vCPU's local APIC, or a new interrupt for it of another one. */
+  advanceTimers(): boolean {
+    const expired = this.irqchip.advance(this.current);
+    if (this.control.hyperv === undefined) return expired;
+    const before = this.irqchip.pending(this.current);
+    advanceTimers(this);
+    return expired || (before === undefined && this.irqchip.pending(this.current) !== undefined);
   }
 
   // Interrupts

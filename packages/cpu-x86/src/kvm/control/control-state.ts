@@ -1,5 +1,6 @@
 /** What the control plane's events have made of an amd64 VM. Plain data: it is saved with the control plane's state. */
 import type { HostVendor } from "../exit-model.js";
+import type { MsrFilter } from "../msr-filter.js";
 import { policyNamed, type PolicyName } from "./policies.js";
 
 export interface EnabledCapability {
@@ -19,6 +20,9 @@ export interface Amd64ControlState {
   readonly capabilities: readonly EnabledCapability[];
   // What follows is absent as long as nothing has set it.
   readonly policies?: readonly PolicySetting[];
+  readonly msrFilter?: MsrFilter;
+  /** Hyper-V enlightenments that CPUID offers; absent: the interface is not there. */
+  readonly hyperv?: { readonly features: readonly string[] };
   /** The host that the VM has moved to; absent: the one that its exit model names. */
   readonly hostVendor?: HostVendor;
 }
