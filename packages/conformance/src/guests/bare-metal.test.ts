@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { basename, join, relative } from "node:path";
 import { describeWhere } from "../testing/describe-where.js";
 import { repositoryRoot } from "../testing/repository.js";
-import { bareMetalElf, bareMetalImage, readBareMetalImage } from "./bare-metal.js";
+import { bareMetalAmd64, bareMetalElf, bareMetalImage, readBareMetalImage } from "./bare-metal.js";
 
 const examples = join(repositoryRoot, "examples");
 const exampleGuest = join(examples, "forwarded-arm-calls", "guest.elf");
@@ -14,7 +14,7 @@ const recordedToolChain = readFileSync(join(repositoryRoot, "guests", "toolchain
 const { stdout: presentToolChain } = spawnSync(script, ["--toolchain"], { encoding: "utf8" });
 
 describe("the bare-metal guest", () => {
-  it.each([bareMetalElf, bareMetalImage])("is small enough to ship: %s", (path) => {
+  it.each([bareMetalElf, bareMetalImage, bareMetalAmd64])("is small enough to ship: %s", (path) => {
     expect(statSync(path).size).toBeLessThan(64 << 10);
   });
 
@@ -36,8 +36,12 @@ describeWhere(presentToolChain === recordedToolChain)("the guests, built again b
       for (const path of [bareMetalElf, bareMetalImage]) {
         expect(readFileSync(join(output, basename(path))).equals(readFileSync(path))).toBe(true);
       }
-      const built = join(output, relative(examples, exampleGuest));
-      expect(readFileSync(built).equals(readFileSync(exampleGuest))).toBe(true);
+      for (const [root, path] of [
+        [examples, exampleGuest],
+        [join(repositoryRoot, "guests"), bareMetalAmd64],
+      ] as const) {
+        expect(readFileSync(join(output, relative(root, path))).equals(readFileSync(path))).toBe(true);
+      }
     } finally {
       rmSync(output, { recursive: true });
     }
