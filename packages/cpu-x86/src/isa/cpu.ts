@@ -36,6 +36,7 @@ import {
   fcw,
   layout,
   mxcsr,
+  xcr0,
   pagingControls,
   privilege,
   rflags,
@@ -117,6 +118,7 @@ export const longModeValues: readonly (readonly [StateField<32 | 64>, bigint])[]
   [elementOf(segmentAttributes, Segment.ldtr), BigInt(SegmentAttribute.unusable)],
   [fcw, 0x37fn],
   [mxcsr, 0x1f80n],
+  [xcr0, 1n],
 ];
 
 export const x86Cpu: CpuDefinition = {

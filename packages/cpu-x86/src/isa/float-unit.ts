@@ -27,6 +27,10 @@ export const TOP_MASK: number = 7 << TOP_SHIFT;
 export const PRECISION_CONTROL_SHIFT = 8;
 export const ROUNDING_CONTROL_SHIFT = 10;
 
+/** Bits of the control word that can be written, infinity control (no effect) among them; and the one that is always 1. */
+const CONTROL_BITS = 0x1f3f;
+const CONTROL_FIXED = 0x40;
+
 /** Default NaN. */
 const INDEFINITE_SIGNIFICAND = 0xc000_0000_0000_0000n;
 const INDEFINITE_SIGN_EXPONENT = 0xffffn;
@@ -136,4 +140,13 @@ export function recordPointers(stage: Stage, opcode: Value<32>, dataAddress: Val
   stage.write(fop, opcode);
   stage.write(fip, stage.pc());
   if (dataAddress !== undefined) stage.write(fdp, dataAddress);
+}
+
+/** FCW and FSW as an image of memory has them: bit 6 of the control word is 1, ES and B follow from exceptions and masks. */
+export function setControlAndStatus(stage: Stage, control: Value<32>, status: Value<32>): void {
+  stage.write(fcw, stage.or(stage.and(control, stage.constant32(CONTROL_BITS)), stage.constant32(CONTROL_FIXED)));
+  const unmasked = stage.and(stage.and(status, stage.not(control)), stage.constant32(FLOAT_EXCEPTIONS));
+  const summary = FloatStatus.ES | FloatStatus.B;
+  const kept = stage.and(status, stage.constant32(0xffff & ~summary));
+  stage.write(fsw, stage.select(unmasked, stage.or(kept, stage.constant32(summary)), kept));
 }

@@ -135,6 +135,8 @@ export const fdp = layout.field("fdp", 64);
 
 export const xmm = layout.array("xmm", 128, 16);
 export const mxcsr = layout.field("mxcsr", 32);
+/** Components of the XSAVE family that are enabled: x87 (bit 0, always), SSE (bit 1). */
+export const xcr0 = layout.field("xcr0", 32);
 
 /** Key of decoded code: see `context.ts`. Derived. */
 export const contextWord = layout.cacheField("contextWord", 32);
