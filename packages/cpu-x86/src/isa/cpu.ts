@@ -21,7 +21,7 @@ import { descriptorTableInstructions } from "./instructions/descriptor-tables.js
 import { farBranchInstructions } from "./instructions/far-branches.js";
 import { flagsImageInstructions, interruptFlagInstructions } from "./instructions/flags-image.js";
 import { systemInstructions } from "./instructions/system.js";
-import { x87Instructions } from "./instructions/x87.js";
+import { x87Instructions } from "./instructions/x87/all.js";
 import { vectorInstructions } from "./instructions/vector/all.js";
 import { interruptPending } from "./interrupts.js";
 import { oneShot, withInstructionBreakpoints } from "./one-shot.js";

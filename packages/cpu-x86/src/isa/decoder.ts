@@ -136,9 +136,9 @@ class Decoder implements VariableLengthDecoder {
       }
       return this.#finish(cursor, instruction, encoding, fields, prefixes);
     }
-    // An opcode that prefixes belong to is another one, or none, with other prefixes.
-    if (COMPLETE_GROUPS.has(opcode) || candidates.some(({ encoding }) => encoding.prefix !== "any"))
-      return undefinedHere;
+    // An opcode that prefixes belong to is another one, or none, with other prefixes; of the x87's all are here.
+    const complete = COMPLETE_GROUPS.has(opcode) || isFloatOpcode(opcode);
+    if (complete || candidates.some(({ encoding }) => encoding.prefix !== "any")) return undefinedHere;
     return unknown(bytes, cursor);
   }
 
@@ -268,6 +268,10 @@ function matches(encoding: Encoding, prefixes: Prefixes, modrm: Address | undefi
   }
   if (rexW !== undefined && rexW !== ((prefixes.rex & REX_W) === 0 ? 0 : 1)) return false;
   return prefix === "any" || prefix === mandatoryPrefix(prefixes);
+}
+
+function isFloatOpcode(opcode: number): boolean {
+  return opcode >= 0xd8 && opcode <= 0xdf;
 }
 
 /** Which prefix belongs to the opcode, where one does: Intel SDM volume 2, 2.1.2, 2.2.1.2. */
