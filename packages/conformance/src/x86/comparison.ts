@@ -25,7 +25,8 @@ export function mismatches(
     .slice(0, shown);
 }
 
-function caseText({ bits, code, mnemonics }: UserCase, lines: readonly string[]): string {
+/** A case in one line, and what differs. */
+export function caseText({ bits, code, stateSeed, mnemonics }: UserCase, lines: readonly string[]): string {
   const bytes = Buffer.from(code).toString("hex");
-  return `${bits} bits, ${bytes} (${mnemonics.join("; ")})\n  ${lines.slice(0, SHOWN_DIFFERENCES).join("\n  ")}`;
+  return `${bits} bits, ${bytes}, state ${stateSeed} (${mnemonics.join("; ")})\n  ${lines.slice(0, SHOWN_DIFFERENCES).join("\n  ")}`;
 }

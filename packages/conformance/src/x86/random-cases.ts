@@ -60,8 +60,7 @@ export class RandomCases {
   }
 
   #case(code: readonly number[], undefinedFlags: UserCase["undefinedFlags"], mnemonics: readonly string[]): UserCase {
-    const block = randomState(this.#random, this.#bits);
-    return { bits: this.#bits, code: Uint8Array.from(code), block, undefinedFlags, mnemonics };
+    return caseFrom(this.#bits, this.#random.word(), Uint8Array.from(code), undefinedFlags, mnemonics);
   }
 
   #encode(instruction: Instruction, address: number): Encoded | undefined {
@@ -182,6 +181,17 @@ export class RandomCases {
     const count = mod === 1 ? 1 : mod === 2 || withoutBase ? 4 : 0;
     return [...bytes, ...little(BigInt(random.word()), count)];
   }
+}
+
+/** A case whose state comes from a seed alone. */
+export function caseFrom(
+  bits: Bits,
+  stateSeed: number,
+  code: Uint8Array,
+  undefinedFlags: UserCase["undefinedFlags"],
+  mnemonics: readonly string[],
+): UserCase {
+  return { bits, stateSeed, code, block: randomState(new RandomSource(stateSeed), bits), undefinedFlags, mnemonics };
 }
 
 /** Of `variableLength`, for user code in a mode. */

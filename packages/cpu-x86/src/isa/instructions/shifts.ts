@@ -280,7 +280,7 @@ function doubleLeft(stage: Stage, size: OperandSize, left: Operand, source: Oper
   return { result, carry, overflow: leftOverflow(stage, size, result, carry) };
 }
 
-/** By more than 16 bits the manual leaves all undefined: the source is rotated, CF and OF are clear. */
+/** By more than 16 bits the manual leaves all undefined: the source is rotated and CF clear. By 16 and more OF is CF. */
 function doubleLeft16(stage: Stage, left: Value<32>, source: Value<32>, count: Value<32>): Shifted {
   const beyond = stage.compare("gt_u", count, stage.constant32(16));
   const pair = stage.or(stage.shiftLeft(stage.select(beyond, source, left), 16), source);
@@ -294,7 +294,7 @@ function doubleLeft16(stage: Stage, left: Value<32>, source: Value<32>, count: V
   return {
     result,
     carry,
-    overflow: stage.select(within, leftOverflow(stage, 1, result, carry) as Value<32>, stage.constant32(0)),
+    overflow: stage.select(within, leftOverflow(stage, 1, result, carry) as Value<32>, stage.shiftLeft(carry, 15)),
   };
 }
 
