@@ -56,7 +56,7 @@ import {
   Segment,
 } from "./state.js";
 import { isNotCanonical } from "./translation.js";
-import { taskSwitchNotSimulated } from "./task-gate.js";
+import { loadTask, pushTaskError, switchTask } from "./task-switch.js";
 
 const { S, code, conforming, P, L, DB } = SegmentAttribute;
 
@@ -186,7 +186,11 @@ function readLegacyGate(stage: Stage, event: Event): Gate {
   const isGate = stage.or(stage.or(isWide, isNarrow), isTaskGate);
   checkGate(stage, event, attributes, isGate);
   const selector = stage.extractBits(stage.truncate32(gate), 16, 16);
-  stage.if(isTaskGate, () => taskSwitchNotSimulated(stage, selector));
+  stage.if(isTaskGate, () => {
+    const { returnAddress, external, pushesError } = event;
+    const commit = (): void => eventTaken(stage, event);
+    switchTask(stage, { reason: "gate", selector, returnAddress, external, pushesError, commit });
+  });
   const low = stage.extractBits(gate, 0, 16);
   const wide = stage.or(low, stage.shiftLeft(stage.extractBits(gate, 48, 16), 16));
   return {
@@ -301,6 +305,11 @@ function enterHandler(stage: Stage, event: Event, clearsInterrupts: Value<32>): 
   stage.if(stage.compare("eq", event.vector, stage.constant32(Vector.debug)), () => {
     stage.write(dr7, stage.and(stage.read(dr7), stage.constant64(~BigInt(Dr7.GD))));
   });
+  eventTaken(stage, event);
+}
+
+/** The event is no longer pending. */
+function eventTaken(stage: Stage, event: Event): void {
   stage.if(
     event.kind,
     () => {
@@ -416,6 +425,9 @@ export const eventDelivery: Instruction = defineInstruction({
   operands: {},
   text: () => "",
   execute(_form, _operands, stage) {
+    const kind = stage.read(exceptionPending);
+    stage.if(stage.compare("eq", kind, stage.constant32(EventKind.taskLoad)), () => loadTask(stage));
+    stage.if(stage.compare("eq", kind, stage.constant32(EventKind.taskError)), () => pushTaskError(stage));
     const event = currentEvent(stage);
     stage.if(
       isLongModeActive(stage),

@@ -48,8 +48,6 @@ export const NotSimulated = {
   fetchOutsideMemory: 5,
   /** An x87 error reported by FERR# and not by #MF (CR0.NE clear). */
   floatErrorPin: 6,
-  /** A switch of tasks by hardware. Detail: the selector of its gate or TSS. */
-  taskSwitch: 7,
   /** DR7 with a breakpoint of ports. Detail: its value. */
   portBreakpoint: 8,
   /** A call gate that copies parameters. Detail: its selector. */

@@ -271,6 +271,82 @@ describe.each(tiers)("protected mode with %s", (_name, options) => {
     expect([adjusted.get("rax"), flags(adjusted) & Flag.ZF]).toEqual([0x23n, Flag.ZF]);
   });
 
+  describe("tasks", () => {
+    const [OLD_TSS, NEW_TSS, TASK_ENTRY, TASK_STACK] = [0x5800, 0x5a00, CODE + 0x300, 0x3_9000];
+
+    /** With a second task at selector 0x90, whose code is `task`. */
+    function withTask(program: string, task: string): Machine {
+      const guest = protectedMode(program, options);
+      addDescriptor(guest, Selector.tss, P | 0xb, 0x67, OLD_TSS);
+      addDescriptor(guest, Legacy.tss, P | 9, 0x67, NEW_TSS);
+      const put = (offset: number, value: number): void =>
+        guest.place(
+          NEW_TSS + offset,
+          [0, 8, 16, 24].map((shift) => (value >>> shift) & 0xff),
+        );
+      put(0x20, TASK_ENTRY);
+      put(0x24, Flag.CF | 2);
+      put(0x38, TASK_STACK);
+      put(0x3c, 0x1234_5678);
+      for (const offset of [0x48, 0x50, 0x54]) put(offset, Legacy.data);
+      put(0x4c, Legacy.code);
+      guest.place(TASK_ENTRY, bytes(task));
+      return guest;
+    }
+
+    const typeOf = (guest: Machine, selector: number): bigint =>
+      (guest.word64(guest.gdtBase + selector) >> 40n) & 0xffn;
+
+    it("are switched by a far jump to a TSS", () => {
+      // ljmp $0x90,$0; there: hlt
+      const guest = run(withTask("ea 00 00 00 00 90 00", "f4"));
+      expect(["rip", "rsp", "rbp", "segmentSelector7", "segmentSelector3"].map(guest.get)).toEqual(
+        [TASK_ENTRY + 1, TASK_STACK, 0x1234_5678, Legacy.tss, Legacy.data].map(BigInt),
+      );
+      expect([flags(guest), guest.get("cr0") & BigInt(Cr0.TS)]).toEqual([Flag.CF, BigInt(Cr0.TS)]);
+      expect([word32(guest, OLD_TSS + 0x20), word32(guest, OLD_TSS + 0x38), word32(guest, OLD_TSS + 0x4c)]).toEqual([
+        CODE + 7,
+        STACK,
+        Legacy.code,
+      ]);
+      expect([typeOf(guest, Selector.tss), typeOf(guest, Legacy.tss)]).toEqual([0x89n, 0x8bn]);
+    });
+
+    it("nest in a call, and IRET returns", () => {
+      // lcall $0x90,$0; hlt; there: iret; hlt
+      const guest = withTask("9a 00 00 00 00 90 00 f4", "cf f4");
+      guest.engine.run(2);
+      expect([flags(guest), word32(guest, NEW_TSS) & 0xffff]).toEqual([Flag.CF | Flag.NT, Selector.tss]);
+      run(guest);
+      expect(["rip", "rsp", "segmentSelector7"].map(guest.get)).toEqual([CODE + 8, STACK, Selector.tss].map(BigInt));
+      expect([typeOf(guest, Selector.tss), typeOf(guest, Legacy.tss)]).toEqual([0x8bn, 0x89n]);
+      // What is left of it has its IRET behind it, and no NT.
+      expect([word32(guest, NEW_TSS + 0x20), word32(guest, NEW_TSS + 0x24)]).toEqual([TASK_ENTRY + 1, Flag.CF | 2]);
+    });
+
+    it("handle exceptions, with the error code on their stacks", () => {
+      // mov es,eax: beyond the table
+      const guest = withTask("8e c0", "f4");
+      guest.set("rax", 0x1000);
+      guest.setWord64(0x3000 + 8 * Vector.generalProtection, (0x85n << 40n) | (BigInt(Legacy.tss) << 16n));
+      run(guest);
+      expect([guest.get("rip"), guest.get("rsp"), word32(guest, TASK_STACK - 4)]).toEqual([
+        BigInt(TASK_ENTRY + 1),
+        BigInt(TASK_STACK - 4),
+        0x1000,
+      ]);
+      expect(word32(guest, OLD_TSS + 0x20)).toBe(CODE);
+    });
+
+    it("raise #TS for a segment that is wrong, in the new task", () => {
+      const guest = withTask("ea 00 00 00 00 90 00", "f4");
+      guest.place(NEW_TSS + 0x54, [Legacy.code + 0x100, 1]);
+      guest.set("gdtLimit", 0xff);
+      expect(vectorOf(guest)).toBe(Vector.invalidTss);
+      expect(guest.get("segmentSelector7")).toBe(BigInt(Legacy.tss));
+    });
+  });
+
   it("enters and leaves the system by SYSENTER and SYSEXIT", () => {
     // sysenter
     const guest = protectedMode("0f 34", options);

@@ -99,6 +99,10 @@ export const EventKind = {
   icebp: 3,
   /** A debug exception behind an instruction: a trap. */
   trap: 4,
+  /** The second part of a switch of tasks: see `task-switch.ts`, which uses vector and error code for it. */
+  taskLoad: 5,
+  /** The error code of an exception goes to the stack of the task that handles it. */
+  taskError: 6,
 } as const;
 
 /**

@@ -7,7 +7,6 @@ const TEXT: Readonly<Record<number, string>> = {
   [NotSimulated.virtual8086]: "virtual-8086 mode",
   [NotSimulated.fetchOutsideMemory]: "code where there is no RAM",
   [NotSimulated.floatErrorPin]: "an x87 error that is reported by FERR#",
-  [NotSimulated.taskSwitch]: "a switch of tasks by hardware",
   [NotSimulated.portBreakpoint]: "a breakpoint at a port",
   [NotSimulated.gateParameters]: "a call gate that copies parameters",
 };

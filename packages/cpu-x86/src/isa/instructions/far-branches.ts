@@ -40,7 +40,7 @@ import {
   writeSegment,
 } from "../segments.js";
 import { cpl, Register, Segment } from "../state.js";
-import { taskSwitchNotSimulated } from "../task-gate.js";
+import { switchTask } from "../task-switch.js";
 import { isNotCanonical } from "../translation.js";
 
 const { S, code, conforming, P, L, DB } = SegmentAttribute;
@@ -170,10 +170,23 @@ function transferBySystem(stage: Stage, branch: FarBranch, place: Value<64>, des
     isLong,
     () => throughLongGate(stage, branch, place, descriptor),
     () => {
-      stage.if(isTask, () => taskSwitchNotSimulated(stage, selector));
+      stage.if(isTask, () => throughTask(stage, branch, descriptor));
       throughLegacyGate(stage, branch, descriptor, isWide);
     },
   );
+}
+
+/** A TSS, or a gate that names one. */
+function throughTask(stage: Stage, { selector, isCall }: FarBranch, descriptor: Value<64>): void {
+  const isGate = attributesAre(stage, attributesOf(stage, descriptor), SYSTEM_TYPE_MASK, TASK_GATE);
+  const named = stage.extractBits(stage.truncate32(descriptor), 16, 16);
+  switchTask(stage, {
+    reason: isCall ? "call" : "jump",
+    selector: stage.select(isGate, named, selector),
+    returnAddress: nextInstruction(stage),
+    external: stage.constant32(0),
+    pushesError: stage.constant32(0),
+  });
 }
 
 interface GateTarget {

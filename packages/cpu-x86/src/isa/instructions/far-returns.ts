@@ -14,9 +14,10 @@ import { bytesOf, generalRegister, sizeOf } from "../general-registers.js";
 import { endOneShot, isStepping } from "../one-shot.js";
 import { immediate } from "../operands.js";
 import { Dr6, Flag, IOPL_SHIFT, STATUS_FLAGS } from "../registers.js";
-import { segmentationOf } from "../segment-access.js";
+import { nextInstruction, segmentationOf } from "../segment-access.js";
 import { SegmentAttribute } from "../segment-attributes.js";
 import {
+  AS_SYSTEM,
   attributesAre,
   attributesOf,
   baseOf,
@@ -35,7 +36,7 @@ import {
   writeSegment,
   writeStackOffset,
 } from "../segments.js";
-import { taskSwitchNotSimulated } from "../task-gate.js";
+import { switchTask } from "../task-switch.js";
 import { cpl, interruptShadow, nmiBlocked, Register, repeating, rflags, Segment } from "../state.js";
 import { isNotCanonical } from "../translation.js";
 
@@ -273,7 +274,15 @@ function refuseNested(stage: Stage): void {
   const nested = stage.and(stage.truncate32(stage.read(rflags)), stage.constant32(Flag.NT));
   stage.if(nested, () => {
     stage.if(isLongModeActive(stage), () => raiseException(stage, Vector.generalProtection));
-    taskSwitchNotSimulated(stage, stage.read(segmentFields(Segment.tr).selector));
+    const tr = segmentFields(Segment.tr);
+    const link = stage.load(32, stage.access(stage.read(tr.base), 2, "read", AS_SYSTEM(stage)), 0, 16);
+    switchTask(stage, {
+      reason: "return",
+      selector: link,
+      returnAddress: nextInstruction(stage),
+      external: stage.constant32(0),
+      pushesError: stage.constant32(0),
+    });
   });
 }
 
