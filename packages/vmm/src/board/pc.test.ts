@@ -57,6 +57,16 @@ describe("pc board", () => {
     expect([read(0x600, 2), read(0x602, 2)]).toEqual([0, 0x0520]);
   });
 
+  it("answers calls and MSRs that nobody has with KVM's and Hyper-V's errors, and #GP", () => {
+    const { guest, board } = testPc();
+    expect(guest.exit(board, { kvmExit: KvmExit.hypercall, arg0: 12n })).toBe(0xffff_ffff_ffff_fc18n);
+    expect(guest.exit(board, { kvmExit: KvmExit.hyperv, arg0: 0x8001n })).toBe(2n);
+    for (const kvmExit of [KvmExit.x86Rdmsr, KvmExit.x86Wrmsr]) {
+      expect(guest.exit(board, { kvmExit, arg0: 0x10n })).toBe(0n);
+      expect(guest.registers.get("vcpu0 msr_error")).toBe(1n);
+    }
+  });
+
   it("ends on a triple fault and on system events, and refuses exits that no VMM can answer", () => {
     const { guest, board } = testPc();
     guest.exit(board, { kvmExit: KvmExit.shutdown });

@@ -51,6 +51,13 @@ export interface PcBoard extends VmmHalf {
 }
 
 const RNG_SEED_BYTES = 32;
+/** What a guest gets for calls that nobody answers: -1000 of KVM's, and 2 of Hyper-V's. */
+const KVM_ENOSYS = 0xffff_ffff_ffff_fc18n;
+const HV_STATUS_INVALID_HYPERCALL_CODE = 2;
+const LOW_WORD = 0xffff_ffffn;
+const WORD_BITS = 32n;
+/** The kernel half's register that stands for `kvm_run.msr.error`. */
+const MSR_ERROR = "msr_error";
 const LIMITS: BoardLimits = {
   board: "pc",
   memoryBytesMin: ONE_MEBIBYTE,
@@ -140,6 +147,18 @@ class Pc implements PcBoard {
         break;
       case KvmExit.mmio:
         answerMmio(exit, this.#bus, port);
+        break;
+      case KvmExit.hypercall:
+        port.complete(Number(KVM_ENOSYS & LOW_WORD), Number(KVM_ENOSYS >> WORD_BITS));
+        break;
+      case KvmExit.hyperv:
+        port.complete(HV_STATUS_INVALID_HYPERCALL_CODE, 0);
+        break;
+      case KvmExit.x86Rdmsr:
+      case KvmExit.x86Wrmsr:
+        // As `kvm_run.msr.error`: the guest gets #GP for an MSR that nobody has.
+        port.setRegister(exit[ExitWord.vcpu] ?? 0, MSR_ERROR, 1n);
+        port.complete(0, 0);
         break;
       case KvmExit.shutdown:
         port.stop({ what: "reset", by: "triple fault" });
