@@ -304,7 +304,7 @@ const packed: readonly Instruction[] = [
 
 // With MMX registers
 
-/** CVTPI2PS, CVTPI2PD: only a register makes the latter an MMX instruction. */
+/** CVTPI2PS, CVTPI2PD: only a register makes them MMX instructions. */
 function fromMmx(to: FloatBits): Instruction {
   const name = `cvtpi2p${SUFFIX[to]}`;
   return defineEncoded({
@@ -315,7 +315,7 @@ function fromMmx(to: FloatBits): Instruction {
     operands: { ...memoryOperand, rm: vectorRegister("mm", "rm"), reg: vectorRegister("xmm", "reg") },
     text: (fields, pc) => assembly(fields, pc, name, vectorName("xmm", fields.reg), vectorText(fields, "mm", 8)),
     execute(form, operands, stage) {
-      const entersMmx = form.memory === 0 || to === 32;
+      const entersMmx = form.memory === 0;
       requireSse(stage);
       if (entersMmx) requireMmx(stage);
       const source = readSource(stage, form, "mm", operands, 8);
