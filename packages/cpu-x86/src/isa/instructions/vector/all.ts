@@ -7,6 +7,7 @@ import { vectorIntegerInstructions } from "./integer.js";
 import { vectorMoveInstructions } from "./moves.js";
 import { vectorShiftInstructions } from "./shifts.js";
 import { vectorShuffleInstructions } from "./shuffles.js";
+import { stringCompareInstructions } from "./string-compare.js";
 
 export const vectorInstructions: readonly Instruction[] = [
   ...vectorMoveInstructions,
@@ -16,4 +17,5 @@ export const vectorInstructions: readonly Instruction[] = [
   ...vectorFloatInstructions,
   ...vectorConversionInstructions,
   ...vectorEstimateInstructions,
+  ...stringCompareInstructions,
 ];
