@@ -2,7 +2,7 @@
 # Rebuilds the guests that ship in this repository, byte for byte:
 #   guests/build.sh [DIRECTORY]     where to put them, examples by name; default: beside their sources
 #   guests/build.sh --toolchain     prints the versions of compiler and linker
-# Needs aarch64-linux-gnu-gcc and binutils. The bytes are those of the versions in toolchain.txt.
+# Needs gcc and binutils for aarch64-linux-gnu and x86_64-linux-gnu. The bytes are those of the versions in toolchain.txt.
 set -euo pipefail
 guests=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 output=${1:-}
@@ -14,7 +14,23 @@ flags=(
   -mgeneral-regs-only -mstrict-align -mno-outline-atomics -mbranch-protection=none -fno-omit-frame-pointer
   -fno-stack-protector -fno-asynchronous-unwind-tables -fno-tree-loop-distribute-patterns -fno-ident -g0
 )
+amd64_cross=x86_64-linux-gnu-
+amd64_flags=(
+  -std=gnu11 -O2 -Wall -Wextra -Werror -ffreestanding -fno-builtin -fno-pic -fno-pie -m64 -march=x86-64 -mno-red-zone
+  -mgeneral-regs-only -fcf-protection=none -fno-omit-frame-pointer -fno-stack-protector
+  -fno-asynchronous-unwind-tables -fno-tree-loop-distribute-patterns -fno-ident -g0
+)
 link=(-nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,--no-warn-rwx-segments)
+
+# Every source of the current directory, and those that the bare-metal guests share.
+compile_all() {
+  local cross=$1 work=$2 file name
+  shift 2
+  for file in *.S *.c ../shared/*.c; do
+    name=${file##*/}
+    "${cross}gcc" "$@" -I. -c "$file" -o "$work/${name%.*}.o"
+  done
+}
 
 build_arm64_bare_metal() {
   local source=$guests/arm64-bare-metal target=${output:-$guests/arm64-bare-metal} work
@@ -22,7 +38,7 @@ build_arm64_bare_metal() {
   # From inside the directory, so that no path gets into the output.
   (
     cd "$source"
-    for file in *.S *.c; do "${cross}gcc" "${flags[@]}" -c "$file" -o "$work/${file%.*}.o"; done
+    compile_all "$cross" "$work" "${flags[@]}"
     "${cross}gcc" -E -P -x c -I. guest.ld -o "$work/linker-script"
     cd "$work"
     "${cross}gcc" "${link[@]}" -Wl,-T,linker-script ./*.o -o guest.elf
@@ -31,6 +47,21 @@ build_arm64_bare_metal() {
   )
   mkdir -p "$target"
   cp "$work/guest.elf" "$work/guest.img" "$target/"
+  rm -rf "$work"
+}
+
+build_amd64_bare_metal() {
+  local source=$guests/amd64-bare-metal target=${output:+$output/amd64-bare-metal} work
+  target=${target:-$guests/amd64-bare-metal}
+  work=$(mktemp -d)
+  (
+    cd "$source"
+    compile_all "$amd64_cross" "$work" "${amd64_flags[@]}"
+    "${amd64_cross}gcc" "${link[@]}" -Wl,-T,guest.ld "$work"/*.o -o "$work/guest.elf"
+    "${amd64_cross}objcopy" --strip-debug --discard-all "$work/guest.elf"
+  )
+  mkdir -p "$target"
+  cp "$work/guest.elf" "$target/"
   rm -rf "$work"
 }
 
@@ -53,6 +84,7 @@ build_example() {
 print_toolchain() {
   local tool
   for tool in gcc ld; do "${cross}$tool" --version | sed -n 1p; done
+  for tool in gcc ld; do "${amd64_cross}$tool" --version | sed -n 1p; done
 }
 
 if [[ $output == --toolchain ]]; then
@@ -60,5 +92,6 @@ if [[ $output == --toolchain ]]; then
   exit
 fi
 build_arm64_bare_metal
+build_amd64_bare_metal
 build_example forwarded-arm-calls
 if [[ -z $output ]]; then print_toolchain >"$guests/toolchain.txt"; fi

@@ -1,6 +1,7 @@
 /** The CPU architectures of this build, and how their registers and calls are shown. */
 import type { Architecture } from "@hvjournal/core";
 import { arm64 } from "@hvjournal/cpu-arm64";
+import { amd64 } from "@hvjournal/cpu-x86";
 import { CliError } from "./cli-error.js";
 import { ExitStatus } from "./exit-status.js";
 
@@ -16,15 +17,15 @@ export interface ArchitectureDisplay {
   readonly argumentRegisters: readonly string[];
   /** System registers that are shown without being asked for. */
   readonly systemRegisters: readonly string[];
-  /** Where an exit shows the next instruction: length of the one before. */
+  /** Where an exit shows the next instruction: length of the one before. On amd64 that is HLT alone. */
   readonly instructionBytes: number;
   /** "EL1h" of the register that holds it. */
   readonly mode: { readonly register: string; text(value: bigint): string };
   readonly syndrome: string;
   /** The exit by which a vCPU waits: idle time is spent in it. */
   readonly idleReason: string;
-  /** Accesses to registers that trap, by their exit. */
-  readonly registerReason: string;
+  /** Accesses to registers that trap, by their exits. */
+  readonly registerReasons: readonly string[];
   /** The register that holds the address of the kernel's vectors, and the symbols that it may be. */
   readonly vectors: { readonly register: string; readonly symbols: readonly string[] };
 }
@@ -50,8 +51,23 @@ const ARM64_DISPLAY: ArchitectureDisplay = {
   },
   syndrome: "ESR",
   idleReason: "WFx",
-  registerReason: "SYS64",
+  registerReasons: ["SYS64"],
   vectors: { register: "vbar_el1", symbols: ["vectors", "__bp_harden_el1_vectors"] },
+};
+
+const AMD64_DISPLAY: ArchitectureDisplay = {
+  resultRegister: "rax",
+  resultRegisters: "rax",
+  // A guest powers off by a device, not by a call.
+  stopCalls: new Set(),
+  argumentRegisters: ["rbx", "rcx", "rdx"],
+  systemRegisters: ["cr0", "cr3", "cr4", "efer"],
+  instructionBytes: 1,
+  mode: { register: "cpl", text: (value) => `CPL${value}` },
+  syndrome: "qualification",
+  idleReason: "HLT",
+  registerReasons: ["MSR_READ", "MSR_WRITE", "MSR"],
+  vectors: { register: "ia32_lstar", symbols: ["entry_SYSCALL_64"] },
 };
 
 interface Supported {
@@ -59,7 +75,10 @@ interface Supported {
   readonly display: ArchitectureDisplay;
 }
 
-const SUPPORTED: readonly Supported[] = [{ architecture: arm64, display: ARM64_DISPLAY }];
+const SUPPORTED: readonly Supported[] = [
+  { architecture: arm64, display: ARM64_DISPLAY },
+  { architecture: amd64, display: AMD64_DISPLAY },
+];
 
 /** Other names that users have for one. */
 const ALIASES: Readonly<Record<string, string>> = { aarch64: "arm64", x86_64: "amd64" };

@@ -28,7 +28,7 @@ export interface EngineFields {
   readonly translatedPhysical: StateField<64>;
   /** `Rights` for the whole page at the privilege asked for. */
   readonly translatedRights: StateField<32>;
-  /** TLB sets in use, for user mode and for the current privilege; cache fields that `setPrivilege` and `translationChanged` keep. */
+  /** TLB sets in use, for user mode, privileged, and for the current privilege; cache fields that `setPrivilege` and `translationChanged` keep. */
   readonly tlbUser: StateField<32>;
   readonly tlbKernel: StateField<32>;
   readonly tlbCurrent: StateField<32>;
@@ -56,8 +56,15 @@ export interface CpuDefinition {
   readonly variableLength?: VariableLength;
   /** Key of the decode cache: all that decoding depends on beside the bytes. An architecture keeps it up to date. */
   readonly contextWord: StateField<32>;
-  /** 0 user, 1 privileged: which TLB set and which rights hold. Written only by `setPrivilege`. */
+  /** Code of one page runs in several contexts in turn, so that each has fetch entries of its own. */
+  readonly contextsAlternate?: true;
+  /**
+   * 0 user, 1 privileged: which TLB set and which rights hold. Written only by `setPrivilege`. With `privilegeCount` 3 it
+   * may be 2: privileged with other rights (x86: what CR4.SMAP forbids is allowed by EFLAGS.AC).
+   */
   readonly privilege: StateField<32>;
+  /** Default 2. */
+  readonly privilegeCount?: 2 | 3;
   /** The registers that a page walk depends on, beside memory and privilege. A write to one must be followed by `translationChanged`. */
   readonly translationFields: readonly StateField<32 | 64>[];
   /**

@@ -23,13 +23,13 @@ export const engineFields: EngineFields = {
   tlbUser: layout.cacheField("tlbUser", 32),
   tlbKernel: layout.cacheField("tlbKernel", 32),
   tlbCurrent: layout.cacheField("tlbCurrent", 32),
-  floatA: layout.cacheField("floatA", 64),
-  floatB: layout.cacheField("floatB", 64),
-  floatC: layout.cacheField("floatC", 64),
-  floatResult: layout.cacheField("floatResult", 64),
-  floatControl: layout.cacheField("floatControl", 32),
-  floatFlags: layout.cacheField("floatFlags", 32),
-  floatHigh: layout.cacheField("floatHigh", 64),
+  floatA: layout.scratchField("floatA", 64),
+  floatB: layout.scratchField("floatB", 64),
+  floatC: layout.scratchField("floatC", 64),
+  floatResult: layout.scratchField("floatResult", 64),
+  floatControl: layout.scratchField("floatControl", 32),
+  floatFlags: layout.scratchField("floatFlags", 32),
+  floatHigh: layout.scratchField("floatHigh", 64),
 };
 
 /**
@@ -63,6 +63,8 @@ export const engineState = {
   bounce: layout.array("bounce", 64, BOUNCE_BYTES / 8),
   /** Where the main loop with a break pc leaves. Here, because offsets of what is in flight are saved. */
   breakPc: layout.cacheField("breakPc", 64),
+  /** The TLB set of privilege 2. */
+  tlbOverride: layout.cacheField("tlbOverride", 32),
 } as const;
 
 /** An address from an access at or above this is guest RAM; below, it is the bounce buffer. */
@@ -80,16 +82,17 @@ export const softFloat: HostFunction = { name: "softFloat", parameterCount: 1 };
 /** The same in the 80-bit format of the x87: an `ExtendedOperation`. */
 export const extendedFloat: HostFunction = { name: "extendedFloat", parameterCount: 1 };
 
-/** The engine's operations for an architecture that keeps its privilege (0 user, 1 privileged) in `privilege`. */
-export function operationsFor(privilege: StateField<32>): EngineOperations {
+/** The engine's operations for an architecture that keeps its privilege in `privilege`: see `CpuDefinition`. */
+export function operationsFor(privilege: StateField<32>, privilegeCount: 2 | 3 = 2): EngineOperations {
   return {
     fields: engineFields,
     setPrivilege(stage: Stage, value: Value<32>) {
       stage.write(privilege, value);
-      stage.write(
-        engineFields.tlbCurrent,
-        stage.select(value, stage.read(engineFields.tlbKernel), stage.read(engineFields.tlbUser)),
-      );
+      const kernel = stage.read(engineFields.tlbKernel);
+      const overrides = stage.compare("eq", value, stage.constant32(2));
+      const system =
+        privilegeCount === 2 ? kernel : stage.select(overrides, stage.read(engineState.tlbOverride), kernel);
+      stage.write(engineFields.tlbCurrent, stage.select(value, system, stage.read(engineFields.tlbUser)));
     },
     translationChanged(stage: Stage) {
       stage.callHost(selectTlbSets);

@@ -1,6 +1,10 @@
 export { BOARD_PORT, PERIPHERAL_CLOCK_HERTZ, TIMER_PPI, VIRTIO_SLOT, VIRT_ADDRESS_MAP } from "./board/address-map.js";
 export { SystemEventType } from "./board/system-event.js";
-export { UnexpectedExitError, createVirtBoard, type VirtBoard, type VirtBoardOptions } from "./board/virt.js";
+export { createPcBoard, type PcBoard } from "./board/pc.js";
+export { PC_ADDRESS_MAP } from "./board/pc-address-map.js";
+export type { BoardOptions } from "./board/board-options.js";
+export { UnexpectedExitError } from "./board/unexpected-exit.js";
+export { createVirtBoard, type VirtBoard, type VirtBoardOptions } from "./board/virt.js";
 export { BootError } from "./boot/boot-error.js";
 export { cpioArchive, type CpioEntry } from "./boot/cpio.js";
 export { DeviceTreeError, findNode, flattenDeviceTree, parseDeviceTree, type DeviceTreeNode } from "./boot/fdt.js";

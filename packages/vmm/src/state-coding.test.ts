@@ -1,7 +1,11 @@
 import { describe, expect, it } from "@jest/globals";
 import { StateSectionError } from "@hvjournal/core";
+import { acpiPowerFormat } from "./devices/acpi-power/state.js";
+import { cmosFormat } from "./devices/cmos/state.js";
 import { pl011Format, resetPl011State } from "./devices/pl011/state.js";
 import { pl031Format } from "./devices/pl031/state.js";
+import { resetControlFormat } from "./devices/reset-control/state.js";
+import { resetUartState, uartFormat } from "./devices/uart16550/state.js";
 import { blockIdentityFormat, blockOverlayFormat } from "./devices/virtio-block/state.js";
 import { consoleFormat } from "./devices/virtio-console/state.js";
 import { rngFormat } from "./devices/virtio-rng/state.js";
@@ -64,6 +68,24 @@ const cases: readonly (readonly [string, Case])[] = [
       ]),
     }),
   ],
+  ["uart", example(uartFormat, { ...resetUartState(), receiveFifo: [1, 2], line: Uint8Array.of(3), divisor: 1 })],
+  [
+    "cmos",
+    example(cmosFormat, {
+      baseNs: 1_795_251_600_000_000_000n,
+      offsetSeconds: 60,
+      offsetIsNegative: true,
+      index: 4,
+      held: [1, 2, 3],
+      a: 0x26,
+      b: 2,
+      occurred: 0x40,
+      seenNs: 1_000_000,
+      memory: new Uint8Array(8),
+    }),
+  ],
+  ["acpi-pm1", example(acpiPowerFormat, { enable: 1, control: 2 })],
+  ["reset-control", example(resetControlFormat, { control: 2 })],
   ["rng", example(rngFormat, { drawn: 12n })],
   ["console", example(consoleFormat, { input: Uint8Array.of(13), emptyReads: 4 })],
 ];

@@ -241,6 +241,8 @@ export class EventLines {
         return `vcpu${row.vcpu} ${String(payload["name"])} <- ${plainText(payload["value"])}`;
       case CoreKind.guestMemoryWritten.name:
         return `${counted(Number(payload["length"]), "byte")} to ${hex(Number(payload["gpa"]))}`;
+      case CoreKind.codePatched.name:
+        return `vcpu${row.vcpu} ${hex(Number(payload["gpa"]))}  ${plainText(payload["old"])} -> ${plainText(payload["new"])}`;
       case CoreKind.idleEnded.name:
       case CoreKind.hostWaited.name:
         return `until time:${formatGuestTime(Number(payload["untilNs"]))}`;

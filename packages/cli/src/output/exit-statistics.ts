@@ -42,19 +42,22 @@ export interface StatTotals {
   readonly idleNs: number;
 }
 
+/** Exits that move bytes to or from a device. */
+const ACCESSES: ReadonlySet<number> = new Set([KvmExit.mmio, KvmExit.io]);
+
 export class ExitStatistics {
   readonly rows = new Map<string, StatRow>();
   readonly #event: StatEvent;
   readonly #exits: ExitText;
-  readonly #registerReason: string;
+  readonly #registerReasons: readonly string[];
   readonly #idleReason: string;
   total = 0;
 
   constructor(recording: OpenRecording, event: StatEvent) {
     this.#event = event;
     this.#exits = new ExitText(recording);
-    const { registerReason, idleReason } = displayOf(recording.architecture);
-    this.#registerReason = registerReason;
+    const { registerReasons, idleReason } = displayOf(recording.architecture);
+    this.#registerReasons = registerReasons;
     this.#idleReason = idleReason;
   }
 
@@ -70,7 +73,8 @@ export class ExitStatistics {
     row.samples += 1;
     row.last = number;
     if (isToVmm) row.toVmm += 1;
-    if (isToVmm && exit[ExitWord.kvmExit] === KvmExit.mmio) row.bytes += (exit[ExitWord.info] ?? 0) & INFO_LENGTH_MASK;
+    if (isToVmm && ACCESSES.has(exit[ExitWord.kvmExit] ?? 0))
+      row.bytes += (exit[ExitWord.info] ?? 0) & INFO_LENGTH_MASK;
     this.total += 1;
     return row;
   }
@@ -99,9 +103,10 @@ export class ExitStatistics {
         if (!this.#exits.action(exit).startsWith("MMIO")) return undefined;
         return `${hex(frameU64(exit, ExitWord.arg0Low))}:${((exit[ExitWord.info] ?? 0) & INFO_WRITE) === 0 ? "R" : "W"}`;
       case "ioport":
-        return exit[ExitWord.kvmExit] === KvmExit.io ? hex(frameU64(exit, ExitWord.arg0Low)) : undefined;
+        if (!this.#exits.action(exit).startsWith("IO ")) return undefined;
+        return `${hex(frameU64(exit, ExitWord.arg0Low))}:${((exit[ExitWord.info] ?? 0) & INFO_WRITE) === 0 ? "PIN" : "POUT"}`;
       case "msr":
-        if (reason !== this.#registerReason) return undefined;
+        if (!this.#registerReasons.includes(reason)) return undefined;
         return `${this.#exits.action(exit).split(" ")[0] ?? ""}:${exit[ExitWord.info] === 1 ? "W" : "R"}`;
       case "hypercall":
         return this.#exits.isHypercall(exit) ? this.#exits.action(exit) : undefined;

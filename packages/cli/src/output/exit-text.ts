@@ -102,15 +102,15 @@ export class ExitText {
   longAction(frame: ExitFrame): string {
     const action = this.action(frame);
     const kvmExit = frame[ExitWord.kvmExit] ?? 0;
-    const isMmio = kvmExit === KvmExit.mmio;
-    if (this.isForwarded(frame) && !isMmio) {
+    const isAccess = kvmExit === KvmExit.mmio || kvmExit === KvmExit.io;
+    if (this.isForwarded(frame) && !isAccess) {
       const call = kvmExit === KvmExit.hypercall ? this.#arguments(frame) : "";
       return `${KVM_EXIT_NAMES.get(kvmExit) ?? kvmExit} ${action}${call}`;
     }
     if (this.isHypercall(frame)) return `${action}${this.#arguments(frame)}`;
     const info = frame[ExitWord.info] ?? 0;
     const byte = frame[ExitWord.arg1Low] ?? 0;
-    const isText = isMmio && (info & INFO_WRITE) !== 0 && byte >= 0x20 && byte < 0x7f;
+    const isText = isAccess && (info & INFO_WRITE) !== 0 && byte >= 0x20 && byte < 0x7f;
     return isText ? `${action} ${quotedBytes(Uint8Array.of(byte))}` : action;
   }
 
@@ -140,15 +140,19 @@ export class ExitText {
     return `KVM_EXIT_${KVM_EXIT_NAMES.get(number) ?? number}`;
   }
 
-  /** The device at an MMIO exit's address, or who answers a call. */
+  /** The device at an MMIO exit's address or an IO exit's port, or who answers a call. */
   answerer(frame: ExitFrame): string {
     const isMmio = this.reason(frame).startsWith("DABT") || frame[ExitWord.kvmExit] === KvmExit.mmio;
-    if (isMmio) {
-      this.#board ??= boardToAsk(this.#parts.description).half;
-      return this.#board.deviceAt(Number(frameU64(frame, ExitWord.arg0Low))) ?? "no device";
-    }
+    if (isMmio) return this.#askedBoard().deviceAt(Number(frameU64(frame, ExitWord.arg0Low))) ?? "no device";
     if (!this.isForwarded(frame)) return "kernel half";
+    if (frame[ExitWord.kvmExit] === KvmExit.io)
+      return this.#askedBoard().portDeviceAt?.(frame[ExitWord.arg0Low] ?? 0) ?? "no device";
     return frame[ExitWord.kvmExit] === KvmExit.hypercall ? "handler" : "VMM half";
+  }
+
+  #askedBoard(): VmmHalf {
+    this.#board ??= boardToAsk(this.#parts.description).half;
+    return this.#board;
   }
 
   decision(frame: ExitFrame): Decision | undefined {
@@ -310,7 +314,8 @@ export class ExitText {
     const half = this.isForwarded(frame) ? "VMM half" : "kernel half";
     if (frame[ExitWord.kvmExit] === KvmExit.systemEvent) return `what the ${half} makes of it`;
     if (this.isHypercall(frame)) return `the ${half}'s answer (${this.#display.resultRegisters})`;
-    const isRead = frame[ExitWord.kvmExit] === KvmExit.mmio && ((frame[ExitWord.info] ?? 0) & INFO_WRITE) === 0;
+    const isAccess = frame[ExitWord.kvmExit] === KvmExit.mmio || frame[ExitWord.kvmExit] === KvmExit.io;
+    const isRead = isAccess && ((frame[ExitWord.info] ?? 0) & INFO_WRITE) === 0;
     return isRead ? `the ${half}'s data` : undefined;
   }
 }

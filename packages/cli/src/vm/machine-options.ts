@@ -13,7 +13,7 @@ import {
   type VmmParts,
   shellCommand,
 } from "@hvjournal/core";
-import { createVirtBoard, isArm64Image, type KernelFile, loadKernel, VIRT_ADDRESS_MAP } from "@hvjournal/vmm";
+import { isArm64Image, type KernelFile, loadKernel, VIRT_ADDRESS_MAP } from "@hvjournal/vmm";
 import { architectureNamed } from "../architectures.js";
 import { CliError, UsageError } from "../cli-error.js";
 import { type Arguments, listOption, stringOption, textOption } from "../commands/command.js";
@@ -21,6 +21,7 @@ import { HANDLER_OPTION, handlersPayload, type LoadedHandler, loadHandlers } fro
 import { nodeDigester } from "../host/node-digester.js";
 import { type DriveFile, openDriveFile, reason } from "../host/drive-file.js";
 import { parseSize, parseU64 } from "../sizes.js";
+import { boardNamed, boardOf } from "./boards.js";
 import { hostNamed } from "./host-option.js";
 import { locateKallsyms } from "../symbols/kallsyms.js";
 import { ARCHITECTURE_WORDS } from "./machine-keys.js";
@@ -29,9 +30,6 @@ const DEFAULT_MEMORY = "256M";
 const MEMORY_BYTES_MIN = 64 * 2 ** 10;
 /** Guest RAM and the engine's tables share an address space of 32 bits. */
 const MEMORY_BYTES_MAX = 3 * 2 ** 30;
-const DEFAULT_BOARD = "virt";
-const DEFAULT_CPU = "cortex-a57";
-const ARM64_EXIT_MODEL = "kvm-arm64";
 const SEED_BYTES = 4;
 const MACHINE_ARM64_ELF = 183;
 const MACHINE_AMD64_ELF = 62;
@@ -39,7 +37,7 @@ const MACHINE_AMD64_ELF = 62;
 /** What a new machine is made of; a recorded one is what it is. */
 export const MACHINE_OPTIONS = {
   arch: textOption("arm64 or amd64; default: what the kernel image says"),
-  machine: { ...textOption("board: virt"), alias: "M" },
+  machine: { ...textOption("board: virt for arm64, pc for amd64"), alias: "M" },
   cpu: textOption("CPU model"),
   smp: textOption("vCPUs (1)"),
   memory: { ...textOption("RAM (256M)"), alias: "m" },
@@ -48,7 +46,7 @@ export const MACHINE_OPTIONS = {
   initrd: textOption("initial RAM disk"),
   append: textOption("kernel command line"),
   host: textOption("simulated host: unaffected, mitigated, vulnerable, linux-6.4, linux-6.1, linux-5.15 (unaffected)"),
-  "exit-model": textOption("which guest actions leave guest mode (kvm-arm64)"),
+  "exit-model": textOption("which guest actions leave guest mode: kvm-arm64; kvm-intel (default on amd64), kvm-amd"),
   cap: textOption("KVM capability to enable: NAME[=ARG,...]; repeatable"),
   "smccc-filter": textOption(
     "BASE+COUNT=handle|deny|forward; repeatable. A forwarded call is answered by --handler, else x0 = -1",
@@ -116,11 +114,10 @@ export interface BoardFiles {
 
 /** The board of a description. Without a kernel it can only take over a saved state. */
 export function boardFor(description: MachineDescription, files: BoardFiles): VmmParts {
-  if (description.board !== DEFAULT_BOARD)
-    throw new CliError(`this build has no board ${description.board}: it has ${DEFAULT_BOARD}`, { status: 125 });
+  const board = boardNamed(description.board);
   const entropy = new SeededEntropy(description.seed, "vmm");
   const { append, rtcBaseNs } = description.boardOptions;
-  const half = createVirtBoard({
+  const half = board.create({
     memoryBytes: description.memoryBytes,
     vcpuCount: description.vcpuCount,
     cpuModel: description.cpuModel,
@@ -148,26 +145,41 @@ interface MachineFiles extends BoardFiles {
 }
 
 function describeMachine(args: Arguments, architecture: Architecture, files: MachineFiles): MachineDescription {
-  const modelName = stringOption(args, "exit-model") ?? ARM64_EXIT_MODEL;
-  const model = architecture.exitModels.find(({ name }) => name === modelName);
-  if (model === undefined)
-    throw new UsageError(
-      `--exit-model ${modelName}: ${architecture.name} has ${architecture.exitModels.map(({ name }) => name).join(", ")}`,
-    );
+  const model = choose("exit-model", stringOption(args, "exit-model"), architecture, architecture.exitModels, nameOf);
+  const cpuModel = choose("cpu", stringOption(args, "cpu"), architecture, architecture.cpuModels, String);
+  const board = boardOf(architecture.name, stringOption(args, "machine"));
   const host = hostNamed(stringOption(args, "host"), architecture);
   const memoryBytes = parseMemory(stringOption(args, "memory") ?? DEFAULT_MEMORY);
   return {
     architecture: architecture.name,
-    board: stringOption(args, "machine") ?? DEFAULT_BOARD,
-    cpuModel: stringOption(args, "cpu") ?? DEFAULT_CPU,
+    board: board.name,
+    cpuModel,
     vcpuCount: parseVcpuCount(stringOption(args, "smp") ?? "1"),
-    memoryBase: VIRT_ADDRESS_MAP.ram.base,
+    memoryBase: board.memoryBase,
     memoryBytes,
     exitModel: exitModelOf(model),
     ...(host === undefined ? {} : { host }),
     seed: seedOption(args),
     boardOptions: boardOptions(args, files),
   };
+}
+
+function nameOf({ name }: { readonly name: string }): string {
+  return name;
+}
+
+/** What an architecture has by this name, by default its first one. Throws UsageError. */
+function choose<Choice>(
+  option: string,
+  wanted: string | undefined,
+  { name }: Architecture,
+  choices: readonly Choice[],
+  textOf: (choice: Choice) => string,
+): Choice {
+  const found = wanted === undefined ? choices[0] : choices.find((choice) => textOf(choice) === wanted);
+  if (found === undefined)
+    throw new UsageError(`--${option} ${wanted ?? ""}: ${name} has ${choices.map(textOf).join(", ")}`);
+  return found;
 }
 
 function parseVcpuCount(text: string): number {

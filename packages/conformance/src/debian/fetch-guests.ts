@@ -1,5 +1,7 @@
-/** `npm run fetch-guests`: fetches the newest stock guest and says where it is. */
+/** `npm run fetch-guests`: fetches the newest stock guests and says where they are. */
 import { fetchStockGuest } from "./stock-guest.js";
 
-const guest = await fetchStockGuest({ refresh: true });
-for (const [name, value] of Object.entries(guest)) process.stdout.write(`${name}: ${value}\n`);
+for (const architecture of ["arm64", "amd64"] as const) {
+  const guest = await fetchStockGuest({ architecture, refresh: true });
+  for (const [name, value] of Object.entries(guest)) process.stdout.write(`${architecture} ${name}: ${value}\n`);
+}

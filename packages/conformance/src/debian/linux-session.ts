@@ -1,4 +1,4 @@
-/** A stock kernel booted to a shell, with a session typed by a script: a disk is read, numbers are computed, power off. */
+/** A stock kernel of either architecture booted to a shell, with a session typed by a script: a disk is read, numbers are computed, power off. */
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { DEFAULT_CADENCE } from "@hvjournal/core";
@@ -15,6 +15,9 @@ at console / \/dev\/vda[^]*# $/ send "awk 'BEGIN{printf \"%.17g %.17g %s\\n\", 3
 at console /\binf\r[^]*# $/ send "echo written > /dev/vda; sync; head -c 8 /dev/vda\n"
 at console /\nwritten[^]*# $/ send "poweroff -f\n"
 `;
+
+/** Every virtual CPU has the same disk, initrd and script; only the serial port has another name. */
+const SERIAL_PORTS: Readonly<Record<string, string>> = { arm64: "ttyAMA0", amd64: "ttyS0" };
 
 const DISK_SECTORS = 2048;
 /** A boot with all its messages and this session. */
@@ -39,7 +42,7 @@ export function linuxSession(guest: StockGuest, changes: Partial<GuestSetup> = {
     setup: {
       kernel: { name: guest.image, bytes: kernel },
       initrd: { name: "initrd", bytes: initrd },
-      append: "console=ttyAMA0",
+      append: `console=${SERIAL_PORTS[changes.architecture?.name ?? "arm64"] ?? ""}`,
       memoryBytes: 256 * MIB,
       drives: [drive],
       cadence: DEFAULT_CADENCE,

@@ -3,7 +3,7 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { type Apt, AptError } from "./apt.js";
 import { cachedTree, fetchedForTests } from "./cached-tree.js";
-import { KERNEL_PATTERN, KERNEL_PREFIX } from "./stock-guest.js";
+import { KERNEL_PATTERNS, KERNEL_PREFIX } from "./stock-guest.js";
 
 const ARCHITECTURE = "arm64";
 
@@ -14,7 +14,7 @@ export interface SecondKernel {
 }
 
 async function unpackKernel(apt: Apt, tree: string): Promise<string> {
-  const [newest, second] = await apt.packageNames(KERNEL_PREFIX, KERNEL_PATTERN);
+  const [newest, second] = await apt.packageNames(KERNEL_PREFIX, KERNEL_PATTERNS[ARCHITECTURE]);
   if (second === undefined) throw new AptError(`apt knows one build of the kernel only: ${newest ?? "none"}`);
   return apt.unpack(second, tree);
 }

@@ -4,9 +4,14 @@ import { join } from "node:path";
 import { type Apt, AptError } from "./apt.js";
 import { cachedTree, fetchedForTests } from "./cached-tree.js";
 
+/** As Debian calls them. */
+export type GuestArchitecture = "arm64" | "amd64";
+
 export const KERNEL_PREFIX = "linux-image-6.1.";
-export const KERNEL_PATTERN = /^linux-image-6\.1\.\d+-\d+-cloud-arm64-unsigned$/;
-const ARCHITECTURE = "arm64";
+export const KERNEL_PATTERNS: Readonly<Record<GuestArchitecture, RegExp>> = {
+  arm64: /^linux-image-6\.1\.\d+-\d+-cloud-arm64-unsigned$/,
+  amd64: /^linux-image-6\.1\.\d+-\d+-cloud-amd64-unsigned$/,
+};
 /** Debian ships a few lines of text in the place of the real System.map. */
 const SYSTEM_MAP_BYTES_MIN = 64 << 10;
 
@@ -39,28 +44,31 @@ function describeTree(root: string, version: string): StockGuest {
   };
 }
 
-async function unpackGuest(apt: Apt, tree: string): Promise<string> {
-  const [kernel] = await apt.packageNames(KERNEL_PREFIX, KERNEL_PATTERN);
-  if (kernel === undefined)
-    throw new AptError(`apt knows no package ${KERNEL_PREFIX}*-cloud-arm64-unsigned for ${ARCHITECTURE}`);
+async function unpackGuest(apt: Apt, tree: string, architecture: GuestArchitecture): Promise<string> {
+  const [kernel] = await apt.packageNames(KERNEL_PREFIX, KERNEL_PATTERNS[architecture]);
+  if (kernel === undefined) throw new AptError(`apt knows no package ${KERNEL_PREFIX}*-cloud-${architecture}-unsigned`);
   const version = await apt.unpack(kernel, tree);
   await apt.unpack("busybox-static", tree);
   return version;
 }
 
 /**
- * The newest 6.1 cloud kernel for arm64 and a static busybox: from the cache, else by apt.
+ * The newest 6.1 cloud kernel and a static busybox: from the cache, else by apt.
  *
+ * @param options.architecture default arm64
  * @param options.refresh fetch also when the cache has one; a failure leaves that one in place
  * @throws AptError where apt is missing or fails
  */
-export async function fetchStockGuest(options: { readonly refresh?: boolean } = {}): Promise<StockGuest> {
+export async function fetchStockGuest(
+  options: { readonly architecture?: GuestArchitecture; readonly refresh?: boolean } = {},
+): Promise<StockGuest> {
+  const { architecture = "arm64" } = options;
   const { directory, version } = await cachedTree(
     {
-      name: `debian-${ARCHITECTURE}`,
+      name: `debian-${architecture}`,
       manifest: "stock-guest.json",
-      architecture: ARCHITECTURE,
-      unpack: unpackGuest,
+      architecture,
+      unpack: async (apt, tree) => unpackGuest(apt, tree, architecture),
     },
     options,
   );
@@ -68,6 +76,6 @@ export async function fetchStockGuest(options: { readonly refresh?: boolean } = 
 }
 
 /** As `fetchedForTests` says. */
-export async function stockGuestForTests(): Promise<StockGuest | undefined> {
-  return fetchedForTests("a stock kernel", fetchStockGuest);
+export async function stockGuestForTests(architecture: GuestArchitecture = "arm64"): Promise<StockGuest | undefined> {
+  return fetchedForTests(`a stock ${architecture} kernel`, async () => fetchStockGuest({ architecture }));
 }

@@ -8,7 +8,7 @@ import { recordGuest } from "../testing/guest-recording.js";
 import { withRecording } from "../testing/guest-replay.js";
 import { recordingDirectory } from "../testing/recording-directory.js";
 import { repositoryRoot } from "../testing/repository.js";
-import { bareMetalElf, bareMetalImage, readBareMetalImage } from "./bare-metal.js";
+import { bareMetalAmd64, bareMetalElf, bareMetalImage, readBareMetalImage } from "./bare-metal.js";
 
 const pathOf = recordingDirectory();
 const examples = join(repositoryRoot, "examples");
@@ -18,7 +18,7 @@ const recordedToolChain = readFileSync(join(repositoryRoot, "guests", "toolchain
 const { stdout: presentToolChain } = spawnSync(script, ["--toolchain"], { encoding: "utf8" });
 
 describe("the bare-metal guest", () => {
-  it.each([bareMetalElf, bareMetalImage])("is small enough to ship: %s", (path) => {
+  it.each([bareMetalElf, bareMetalImage, bareMetalAmd64])("is small enough to ship: %s", (path) => {
     expect(statSync(path).size).toBeLessThan(64 << 10);
   });
 
@@ -51,8 +51,12 @@ describeWhere(presentToolChain === recordedToolChain)("the guests, built again b
       for (const path of [bareMetalElf, bareMetalImage]) {
         expect(readFileSync(join(output, basename(path))).equals(readFileSync(path))).toBe(true);
       }
-      const built = join(output, relative(examples, exampleGuest));
-      expect(readFileSync(built).equals(readFileSync(exampleGuest))).toBe(true);
+      for (const [root, path] of [
+        [examples, exampleGuest],
+        [join(repositoryRoot, "guests"), bareMetalAmd64],
+      ] as const) {
+        expect(readFileSync(join(output, relative(root, path))).equals(readFileSync(path))).toBe(true);
+      }
     } finally {
       rmSync(output, { recursive: true });
     }

@@ -1,6 +1,8 @@
 /** Recordings of guests, made through the interfaces that the command line uses. */
 import { arm64 } from "@hvjournal/cpu-arm64";
+import { amd64 } from "@hvjournal/cpu-x86";
 import {
+  type Architecture,
   type BlockBackend,
   type CacheOptions,
   type Cadence,
@@ -19,7 +21,14 @@ import {
   type VmmParts,
 } from "@hvjournal/core";
 import { createRecording, FORMAT_VERSION, type RecordingWriter } from "@hvjournal/journal";
-import { createVirtBoard, type KernelFile, type NamedHandler, VIRT_ADDRESS_MAP } from "@hvjournal/vmm";
+import {
+  createPcBoard,
+  createVirtBoard,
+  type KernelFile,
+  type NamedHandler,
+  PC_ADDRESS_MAP,
+  VIRT_ADDRESS_MAP,
+} from "@hvjournal/vmm";
 import { createHash } from "node:crypto";
 import { readBareMetalImage } from "../guests/bare-metal.js";
 
@@ -27,6 +36,10 @@ export const MIB = 1 << 20;
 
 /** What a VM is made from. Equal setups give equal recordings. */
 export interface GuestSetup {
+  /** Default: arm64. */
+  readonly architecture?: Architecture;
+  /** Of the architecture's exit models; default: its first. */
+  readonly exitModel?: string;
   /** Default: the bare-metal guest. */
   readonly kernel?: KernelFile;
   readonly initrd?: KernelFile;
@@ -55,16 +68,19 @@ export const digester: Digester = { sha256: (bytes) => createHash("sha256").upda
 
 /** The machine of a setup, as its recording's header has it. */
 export function describeGuest(setup: GuestSetup): MachineDescription {
-  const { append, seed = 42n, vcpuCount = 1, memoryBytes = 64 * MIB } = setup;
-  const [exitModel] = arm64.exitModels;
-  const [cpuModel] = arm64.cpuModels;
-  if (exitModel === undefined || cpuModel === undefined) throw new Error("arm64 has no exit model or no cpu model");
+  const { architecture = arm64, append, seed = 42n, vcpuCount = 1, memoryBytes = 64 * MIB } = setup;
+  const isWanted = ({ name }: { readonly name: string }): boolean => name === (setup.exitModel ?? name);
+  const exitModel = architecture.exitModels.find(isWanted);
+  const [cpuModel] = architecture.cpuModels;
+  if (exitModel === undefined || cpuModel === undefined)
+    throw new Error(`${architecture.name} has no such exit model, or no cpu model`);
+  const isArm64 = architecture === arm64;
   return {
-    architecture: arm64.name,
-    board: "virt",
+    architecture: architecture.name,
+    board: isArm64 ? "virt" : "pc",
     cpuModel,
     vcpuCount,
-    memoryBase: VIRT_ADDRESS_MAP.ram.base,
+    memoryBase: isArm64 ? VIRT_ADDRESS_MAP.ram.base : PC_ADDRESS_MAP.ram.base,
     memoryBytes,
     exitModel: exitModelOf(exitModel),
     seed,
@@ -73,20 +89,20 @@ export function describeGuest(setup: GuestSetup): MachineDescription {
 }
 
 export function createBoard(setup: GuestSetup): VmmParts {
-  const { memoryBytes, vcpuCount, cpuModel, seed } = describeGuest(setup);
+  const { memoryBytes, vcpuCount, cpuModel, seed, board } = describeGuest(setup);
   const entropy = new SeededEntropy(seed, "vmm");
-  const half = createVirtBoard({
+  const options = {
     memoryBytes,
     vcpuCount,
-    cpuModel,
     kernel: setup.kernel ?? { name: "guest.img", bytes: readBareMetalImage() },
     ...(setup.initrd && { initrd: setup.initrd }),
     append: setup.append,
     drives: setup.drives ?? [],
-    handlers: setup.handlers ?? [],
     rtcBaseNs: RTC_BASE_NS,
     entropy,
-  });
+  };
+  const half =
+    board === "pc" ? createPcBoard(options) : createVirtBoard({ ...options, cpuModel, handlers: setup.handlers ?? [] });
   return { half, entropy };
 }
 
@@ -95,17 +111,18 @@ export function createWriter(setup: GuestSetup, path: string): RecordingWriter {
 }
 
 export function createWriterFor(machine: MachineDescription, path: string, parent?: RecordingParent): RecordingWriter {
+  const architecture = machine.architecture === amd64.name ? amd64 : arm64;
   const header = {
     id: RECORDING_ID,
     formatVersion: FORMAT_VERSION,
     createdBy: "conformance",
-    architecture: arm64.name,
-    architectureRevision: arm64.revision,
+    architecture: architecture.name,
+    architectureRevision: architecture.revision,
     machine: machinePayload(machine),
     quirks: [],
     parent,
   };
-  const kinds = [...HOT_EVENT_KINDS, ...Object.values(CoreKind), ...arm64.control.kinds];
+  const kinds = [...HOT_EVENT_KINDS, ...Object.values(CoreKind), ...architecture.control.kinds];
   return createRecording(path, header, { kinds });
 }
 
@@ -115,7 +132,7 @@ export function createGuest(setup: GuestSetup, path: string): Recorder {
   try {
     return Recorder.create(
       {
-        architecture: arm64,
+        architecture: setup.architecture ?? arm64,
         digester,
         writer,
         vmm: createBoard(setup),

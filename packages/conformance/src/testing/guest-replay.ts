@@ -1,11 +1,15 @@
 /** Recordings of guests, run again and read. */
 import { arm64 } from "@hvjournal/cpu-arm64";
+import { amd64 } from "@hvjournal/cpu-x86";
 import {
+  type Architecture,
   type CacheOptions,
+  checkMachine,
   type Goal,
   HotKind,
   journalCursor,
   NO_EVENT,
+  parseMachine,
   parsePosition,
   Replayer,
   resolvePosition,
@@ -30,9 +34,13 @@ export async function withRecording<Result>(
   }
 }
 
+function architectureOf(reader: RecordingReader): Architecture {
+  return reader.header.architecture === amd64.name ? amd64 : arm64;
+}
+
 /** A replayer at the start. It is given nothing but the recording. */
 export function replayerOf(reader: RecordingReader, caches?: CacheOptions): Replayer {
-  return new Replayer({ architecture: arm64, digester, reader, ...(caches && { caches }) });
+  return new Replayer({ architecture: architectureOf(reader), digester, reader, ...(caches && { caches }) });
 }
 
 /** Goes to a position as a user writes it. */
@@ -96,14 +104,14 @@ export interface RecordedExit {
 }
 
 export function exitsOf(reader: RecordingReader): RecordedExit[] {
-  const [model] = arm64.exitModels;
-  if (model === undefined) throw new Error("arm64 has no exit model");
+  const architecture = architectureOf(reader);
+  const model = checkMachine(parseMachine(reader.header.machine), architecture);
   const exits: RecordedExit[] = [];
   for (const cursor = journalCursor(reader, 1); cursor.kind !== NO_EVENT; cursor.next()) {
     if (cursor.kind !== HotKind.exited) continue;
     const words = cursor.exit.slice();
     const { seq, icount, exitsBefore } = cursor;
-    exits.push({ number: exitsBefore + 1, seq, icount, words, text: arm64.describeExit(model, words) });
+    exits.push({ number: exitsBefore + 1, seq, icount, words, text: architecture.describeExit(model, words) });
   }
   return exits;
 }

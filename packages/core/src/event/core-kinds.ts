@@ -23,6 +23,8 @@ export const CoreKind = {
   snapshotTaken: kind("SnapshotTaken", "bookkeeping", "number", "kind", "root", "digest"),
   /** Behind an `ExitHandled`: what else than its result the kernel half gave back, by register, where not all of it is 0. */
   callReturned: kind("CallReturned", "observation", "registers"),
+  /** In finishing an exit the kernel half wrote over an instruction of the guest's; `old` and `new`: its bytes. */
+  codePatched: kind("CodePatched", "observation", "gpa", "old", "new"),
   /** `exitPending`: nothing has been answered yet, and stays so up to `Resumed`. */
   paused: kind("Paused", "bookkeeping", "exitPending"),
   resumed: kind("Resumed", "bookkeeping"),

@@ -13,7 +13,7 @@ export const ExitWord = {
   /** `KVM_EXIT_*` of include/uapi/linux/kvm.h when the VMM half finishes it, else 0. */
   kvmExit: 3,
   /**
-   * MMIO: length in bytes, plus 0x100 for a write. HYPERCALL: `kvm_run.hypercall.flags`.
+   * MMIO and IO: length in bytes, plus 0x100 for a write. HYPERCALL: `kvm_run.hypercall.flags`.
    * SYSTEM_EVENT: type, and its flags from `SYSTEM_EVENT_FLAGS_SHIFT` up. Trapped register: 1 for a write.
    */
   info: 4,
@@ -25,10 +25,10 @@ export const ExitWord = {
   /** ESR_EL2, or the exit qualification. */
   syndromeLow: 8,
   syndromeHigh: 9,
-  /** MMIO: guest-physical address. A call of the guest, whatever came of it: function id. Trapped register: its encoding. */
+  /** MMIO: guest-physical address. IO: the port; each element of a string instruction is an exit. A call of the guest, whatever came of it: function id. Trapped register: its encoding. */
   arg0Low: 10,
   arg0High: 11,
-  /** MMIO write: data. A call: the next argument registers. */
+  /** MMIO or IO write: data. A call: the next argument registers. */
   arg1Low: 12,
   arg1High: 13,
   arg2Low: 14,
@@ -71,7 +71,10 @@ export const KvmExit = {
   failEntry: 9,
   internalError: 17,
   systemEvent: 24,
+  hyperv: 27,
   armNisv: 28,
+  x86Rdmsr: 29,
+  x86Wrmsr: 30,
 } as const;
 
 /** A 64-bit quantity of a frame; `low` is the index of its low word. */

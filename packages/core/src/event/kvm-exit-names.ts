@@ -13,7 +13,10 @@ export const KVM_EXIT_NAMES: ReadonlyMap<number, string> = new Map([
   [KvmExit.failEntry, "FAIL_ENTRY"],
   [KvmExit.internalError, "INTERNAL_ERROR"],
   [KvmExit.systemEvent, "SYSTEM_EVENT"],
+  [KvmExit.hyperv, "HYPERV"],
   [KvmExit.armNisv, "ARM_NISV"],
+  [KvmExit.x86Rdmsr, "X86_RDMSR"],
+  [KvmExit.x86Wrmsr, "X86_WRMSR"],
 ]);
 
 /** Reasons, as `perf kvm stat` names them, by which a guest calls its hypervisor: `arg0` is the function. */

@@ -79,6 +79,15 @@ export interface KernelHalfOptions {
 /** One unit of icount is this much guest time. */
 export const GUEST_NANOSECONDS_PER_UNIT = 2;
 
+/** An instruction of the guest's that the kernel half wrote over. */
+export interface CodePatch {
+  readonly vcpu: number;
+  /** Guest-physical. */
+  readonly physical: number;
+  readonly before: Uint8Array;
+  readonly after: Uint8Array;
+}
+
 /**
  * vCPUs, interrupt controller, timers, hypercall services. Deterministic: its future is a
  * function of its state, the control state, and the calls below.
@@ -114,6 +123,8 @@ export interface KernelHalf {
   readonly answerHigh: number;
   /** Of the last `finishExit`: whether a register of `Architecture.resultRegisters` behind the first is not 0. Absent: it is not known. */
   readonly hasFurtherResults?: boolean;
+  /** What the last `finishExit` wrote over. */
+  readonly codePatch?: CodePatch | undefined;
   /** The VMM half's answer: MMIO read data; for a HYPERCALL nothing (registers are set by `writeRegister`). */
   completeExit(low: number, high: number): void;
   /** Guest time jumps to `guestTimeNs` (idle only). */

@@ -86,6 +86,8 @@ export interface VmmHalf {
   readCount(port: number): number;
   /** Name of the device at a guest-physical address, for `log`. */
   deviceAt(physical: number): string | undefined;
+  /** The same of an I/O port, where there are any. */
+  portDeviceAt?(port: number): string | undefined;
   /** Every device that a guest may find, in the order of their addresses. */
   devices?(): readonly BoardDevice[];
   save(): StateSection[];

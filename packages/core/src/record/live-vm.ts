@@ -4,7 +4,7 @@
  */
 import type { ControlCommand, Refusal } from "../ports/control.js";
 import type { GuestStop, OutsideInput, VmmAttempt, VmmHalf, VmmPort } from "../ports/vmm-half.js";
-import type { RunStop } from "../ports/architecture.js";
+import type { CodePatch, RunStop } from "../ports/architecture.js";
 import { StateSectionError, type StateSection } from "../ports/state-section.js";
 import { CoreKind } from "../event/core-kinds.js";
 import type { EventPayload } from "../event/event-kind.js";
@@ -303,11 +303,16 @@ export class LiveVm {
     if (registers !== undefined) this.row(CoreKind.callReturned, { registers }, kernel.exit[ExitWord.vcpu] ?? 0);
   }
 
+  #notePatch({ vcpu, physical, before, after }: CodePatch): void {
+    this.row(CoreKind.codePatched, { gpa: physical, old: before, new: after }, vcpu);
+  }
+
   /** Answers the pending exit. A promise: the whole VM stands still until it is kept. */
   answerExit(): void | Promise<void> {
     const { kernel } = this.machine;
     if (kernel.exit[ExitWord.finishedBy] === FinishedBy.kernelHalf) {
       if (this.machine.finishExit()) this.#noteResult();
+      if (kernel.codePatch !== undefined) this.#notePatch(kernel.codePatch);
       return undefined;
     }
     this.#asked = "exit";

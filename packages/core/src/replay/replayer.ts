@@ -15,7 +15,7 @@ import { GoalTracker, type Goal } from "../machine/goal.js";
 import { Machine, type CacheOptions, type Checkpoint } from "../machine/machine.js";
 import { parseMachine } from "../machine/machine-description.js";
 import { readMemoryWritten } from "../memory/memory-written.js";
-import { toHex } from "../memory/page-hash.js";
+import { sameBytes, toHex } from "../memory/page-hash.js";
 import { journalCursor, seqBehind } from "./journal-cursor.js";
 import { exitCause, exitDifferences, sameExit, type DivergenceCause } from "./divergence.js";
 import { describeAnswer, divergenceAt } from "./divergence-place.js";
@@ -360,6 +360,9 @@ export class Replayer {
       case CoreKind.callReturned.name:
         this.#compareReturned(row.vcpu, fields.map("registers"));
         break;
+      case CoreKind.codePatched.name:
+        this.#comparePatch(fields);
+        break;
       case CoreKind.idleEnded.name:
         this.#endIdle(fields.number("untilNs"));
         break;
@@ -383,6 +386,17 @@ export class Replayer {
       const value = this.machine.kernel.readRegister(vcpu, name);
       if (value !== recorded) this.#diverge(`${name} <- 0x${value.toString(16)}`, "guest data", [name]);
     }
+  }
+
+  #comparePatch(fields: PayloadFields): void {
+    const patch = this.machine.kernel.codePatch;
+    const isSame =
+      patch?.physical === fields.number("gpa") &&
+      sameBytes(patch.before, fields.bytes("old")) &&
+      sameBytes(patch.after, fields.bytes("new"));
+    if (isSame) return;
+    const replayed = patch === undefined ? "no code is patched" : `code at 0x${patch.physical.toString(16)} is patched`;
+    this.#diverge(replayed, "guest data", []);
   }
 
   #endIdle(untilNs: number): void {

@@ -1,19 +1,30 @@
 /** The definition of an x86-64 CPU for the engine: state, instructions by context, translation, exceptions. */
 import { type CpuDefinition, elementOf, type Instruction, type StateField } from "@hvjournal/engine";
+import { alignmentChecked } from "./alignment-checks.js";
+import { Context } from "./context.js";
 import { existsIn, variableLength } from "./decoder.js";
 import { eventDelivery } from "./delivery.js";
 import { alignmentFault, fetchFault, memoryFault, misalignedPc, undefinedInstruction } from "./exceptions.js";
-import { arithmeticInstructions } from "./instructions/arithmetic.js";
-import { exchangeInstructions } from "./instructions/exchange.js";
+import { controlRegisterInstructions } from "./instructions/control-registers.js";
+import { returnInstructions } from "./instructions/far-returns.js";
 import { stateSavingInstructions } from "./instructions/fxsave.js";
-import { returnInstructions } from "./instructions/iret.js";
-import { segmentRegisterInstructions } from "./instructions/segment-registers.js";
-import { stackInstructions } from "./instructions/stack.js";
-import { stringInstructions } from "./instructions/string.js";
-import { interruptFlagInstructions, systemInstructions } from "./instructions/system.js";
-import { x87Instructions } from "./instructions/x87.js";
+import { hypervisorInstructions, pauseInstructions } from "./instructions/hypervisor.js";
+import { modelSpecificInstructions } from "./instructions/model-specific.js";
+import { generalInstructions } from "./instructions/general.js";
+import { portInstructions } from "./instructions/port.js";
+import { segmentBaseInstructions } from "./instructions/segment-bases.js";
+import { segmentRegisterInstructions, stackSegmentInstructions } from "./instructions/segment-registers.js";
+import { softwareInterruptInstructions } from "./instructions/software-interrupts.js";
+import { swapInstructions, systemCallInstructions } from "./instructions/system-calls.js";
+import { accessRightInstructions } from "./instructions/access-rights.js";
+import { descriptorTableInstructions } from "./instructions/descriptor-tables.js";
+import { farBranchInstructions } from "./instructions/far-branches.js";
+import { flagsImageInstructions, interruptFlagInstructions } from "./instructions/flags-image.js";
+import { systemInstructions } from "./instructions/system.js";
+import { x87Instructions } from "./instructions/x87/all.js";
+import { vectorInstructions } from "./instructions/vector/all.js";
 import { interruptPending } from "./interrupts.js";
-import { oneShot } from "./one-shot.js";
+import { oneShot, withInstructionBreakpoints } from "./one-shot.js";
 import { Cr0, CR0_PG, Cr4, Efer, Flag } from "./registers.js";
 import { SegmentAttribute } from "./segment-attributes.js";
 import {
@@ -25,6 +36,8 @@ import {
   fcw,
   layout,
   mxcsr,
+  xcr0,
+  pagingControls,
   privilege,
   rflags,
   rip,
@@ -35,37 +48,50 @@ import {
 import { entryMayBeLive, translate } from "./translation.js";
 
 const ordinaryInstructions: readonly Instruction[] = [
-  ...arithmeticInstructions,
-  ...stackInstructions,
-  ...exchangeInstructions,
-  ...stringInstructions,
+  ...generalInstructions,
+  ...pauseInstructions,
   ...systemInstructions,
+  ...flagsImageInstructions,
+  ...segmentRegisterInstructions,
+  ...segmentBaseInstructions,
+  ...descriptorTableInstructions,
+  ...accessRightInstructions,
+  ...farBranchInstructions,
+  ...softwareInterruptInstructions,
+  ...swapInstructions,
+  ...controlRegisterInstructions,
+  ...modelSpecificInstructions,
+  ...portInstructions,
+  ...hypervisorInstructions,
   ...x87Instructions,
+  ...vectorInstructions,
   ...stateSavingInstructions,
 ];
 
 /** They write interrupt shadow and RF themselves. */
 const oneShotInstructions: readonly Instruction[] = [
-  ...segmentRegisterInstructions,
+  ...stackSegmentInstructions,
   ...interruptFlagInstructions,
   ...returnInstructions,
+  ...systemCallInstructions,
 ];
 
-function listFor(mode: 0 | 1): readonly Instruction[] {
-  return [...ordinaryInstructions, ...oneShotInstructions].filter((instruction) => existsIn(instruction, mode));
-}
+const lists = new Map<number, readonly Instruction[]>();
 
-function oneShotListFor(mode: 0 | 1): readonly Instruction[] {
-  const all = [...ordinaryInstructions.map(oneShot), ...oneShotInstructions];
-  return all.filter((instruction) => existsIn(instruction, mode));
-}
-
-/** By context word. */
-const lists: readonly (readonly Instruction[])[] = [listFor(0), listFor(1), oneShotListFor(0), oneShotListFor(1)];
-
+/** Each context has a list of its own, because what a decoder gives depends on it. */
 function instructionsFor(context: number): readonly Instruction[] {
-  const list = lists[context];
-  if (list === undefined) throw new RangeError(`no instructions for context ${context} of x86`);
+  const known = lists.get(context);
+  if (known !== undefined) return known;
+  const hasBreakpoints = (context & Context.breakpoints) !== 0;
+  const isSpecial = (context & Context.oneShot) !== 0;
+  const special = (instruction: Instruction): Instruction => oneShot(instruction, hasBreakpoints);
+  const all = [
+    ...(isSpecial ? ordinaryInstructions.map(special) : ordinaryInstructions),
+    ...(hasBreakpoints ? oneShotInstructions.map(withInstructionBreakpoints) : oneShotInstructions),
+  ];
+  const existing = all.filter((instruction) => existsIn(instruction, context));
+  const list = (context & Context.aligned) === 0 ? existing : existing.map(alignmentChecked);
+  lists.set(context, list);
   return list;
 }
 
@@ -92,6 +118,7 @@ export const longModeValues: readonly (readonly [StateField<32 | 64>, bigint])[]
   [elementOf(segmentAttributes, Segment.ldtr), BigInt(SegmentAttribute.unusable)],
   [fcw, 0x37fn],
   [mxcsr, 0x1f80n],
+  [xcr0, 1n],
 ];
 
 export const x86Cpu: CpuDefinition = {
@@ -102,9 +129,11 @@ export const x86Cpu: CpuDefinition = {
   instructionsFor,
   variableLength,
   contextWord,
+  contextsAlternate: true,
   privilege,
+  privilegeCount: 3,
   accessesAsPrivileged: true,
-  translationFields: [cr0, cr3, cr4, efer],
+  translationFields: [pagingControls, cr3],
   translate,
   memoryFault,
   fetchFault,

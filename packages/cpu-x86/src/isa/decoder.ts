@@ -1,10 +1,11 @@
 /** Decoding: prefixes, REX, opcode, ModRM, SIB, displacement, immediate. Intel SDM volume 2, chapter 2. */
 import type { DecodedBytes, Instruction, VariableLength, VariableLengthDecoder } from "@hvjournal/engine";
-import { Context } from "./context.js";
-import { type Encoding, parseEncoding } from "./encoding.js";
+import { codeMode, Context, segmentationIn, stackSizeIn } from "./context.js";
+import { type Encoding, type ImmediateKind, type MandatoryPrefix, parseEncoding } from "./encoding.js";
 import { NotSimulated } from "./exit-code.js";
-import { type DecodedFields, EMPTY_FIELDS, type FieldName, RepeatPrefix } from "./fields.js";
-import { type Address, readAddress } from "./modrm.js";
+import { type DecodedFields, EMPTY_FIELDS, type FieldName, Mode, RepeatPrefix } from "./fields.js";
+import { type Address, readAddress, registersOf } from "./modrm.js";
+import { segmented, type Segmentation } from "./segment-access.js";
 import { notSimulated, overlong } from "./instructions/undecodable.js";
 import { Segment } from "./state.js";
 
@@ -16,6 +17,10 @@ const INVALID_IN_LONG_MODE: ReadonlySet<number> = new Set([
   0x06, 0x07, 0x0e, 0x16, 0x17, 0x1e, 0x1f, 0x27, 0x2f, 0x37, 0x3f, 0x60, 0x61, 0x82, 0x9a, 0xce, 0xd4, 0xd5, 0xd6,
   0xea,
 ]);
+/** Those of protected mode, in real mode: ARPL, LLDT and the like, LAR, LSL. */
+const INVALID_IN_REAL_MODE: ReadonlySet<number> = new Set([0x63, 0x100, 0x102, 0x103]);
+/** Opcodes that go on in ModRM.reg: what has no definition there is not defined at all. */
+const COMPLETE_GROUPS: ReadonlySet<number> = new Set([0x8f, 0xc6, 0xc7, 0xfe, 0xff, 0x1ba, 0x10d]);
 /** UD0, UD1, UD2: opcodes of map 1. */
 const ALWAYS_INVALID: ReadonlySet<number> = new Set([0x1ff, 0x1b9, 0x10b]);
 
@@ -68,7 +73,7 @@ export class ByteCursor {
   }
 
   /** A little-endian number with its sign. */
-  signed(bytes: 0 | 1 | 2 | 4): number {
+  signed(bytes: number): number {
     let value = 0;
     for (let index = 0; index < bytes; index++) value |= this.next() << (8 * index);
     return bytes === 4 ? value : (value << (32 - 8 * bytes)) >> (32 - 8 * bytes);
@@ -76,11 +81,15 @@ export class ByteCursor {
 }
 
 class Decoder implements VariableLengthDecoder {
-  readonly #mode: 0 | 1;
+  readonly #mode: Mode;
+  readonly #stackSize: number;
+  readonly #segmentation: Segmentation;
   readonly #candidates = new Map<number, Candidate[]>();
 
-  constructor(instructions: readonly Instruction[], mode: 0 | 1) {
-    this.#mode = mode;
+  constructor(instructions: readonly Instruction[], context: number) {
+    this.#mode = codeMode(context);
+    this.#stackSize = stackSizeIn(context);
+    this.#segmentation = segmentationIn(context);
     for (const instruction of instructions) {
       const encoding = parseEncoding(instruction.pattern);
       for (let register = 0; register < (encoding.registerInOpcode ? 8 : 1); register++)
@@ -110,24 +119,40 @@ class Decoder implements VariableLengthDecoder {
     if (ALWAYS_INVALID.has(opcode)) return undefinedHere;
     const candidates = this.#candidates.get(opcode);
     if (candidates === undefined) {
-      if (this.#mode === 0 && INVALID_IN_LONG_MODE.has(opcode)) return undefinedHere;
+      const invalid = this.#mode === Mode.long ? INVALID_IN_LONG_MODE : INVALID_IN_REAL_MODE;
+      if (invalid.has(opcode)) return undefinedHere;
       return unknown(bytes, cursor);
     }
     const addressSize = this.#addressSize(prefixes);
-    const modrm =
-      candidates[0]?.encoding.hasModrm === true
-        ? readAddress(cursor, addressSize, prefixes.rex, this.#mode)
-        : undefined;
+    const modrm = this.#readModrm(cursor, candidates[0]?.encoding, addressSize, prefixes.rex);
     for (const { encoding, instruction } of candidates) {
       if (!matches(encoding, prefixes, modrm)) continue;
       const fields = this.#fields(encoding, prefixes, addressSize, opcode, modrm);
-      if (instruction.where !== undefined && !instruction.where(fields as never)) continue;
+      const behind = cursor.position;
+      encoding.immediates.forEach((kind, index) => readImmediate(cursor, kind, fields, index === 0));
+      if (instruction.where !== undefined && !instruction.where(fields as never)) {
+        cursor.position = behind;
+        continue;
+      }
       return this.#finish(cursor, instruction, encoding, fields, prefixes);
     }
+    // An opcode that prefixes belong to is another one, or none, with other prefixes; of the x87's all are here.
+    const complete = COMPLETE_GROUPS.has(opcode) || isFloatOpcode(opcode);
+    if (complete || candidates.some(({ encoding }) => encoding.prefix !== "any")) return undefinedHere;
     return unknown(bytes, cursor);
   }
 
-  /** Reads the immediate, and refuses prefixes that can't be. */
+  #readModrm(
+    cursor: ByteCursor,
+    encoding: Encoding | undefined,
+    addressSize: 1 | 2 | 3,
+    rex: number,
+  ): Address | undefined {
+    if (encoding?.hasModrm !== true) return undefined;
+    return encoding.ignoresMod ? registersOf(cursor.next(), rex) : readAddress(cursor, addressSize, rex, this.#mode);
+  }
+
+  /** Refuses prefixes that can't be. */
   #finish(
     cursor: ByteCursor,
     instruction: Instruction,
@@ -135,14 +160,13 @@ class Decoder implements VariableLengthDecoder {
     fields: Fields,
     prefixes: Prefixes,
   ): DecodedBytes {
-    if (encoding.immediate !== "none")
-      fields.immediate = cursor.signed(encoding.immediate === "byte" ? 1 : fields.size === 1 ? 2 : 4);
     if (prefixes.lock && !(encoding.lockable && fields.memory === 1))
       return { instruction: undefined, fields: {}, length: cursor.position };
-    if (this.#mode === 1 && !usesFlatSegment(prefixes))
-      return failing(NotSimulated.segmentation, [fields.segment, 0], cursor.position);
     fields.length = cursor.position;
-    return { instruction, fields, length: cursor.position };
+    const { length } = fields;
+    if (fields.segmented === 0) return { instruction, fields, length };
+    const segmentation = this.#segmentation === "limits" ? "limits" : "rights";
+    return { instruction: segmented(instruction, segmentation), fields, length };
   }
 
   #readPrefixes(cursor: ByteCursor): Prefixes {
@@ -156,7 +180,7 @@ class Decoder implements VariableLengthDecoder {
     };
     while (!cursor.exhausted && readLegacyPrefix(cursor.peek(), prefixes)) cursor.next();
     // REX counts only in front of the opcode; one that other prefixes follow is ignored.
-    while (this.#mode === 0 && !cursor.exhausted && (cursor.peek() & 0xf0) === 0x40) {
+    while (this.#mode === Mode.long && !cursor.exhausted && (cursor.peek() & 0xf0) === 0x40) {
       prefixes.rex = cursor.next();
       if (cursor.exhausted || !readLegacyPrefix(cursor.peek(), prefixes)) continue;
       prefixes.rex = 0;
@@ -166,15 +190,22 @@ class Decoder implements VariableLengthDecoder {
   }
 
   #addressSize({ addressSize }: Prefixes): 1 | 2 | 3 {
-    if (this.#mode === 0) return addressSize ? 2 : 3;
-    return addressSize ? 1 : 2;
+    if (this.#mode === Mode.long) return addressSize ? 2 : 3;
+    return (this.#mode === Mode.code16) === addressSize ? 2 : 1;
   }
 
   #operandSize({ operandSize }: Encoding, prefixes: Prefixes): number {
     if (operandSize === "byte") return 0;
-    if (this.#mode === 0 && (prefixes.rex & REX_W) !== 0) return 3;
+    if (this.#mode !== Mode.long) return (this.#mode === Mode.code16) === prefixes.operandSize ? 2 : 1;
+    if (operandSize === "forced64" || (prefixes.rex & REX_W) !== 0) return 3;
     if (prefixes.operandSize) return 1;
-    return this.#mode === 0 && operandSize === "default64" ? 3 : 2;
+    return operandSize === "default64" ? 3 : 2;
+  }
+
+  /** A prefix that names a segment without the flat base and limit of the others. */
+  #leavesFlat({ segment }: Prefixes): boolean {
+    if (this.#mode === Mode.long) return false;
+    return segment === Segment.cs || segment === Segment.fs || segment === Segment.gs;
   }
 
   #fields(
@@ -187,6 +218,8 @@ class Decoder implements VariableLengthDecoder {
     const fields: Fields = {
       ...EMPTY_FIELDS,
       mode: this.#mode,
+      stackSize: this.#stackSize,
+      segmented: this.#segmentation !== "flat" || this.#leavesFlat(prefixes) ? 1 : 0,
       size: this.#operandSize(encoding, prefixes),
       addressSize,
       rep: prefixes.rep,
@@ -197,7 +230,7 @@ class Decoder implements VariableLengthDecoder {
     if (encoding.registerInOpcode) fields.rm = (opcode & 7) | ((prefixes.rex & REX_B) << 3);
     const { segment } = prefixes;
     // In 64-bit mode only FS and GS have bases.
-    if (segment !== undefined && (this.#mode === 1 || segment === Segment.fs || segment === Segment.gs))
+    if (segment !== undefined && (this.#mode !== Mode.long || segment === Segment.fs || segment === Segment.gs))
       fields.segment = segment;
     return fields;
   }
@@ -228,18 +261,36 @@ function readOpcode(cursor: ByteCursor): number {
 }
 
 function matches(encoding: Encoding, prefixes: Prefixes, modrm: Address | undefined): boolean {
-  const { digit, operand, rexW, withoutPrefix } = encoding;
+  const { digit, operand, rexW, prefix } = encoding;
   if (modrm !== undefined) {
     if (digit !== undefined && digit !== (modrm.reg & 7)) return false;
     if (operand !== "any" && (operand === "memory") !== (modrm.memory === 1)) return false;
   }
   if (rexW !== undefined && rexW !== ((prefixes.rex & REX_W) === 0 ? 0 : 1)) return false;
-  return !(withoutPrefix && (prefixes.operandSize || prefixes.rep !== RepeatPrefix.none));
+  return prefix === "any" || prefix === mandatoryPrefix(prefixes);
 }
 
-/** In compatibility mode FS and GS have bases and limits, and CS can't be written: none of that is simulated. */
-function usesFlatSegment({ segment }: Prefixes): boolean {
-  return segment === undefined || segment === Segment.es || segment === Segment.ss || segment === Segment.ds;
+function isFloatOpcode(opcode: number): boolean {
+  return opcode >= 0xd8 && opcode <= 0xdf;
+}
+
+/** Which prefix belongs to the opcode, where one does: Intel SDM volume 2, 2.1.2, 2.2.1.2. */
+function mandatoryPrefix({ operandSize, rep }: Prefixes): MandatoryPrefix {
+  if (rep !== RepeatPrefix.none) return rep === RepeatPrefix.rep ? "F3" : "F2";
+  return operandSize ? "66" : "none";
+}
+
+/** The first one is `immediate`, and of 64 bits `immediateHigh` too; a second one is `immediateHigh`. */
+function readImmediate(cursor: ByteCursor, kind: ImmediateKind, fields: Fields, isFirst: boolean): void {
+  const size = kind === "offset" ? fields.addressSize : fields.size;
+  if (kind === "whole" || kind === "offset") {
+    fields.immediate = cursor.signed(size === 0 ? 1 : size === 1 ? 2 : 4);
+    if (size === 3) fields.immediateHigh = cursor.signed(4);
+    return;
+  }
+  const value = cursor.signed(kind === "byte" ? 1 : kind === "word" || size === 1 ? 2 : 4);
+  if (isFirst) fields.immediate = value;
+  else fields.immediateHigh = value;
 }
 
 /** Bytes that no definition has, though the architecture may: the vCPU stops and says so. */
@@ -257,11 +308,12 @@ function failing(reason: number, detail: readonly [number, number], length: numb
 /** See `CpuDefinition.variableLength`. */
 export const variableLength: VariableLength = {
   lengthMax: INSTRUCTION_BYTES_MAX,
-  decoderFor: (instructions, context) => new Decoder(instructions, (context & Context.compatibility) === 0 ? 0 : 1),
+  decoderFor: (instructions, context) => new Decoder(instructions, context),
 };
 
-/** Whether a definition exists in a mode: 0 for 64-bit, 1 for compatibility. */
-export function existsIn(instruction: Instruction, mode: 0 | 1): boolean {
-  const { modes } = parseEncoding(instruction.pattern);
-  return modes === "both" || (modes === "long") === (mode === 0);
+/** Whether a definition exists in a context. */
+export function existsIn(instruction: Instruction, context: number): boolean {
+  const { modes, protectedOnly } = parseEncoding(instruction.pattern);
+  if (protectedOnly && (context & Context.real) !== 0) return false;
+  return modes === "both" || (modes === "long") === (codeMode(context) === Mode.long);
 }

@@ -107,11 +107,11 @@ describe.each(tiers)("instructions of variable length with %s", (_name, options)
   });
 
   it("leave guest mode with their bytes where they are not simulated", () => {
-    const guest = machine([NOP, 0x0f, 0xa2], options);
+    const guest = machine([NOP, 0x0f, 0xaa], options);
     expect(guest.engine.run(10)).toBe(ExitCode.notSimulated);
     expect([guest.engine.exitOperand(0), guest.engine.exitOperand(1), guest.get("rip")]).toEqual([
       BigInt(NotSimulated.instruction),
-      0xa20fn,
+      0xaa0fn,
       BigInt(CODE + 1),
     ]);
     expect(guest.engine.unitsLeft).toBe(9);

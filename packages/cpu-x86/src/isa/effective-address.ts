@@ -2,7 +2,8 @@
 import type { AccessHandle, AccessMode, Stage, Value } from "@hvjournal/engine";
 import { generalRegister } from "./general-registers.js";
 import type { memoryOperand } from "./operands.js";
-import { Register, stackZeroSource } from "./state.js";
+import { accessSegment, segmentOperand } from "./segment-access.js";
+import { Register, Segment } from "./state.js";
 
 /** The operands of `memoryOperand`. */
 export type MemoryOperands = {
@@ -31,23 +32,41 @@ export function accessMemory(
   mode: AccessMode,
   alignment = 1,
 ): AccessHandle {
-  const address = stage.add(effectiveAddress(stage, operands), stage.readAt(64, operands.segment));
-  return stage.access(address, bytes, mode, { alignment, faultDetail: operands.segment });
+  return accessSegment(stage, operands.segment, effectiveAddress(stage, operands), bytes, mode, { alignment });
 }
 
-/** Checks a range of the stack. */
-export function accessStack(stage: Stage, address: Value<64>, bytes: number, mode: AccessMode): AccessHandle {
-  return stage.access(address, bytes, mode, { faultDetail: stage.constant32(stackZeroSource.offset) });
+/** Checks a memory operand whose address the instruction holds: the operands of `absoluteOperand`. */
+export function accessAbsolute(
+  stage: Stage,
+  operands: { readonly address: Value<64>; readonly segment: Value<32> },
+  bytes: number,
+  mode: AccessMode,
+): AccessHandle {
+  return accessSegment(stage, operands.segment, operands.address, bytes, mode);
+}
+
+/** Checks a range of the stack, at an offset of SS. */
+export function accessStack(stage: Stage, offset: Value<64>, bytes: number, mode: AccessMode): AccessHandle {
+  return accessSegment(stage, segmentOperand(stage, Segment.ss), offset, bytes, mode);
 }
 
 const rsp = generalRegister(Register.rsp);
 
-/** The stack pointer `bytes` further (negative: to push), in the width of the mode's stack: 64 bits, or 32 in compatibility mode. */
-export function stackPointer(stage: Stage, form: { readonly mode: number }, bytes: number): Value<64> {
-  const moved = stage.add(stage.read(rsp), stage.constant64(bytes));
-  return form.mode === 0 ? moved : stage.zeroExtendFrom(32, moved);
+/** `stackSize` is a form field. */
+export interface StackForm {
+  readonly stackSize: number;
 }
 
-export function writeStackPointer(stage: Stage, value: Value<64>): void {
-  stage.write(rsp, value);
+/** The stack pointer `bytes` further (negative: to push), as an offset of SS. */
+export function stackPointer(stage: Stage, { stackSize }: StackForm, bytes: number): Value<64> {
+  const pointer = stage.read(rsp);
+  const moved = bytes === 0 ? pointer : stage.add(pointer, stage.constant64(bytes));
+  return stackSize === 3 ? moved : stage.zeroExtendFrom(8 << stackSize, moved);
+}
+
+/** Writes what `stackPointer` gave: with a stack of 16 bits only SP. */
+export function writeStackPointer(stage: Stage, { stackSize }: StackForm, value: Value<64>): void {
+  if (stackSize !== 1) return stage.write(rsp, value);
+  const kept = stage.and(stage.read(rsp), stage.constant64(~0xffffn));
+  stage.write(rsp, stage.or(kept, stage.zeroExtendFrom(16, value)));
 }

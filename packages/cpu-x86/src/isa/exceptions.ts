@@ -5,14 +5,29 @@
  * before the next instruction. State's pc is the address of the instruction that raised.
  */
 import { EngineFault, type Routine, type Stage, type Value } from "@hvjournal/engine";
+import { ALIGNMENT_CHECKED } from "./alignment-checks.js";
 import { operations } from "./engine-operations.js";
-import { cr2, exceptionErrorCode, exceptionPending, exceptionVector, stackZeroSource } from "./state.js";
+import {
+  cr2,
+  dr6,
+  EventKind,
+  exceptionErrorCode,
+  exceptionLength,
+  exceptionPending,
+  exceptionVector,
+  stackZeroSource,
+} from "./state.js";
 import { PAGE_FAULT } from "./translation.js";
 
 export type ExceptionRoutine = Routine & { readonly result: undefined };
 
 export const Vector = {
   divideError: 0,
+  debug: 1,
+  nmi: 2,
+  breakpoint: 3,
+  overflow: 4,
+  boundRange: 5,
   invalidOpcode: 6,
   deviceNotAvailable: 7,
   doubleFault: 8,
@@ -22,6 +37,9 @@ export const Vector = {
   generalProtection: 13,
   pageFault: 14,
   floatError: 16,
+  alignmentCheck: 17,
+  machineCheck: 18,
+  simdFloat: 19,
 } as const;
 
 /** Vectors of what is no exception of the guest's, but must stop it at the same place. */
@@ -44,11 +62,53 @@ export function hasErrorCode(stage: Stage, vector: Value<32>): Value<32> {
   return isIn(stage, WITH_ERROR_CODE, vector);
 }
 
-function note(stage: Stage, vector: Value<32>, errorCode: Value<32>): void {
-  stage.write(exceptionPending, stage.constant32(1));
+function note(stage: Stage, vector: Value<32>, errorCode: Value<32>, kind: number = EventKind.exception): void {
+  stage.write(exceptionPending, stage.constant32(kind));
   stage.write(exceptionVector, vector);
   stage.write(exceptionErrorCode, errorCode);
+  stage.write(exceptionLength, stage.constant32(0));
 }
+
+/** (kind, vector, length): see `raiseSoftware`. */
+const noteSoftware: ExceptionRoutine = {
+  name: "noteSoftware",
+  parameters: [32, 32, 32],
+  result: undefined,
+  body(stage, [kind, vector, length]) {
+    stage.write(exceptionPending, kind as Value<32>);
+    stage.write(exceptionVector, vector as Value<32>);
+    stage.write(exceptionErrorCode, stage.constant32(0));
+    stage.write(exceptionLength, length as Value<32>);
+  },
+};
+
+/** Ends an instruction that asks for its event (INT n, INT3, INTO, INT1): its handler returns behind it. */
+export function raiseSoftware(stage: Stage, kind: number, vector: Value<32>): void {
+  const length = stage.truncate32(stage.sub(stage.nextPc(), stage.pc()));
+  stage.raise(noteSoftware, stage.constant32(kind), vector, length);
+}
+
+/**
+ * Notes a debug exception that comes behind an instruction, which retires: a trap. `reasons`: bits of DR6. Nothing where
+ * there are none.
+ */
+export function noteDebugTrap(stage: Stage, reasons: Value<32>): void {
+  stage.if(reasons, () => {
+    stage.write(dr6, stage.or(stage.read(dr6), stage.zeroExtend64(reasons)));
+    note(stage, stage.constant32(Vector.debug), stage.constant32(0), EventKind.trap);
+  });
+}
+
+/** (reasons): a debug exception in front of an instruction, with bits of DR6: a fault. */
+export const noteDebugFault: ExceptionRoutine = {
+  name: "noteDebugFault",
+  parameters: [32],
+  result: undefined,
+  body(stage, [reasons]) {
+    stage.write(dr6, stage.or(stage.read(dr6), stage.zeroExtend64(reasons as Value<32>)));
+    stage.call(noteException, stage.constant32(Vector.debug), stage.constant32(0));
+  },
+};
 
 /**
  * (vector, error code). While another exception is being delivered the two may make a double fault, or a shutdown:
@@ -65,7 +125,9 @@ export const noteException: ExceptionRoutine = {
       note(stage, vector, errorCodeValue as Value<32>);
       stage.return();
     });
-    const first = stage.read(exceptionVector);
+    // What an instruction has asked for is benign, whatever its vector.
+    const isException = is(stage.read(exceptionPending), EventKind.exception);
+    const first = stage.select(isException, stage.read(exceptionVector), stage.constant32(Vector.nmi));
     const contributory = isIn(stage, CONTRIBUTORY, vector);
     const serious = stage.or(contributory, is(vector, Vector.pageFault));
     const doubles = stage.select(
@@ -90,6 +152,11 @@ export function raiseException(stage: Stage, vector: number, errorCode: Value<32
   stage.raise(noteException, stage.constant32(vector), errorCode);
 }
 
+/** Raises where the condition holds. */
+export function raiseIf(stage: Stage, condition: Value<32>, vector: number, errorCode?: Value<32>): void {
+  stage.if(condition, () => raiseException(stage, vector, errorCode));
+}
+
 /** See `CpuDefinition.memoryFault`. An address that is not canonical is #SS where the segment is SS, else #GP. */
 export const memoryFault: ExceptionRoutine = {
   name: "memoryFault",
@@ -97,7 +164,8 @@ export const memoryFault: ExceptionRoutine = {
   result: undefined,
   body(stage) {
     const { faultDetail } = operations.fields;
-    const toStack = stage.compare("eq", stage.read(faultDetail), stage.constant32(stackZeroSource.offset));
+    const segment = stage.and(stage.read(faultDetail), stage.constant32(~ALIGNMENT_CHECKED));
+    const toStack = stage.compare("eq", segment, stage.constant32(stackZeroSource.offset));
     noteFault(
       stage,
       stage.select(toStack, stage.constant32(Vector.stackFault), stage.constant32(Vector.generalProtection)),
@@ -136,13 +204,19 @@ function noteFault(stage: Stage, notCanonical: Value<32>): void {
   );
 }
 
-/** (address, kind): see `CpuDefinition.alignmentFault`. Operands that must be aligned raise #GP(0). */
+/** (address, kind): see `CpuDefinition.alignmentFault`. Operands that must always be aligned raise #GP(0). */
 export const alignmentFault: ExceptionRoutine = {
   name: "alignmentFault",
   parameters: [64, 32],
   result: undefined,
   body(stage) {
-    stage.call(noteException, stage.constant32(Vector.generalProtection), stage.constant32(0));
+    const isCheck = stage.and(stage.read(operations.fields.faultDetail), stage.constant32(ALIGNMENT_CHECKED));
+    const vector = stage.select(
+      isCheck,
+      stage.constant32(Vector.alignmentCheck),
+      stage.constant32(Vector.generalProtection),
+    );
+    stage.call(noteException, vector, stage.constant32(0));
   },
 };
 

@@ -8,20 +8,48 @@ export const ExitCode = {
   shutdown: 17,
   /** Something that this CPU does not simulate: a `NotSimulated`, and its detail. pc at. The vCPU can't go on. */
   notSimulated: 18,
+  // What follows is the kernel half's to carry out: nothing of it has happened, pc is at the instruction, and operand 0 is the
+  // address of the next one, for `finishInstruction`. Privilege has been checked.
+  /** CPUID: leaf in EAX, subleaf in ECX. */
+  cpuid: 19,
+  /** RDMSR of a register that the kernel half keeps: number in ECX. */
+  readMsr: 20,
+  /** WRMSR, likewise: value in EDX:EAX. */
+  writeMsr: 21,
+  /** RDTSC; with 1 in operand 1 RDTSCP. */
+  readTimeStamp: 22,
+  /** VMCALL (operand 1: 0) or VMMCALL (1), at any CPL. */
+  hypervisorCall: 23,
+  /** RDRAND or RDSEED: operand 1 is the register's offset, operand 2 the bytes. */
+  random: 24,
+  /** IN or INS: operand 1 the port, operand 2 the bytes. The instruction starts again with `portData` once `portComplete` is set. */
+  portRead: 25,
+  /** OUT or OUTS, likewise: operand 3 is the data. It starts again once `portComplete` is set, and retires. */
+  portWrite: 26,
+  // No exits of a real CPU: the kernel half looks again at what runs next. pc behind.
+  /** PAUSE, while `pauseExits`. */
+  pause: 27,
+  /** `taskPriority` was written (MOV to CR8). */
+  taskPriority: 28,
+  /**
+   * `interruptPending` is `InterruptPending.requested`, and the interrupt would be taken now: the kernel half makes it
+   * `vectored`, or none. pc at, and no operands.
+   */
+  interruptWindow: 29,
 } as const;
 
 /** First operand of `ExitCode.notSimulated`. */
 export const NotSimulated = {
   /** An instruction without definition. Detail: its first eight bytes, least significant first; 0 behind those looked at. */
   instruction: 1,
-  /** Compatibility mode with a segment that is not flat. Detail: its selector. */
-  segmentation: 2,
-  /** TF set. */
-  singleStep: 3,
-  /** Alignment checks at CPL 3. */
-  alignmentCheck: 4,
+  /** Virtual-8086 mode. Detail: EFLAGS. */
+  virtual8086: 2,
   /** A fetch where there is no RAM. */
   fetchOutsideMemory: 5,
   /** An x87 error reported by FERR# and not by #MF (CR0.NE clear). */
   floatErrorPin: 6,
+  /** DR7 with a breakpoint of ports. Detail: its value. */
+  portBreakpoint: 8,
+  /** A call gate that copies parameters. Detail: its selector. */
+  gateParameters: 9,
 } as const;

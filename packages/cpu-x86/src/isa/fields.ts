@@ -2,8 +2,12 @@
 
 /** Widths in bits: `Instruction.fieldBits` of every definition. */
 export const FIELD_BITS = {
-  /** 0: 64-bit mode, 1: compatibility mode. */
-  mode: 1,
+  /** A `Mode`: what CS says of operands and addresses. */
+  mode: 2,
+  /** log2 of the stack pointer's bytes: 3 in 64-bit mode, else 2 or 1 by SS.B. */
+  stackSize: 2,
+  /** 1: accesses are checked against the limits and rights of their segments, which have bases (`segment-access.ts`). */
+  segmented: 1,
   /** log2 of the operand's bytes. */
   size: 2,
   /** log2 of an address's bytes: 1 to 3. */
@@ -34,6 +38,8 @@ export const FIELD_BITS = {
   segment: 3,
   /** Sign and all. */
   immediate: 32,
+  /** The upper half of an immediate of 64 bits, or a second one. */
+  immediateHigh: 32,
   /** Bytes of the instruction. */
   length: 4,
   /** Of an instruction that is not simulated: a `NotSimulated`, and its detail in two words. */
@@ -46,6 +52,10 @@ export type FieldName = keyof typeof FIELD_BITS;
 
 export type DecodedFields = Readonly<Record<FieldName, number>>;
 
+/** Values of `mode`: 64-bit mode; code of 32 and of 16 bits, in compatibility mode as in legacy and real mode. */
+export const Mode = { long: 0, code32: 1, code16: 2 } as const;
+export type Mode = (typeof Mode)[keyof typeof Mode];
+
 export const NO_REGISTER = 16;
 
 export const RepeatPrefix = { none: 0, repne: 2, rep: 3 } as const;
@@ -53,6 +63,8 @@ export const RepeatPrefix = { none: 0, repne: 2, rep: 3 } as const;
 /** The fields of an instruction without any of these parts, in 64-bit mode. */
 export const EMPTY_FIELDS: DecodedFields = {
   mode: 0,
+  stackSize: 3,
+  segmented: 0,
   size: 2,
   addressSize: 3,
   memory: 0,
@@ -69,6 +81,7 @@ export const EMPTY_FIELDS: DecodedFields = {
   relative: 0,
   segment: 3,
   immediate: 0,
+  immediateHigh: 0,
   length: 0,
   reason: 0,
   detailLow: 0,

@@ -1,5 +1,5 @@
 /** ModRM, SIB and displacement. Intel SDM volume 2, 2.1.5, 2.2.1. */
-import { type FieldName, NO_REGISTER } from "./fields.js";
+import { type FieldName, Mode, NO_REGISTER } from "./fields.js";
 import { Register, Segment } from "./state.js";
 
 /** The fields that ModRM and what follows give. */
@@ -16,7 +16,7 @@ export type Address = Readonly<
 /** Where the bytes come from. */
 export interface Bytes {
   next(): number;
-  signed(bytes: 0 | 1 | 2 | 4): number;
+  signed(bytes: number): number;
 }
 
 const REX_R = 4;
@@ -48,15 +48,21 @@ const ADDRESSES_16: readonly (readonly [number, number])[] = [
   [Register.rbx, NO_REGISTER],
 ];
 
-/** Reads ModRM and what belongs to it. `mode`: 0 for 64-bit mode, 1 for compatibility mode. */
-export function readAddress(bytes: Bytes, addressSize: 1 | 2 | 3, rex: number, mode: 0 | 1): Address {
+/** Reads ModRM and what belongs to it. */
+export function readAddress(bytes: Bytes, addressSize: 1 | 2 | 3, rex: number, mode: Mode): Address {
   const modrm = bytes.next();
   const mod = modrm >> 6;
   const reg = ((modrm >> 3) & 7) | ((rex & REX_R) << 1);
   const rm = modrm & 7;
-  if (mod === 3) return { ...NOTHING, modrm, reg, rm: rm | ((rex & REX_B) << 3) };
+  if (mod === 3) return registersOf(modrm, rex);
   const address = addressSize === 1 ? read16(bytes, mod, rm) : readWide(bytes, mod, rm, rex, mode);
   return { ...address, memory: 1, modrm, reg };
+}
+
+/** What a ModRM byte means that names registers. */
+export function registersOf(modrm: number, rex: number): Address {
+  const reg = ((modrm >> 3) & 7) | ((rex & REX_R) << 1);
+  return { ...NOTHING, modrm, reg, rm: (modrm & 7) | ((rex & REX_B) << 3) };
 }
 
 function read16(bytes: Bytes, mod: number, rm: number): Address {
@@ -66,11 +72,11 @@ function read16(bytes: Bytes, mod: number, rm: number): Address {
   return { ...NOTHING, base, index, displacement, segment: segmentOf(base) };
 }
 
-function readWide(bytes: Bytes, mod: number, rm: number, rex: number, mode: 0 | 1): Address {
+function readWide(bytes: Bytes, mod: number, rm: number, rex: number, mode: Mode): Address {
   if (rm === Register.rsp) return readSib(bytes, mod, rex);
   // Without a base: in 64-bit mode the displacement counts from the next instruction.
   if (mod === 0 && rm === Register.rbp)
-    return { ...NOTHING, displacement: bytes.signed(4), relative: mode === 0 ? 1 : 0 };
+    return { ...NOTHING, displacement: bytes.signed(4), relative: mode === Mode.long ? 1 : 0 };
   const base = rm | ((rex & REX_B) << 3);
   return { ...NOTHING, base, segment: segmentOf(base), displacement: readDisplacement(bytes, mod) };
 }

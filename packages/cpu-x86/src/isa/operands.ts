@@ -1,7 +1,7 @@
 /** Operands: where the fields of an encoding find a register in the state, or the parts of an address. */
-import { elementOf } from "@hvjournal/engine";
 import { type DecodedFields, NO_REGISTER } from "./fields.js";
-import { fpr, gpr, Segment, segmentBase, stackZeroSource, zeroSource } from "./state.js";
+import { segmentBaseOffset } from "./segment-access.js";
+import { fpr, gpr, zeroSource } from "./state.js";
 
 type Name = "reg" | "rm";
 
@@ -40,11 +40,24 @@ export const memoryOperand = {
   relative: { u16: ({ relative }: DecodedFields): number => relative },
   /** How many of 64 bits the address does without. */
   unused: { u16: ({ addressSize }: DecodedFields): number => 64 - (8 << addressSize) },
-  segment: { u16: ({ segment }: DecodedFields): number => segmentBaseOffset(segment) },
+  segment: {
+    u16: ({ segment, segmented }: DecodedFields): number => segmentBaseOffset(segment, segmented === 1),
+  },
 } as const;
 
-/** In 64-bit mode only FS and GS have bases; in compatibility mode the others are flat, and no override names these. */
-export function segmentBaseOffset(segment: number): number {
-  if (segment === Segment.fs || segment === Segment.gs) return elementOf(segmentBase, segment).offset;
-  return segment === Segment.ss ? stackZeroSource.offset : zeroSource.offset;
-}
+/** The address of an instruction that holds it whole (`moffs`). */
+export const absoluteOperand = {
+  address: {
+    i64: ({ addressSize, immediate: low, immediateHigh }: DecodedFields): bigint =>
+      addressSize === 3
+        ? (BigInt(immediateHigh) << 32n) | BigInt(low >>> 0)
+        : BigInt.asUintN(8 << addressSize, BigInt(low)),
+  },
+  segment: memoryOperand.segment,
+} as const;
+
+/** An immediate of the operand's size, of 64 bits too (`io`). */
+export const wholeImmediate = {
+  i64: ({ size, immediate: low, immediateHigh }: DecodedFields): bigint =>
+    size === 3 ? (BigInt(immediateHigh) << 32n) | BigInt(low >>> 0) : BigInt(low),
+} as const;

@@ -1,10 +1,15 @@
 /** Segment descriptors: reading them from their tables, and loading segment registers. Intel SDM volume 3, 3.4. */
 import { elementOf, type Stage, type StateField, type Value } from "@hvjournal/engine";
-import { raiseException, Vector } from "./exceptions.js";
+import { raiseException, raiseIf, Vector } from "./exceptions.js";
+import { generalRegister } from "./general-registers.js";
+import { Cr0, Efer } from "./registers.js";
 import { DESCRIPTOR_ATTRIBUTES, DPL_SHIFT, SegmentAttribute } from "./segment-attributes.js";
 import {
+  cr0,
+  efer,
   gdtBase,
   gdtLimit,
+  Register,
   Segment,
   segmentAttributes,
   segmentBase,
@@ -46,10 +51,15 @@ export function isNullSelector(stage: Stage, selector: Value<32>): Value<32> {
 }
 
 /** Descriptor tables are read with the privileges of the system. */
-const AS_SYSTEM = (stage: Stage) => ({ privileged: true, faultDetail: stage.constant32(zeroSource.offset) });
+export const AS_SYSTEM = (stage: Stage) => ({ privileged: true, faultDetail: stage.constant32(zeroSource.offset) });
 
-/** Where the descriptor of a selector is. Raises #GP(`error`) where the table ends before it. */
-export function descriptorPlace(stage: Stage, selector: Value<32>, error: Value<32>): Value<64> {
+/** Where the descriptor of a selector is. Raises `vector`(`error`) where the table ends before it. */
+export function descriptorPlace(
+  stage: Stage,
+  selector: Value<32>,
+  error: Value<32>,
+  vector: number = Vector.generalProtection,
+): Value<64> {
   const ldtr = segmentFields(Segment.ldtr);
   const local = stage.and(selector, stage.constant32(4));
   const base = stage.select(local, stage.read(ldtr.base), stage.read(gdtBase));
@@ -58,7 +68,7 @@ export function descriptorPlace(stage: Stage, selector: Value<32>, error: Value<
   const usable = stage.isZero(stage.and(stage.read(ldtr.attributes), stage.constant32(SegmentAttribute.unusable)));
   const beyond = stage.compare("gt_u", stage.add(offset, stage.constant32(7)), limit);
   const absent = stage.and(stage.isZero(stage.isZero(local)), stage.isZero(usable));
-  stage.if(stage.or(beyond, absent), () => raiseException(stage, Vector.generalProtection, error));
+  stage.if(stage.or(beyond, absent), () => raiseException(stage, vector, error));
   return stage.add(base, stage.zeroExtend64(offset));
 }
 
@@ -81,35 +91,17 @@ export function attributesAre(stage: Stage, attributes: Value<32>, mask: number,
   return stage.compare("eq", stage.and(attributes, stage.constant32(mask)), stage.constant32(expected));
 }
 
-function baseOf(stage: Stage, descriptor: Value<64>): Value<64> {
+export function baseOf(stage: Stage, descriptor: Value<64>): Value<64> {
   const low = stage.extractBits(descriptor, 16, 24);
   return stage.or(low, stage.shiftLeft(stage.extractBits(descriptor, 56, 8), 24));
 }
 
 /** In bytes: with G the limit counts pages. */
-function limitOf(stage: Stage, descriptor: Value<64>): Value<32> {
+export function limitOf(stage: Stage, descriptor: Value<64>): Value<32> {
   const low = stage.extractBits(stage.truncate32(descriptor), 0, 16);
   const limit = stage.or(low, stage.shiftLeft(stage.truncate32(stage.extractBits(descriptor, 48, 4)), 16));
   const inPages = stage.or(stage.shiftLeft(limit, 12), stage.constant32(0xfff));
   return stage.select(stage.truncate32(stage.extractBits(descriptor, 55, 1)), inPages, limit);
-}
-
-/** Truth: base 0 and 4 GiB, with 32-bit operations: what compatibility mode is simulated with. */
-export function isFlat(stage: Stage, descriptor: Value<64>): Value<32> {
-  return flatness(stage, baseOf(stage, descriptor), limitOf(stage, descriptor), attributesOf(stage, descriptor));
-}
-
-/** The same of a segment that is loaded; a null one is not flat. */
-export function isFlatRegister(stage: Stage, segment: number): Value<32> {
-  const { base, limit, attributes } = segmentFields(segment);
-  return flatness(stage, stage.read(base), stage.read(limit), stage.read(attributes));
-}
-
-function flatness(stage: Stage, base: Value<64>, limit: Value<32>, attributes: Value<32>): Value<32> {
-  const full = stage.compare("eq", limit, stage.constant32(-1));
-  const usable = SegmentAttribute.DB | SegmentAttribute.unusable;
-  const wide = attributesAre(stage, attributes, usable, SegmentAttribute.DB);
-  return stage.and(stage.isZero(base), stage.and(full, wide));
 }
 
 /**
@@ -149,9 +141,95 @@ export function writeSegment(stage: Stage, segment: number, selector: Value<32>,
   stage.write(fields.attributes, attributes);
 }
 
-/** Loads a null selector; its RPL stays. In 64-bit mode base and limit are kept. */
+/** Loads a null selector; its RPL stays. The base becomes 0, as on Intel's processors; it is that of FS and GS in 64-bit mode. */
 export function writeNullSegment(stage: Stage, segment: number, selector: Value<32>): void {
   const fields = segmentFields(segment);
   stage.write(fields.selector, selector);
+  stage.write(fields.base, stage.constant64(0));
   stage.write(fields.attributes, stage.constant32(SegmentAttribute.unusable));
+}
+
+/** Loads a segment register in real mode: base is 16 times the selector; limit and attributes stay. */
+export function writeRealSegment(stage: Stage, segment: number, selector: Value<32>): void {
+  const fields = segmentFields(segment);
+  stage.write(fields.selector, selector);
+  stage.write(fields.base, stage.zeroExtend64(stage.shiftLeft(selector, 4)));
+}
+
+/** A segment that SYSCALL and the like load, without a descriptor: base 0, 4 GiB. */
+export function writeFixedSegment(stage: Stage, segment: number, selector: Value<32>, attributes: Value<32>): void {
+  const fields = segmentFields(segment);
+  stage.write(fields.selector, selector);
+  stage.write(fields.base, stage.constant64(0));
+  stage.write(fields.limit, stage.constant32(-1));
+  stage.write(fields.attributes, attributes);
+}
+
+/** Truth: EFER.LMA. */
+export function isLongModeActive(stage: Stage): Value<32> {
+  return stage.extractBits(stage.truncate32(stage.read(efer)), Math.log2(Efer.LMA), 1);
+}
+
+/** Truth: CR0.PE is clear. */
+export function isRealMode(stage: Stage): Value<32> {
+  return stage.isZero(stage.and(stage.truncate32(stage.read(cr0)), stage.constant32(Cr0.PE)));
+}
+
+/** Checks the stack segment that the TSS has for an inner level: 5.8.5, 6.14.2. Faults are #TS, #SS where it is not present. */
+export function checkInnerStack(
+  stage: Stage,
+  selector: Value<32>,
+  level: Value<32>,
+  external: Value<32>,
+): { readonly descriptor: Value<64>; readonly setAccessed: () => void } {
+  const error = stage.or(selectorError(stage, selector), external);
+  raiseIf(stage, isNullSelector(stage, selector), Vector.invalidTss, error);
+  const place = descriptorPlace(stage, selector, error, Vector.invalidTss);
+  const descriptor = readDescriptor(stage, place);
+  const attributes = attributesOf(stage, descriptor);
+  const { S, code, writable, P } = SegmentAttribute;
+  const isStack = attributesAre(stage, attributes, S | code | writable, S | writable);
+  const wrongLevel = stage.or(
+    stage.compare("ne", rplOf(stage, selector), level),
+    stage.compare("ne", dplOf(stage, attributes), level),
+  );
+  raiseIf(stage, stage.or(stage.isZero(isStack), wrongLevel), Vector.invalidTss, error);
+  raiseIf(stage, attributesAre(stage, attributes, P, 0), Vector.stackFault, error);
+  return { descriptor, setAccessed: probeAccessedFlag(stage, place, descriptor) };
+}
+
+/**
+ * Checks a range of a stack that is yet to be loaded, and gives its linear address. The faults are #SS(`error`).
+ */
+export function checkStackRange(
+  stage: Stage,
+  descriptor: Value<64>,
+  offset: Value<64>,
+  bytes: number,
+  error: Value<32>,
+): Value<64> {
+  const attributes = attributesOf(stage, descriptor);
+  const limit = stage.zeroExtend64(limitOf(stage, descriptor));
+  const last = stage.add(offset, stage.constant64(bytes - 1));
+  const isWide = stage.isZero(attributesAre(stage, attributes, SegmentAttribute.DB, 0));
+  const top = stage.select(isWide, stage.constant64(0xffff_ffffn), stage.constant64(0xffff));
+  const expandsDown = stage.isZero(attributesAre(stage, attributes, SegmentAttribute.conforming, 0));
+  const below = stage.or(stage.compare("le_u", offset, limit), stage.compare("gt_u", last, top));
+  const outside = stage.select(expandsDown, below, stage.compare("gt_u", last, limit));
+  raiseIf(stage, outside, Vector.stackFault, error);
+  return stage.zeroExtendFrom(32, stage.add(baseOf(stage, descriptor), offset));
+}
+
+/** The part of a stack pointer that a stack segment uses. */
+export function stackOffset(stage: Stage, attributes: Value<32>, pointer: Value<64>): Value<64> {
+  const isWide = stage.isZero(attributesAre(stage, attributes, SegmentAttribute.DB, 0));
+  return stage.select(isWide, stage.zeroExtendFrom(32, pointer), stage.zeroExtendFrom(16, pointer));
+}
+
+/** Writes the part of the stack pointer that a stack segment uses. */
+export function writeStackOffset(stage: Stage, attributes: Value<32>, offset: Value<64>): void {
+  const isWide = stage.isZero(attributesAre(stage, attributes, SegmentAttribute.DB, 0));
+  const rsp = generalRegister(Register.rsp);
+  const merged = stage.or(stage.and(stage.read(rsp), stage.constant64(~0xffffn)), stage.zeroExtendFrom(16, offset));
+  stage.write(rsp, stage.select(isWide, stage.zeroExtendFrom(32, offset), merged));
 }

@@ -1,7 +1,8 @@
 /** The instructions that are hardest on the stage and the engine, in every consumer of their programs. */
 import { describe, expect, it } from "@jest/globals";
 import { EngineExit } from "@hvjournal/engine";
-import { ExitCode, NotSimulated } from "./exit-code.js";
+import { Context } from "./context.js";
+import { ExitCode } from "./exit-code.js";
 import { Vector } from "./exceptions.js";
 import { Flag, STATUS_FLAGS } from "./registers.js";
 import { SegmentAttribute } from "./segment-attributes.js";
@@ -566,7 +567,7 @@ describe.each(tiers)("x86 instructions with %s", (_name, options) => {
     expect(runToHandler(machine([0x17], options))).toBe(Vector.invalidOpcode);
   });
 
-  it("refuses what is no stack segment, and says so where it is one that is not simulated", () => {
+  it("refuses what is no stack segment, and takes one with a limit", () => {
     const load = (selector: number): Machine => {
       const guest = machine([0x8e, 0xd0], options);
       guest.set("rax", selector);
@@ -584,10 +585,10 @@ describe.each(tiers)("x86 instructions with %s", (_name, options) => {
     }
     const small = load(Selector.smallData);
     enterCompatibilityMode(small);
-    expect(small.engine.run(10)).toBe(ExitCode.notSimulated);
-    expect([small.engine.exitOperand(0), small.engine.exitOperand(1)]).toEqual([
-      BigInt(NotSimulated.segmentation),
-      BigInt(Selector.smallData),
+    small.engine.run(1);
+    expect([small.get("segmentLimit2"), small.get("contextWord")]).toEqual([
+      0xffffn,
+      BigInt(Context.legacy | Context.segmented | Context.oneShot),
     ]);
   });
 
@@ -655,7 +656,7 @@ describe.each(tiers)("x86 instructions with %s", (_name, options) => {
     }
   });
 
-  it("returns with IRETQ to compatibility mode, where flat segments are simulated and others leave", () => {
+  it("returns with IRETQ to compatibility mode, within the limit of the code segment", () => {
     const enter = (cs: number): Machine => {
       const guest = machine([0x48, 0xcf], options);
       // In compatibility mode 40 is INC EAX, and 66 FF C0 INC AX.
@@ -668,8 +669,8 @@ describe.each(tiers)("x86 instructions with %s", (_name, options) => {
     expect(guest.engine.run(10)).toBe(ExitCode.halt);
     expect([guest.get("rax"), guest.get("rip"), guest.get("contextWord")]).toEqual([0n, BigInt(CODE + 0x105), 1n]);
     const small = enter(Selector.smallCompatibilityCode);
-    expect(small.engine.run(10)).toBe(ExitCode.notSimulated);
-    expect([small.engine.exitOperand(0), small.get("rip")]).toEqual([BigInt(NotSimulated.segmentation), BigInt(CODE)]);
+    expect(runToHandler(small)).toBe(Vector.generalProtection);
+    expect([frameOf(small, true)["error"], frameOf(small, true)["rip"]]).toEqual([0n, BigInt(CODE)]);
   });
 
   it("saves the x87 and SSE state with FXSAVE, in stack order, and leaves what is reserved", () => {

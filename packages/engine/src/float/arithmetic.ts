@@ -156,7 +156,7 @@ export function floatSquareRoot(format: FloatFormat, a: bigint, environment: Flo
 }
 
 /** The largest integer whose square is not above `value` (Newton's method from above). */
-function integerSquareRoot(value: bigint): bigint {
+export function integerSquareRoot(value: bigint): bigint {
   let root = 1n << BigInt((bitLength(value) + 1) >> 1);
   for (;;) {
     const next = (root + value / root) >> 1n;

@@ -36,7 +36,10 @@ export const FloatControl = {
   integerIndefinite: 1 << 10,
   /** 80-bit format only: bits of the significand, a `Precision` (x87: FCW.PC, in these two bits). */
   precisionShift: 11,
-  /** 80-bit format only: the exception has a handler, which gets the result with its exponent brought into range (x87: FCW.OM, FCW.UM clear). */
+  /**
+   * The exception has a handler (x86: its mask is clear): a tiny result is underflow though it is exact. In the 80-bit
+   * format the handler gets the result with its exponent brought into range (x87).
+   */
   overflowTrapped: 1 << 13,
   underflowTrapped: 1 << 14,
 } as const;

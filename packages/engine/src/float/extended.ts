@@ -5,7 +5,7 @@
 import { FloatControl, type FloatEnvironment, FloatFlag, Precision, Rounding } from "./environment.js";
 import { bitLength, type FloatFormat, overflowsToInfinity, roundsUp, type Unpacked, unpack } from "./format.js";
 
-type Sign = 0 | 1;
+export type Sign = 0 | 1;
 
 /** A bit pattern: sign and exponent in 16 bits, significand in 64. */
 export interface Extended {
@@ -13,23 +13,23 @@ export interface Extended {
   readonly significand: bigint;
 }
 
-const BIAS = 16383;
-const EXPONENT_MAX = 0x7fff;
-const EXPONENT_MINIMUM = 1 - BIAS;
-const FRACTION_BITS = 63;
-const INTEGER_BIT = 1n << 63n;
-const QUIET_BIT = 1n << 62n;
+export const BIAS = 16383;
+export const EXPONENT_MAX = 0x7fff;
+export const EXPONENT_MINIMUM = 1 - BIAS;
+export const FRACTION_BITS = 63;
+export const INTEGER_BIT = 1n << 63n;
+export const QUIET_BIT = 1n << 62n;
 /** What the exponent of a result is brought into range with for a handler: 3 * 2 ** 13. */
 const TRAP_BIAS = 24576;
 
 /** The default NaN, "real indefinite". */
 export const EXTENDED_INDEFINITE: Extended = { signExponent: 0xffff, significand: INTEGER_BIT | QUIET_BIT };
 
-function assemble(sign: Sign, field: number, significand: bigint): Extended {
+export function assemble(sign: Sign, field: number, significand: bigint): Extended {
   return { signExponent: (sign << 15) | field, significand };
 }
 
-interface Datum {
+export interface Datum {
   readonly kind: Unpacked["kind"] | "unsupported";
   readonly sign: Sign;
   /** `finite`: `significand * 2 ** exponent`. */
@@ -37,7 +37,7 @@ interface Datum {
   readonly pattern: Extended;
 }
 
-function unpackExtended(pattern: Extended): Datum {
+export function unpackExtended(pattern: Extended): Datum {
   const field = pattern.signExponent & EXPONENT_MAX;
   const { significand } = pattern;
   const datum = (kind: Datum["kind"]): Datum => ({
@@ -53,7 +53,7 @@ function unpackExtended(pattern: Extended): Datum {
   return datum((significand & QUIET_BIT) === 0n ? "signallingNaN" : "quietNaN");
 }
 
-function isDenormal(datum: Datum): boolean {
+export function isDenormal(datum: Datum): boolean {
   return datum.kind === "finite" && (datum.pattern.signExponent & EXPONENT_MAX) === 0;
 }
 
@@ -83,18 +83,53 @@ export function extendedFrom(format: FloatFormat, bits: bigint, environment: Flo
 export function extendedAdd(a: Extended, b: Extended, environment: FloatEnvironment): Extended {
   const left = unpackExtended(a);
   const right = unpackExtended(b);
+  return nanOrInvalid(left, right, environment) ?? sum(left, right, environment);
+}
+
+export function extendedSubtract(a: Extended, b: Extended, environment: FloatEnvironment): Extended {
+  const left = unpackExtended(a);
+  const right = unpackExtended(b);
+  return nanOrInvalid(left, right, environment) ?? sum(left, negated(right), environment);
+}
+
+export function negated(datum: Datum): Datum {
+  const { signExponent, significand } = datum.pattern;
+  return {
+    ...datum,
+    sign: datum.sign === 1 ? 0 : 1,
+    pattern: { signExponent: signExponent ^ 0x8000, significand },
+  };
+}
+
+/** The result of an operation whose operands decide it before their values are looked at. */
+export function nanOrInvalid(left: Datum, right: Datum, environment: FloatEnvironment): Extended | undefined {
   if (left.kind === "unsupported" || right.kind === "unsupported") return invalid(environment);
-  const nan = propagatedNaN(left, right, environment);
-  if (nan !== undefined) return nan;
-  const infinity = left.kind === "infinity" ? left : right.kind === "infinity" ? right : undefined;
+  return propagatedNaN(left, right, environment);
+}
+
+/** Reports a denormal operand. */
+export function lookAt(environment: FloatEnvironment, ...data: readonly Datum[]): void {
+  if (data.some(isDenormal)) environment.raise(FloatFlag.denormalOperand);
+}
+
+function sum(left: Datum, right: Datum, environment: FloatEnvironment): Extended {
+  const infinite = left.kind === "infinity" ? left : right.kind === "infinity" ? right : undefined;
   if (left.kind === right.kind && left.kind === "infinity" && left.sign !== right.sign) return invalid(environment);
-  if (isDenormal(left) || isDenormal(right)) environment.raise(FloatFlag.denormalOperand);
-  if (infinity !== undefined) return infinity.pattern;
+  lookAt(environment, left, right);
+  if (infinite !== undefined) return infinite.pattern;
   if (left.kind === "zero" && right.kind === "zero" && left.sign === right.sign) return left.pattern;
   const exponent = Math.min(left.exponent, right.exponent);
-  const sum = aligned(left, exponent) + aligned(right, exponent);
-  if (sum === 0n) return assemble(environment.rounding === Rounding.towardNegative ? 1 : 0, 0, 0n);
-  return sum < 0n ? roundExtended(1, -sum, exponent, environment) : roundExtended(0, sum, exponent, environment);
+  const total = aligned(left, exponent) + aligned(right, exponent);
+  if (total === 0n) return zero(environment.rounding === Rounding.towardNegative ? 1 : 0);
+  return total < 0n ? roundExtended(1, -total, exponent, environment) : roundExtended(0, total, exponent, environment);
+}
+
+export function zero(sign: Sign): Extended {
+  return assemble(sign, 0, 0n);
+}
+
+export function infinity(sign: Sign): Extended {
+  return assemble(sign, EXPONENT_MAX, INTEGER_BIT);
 }
 
 function aligned({ sign, pattern, exponent }: Datum, to: number): bigint {
@@ -103,13 +138,13 @@ function aligned({ sign, pattern, exponent }: Datum, to: number): bigint {
   return sign === 1 ? -magnitude : magnitude;
 }
 
-function invalid(environment: FloatEnvironment): Extended {
+export function invalid(environment: FloatEnvironment): Extended {
   environment.raise(FloatFlag.invalidOperation);
   return EXTENDED_INDEFINITE;
 }
 
 /** A quiet NaN beats a signalling one; of two alike the larger significand wins, then the positive one. */
-function propagatedNaN(left: Datum, right: Datum, environment: FloatEnvironment): Extended | undefined {
+export function propagatedNaN(left: Datum, right: Datum, environment: FloatEnvironment): Extended | undefined {
   const isNaN = (datum: Datum): boolean => datum.kind === "quietNaN" || datum.kind === "signallingNaN";
   const nans = [left, right].filter(isNaN);
   if (nans.length === 0) return undefined;
@@ -126,7 +161,7 @@ function propagatedNaN(left: Datum, right: Datum, environment: FloatEnvironment)
   return { signExponent, significand: significand | QUIET_BIT };
 }
 
-function precisionOf({ control }: FloatEnvironment): number {
+export function precisionOf({ control }: FloatEnvironment): number {
   switch ((control >>> FloatControl.precisionShift) & 3) {
     case Precision.single:
       return 24;
@@ -166,7 +201,12 @@ function raiseRounding({ inexact, up }: Rounded, environment: FloatEnvironment):
 }
 
 /** The exact number `significand * 2 ** exponent`, positive, in the precision and rounding of the environment. */
-function roundExtended(sign: Sign, significand: bigint, exponent: number, environment: FloatEnvironment): Extended {
+export function roundExtended(
+  sign: Sign,
+  significand: bigint,
+  exponent: number,
+  environment: FloatEnvironment,
+): Extended {
   const precision = precisionOf(environment);
   const leading = exponent + bitLength(significand) - 1;
   const free = roundToQuantum(environment, sign, significand, exponent, leading - precision + 1);
@@ -175,6 +215,8 @@ function roundExtended(sign: Sign, significand: bigint, exponent: number, enviro
   if (tiny && environment.has(FloatControl.underflowTrapped)) {
     environment.raise(FloatFlag.underflow);
     raiseRounding(free, environment);
+    // What is too far away even so becomes a zero, and at the other end an infinity.
+    if (leadingOf(free) + TRAP_BIAS < EXPONENT_MINIMUM) return beyond(zero(sign), 0, environment);
     return packed(sign, free, TRAP_BIAS);
   }
   if (leadingOf(free) > BIAS) return overflowed(sign, free, precision, environment);
@@ -185,6 +227,11 @@ function roundExtended(sign: Sign, significand: bigint, exponent: number, enviro
   return packed(sign, rounded, 0);
 }
 
+function beyond(result: Extended, flags: number, environment: FloatEnvironment): Extended {
+  environment.raise(FloatFlag.inexact | flags);
+  return result;
+}
+
 function leadingOf({ quotient, quantum }: Rounded): number {
   return quantum + bitLength(quotient) - 1;
 }
@@ -193,6 +240,7 @@ function overflowed(sign: Sign, free: Rounded, precision: number, environment: F
   environment.raise(FloatFlag.overflow);
   if (environment.has(FloatControl.overflowTrapped)) {
     raiseRounding(free, environment);
+    if (leadingOf(free) - TRAP_BIAS > BIAS) return beyond(infinity(sign), FloatFlag.roundedUp, environment);
     return packed(sign, free, -TRAP_BIAS);
   }
   if (overflowsToInfinity(environment.rounding, sign)) {

@@ -10,7 +10,7 @@ import type { ModuleScope } from "../emit/linker.js";
 import type { EmitTarget, Temporaries } from "../emit/target.js";
 import { RegionRecord } from "../decode/record.js";
 import { engineFields, engineState } from "../engine-fields.js";
-import { TLB_ENTRY_BYTES, TlbEntry } from "../mmu/tlb-layout.js";
+import { CONTEXT_SLOT_SHIFT, TLB_ENTRY_BYTES, TlbEntry } from "../mmu/tlb-layout.js";
 import type { EndItem } from "../stage/program.js";
 import { programOf } from "../stage/program-builder.js";
 import type { HostFunction, Routine } from "../stage/stage.js";
@@ -256,6 +256,13 @@ class MainLoop {
     code.op("i32.wrap_i64");
     code.i32(12 - Math.log2(TLB_ENTRY_BYTES));
     code.op("i32.shr_u");
+    if (cpu.contextsAlternate === true) {
+      code.i32(0);
+      code.memory("i32.load", cpu.contextWord.offset);
+      code.i32(CONTEXT_SLOT_SHIFT + Math.log2(TLB_ENTRY_BYTES));
+      code.op("i32.shl");
+      code.op("i32.xor");
+    }
     code.i32((geometry.entries - 1) * TLB_ENTRY_BYTES);
     code.op("i32.and");
     code.i32(0);

@@ -4,6 +4,7 @@ import { engineFields, engineState } from "../engine-fields.js";
 import type { HostFunction, Routine, Stage, Value } from "../stage/stage.js";
 import {
   AccessInfo,
+  CONTEXT_SLOT_SHIFT,
   FILL_LOG_ENTRIES,
   FILL_LOG_ENTRY_BYTES,
   FORBIDS_READ,
@@ -160,8 +161,10 @@ export function fetchSlowRoutine(cpu: CpuDefinition, geometry: TlbGeometry): Rou
       const row = stage.add(pageIndex, stage.binary("mul", context, stage.constant32(geometry.ramBytes / 4096)));
       const base = stage.readAt(32, stage.shiftLeft(row, 2), geometry.decodedIndexStart);
       stage.if(stage.isZero(base), leave);
+      const ofPage = stage.shiftRight(stage.truncate32(pc), 12 - Math.log2(TLB_ENTRY_BYTES));
+      const moved = stage.shiftLeft(context, CONTEXT_SLOT_SHIFT + Math.log2(TLB_ENTRY_BYTES));
       const index = stage.and(
-        stage.shiftRight(stage.truncate32(pc), 12 - Math.log2(TLB_ENTRY_BYTES)),
+        cpu.contextsAlternate === true ? stage.xor(ofPage, moved) : ofPage,
         stage.constant32((geometry.entries - 1) * TLB_ENTRY_BYTES),
       );
       const entry = stage.add(stage.read(engineFields.tlbCurrent), index);

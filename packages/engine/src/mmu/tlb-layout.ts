@@ -43,7 +43,13 @@ export const WalkedAs = { table: 1, last: 2 } as const;
 export const WALKED_ENTRY_SHIFT = 3;
 
 /** Contexts whose decoded pages are found without leaving generated code. */
-export const INDEXED_CONTEXTS = 2;
+export const INDEXED_CONTEXTS = 4;
+
+/**
+ * Where contexts alternate (`CpuDefinition.contextsAlternate`), the fetch entry of a page is that of the page whose number
+ * differs by the context, shifted by this.
+ */
+export const CONTEXT_SLOT_SHIFT = 3;
 
 /** `info` of a slow access. */
 export const AccessInfo = {

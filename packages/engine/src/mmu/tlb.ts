@@ -2,6 +2,7 @@
 import type { CpuDefinition } from "../cpu-definition.js";
 import { engineFields, engineState } from "../engine-fields.js";
 import {
+  CONTEXT_SLOT_SHIFT,
   FILL_LOG_ENTRIES,
   FILL_LOG_ENTRY_BYTES,
   TLB_ENTRY_BYTES,
@@ -13,7 +14,6 @@ import {
   WalkedAs,
 } from "./tlb-layout.js";
 
-const REGIME_COUNT = TLB_SET_COUNT / 2;
 const NO_TAG = -1;
 const FILL_LOG_ENTRY_WORDS = FILL_LOG_ENTRY_BYTES / 4;
 
@@ -29,6 +29,8 @@ export class Tlb {
   readonly #cpu: CpuDefinition;
   readonly #geometry: TlbGeometry;
   readonly #regimes: Regime[];
+  /** Sets of a regime. */
+  readonly #privileges: number;
   readonly #keyOffsets: readonly number[];
   readonly #key: Uint32Array;
   #uses = 0;
@@ -42,7 +44,8 @@ export class Tlb {
       field.width === 64 ? [field.offset >> 2, (field.offset >> 2) + 1] : [field.offset >> 2],
     );
     this.#key = new Uint32Array(this.#keyOffsets.length);
-    this.#regimes = Array.from({ length: REGIME_COUNT }, () => ({
+    this.#privileges = cpu.privilegeCount ?? 2;
+    this.#regimes = Array.from({ length: Math.floor(TLB_SET_COUNT / this.#privileges) }, () => ({
       key: new Uint32Array(this.#keyOffsets.length),
       lastUse: -1,
     }));
@@ -59,12 +62,13 @@ export class Tlb {
     if (index < 0) index = this.#replaceOldest(key);
     const regime = this.#regimes[index];
     if (regime !== undefined) regime.lastUse = ++this.#uses;
-    const user = this.#geometry.setsStart + 2 * index * this.#geometry.setBytes;
-    const kernel = user + this.#geometry.setBytes;
+    const { setBytes } = this.#geometry;
+    const user = this.#startOf(index);
+    const privilege = this.#words[this.#cpu.privilege.offset >> 2] ?? 0;
     this.#words[engineFields.tlbUser.offset >> 2] = user;
-    this.#words[engineFields.tlbKernel.offset >> 2] = kernel;
-    this.#words[engineFields.tlbCurrent.offset >> 2] =
-      this.#words[this.#cpu.privilege.offset >> 2] === 0 ? user : kernel;
+    this.#words[engineFields.tlbKernel.offset >> 2] = user + setBytes;
+    this.#words[engineState.tlbOverride.offset >> 2] = user + (this.#privileges - 1) * setBytes;
+    this.#words[engineFields.tlbCurrent.offset >> 2] = user + privilege * setBytes;
   }
 
   /**
@@ -157,7 +161,9 @@ export class Tlb {
   fillFetch(virtualPage: bigint, context: number, decodedBase: number): void {
     const { entries, fetchOffset } = this.#geometry;
     const tag = virtualPage | BigInt(context);
-    const slot = Number((virtualPage >> 12n) & BigInt(entries - 1));
+    const page = Number(BigInt.asUintN(32, virtualPage >> 12n));
+    const moved = this.#cpu.contextsAlternate === true ? context << CONTEXT_SLOT_SHIFT : 0;
+    const slot = (page ^ moved) & (entries - 1);
     const entry = (this.#words[engineFields.tlbCurrent.offset >> 2] ?? 0) + fetchOffset + slot * TLB_ENTRY_BYTES;
     this.#words[(entry + TlbEntry.tag) >> 2] = Number(BigInt.asIntN(32, tag));
     this.#words[(entry + TlbEntry.tag + 4) >> 2] = Number(BigInt.asIntN(32, tag >> 32n));
@@ -194,14 +200,17 @@ export class Tlb {
     if (pageIndex === undefined || (host - this.#geometry.ramStart) >>> 12 === pageIndex) this.#clearEntry(entry);
   }
 
+  #startOf(regime: number): number {
+    return this.#geometry.setsStart + regime * this.#privileges * this.#geometry.setBytes;
+  }
+
   #replaceOldest(key: Uint32Array): number {
     let oldest = 0;
     this.#regimes.forEach((regime, index) => {
       if (regime.lastUse < (this.#regimes[oldest]?.lastUse ?? 0)) oldest = index;
     });
     this.#regimes[oldest]?.key.set(key);
-    const start = this.#geometry.setsStart + 2 * oldest * this.#geometry.setBytes;
-    this.#words.fill(NO_TAG, start >> 2, (start + 2 * this.#geometry.setBytes) >> 2);
+    this.#words.fill(NO_TAG, this.#startOf(oldest) >> 2, this.#startOf(oldest + 1) >> 2);
     return oldest;
   }
 }

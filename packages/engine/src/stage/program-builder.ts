@@ -50,7 +50,7 @@ export function programOf(instruction: Instruction, form: Readonly<Record<string
 
 /** The program of a routine. */
 export function programOfRoutine(routine: Routine): Program {
-  const builder = new ProgramBuilder(routine.name, "routine", new Map());
+  const builder = new ProgramBuilder(routine.name, routine.probing === true ? "probing routine" : "routine", new Map());
   routine.body(
     builder,
     routine.parameters.map((width, index) => builder.parameter(width, index)),
@@ -58,9 +58,11 @@ export function programOfRoutine(routine: Routine): Program {
   return builder.finish();
 }
 
+type Kind = "instruction" | "routine" | "probing routine";
+
 class ProgramBuilder implements Stage {
   readonly #name: string;
-  readonly #kind: "instruction" | "routine";
+  readonly #kind: Kind;
   readonly #operandKinds: ReadonlyMap<string, OperandKind>;
   readonly #root: Block = { parent: undefined, items: [] };
   readonly #variables: VariableNode[] = [];
@@ -71,7 +73,7 @@ class ProgramBuilder implements Stage {
   #accessCount = 0;
   #writesMemory = false;
 
-  constructor(name: string, kind: "instruction" | "routine", operandKinds: ReadonlyMap<string, OperandKind>) {
+  constructor(name: string, kind: Kind, operandKinds: ReadonlyMap<string, OperandKind>) {
     this.#name = name;
     this.#kind = kind;
     this.#operandKinds = operandKinds;
@@ -291,7 +293,7 @@ class ProgramBuilder implements Stage {
   }
 
   write<W extends Width>(field: StateField<W>, value: Value<W>): void {
-    this.#commit();
+    if (field.scratch !== true) this.#commit();
     this.#effect({
       type: "writeState",
       offset: field.offset,
@@ -424,7 +426,7 @@ class ProgramBuilder implements Stage {
       throw new StageRuleError(this.#name, `${routine.name} takes ${routine.parameters.length} parameters`);
     const args = parameters.map((value) => node(value));
     const epoch = this.#epoch;
-    this.#commit();
+    if (routine.probing !== true) this.#commit();
     this.#epoch += 1;
     const result = routine.result === undefined ? undefined : this.#detached({ kind: "result" }, routine.result);
     this.#block.items.push({ type: "callRoutine", routine, args, result, epoch });
@@ -567,20 +569,22 @@ class ProgramBuilder implements Stage {
   }
 
   #commit(): void {
+    if (this.#kind === "probing routine") throw new StageRuleError(this.#name, "a write in a routine that only probes");
     this.#committed = true;
   }
 
   #probing(what: string): void {
-    if (this.#kind === "routine") throw new StageRuleError(this.#name, `${what} in a routine`);
+    if (this.#kind !== "instruction") throw new StageRuleError(this.#name, `${what} in a routine`);
     if (this.#committed) throw new StageRuleError(this.#name, `${what} after the first write: probe, then commit`);
   }
 
   #routineOnly(what: string): void {
-    if (this.#kind !== "routine") throw new StageRuleError(this.#name, `${what} in an instruction; only routines may`);
+    if (this.#kind === "instruction")
+      throw new StageRuleError(this.#name, `${what} in an instruction; only routines may`);
   }
 
   #end(item: EffectItem): void {
-    if (this.#kind === "routine") throw new StageRuleError(this.#name, `${item.type} in a routine`);
+    if (this.#kind !== "instruction") throw new StageRuleError(this.#name, `${item.type} in a routine`);
     this.#effect(item);
     this.#ended = true;
   }

@@ -90,6 +90,8 @@ export interface Routine {
   readonly name: string;
   readonly parameters: readonly (32 | 64)[];
   readonly result: 32 | 64 | undefined;
+  /** Writes scratch fields only, so that an instruction may still raise behind a call. */
+  readonly probing?: true;
   readonly body: (stage: Stage, parameters: readonly Value<32 | 64>[]) => void;
 }
 

@@ -5,6 +5,8 @@ export interface StateField<W extends 32 | 64 | 128 = 32 | 64 | 128> {
   readonly name: string;
   readonly offset: number;
   readonly width: W;
+  /** Holds nothing from one instruction to the next: to write it commits an instruction to nothing. */
+  readonly scratch?: true;
 }
 
 /** Equal fields in a row, such as X0 to X30: element `n` lies at `offset + n * width / 8`. */
@@ -20,7 +22,7 @@ export interface StateArray<W extends 32 | 64 | 128 = 32 | 64 | 128> {
  *
  * `field` and `array` are architectural or otherwise part of the future of the
  * guest: they are saved, digested and restored. `cacheField` is derived state
- * that may be lost at any boundary (never saved).
+ * that may be lost at any boundary (never saved); `scratchField` is lost at each.
  */
 export class StateLayout {
   readonly fields: StateField[] = [];
@@ -60,6 +62,12 @@ export class StateLayout {
   cacheField<W extends 32 | 64 | 128>(name: string, width: W): StateField<W> {
     const field = { name, width, offset: this.#allocate(width / 8, width / 8) };
     this.cacheFields.push(field);
+    return field;
+  }
+
+  scratchField<W extends 32 | 64 | 128>(name: string, width: W): StateField<W> {
+    const field = { ...this.cacheField(name, width), scratch: true } as const;
+    this.cacheFields[this.cacheFields.length - 1] = field;
     return field;
   }
 

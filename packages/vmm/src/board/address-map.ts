@@ -25,4 +25,4 @@ export const VIRTIO_SLOT = { console: 0, rng: 1, firstDrive: 2 } as const;
 export const PERIPHERAL_CLOCK_HERTZ = 24_000_000;
 
 /** Ports of `VmmPort.output` and of inputs. */
-export const BOARD_PORT = { pl011: 0, virtioConsole: 1 } as const;
+export const BOARD_PORT = { console: 0, virtioConsole: 1 } as const;

@@ -4,7 +4,8 @@ import { findNode, parseDeviceTree, strings } from "../boot/fdt.js";
 import { TEST_MEMORY_BYTES, testBoard } from "../testing/test-board.js";
 import { arm64Image } from "../testing/kernel-files.js";
 import { TestGuest, countingEntropy, numberedImage } from "../testing/test-guest.js";
-import { UnexpectedExitError, type VirtBoardOptions } from "./virt.js";
+import { UnexpectedExitError } from "./unexpected-exit.js";
+import type { VirtBoardOptions } from "./virt.js";
 
 const MEBIBYTE = 1024 * 1024;
 const UART = 0x0900_0000;

@@ -4,11 +4,8 @@ import {
   KvmExit,
   systemEventOf,
   PAGE_BYTES,
-  StateSectionError,
   encodeUtf8,
-  type BlockBackend,
   type BoardDevice,
-  type Entropy,
   type ExitFrame,
   type OutsideInput,
   type StateSection,
@@ -19,7 +16,7 @@ import { MpState } from "@hvjournal/cpu-arm64";
 import { BootError } from "../boot/boot-error.js";
 import { virtDeviceTree } from "../boot/device-tree.js";
 import { flattenDeviceTree } from "../boot/fdt.js";
-import type { KernelFile, RamRange } from "../boot/kernel-format.js";
+import type { RamRange } from "../boot/kernel-format.js";
 import { loadKernel } from "../boot/kernel-image.js";
 import { DEVICE_TREE_BYTES_MAX, planMemory } from "../boot/memory-layout.js";
 import { HandlerChain } from "../hypercalls/handler-chain.js";
@@ -33,24 +30,16 @@ import { VirtioRng } from "../devices/virtio-rng/device.js";
 import { drawBytes } from "../entropy-bytes.js";
 import { VirtioMmioTransport, type VirtioDevice } from "../virtio/mmio-transport.js";
 import { BOARD_PORT, VIRTIO_SLOT, VIRT_ADDRESS_MAP } from "./address-map.js";
+import { checkBoardOptions, type BoardLimits, type BoardOptions } from "./board-options.js";
+import { answerMmio } from "./device-access.js";
 import { MmioBus } from "./mmio-bus.js";
+import { restoreDevices } from "./saved-devices.js";
 import { stopFor, SystemEventType } from "./system-event.js";
+import { UnexpectedExitError } from "./unexpected-exit.js";
 
-export interface VirtBoardOptions {
-  /** A multiple of 4 KiB, up to 3 GiB. */
-  readonly memoryBytes: number;
-  readonly vcpuCount: number;
+export interface VirtBoardOptions extends BoardOptions {
   /** As `KernelHalfOptions.cpuModel`, for the device tree; default "cortex-a57". */
   readonly cpuModel?: string;
-  /** Not needed where a saved machine is restored instead of booted. */
-  readonly kernel?: KernelFile;
-  readonly initrd?: { readonly bytes: Uint8Array; readonly name: string };
-  /** The kernel's command line. */
-  readonly append?: string;
-  readonly drives: readonly BlockBackend[];
-  /** Wall clock at guest time 0, nanoseconds since 1970-01-01T00:00Z. */
-  readonly rtcBaseNs: bigint;
-  readonly entropy: Entropy;
   /** Who answers the calls that the SMCCC filter forwards, in turn; the board's own answer is NOT_SUPPORTED. */
   readonly handlers?: readonly NamedHandler[];
 }
@@ -64,13 +53,6 @@ export interface VirtBoard extends VmmHalf {
   driverErrors(): ReadonlyMap<string, string>;
 }
 
-/** Thrown for an exit that a VMM has no answer to. */
-export class UnexpectedExitError extends Error {
-  override readonly name = "UnexpectedExitError";
-}
-
-const MMIO_WRITE = 0x100;
-const MMIO_LENGTH_MASK = 0xff;
 const VCPU_COUNT_MAX = Math.floor(
   VIRT_ADDRESS_MAP.gicRedistributors.bytes / VIRT_ADDRESS_MAP.gicRedistributors.bytesPerVcpu,
 );
@@ -79,34 +61,13 @@ const KASLR_SEED_BYTES = 8;
 /** COMMAND_LINE_SIZE of arm64, with the final zero byte. Linux cuts off the rest without a word. */
 const LINUX_COMMAND_LINE_BYTES = 2048;
 
-function checkOptions(options: VirtBoardOptions): void {
-  const { memoryBytes, vcpuCount, drives, append = "" } = options;
-  const { ram, virtioMmio } = VIRT_ADDRESS_MAP;
-  if (
-    !Number.isInteger(memoryBytes) ||
-    memoryBytes <= 0 ||
-    memoryBytes % PAGE_BYTES !== 0 ||
-    memoryBytes > ram.bytesMax
-  ) {
-    throw new RangeError(
-      `virt board with ${memoryBytes} bytes of memory: a multiple of ${PAGE_BYTES} up to ${ram.bytesMax} is possible`,
-    );
-  }
-  if (!Number.isInteger(vcpuCount) || vcpuCount < 1 || vcpuCount > VCPU_COUNT_MAX) {
-    throw new RangeError(`virt board with ${vcpuCount} vCPUs: 1 to ${VCPU_COUNT_MAX} are possible`);
-  }
-  const drivesMax = virtioMmio.slots - VIRTIO_SLOT.firstDrive;
-  if (drives.length > drivesMax) {
-    throw new RangeError(`virt board with ${drives.length} drives: there are slots for ${drivesMax}`);
-  }
-  const repeated = drives.find(({ id }, index) => drives.findIndex((drive) => drive.id === id) !== index);
-  if (repeated !== undefined) {
-    throw new RangeError(`two drives have the id ${repeated.id}`);
-  }
-  if (append.includes("\0")) {
-    throw new RangeError("the kernel's command line holds a zero byte");
-  }
-}
+const LIMITS: BoardLimits = {
+  board: "virt",
+  memoryBytesMin: PAGE_BYTES,
+  memoryBytesMax: VIRT_ADDRESS_MAP.ram.bytesMax,
+  vcpusMax: VCPU_COUNT_MAX,
+  drivesMax: VIRT_ADDRESS_MAP.virtioMmio.slots - VIRTIO_SLOT.firstDrive,
+};
 
 class Virt implements VirtBoard {
   readonly memoryBase: number = VIRT_ADDRESS_MAP.ram.base;
@@ -121,16 +82,14 @@ class Virt implements VirtBoard {
   readonly #transports: VirtioMmioTransport[] = [];
   readonly #virtioSlots: number[] = [];
   readonly #handlers: HandlerChain;
-  readonly #data = new Uint8Array(8);
-  readonly #dataView = new DataView(this.#data.buffer);
 
   constructor(options: VirtBoardOptions) {
-    checkOptions(options);
+    checkBoardOptions(options, LIMITS);
     this.#options = options;
     this.memoryBytes = options.memoryBytes;
     this.#handlers = new HandlerChain(options.handlers ?? []);
     const { pl011, pl031 } = VIRT_ADDRESS_MAP;
-    this.#pl011 = new Pl011(pl011.spi, BOARD_PORT.pl011);
+    this.#pl011 = new Pl011(pl011.spi, BOARD_PORT.console);
     this.#attach(this.#pl011, pl011.base, pl011.bytes);
     this.#pl031 = new Pl031(pl031.spi, options.rtcBaseNs);
     this.#attach(this.#pl031, pl031.base, pl031.bytes);
@@ -178,7 +137,7 @@ class Virt implements VirtBoard {
   handleExit(exit: ExitFrame, port: VmmPort): void | Promise<void> {
     switch (exit[ExitWord.kvmExit]) {
       case KvmExit.mmio:
-        this.#handleMmio(exit, port);
+        answerMmio(exit, this.#bus, port);
         break;
       case KvmExit.hypercall:
         return this.#handlers.answer(exit, port);
@@ -197,7 +156,7 @@ class Virt implements VirtBoard {
 
   takeInput(input: OutsideInput, port: VmmPort): boolean {
     switch (input.port) {
-      case BOARD_PORT.pl011:
+      case BOARD_PORT.console:
         return this.#pl011.takeInput(input.bytes, port);
       case BOARD_PORT.virtioConsole:
         return this.#console.takeInput(input.bytes, this.#consoleTransport, port);
@@ -208,7 +167,7 @@ class Virt implements VirtBoard {
 
   readCount(port: number): number {
     switch (port) {
-      case BOARD_PORT.pl011:
+      case BOARD_PORT.console:
         return this.#pl011.readCount;
       case BOARD_PORT.virtioConsole:
         return this.#console.readCount;
@@ -242,26 +201,7 @@ class Virt implements VirtBoard {
   }
 
   restore(sections: readonly StateSection[]): void {
-    const left = new Map(sections.map((section) => [section.name, section]));
-    const takeIfThere = (name: string): StateSection | undefined => {
-      const section = left.get(name);
-      left.delete(name);
-      return section;
-    };
-    const take = (name: string): StateSection => {
-      const section = takeIfThere(name);
-      if (section === undefined) {
-        throw new StateSectionError(name, "the saved machine does not have it");
-      }
-      return section;
-    };
-    this.#handlers.restore(takeIfThere);
-    for (const device of this.#devices) {
-      device.restore(take);
-    }
-    for (const name of left.keys()) {
-      throw new StateSectionError(name, "this board has no such device");
-    }
+    restoreDevices(this.#devices, sections, (takeIfThere) => this.#handlers.restore(takeIfThere));
   }
 
   unclaimedAccesses(): ReadonlyMap<string, number> {
@@ -317,21 +257,6 @@ class Virt implements VirtBoard {
       );
     }
     return blob;
-  }
-
-  #handleMmio(exit: ExitFrame, port: VmmPort): void {
-    const info = exit[ExitWord.info] ?? 0;
-    const bytes = info & MMIO_LENGTH_MASK;
-    const address = (exit[ExitWord.arg0High] ?? 0) * 0x1_0000_0000 + (exit[ExitWord.arg0Low] ?? 0);
-    if (info & MMIO_WRITE) {
-      this.#dataView.setUint32(0, exit[ExitWord.arg1Low] ?? 0, true);
-      this.#dataView.setUint32(4, exit[ExitWord.arg1High] ?? 0, true);
-      this.#bus.write(address, bytes, this.#data, port);
-      return;
-    }
-    this.#data.fill(0);
-    this.#bus.read(address, bytes, this.#data, port);
-    port.complete(this.#dataView.getUint32(0, true), this.#dataView.getUint32(4, true));
   }
 
   #handleSystemEvent(exit: ExitFrame, port: VmmPort): void {

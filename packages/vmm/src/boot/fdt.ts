@@ -1,5 +1,6 @@
 /** Flattened device trees, version 17 (Devicetree Specification 0.4, chapter 5): writer, and a reader. */
 import { decodeUtf8, encodeUtf8 } from "@hvjournal/core";
+import { concatenate } from "./byte-pieces.js";
 
 export interface DeviceTreeNode {
   /** With the unit address: "pl011@9000000"; the root's is empty. */
@@ -91,16 +92,6 @@ function paddedToCell(bytes: Uint8Array): Uint8Array {
   const padded = new Uint8Array(Math.ceil(bytes.length / CELL_BYTES) * CELL_BYTES);
   padded.set(bytes);
   return padded;
-}
-
-function concatenate(parts: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let offset = 0;
-  for (const part of parts) {
-    whole.set(part, offset);
-    offset += part.length;
-  }
-  return whole;
 }
 
 /** The blob, with `bootCpu` as `boot_cpuid_phys`. */

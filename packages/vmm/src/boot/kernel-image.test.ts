@@ -96,7 +96,7 @@ describe("kernel loader", () => {
     ["an x86 kernel", withBytes(1024, 0x202, [...Buffer.from("HdrS")]), /it is an x86 kernel \(bzImage\)/],
     ["a 32-bit Arm kernel", withBytes(64, 36, [0x18, 0x28, 0x6f, 0x01]), /32-bit Arm kernel/],
     ["an EFI zboot image", withBytes(64, 0, [0x4d, 0x5a, 0, 0, ...Buffer.from("zimg")]), /EFI zboot image/],
-    ["an EFI program", withBytes(64, 0, [0x4d, 0x5a]), /EFI program without an arm64 Linux header/],
+    ["an EFI program", withBytes(64, 0, [0x4d, 0x5a]), /EFI program without a Linux header/],
     ["a big-endian Image", arm64Image(4096, { flags: 1 }), /big-endian/],
     [
       "an Image larger than RAM",

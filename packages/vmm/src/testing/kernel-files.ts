@@ -1,4 +1,5 @@
 /** Small kernel files of each kind. */
+import { encodeUtf8 } from "@hvjournal/core";
 
 /** An arm64 `Image` header on `bytes` bytes. */
 export function arm64Image(
@@ -19,9 +20,24 @@ export interface TestSegment {
   readonly physical: bigint;
   readonly content: readonly number[];
   readonly memoryBytes?: number;
+  readonly isNote?: boolean;
 }
 
-/** An ELF64 executable. */
+export interface TestNote {
+  readonly owner: string;
+  readonly type: number;
+  readonly content: readonly number[];
+}
+
+/** An ELF note, padded. */
+export function elfNote({ owner, type, content }: TestNote): number[] {
+  const name = [...encodeUtf8(`${owner}\0`)];
+  const padded = (bytes: readonly number[]): number[] => [...bytes, ...Array<number>(-bytes.length & 3).fill(0)];
+  const words = Uint32Array.of(name.length, content.length, type);
+  return [...new Uint8Array(words.buffer), ...padded(name), ...padded(content)];
+}
+
+/** An ELF64 executable; a segment whose `isNote` is set holds notes. */
 export function elf(entry: bigint, segments: readonly TestSegment[], machine = 183): Uint8Array {
   const headers = 64 + segments.length * 56;
   const file = new Uint8Array(headers + segments.reduce((sum, { content }) => sum + content.length, 0));
@@ -34,9 +50,9 @@ export function elf(entry: bigint, segments: readonly TestSegment[], machine = 1
   view.setUint16(54, 56, true);
   view.setUint16(56, segments.length, true);
   let offset = headers;
-  segments.forEach(({ virtual, physical, content, memoryBytes }, index) => {
+  segments.forEach(({ virtual, physical, content, memoryBytes, isNote = false }, index) => {
     const at = 64 + index * 56;
-    view.setUint32(at, 1, true);
+    view.setUint32(at, isNote ? 4 : 1, true);
     view.setBigUint64(at + 8, BigInt(offset), true);
     view.setBigUint64(at + 16, virtual, true);
     view.setBigUint64(at + 24, physical, true);

@@ -1,5 +1,7 @@
 /** A small board with two drives, and a driver for one of its virtio slots. */
 import type { BlockBackend } from "@hvjournal/core";
+import type { BoardOptions } from "../board/board-options.js";
+import { createPcBoard, type PcBoard } from "../board/pc.js";
 import { createVirtBoard, type VirtBoard, type VirtBoardOptions } from "../board/virt.js";
 import { TestGuest, countingEntropy, numberedImage } from "./test-guest.js";
 import { TestDriver } from "./virtio-driver.js";
@@ -13,6 +15,32 @@ export interface TestMachine {
   readonly guest: TestGuest;
   readonly board: VirtBoard;
   readonly driver: TestDriver;
+}
+
+/** A `pc` board, a guest of it, and its ports. */
+export interface TestPc {
+  readonly guest: TestGuest;
+  readonly board: PcBoard;
+  in(port: number, bytes?: number): number;
+  out(port: number, value: number, bytes?: number): void;
+}
+
+export function testPc(options: Partial<BoardOptions> = {}): TestPc {
+  const guest = new TestGuest(options.memoryBytes ?? TEST_MEMORY_BYTES, 0);
+  const board = createPcBoard({
+    memoryBytes: TEST_MEMORY_BYTES,
+    vcpuCount: 1,
+    drives: [],
+    rtcBaseNs: 0n,
+    entropy: countingEntropy(),
+    ...options,
+  });
+  return {
+    guest,
+    board,
+    in: (port, bytes) => guest.readPort(board, port, bytes),
+    out: (port, value, bytes) => guest.writePort(board, port, value, bytes),
+  };
 }
 
 export function testBoard(options: Partial<VirtBoardOptions> = {}): VirtBoard {

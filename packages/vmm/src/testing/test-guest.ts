@@ -1,4 +1,4 @@
-/** A guest under test: its memory, and MMIO exits as the kernel half would hand them over. It notes all that the board does. */
+/** A guest under test: its memory, and MMIO and IO exits as the kernel half would hand them over. It notes all that the board does. */
 import {
   EXIT_WORD_COUNT,
   ExitWord,
@@ -17,10 +17,10 @@ import {
   type VmmPort,
 } from "@hvjournal/core";
 
-const MMIO_WRITE = 0x100;
+const WRITE = 0x100;
 
 export class TestGuest implements VmmPort {
-  readonly memoryBase = 0x4000_0000;
+  readonly memoryBase: number;
   readonly memory: Uint8Array;
   readonly irqLevels = new Map<number, 0 | 1>();
   readonly registers = new Map<string, bigint>();
@@ -32,7 +32,8 @@ export class TestGuest implements VmmPort {
   readonly #output = new Map<number, number[]>();
   #answer: bigint | undefined;
 
-  constructor(memoryBytes = 4 * 1024 * 1024) {
+  constructor(memoryBytes = 4 * 1024 * 1024, memoryBase = 0x4000_0000) {
+    this.memoryBase = memoryBase;
     this.memory = new Uint8Array(memoryBytes);
   }
 
@@ -128,8 +129,24 @@ export class TestGuest implements VmmPort {
   }
 
   write(board: VmmHalf, address: number, value: number | bigint, bytes = 4): void {
-    if (this.#deliver(board, KvmExit.mmio, bytes | MMIO_WRITE, BigInt(address), BigInt(value)) !== undefined) {
+    if (this.#deliver(board, KvmExit.mmio, bytes | WRITE, BigInt(address), BigInt(value)) !== undefined) {
       throw new Error(`somebody gave data for the write at 0x${address.toString(16)}`);
+    }
+  }
+
+  /** IN. */
+  readPort(board: VmmHalf, port: number, bytes = 1): number {
+    const answer = this.#deliver(board, KvmExit.io, bytes, BigInt(port), 0n);
+    if (answer === undefined) {
+      throw new Error(`nobody completed the read of port 0x${port.toString(16)}`);
+    }
+    return Number(answer);
+  }
+
+  /** OUT. */
+  writePort(board: VmmHalf, port: number, value: number, bytes = 1): void {
+    if (this.#deliver(board, KvmExit.io, bytes | WRITE, BigInt(port), BigInt(value)) !== undefined) {
+      throw new Error(`somebody gave data for the write of port 0x${port.toString(16)}`);
     }
   }
 

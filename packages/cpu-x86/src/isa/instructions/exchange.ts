@@ -7,8 +7,8 @@ import type { Instruction, Stage, Value } from "@hvjournal/engine";
 import { addressText, assembly, modrmText, registerName } from "../assembly-text.js";
 import { accessMemory } from "../effective-address.js";
 import { defineEncoded } from "../encoding.js";
-import { setZeroFlag } from "../flags.js";
-import { generalRegister, sizeOf } from "../general-registers.js";
+import { setFlags, setZeroFlag } from "../flags.js";
+import { cut, generalRegister, sizeOf } from "../general-registers.js";
 import { memoryOperand, register, registerOffset } from "../operands.js";
 import { modrmPlace, type Place, registerPlace } from "../places.js";
 import { Register } from "../state.js";
@@ -51,6 +51,60 @@ const xchgAccumulator = defineEncoded({
     exchange(registerPlace(stage, size, rm), registerPlace(stage, size, accumulator));
   },
 });
+
+/** The register gets what the destination held, which gets the sum: that one wins where both are the same. */
+function xadd(byte: boolean): Instruction {
+  return defineEncoded({
+    mnemonic: `XADD (${byte ? "r/m8, r8" : "r/m, r"})`,
+    reference: "6.1 XADD",
+    pattern: byte ? "lock 0F C0 /r byte" : "lock 0F C1 /r",
+    formFields: ["size", "memory"],
+    operands: { ...memoryOperand, rm: register("rm"), other: register("reg") },
+    text: (fields, pc) =>
+      assembly(fields, pc, "xadd", modrmText(fields), registerName(fields.reg, fields.size, fields.rex)),
+    execute(form, operands, stage) {
+      const size = sizeOf(form);
+      const destination = modrmPlace(stage, form, size, operands, "readWrite");
+      const other = registerPlace(stage, size, operands.other);
+      const [left, right] = [destination.read(), other.read()];
+      const result = cut(stage, size, stage.add(left, right));
+      other.write(left);
+      destination.write(result);
+      setFlags(stage, { kind: "add", size, left, right, result });
+    },
+  });
+}
+
+/** Memory is written in any case; of registers only the one that changes, so that the other's upper half stays. */
+function cmpxchg(byte: boolean): Instruction {
+  return defineEncoded({
+    mnemonic: `CMPXCHG (${byte ? "r/m8, r8" : "r/m, r"})`,
+    reference: "3.3 CMPXCHG",
+    pattern: byte ? "lock 0F B0 /r byte" : "lock 0F B1 /r",
+    formFields: ["size", "memory"],
+    operands: {
+      ...memoryOperand,
+      rm: register("rm"),
+      replacement: register("reg"),
+      accumulator: { u16: (fields) => registerOffset(fields, Register.rax) },
+    },
+    text: (fields, pc) =>
+      assembly(fields, pc, "cmpxchg", modrmText(fields), registerName(fields.reg, fields.size, fields.rex)),
+    execute(form, operands, stage) {
+      const size = sizeOf(form);
+      const destination = modrmPlace(stage, form, size, operands, "readWrite");
+      const accumulator = registerPlace(stage, size, operands.accumulator);
+      const [found, left] = [destination.read(), accumulator.read()];
+      const replacement = registerPlace(stage, size, operands.replacement).read();
+      const difference = cut(stage, size, stage.sub(left, found));
+      const isEqual = stage.isZero(difference);
+      if (form.memory === 1) destination.write(stage.select(isEqual, replacement, found));
+      else stage.if(isEqual, () => destination.write(replacement));
+      stage.if(stage.isZero(isEqual), () => accumulator.write(found));
+      setFlags(stage, { kind: "subtract", size, left, right: found, result: difference });
+    },
+  });
+}
 
 /** With F3 it is PAUSE, a hint. */
 const nop = defineEncoded({
@@ -122,6 +176,10 @@ export const exchangeInstructions: readonly Instruction[] = [
   xchgModrm(false),
   xchgAccumulator,
   nop,
+  xadd(true),
+  xadd(false),
+  cmpxchg(true),
+  cmpxchg(false),
   cmpxchg8b,
   cmpxchg16b,
 ];

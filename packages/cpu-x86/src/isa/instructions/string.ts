@@ -7,89 +7,211 @@
 import type { Instruction, Stage, Value } from "@hvjournal/engine";
 import { addressText, assembly, registerName, repeatText } from "../assembly-text.js";
 import { defineEncoded } from "../encoding.js";
-import { NO_REGISTER, RepeatPrefix } from "../fields.js";
-import { bytesOf, generalRegister, loadOperand, sizeOf, storeOperand, writeRegister } from "../general-registers.js";
-import { memoryOperand, segmentBaseOffset } from "../operands.js";
-import { Flag } from "../registers.js";
-import { Register, repeating, rflags, Segment } from "../state.js";
+import { type DecodedFields, NO_REGISTER, RepeatPrefix } from "../fields.js";
+import { conditionHolds, setFlags } from "../flags.js";
+import {
+  bytesOf,
+  cut,
+  generalRegister,
+  loadOperand,
+  type OperandWidth,
+  readRegister,
+  sizeOf,
+  storeOperand,
+  writeRegister,
+} from "../general-registers.js";
+import { memoryOperand } from "../operands.js";
+import { accessSegment, segmentOperand } from "../segment-access.js";
+import { Register, repeating, Segment } from "../state.js";
+import { indexValue, type StringForm, stringStep, writeIndex } from "../string-index.js";
 
-const POINTERS = ["BYTE", "WORD", "DWORD", "QWORD"] as const;
-
-interface StringForm {
-  readonly size: number;
-  readonly addressSize: number;
+interface RepeatForm extends StringForm {
+  readonly rep: number;
 }
 
-/** The part of a register that an address size has. */
-function indexValue(stage: Stage, form: StringForm, register: number): Value<64> {
-  return stage.zeroExtendFrom(8 << form.addressSize, stage.read(generalRegister(register)));
-}
+const ACCUMULATOR = generalRegister(Register.rax).offset;
 
-function writeIndex(stage: Stage, form: StringForm, register: number, value: Value<64>): void {
-  const size = form.addressSize as 1 | 2 | 3;
-  const offset = stage.constant32(generalRegister(register).offset);
-  writeRegister(stage, size, offset, size === 3 ? value : stage.truncate32(value));
-}
+/** Does one element: checks all first, then writes. */
+type Element = (stage: Stage, form: StringForm, segment: Value<32>) => void;
 
-/** The size of an element, or minus it where DF is set. */
-function step(stage: Stage, form: StringForm): Value<64> {
-  const bytes = bytesOf(sizeOf(form));
-  const down = stage.and(stage.truncate32(stage.read(rflags)), stage.constant32(Flag.DF));
-  return stage.select(down, stage.constant64(-bytes), stage.constant64(bytes));
-}
-
-function moveElement(stage: Stage, form: StringForm, sourceSegment: Value<32>): void {
+/** An element at rSI (`segment`) or rDI (ES). */
+function checkElement(
+  stage: Stage,
+  form: StringForm,
+  segment: Value<32> | undefined,
+  mode: "read" | "write",
+): { readonly handle: ReturnType<typeof accessSegment>; readonly moveOn: () => void } {
+  const register = segment === undefined ? Register.rdi : Register.rsi;
+  const offset = indexValue(stage, form, register);
   const size = sizeOf(form);
-  const source = indexValue(stage, form, Register.rsi);
-  const destination = indexValue(stage, form, Register.rdi);
-  const from = stage.access(stage.add(source, stage.readAt(64, sourceSegment)), bytesOf(size), "read", {
-    faultDetail: sourceSegment,
-  });
-  const to = stage.access(destination, bytesOf(size), "write", {
-    faultDetail: stage.constant32(segmentBaseOffset(Segment.es)),
-  });
-  const distance = step(stage, form);
-  storeOperand(stage, size, to, loadOperand(stage, size, from));
-  writeIndex(stage, form, Register.rsi, stage.add(source, distance));
-  writeIndex(stage, form, Register.rdi, stage.add(destination, distance));
+  const handle = accessSegment(stage, segment ?? segmentOperand(stage, Segment.es), offset, bytesOf(size), mode);
+  return { handle, moveOn: () => writeIndex(stage, form, register, stage.add(offset, stringStep(stage, size))) };
 }
 
-function moveRepeated(stage: Stage, form: StringForm, sourceSegment: Value<32>): void {
+const move: Element = (stage, form, segment) => {
+  const from = checkElement(stage, form, segment, "read");
+  const to = checkElement(stage, form, undefined, "write");
+  storeOperand(stage, sizeOf(form), to.handle, loadOperand(stage, sizeOf(form), from.handle));
+  from.moveOn();
+  to.moveOn();
+};
+
+const storeAccumulator: Element = (stage, form) => {
+  const to = checkElement(stage, form, undefined, "write");
+  storeOperand(stage, sizeOf(form), to.handle, readRegister(stage, sizeOf(form), stage.constant32(ACCUMULATOR)));
+  to.moveOn();
+};
+
+const load: Element = (stage, form, segment) => {
+  const from = checkElement(stage, form, segment, "read");
+  const value = loadOperand(stage, sizeOf(form), from.handle);
+  writeRegister(stage, sizeOf(form), stage.constant32(ACCUMULATOR), value);
+  from.moveOn();
+};
+
+function setComparison(stage: Stage, form: StringForm, left: Value<OperandWidth>, right: Value<OperandWidth>): void {
+  const size = sizeOf(form);
+  setFlags(stage, { kind: "subtract", size, left, right, result: cut(stage, size, stage.sub(left, right)) });
+}
+
+const scan: Element = (stage, form) => {
+  const to = checkElement(stage, form, undefined, "read");
+  const value = loadOperand(stage, sizeOf(form), to.handle);
+  setComparison(stage, form, readRegister(stage, sizeOf(form), stage.constant32(ACCUMULATOR)), value);
+  to.moveOn();
+};
+
+/** Where both operands fault, the one at rDI is told, as AMD's CPUs do. */
+const compare: Element = (stage, form, segment) => {
+  const to = checkElement(stage, form, undefined, "read");
+  const from = checkElement(stage, form, segment, "read");
+  const [left, right] = [from, to].map(({ handle }) => loadOperand(stage, sizeOf(form), handle));
+  if (left === undefined || right === undefined) return;
+  setComparison(stage, form, left, right);
+  from.moveOn();
+  to.moveOn();
+};
+
+/** ZF of the last comparison, for a repetition that goes on while it is 1 (F3) or 0 (F2). */
+function comparisonHolds(stage: Stage, { rep }: RepeatForm): Value<32> {
+  const ZERO = 4;
+  return conditionHolds(stage, rep === RepeatPrefix.rep ? ZERO : ZERO + 1);
+}
+
+function repeat(stage: Stage, form: RepeatForm, compares: boolean, element: () => void): void {
   const count = indexValue(stage, form, Register.rcx);
   stage.if(stage.compare("ne", count, stage.constant64(0)), () => {
-    moveElement(stage, form, sourceSegment);
+    element();
     const left = stage.sub(count, stage.constant64(1));
     writeIndex(stage, form, Register.rcx, left);
-    const again = stage.compare("ne", left, stage.constant64(0));
+    const isLeft = stage.compare("ne", left, stage.constant64(0));
+    const again = compares ? stage.and(isLeft, comparisonHolds(stage, form)) : isLeft;
     stage.write(repeating, again);
     stage.if(again, () => stage.jump(stage.pc()));
   });
 }
 
-function movs(byte: boolean): Instruction {
+const POINTERS = ["BYTE", "WORD", "DWORD", "QWORD"] as const;
+
+function sourceText(fields: DecodedFields): string {
+  const text = addressText({ ...fields, base: Register.rsi, index: NO_REGISTER });
+  return `${POINTERS[sizeOf(fields)]} PTR ${text.startsWith("[") ? "ds:" : ""}${text}`;
+}
+
+function destinationText({ size, addressSize }: DecodedFields): string {
+  return `${POINTERS[sizeOf({ size })]} PTR es:[${registerName(Register.rdi, addressSize)}]`;
+}
+
+function accumulatorText({ size }: DecodedFields): string {
+  return registerName(Register.rax, size);
+}
+
+type OperandText = (fields: DecodedFields) => string;
+
+interface StringGroup {
+  readonly name: string;
+  readonly reference: string;
+  /** Of the form with bytes. */
+  readonly opcode: number;
+  readonly element: Element;
+  readonly compares: boolean;
+  readonly texts: readonly OperandText[];
+}
+
+function repetitionText(fields: DecodedFields, compares: boolean): string {
+  if (!compares || fields.rep === RepeatPrefix.none) return repeatText(fields);
+  return fields.rep === RepeatPrefix.rep ? "repe " : "repne ";
+}
+
+function stringInstruction(
+  { name, reference, opcode, element, compares, texts }: StringGroup,
+  byte: boolean,
+): Instruction {
+  const hex = (opcode + (byte ? 0 : 1)).toString(16).toUpperCase();
   return defineEncoded({
-    mnemonic: byte ? "MOVSB" : "MOVS",
-    reference: "4.3 MOVS/MOVSB/MOVSW/MOVSD/MOVSQ",
-    pattern: byte ? "A4 byte" : "A5",
+    mnemonic: byte ? `${name}B` : name,
+    reference,
+    pattern: byte ? `${hex} byte` : hex,
     formFields: ["size", "addressSize", "rep"],
     operands: { segment: memoryOperand.segment },
-    text(fields, pc) {
-      const at = (register: number): string => registerName(register, fields.addressSize);
-      const source = addressText({ ...fields, base: Register.rsi, index: NO_REGISTER });
-      const pointer = POINTERS[fields.size] ?? "";
-      return assembly(
+    text: (fields, pc) =>
+      assembly(
         fields,
         pc,
-        `${repeatText(fields)}movs`,
-        `${pointer} PTR es:[${at(Register.rdi)}]`,
-        `${pointer} PTR ${source.startsWith("[") ? "ds:" : ""}${source}`,
-      );
-    },
+        `${repetitionText(fields, compares)}${name.toLowerCase()}`,
+        ...texts.map((text) => text(fields)),
+      ),
     execute(form, { segment }, stage) {
-      if (form.rep === RepeatPrefix.none) moveElement(stage, form, segment);
-      else moveRepeated(stage, form, segment);
+      if (form.rep === RepeatPrefix.none) element(stage, form, segment);
+      else repeat(stage, form, compares, () => element(stage, form, segment));
     },
   });
 }
 
-export const stringInstructions: readonly Instruction[] = [movs(true), movs(false)];
+const GROUPS: readonly StringGroup[] = [
+  {
+    name: "MOVS",
+    reference: "4.3 MOVS/MOVSB/MOVSW/MOVSD/MOVSQ",
+    opcode: 0xa4,
+    element: move,
+    compares: false,
+    texts: [destinationText, sourceText],
+  },
+  {
+    name: "CMPS",
+    reference: "3.3 CMPS/CMPSB/CMPSW/CMPSD/CMPSQ",
+    opcode: 0xa6,
+    element: compare,
+    compares: true,
+    texts: [sourceText, destinationText],
+  },
+  {
+    name: "STOS",
+    reference: "4.3 STOS/STOSB/STOSW/STOSD/STOSQ",
+    opcode: 0xaa,
+    element: storeAccumulator,
+    compares: false,
+    texts: [destinationText, accumulatorText],
+  },
+  {
+    name: "LODS",
+    reference: "3.3 LODS/LODSB/LODSW/LODSD/LODSQ",
+    opcode: 0xac,
+    element: load,
+    compares: false,
+    texts: [accumulatorText, sourceText],
+  },
+  {
+    name: "SCAS",
+    reference: "4.3 SCAS/SCASB/SCASW/SCASD",
+    opcode: 0xae,
+    element: scan,
+    compares: true,
+    texts: [accumulatorText, destinationText],
+  },
+];
+
+export const stringInstructions: readonly Instruction[] = GROUPS.flatMap((group) => [
+  stringInstruction(group, true),
+  stringInstruction(group, false),
+]);

@@ -4,6 +4,7 @@ import {
   Engine,
   everyForm,
   type EngineOptions,
+  type Instruction,
   type ProfileEntry,
   type StateField,
 } from "@hvjournal/engine";
@@ -11,6 +12,7 @@ import { refreshDerived } from "../context.js";
 import { longModeValues, x86Cpu } from "../cpu.js";
 import { parseEncoding } from "../encoding.js";
 import { materializeFlags } from "../flags.js";
+import { vectorInstructions } from "../instructions/vector/all.js";
 import { SegmentAttribute } from "../segment-attributes.js";
 import { gpr, layout, rip, Segment, segmentBase, segmentLimit, segmentSelector, xmm } from "../state.js";
 
@@ -216,16 +218,27 @@ export function frameOf(guest: Machine, hasError: boolean): Readonly<Record<stri
   return Object.fromEntries(names.map((name, index) => [name, guest.word64(pointer + 8 * index)]));
 }
 
-/** Every variant that an encoding in 64-bit mode can have. */
+const tableDriven: ReadonlySet<Instruction> = new Set(vectorInstructions);
+
+/** Variants in line cost every test their compilation, so no more than these are. */
+const INLINE_MAX = 300;
+
+/**
+ * Variants that an encoding in 64-bit mode can have, a part of them, spread evenly; without the instructions of vectors:
+ * hundreds that differ in a word of a table.
+ */
 export function wholeProfile(): readonly ProfileEntry[] {
   const profile: ProfileEntry[] = [];
   for (const { instruction, form } of everyForm(x86Cpu.instructionsFor(0))) {
+    if (tableDriven.has(instruction)) continue;
     const { operandSize } = parseEncoding(instruction.pattern);
-    const { size, mode = 0, addressSize = 3, rep = 0 } = form;
+    const { size, mode = 0, stackSize = 3, addressSize = 3, rep = 0 } = form;
     const sizeFits = size === undefined || (operandSize === "byte") === (size === 0);
-    if (sizeFits && mode === 0 && addressSize >= 2 && rep !== 1) profile.push({ mnemonic: instruction.mnemonic, form });
+    if (sizeFits && mode === 0 && stackSize === 3 && addressSize >= 2 && rep !== 1)
+      profile.push({ mnemonic: instruction.mnemonic, form });
   }
-  return profile;
+  const step = Math.ceil(profile.length / INLINE_MAX);
+  return profile.filter((_entry, index) => index % step === 0);
 }
 
 /** All state that is saved, as one text: equal where the guest can't tell a difference. */

@@ -1,10 +1,10 @@
 import { describe, expect, it } from "@jest/globals";
 import { EngineExit } from "@hvjournal/engine";
-import { Vector } from "../exceptions.js";
-import { ExitCode, NotSimulated } from "../exit-code.js";
-import { FloatStatus } from "../float-unit.js";
-import { CODE, DATA, frameOf, handledVector, machine, type Machine, UNMAPPED } from "../testing/machine.js";
-import { tiers } from "../testing/tiers.js";
+import { Vector } from "../../exceptions.js";
+import { ExitCode, NotSimulated } from "../../exit-code.js";
+import { FloatStatus } from "../../float-unit.js";
+import { CODE, DATA, frameOf, handledVector, machine, type Machine, UNMAPPED } from "../../testing/machine.js";
+import { tiers } from "../../testing/tiers.js";
 
 const HLT = 0xf4;
 /** Bytes of numbers of 80 bits, least significant first. */

@@ -1,0 +1,60 @@
+/** The boards of this build, and which one an architecture's machine has. */
+import type { VmmHalf } from "@hvjournal/core";
+import {
+  type BoardOptions,
+  createPcBoard,
+  createVirtBoard,
+  PC_ADDRESS_MAP,
+  type VirtBoardOptions,
+  VIRT_ADDRESS_MAP,
+} from "@hvjournal/vmm";
+import { CliError, UsageError } from "../cli-error.js";
+import { ExitStatus } from "../exit-status.js";
+
+type AnyBoardOptions = BoardOptions & VirtBoardOptions;
+
+export interface BoardKind {
+  readonly name: string;
+  readonly architecture: string;
+  /** Guest-physical address of the first byte of RAM. */
+  readonly memoryBase: number;
+  create(options: AnyBoardOptions): VmmHalf;
+}
+
+const BOARDS: readonly BoardKind[] = [
+  {
+    name: "virt",
+    architecture: "arm64",
+    memoryBase: VIRT_ADDRESS_MAP.ram.base,
+    create: createVirtBoard,
+  },
+  {
+    name: "pc",
+    architecture: "amd64",
+    memoryBase: PC_ADDRESS_MAP.ram.base,
+    create: (options) => {
+      const [handler] = options.handlers ?? [];
+      if (handler !== undefined)
+        throw new UsageError(`--handler ${handler.name}: board pc has no call to forward to it`);
+      return createPcBoard(options);
+    },
+  },
+];
+
+/** Throws CliError with status 125: another build may have it. */
+export function boardNamed(name: string): BoardKind {
+  const found = BOARDS.find((board) => board.name === name);
+  if (found === undefined)
+    throw new CliError(`this build has no board ${name}: it has ${BOARDS.map((board) => board.name).join(", ")}`, {
+      status: ExitStatus.untestable,
+    });
+  return found;
+}
+
+/** The board of an architecture, or the one that was asked for. Throws UsageError for another architecture's. */
+export function boardOf(architecture: string, wanted: string | undefined): BoardKind {
+  const own = BOARDS.filter((board) => board.architecture === architecture);
+  const board = wanted === undefined ? own[0] : boardNamed(wanted);
+  if (board?.architecture === architecture) return board;
+  throw new UsageError(`--machine ${wanted ?? ""}: ${architecture} has ${own.map(({ name }) => name).join(", ")}`);
+}

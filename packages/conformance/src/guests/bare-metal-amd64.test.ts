@@ -1,0 +1,107 @@
+/** The bare-metal guest of amd64 on board pc: recorded, replayed, verified, entered by each boot protocol. */
+import { describe, expect, it } from "@jest/globals";
+import { readFileSync } from "node:fs";
+import { toHex, Verifier } from "@hvjournal/core";
+import { amd64 } from "@hvjournal/cpu-x86";
+import { BootError } from "@hvjournal/vmm";
+import { createBoard, createGuest, digester, type GuestSetup, MIB, recordGuest } from "../testing/guest-recording.js";
+import { countObserved, eventLines, goTo, replayerOf, withRecording } from "../testing/guest-replay.js";
+import { recordingDirectory } from "../testing/recording-directory.js";
+import { bareMetalAmd64, readBareMetalImage } from "./bare-metal.js";
+
+const pathOf = recordingDirectory();
+
+function guest(append: string, changes: Partial<GuestSetup> = {}): GuestSetup {
+  const kernel = { name: "guest.elf", bytes: new Uint8Array(readFileSync(bareMetalAmd64)) };
+  return { architecture: amd64, kernel, append, memoryBytes: 64 * MIB, ...changes };
+}
+
+async function compareAgain(path: string, setup: GuestSetup): Promise<void> {
+  await withRecording(path, async (reader) => {
+    const replayer = replayerOf(reader);
+    expect(replayer.advance()).toBe("end");
+    expect(replayer.compared).toEqual(countObserved(reader));
+    const verifier = new Verifier({ architecture: amd64, digester, reader, vmm: createBoard(setup) });
+    while ((await verifier.step(1e9)) !== "equal");
+    expect(verifier.compared).toEqual(countObserved(reader));
+  });
+}
+
+const ECHO = String.raw`
+at console /type a line/ send "hello\r"
+at console /echo: hello/ send "quit\r"
+`;
+
+describe("the bare-metal guest of amd64", () => {
+  it.each(["kvm-intel", "kvm-amd"])(
+    "runs, talks to its console and powers off under %s, again and again",
+    async (exitModel) => {
+      const setup = guest("scenario=main ticks=3", { script: ECHO, exitModel });
+      const { path, stop, console } = await recordGuest(setup, pathOf(exitModel));
+      expect(stop).toEqual({ what: "powered off", by: "ACPI S5" });
+      expect(console).toMatch(/64 MiB of RAM, counter at 1000000000 Hz/);
+      expect(console).toMatch(/hypervisor: KVMKVMKVM/);
+      expect(console).toMatch(/clock: 0x20260101/);
+      expect(console).toMatch(/tick 1\r\ntick 2\r\ntick 3\r\n/);
+      expect(console).toMatch(/vmcall 4660: 0xfffffffffffffc18/);
+      expect(console).toMatch(/echo: hello\r\necho: quit\r\n$/);
+      await compareAgain(path, setup);
+    },
+  );
+
+  it("gives the same events each time", async () => {
+    const setup = guest("scenario=loop count=3 period=500");
+    const lines = [];
+    for (const name of ["once", "twice"]) {
+      const { path, console } = await recordGuest(setup, pathOf(name));
+      expect(console).toMatch(/loop 3 ticks 30 chain 0x[0-9a-f]{16}\r\n$/);
+      lines.push(await withRecording(path, eventLines));
+    }
+    expect(lines[0]).toEqual(lines[1]);
+  });
+
+  it("sleeps without time going by for the host", async () => {
+    const { path } = await recordGuest(guest("scenario=idle ticks=5 period=100000"), pathOf("idle"));
+    await withRecording(path, (reader) => {
+      expect(reader.end.icount).toBeLessThan(100_000);
+      const replayer = replayerOf(reader);
+      goTo(replayer, "time:400ms");
+      expect(replayer.machine.guestTimeNs).toBeGreaterThanOrEqual(400_000_000);
+    });
+  });
+
+  it("is at each of its exits with the same state, from the start and from a snapshot", async () => {
+    const { path } = await recordGuest(guest("scenario=dirty passes=64"), pathOf("dirty"));
+    await withRecording(path, (reader) => {
+      const last = reader.snapshots().at(-2);
+      const digests = ["exit:200", "exit:240"].map((position) => {
+        const fromStart = replayerOf(reader);
+        goTo(fromStart, position);
+        const back = replayerOf(reader);
+        back.restore(reader.loadSnapshot(last?.number ?? 0));
+        goTo(back, position);
+        expect(toHex(back.machine.digest())).toBe(toHex(fromStart.machine.digest()));
+        return toHex(back.machine.digest());
+      });
+      expect(new Set(digests).size).toBe(2);
+    });
+  });
+
+  it.each([
+    ["scenario=triple-fault", { what: "reset", by: "triple fault" }],
+    ["scenario=hypercalls end=reset", { what: "reset", by: "reset control register" }],
+  ])("ends by %s", async (append, expected) => {
+    const setup = guest(append);
+    const { path, stop } = await recordGuest(setup, pathOf(append.replaceAll(/\W/g, "-")));
+    expect(stop).toEqual(expected);
+    await compareAgain(path, setup);
+  });
+
+  it("is refused where it is for the other architecture", () => {
+    const image = { name: "guest.img", bytes: readBareMetalImage() };
+    expect(() => createGuest(guest("", { kernel: image }), pathOf("foreign"))).toThrow(BootError);
+    expect(() => createGuest(guest("", { kernel: image }), pathOf("again"))).toThrow(
+      /can't boot guest.img: it is an arm64 kernel \(Image\); this VM has x86-64 vCPUs/,
+    );
+  });
+});

@@ -1,0 +1,124 @@
+/** Runs cases by `case-runner.c`: on the CPU of an x86-64 host, or under QEMU's user mode emulation of one. */
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, renameSync, statSync } from "node:fs";
+import { arch, tmpdir } from "node:os";
+import { join } from "node:path";
+import {
+  type Bits,
+  BLOCK_BYTES,
+  BlockOffset,
+  FXSAVE_BYTES,
+  inputBlock,
+  isBehindCode,
+  RAN_OUT,
+  STATE_REGISTERS,
+  type UserCase,
+  type UserResult,
+  WINDOW_BYTES,
+} from "./case-block.js";
+
+const SOURCE = join(import.meta.dirname, "../../src/x86/case-runner.c");
+const COMPILER = "gcc";
+const OPTIONS =
+  "-O1 -fno-builtin -ffreestanding -fno-stack-protector -fno-pic -no-pie -mgeneral-regs-only -nostdlib -static".split(
+    " ",
+  );
+const TIMEOUT_MS = 120_000;
+
+export interface Oracle {
+  readonly name: string;
+  /** It gives signals, not vectors; and state at faults is not exact, nor is the address space the same. */
+  readonly toEndOnly: boolean;
+  /** Its x87 can be compared. */
+  readonly hasX87: boolean;
+  /** Cases of one number of bits. */
+  run(cases: readonly UserCase[]): UserResult[];
+}
+
+/** Why there is no oracle of a kind here, or the oracle. */
+export function hostOracle(bits: Bits): Oracle | string {
+  if (arch() !== "x64") return `the host is no x86-64 CPU (${arch()})`;
+  return oracle("host", bits, []);
+}
+
+export function qemuOracle(bits: Bits): Oracle | string {
+  const command = bits === 64 ? "qemu-x86_64" : "qemu-i386";
+  if (spawnSync(command, ["--version"]).status !== 0) return `${command} is not installed`;
+  return oracle(command, bits, [command, "-cpu", "max"]);
+}
+
+function oracle(name: string, bits: Bits, launcher: readonly string[]): Oracle | string {
+  if (spawnSync(COMPILER, ["--version"]).status !== 0) return `${COMPILER} is not installed`;
+  const program = compiled(bits);
+  if (program === undefined) return `${COMPILER} -m${bits} does not compile case-runner.c`;
+  const command = [...launcher, program];
+  // QEMU's x87 knows no stack faults and no C1; its 32-bit code begins with another state than the signal's frame says.
+  return {
+    name,
+    toEndOnly: launcher.length > 0,
+    hasX87: launcher.length === 0,
+    run: (cases) => run(command, cases),
+  };
+}
+
+/** The program, made when it is older than its source. */
+function compiled(bits: Bits): string | undefined {
+  const folder = join(tmpdir(), `hvjournal-x86-oracle-${process.getuid?.() ?? 0}`);
+  const program = join(folder, `case-runner-${bits}-${Math.floor(statSync(SOURCE).mtimeMs)}`);
+  if (existsSync(program)) return program;
+  mkdirSync(folder, { recursive: true });
+  const made = `${program}.${process.pid}`;
+  if (spawnSync(COMPILER, [`-m${bits}`, ...OPTIONS, "-o", made, SOURCE]).status !== 0) return undefined;
+  renameSync(made, program);
+  return program;
+}
+
+function run([command = "", ...parameters]: readonly string[], cases: readonly UserCase[]): UserResult[] {
+  const input = new Uint8Array(cases.length * BLOCK_BYTES);
+  cases.forEach((userCase, index) => input.set(inputBlock(userCase), index * BLOCK_BYTES));
+  const { status, signal, stdout } = spawnSync(command, parameters, {
+    input,
+    maxBuffer: input.length + BLOCK_BYTES,
+    timeout: TIMEOUT_MS,
+  });
+  const count = Math.floor(stdout.length / BLOCK_BYTES);
+  if (status !== 0 || count !== cases.length)
+    throw new Error(
+      `${command} ended with status ${status}, signal ${signal} behind ${count} of ${cases.length} cases`,
+    );
+  return cases.map((_, index) => resultOf(stdout.subarray(index * BLOCK_BYTES, (index + 1) * BLOCK_BYTES)));
+}
+
+const SIGSEGV = 11;
+/** Where there is no vector, one that gives this signal. */
+const VECTOR_OF_SIGNAL: ReadonlyMap<number, number> = new Map([
+  [4, 6],
+  [5, 3],
+  [7, 13],
+  [8, 0],
+  [11, 13],
+]);
+const NO_VECTOR = 0xffff_ffff;
+
+function resultOf(block: Uint8Array): UserResult {
+  const view = new DataView(block.buffer, block.byteOffset, block.length);
+  const signal = view.getUint32(BlockOffset.signal, true);
+  const rip = view.getBigUint64(BlockOffset.rip, true);
+  const given = view.getUint32(BlockOffset.vector, true);
+  const vector = given === NO_VECTOR ? (VECTOR_OF_SIGNAL.get(signal) ?? -2) : given;
+  // The HLT behind the code, which is not for user mode.
+  const ranOut = signal === SIGSEGV && vector === 13 && isBehindCode(rip, view.getUint32(BlockOffset.codeLength, true));
+  return {
+    gpr: Array.from({ length: STATE_REGISTERS }, (_, index) => view.getBigUint64(BlockOffset.gpr + 8 * index, true)),
+    rip,
+    rflags: Number(view.getBigUint64(BlockOffset.rflags, true)),
+    end: {
+      vector: ranOut ? RAN_OUT : vector,
+      error: view.getUint32(BlockOffset.error, true),
+      cr2: view.getBigUint64(BlockOffset.cr2, true),
+    },
+    fxsave: block.slice(BlockOffset.fxsave, BlockOffset.fxsave + FXSAVE_BYTES),
+    window: block.slice(BlockOffset.window, BlockOffset.window + WINDOW_BYTES),
+    check: view.getUint32(BlockOffset.check, true),
+  };
+}

@@ -1,0 +1,15 @@
+/** Committed results of a host's CPU: see `vectors.ts`. */
+import { describe, expect, it } from "@jest/globals";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { vcpuRunner } from "./vcpu-runner.js";
+import { failingVectors } from "./vectors.js";
+
+describe.each([64, 32] as const)("vectors of %d bits", (bits) => {
+  it("end as they did on a host's CPU", () => {
+    const path = join(import.meta.dirname, `vectors/general-${bits}.txt`);
+    const lines = readFileSync(path, "utf8").split("\n");
+    expect(lines.length).toBeGreaterThan(1000);
+    expect(failingVectors(bits, lines, vcpuRunner())).toEqual([]);
+  });
+});

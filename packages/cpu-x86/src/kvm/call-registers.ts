@@ -1,0 +1,16 @@
+/** The registers of a call of the hypervisor: 32 bits of each outside 64-bit mode. */
+import { Register } from "../isa/state.js";
+import type { Vm } from "./vm.js";
+
+export function argumentOf({ states }: Vm, register: number): bigint {
+  return states.isLongMode ? states.readGeneral(register) : BigInt(states.readGeneral32(register));
+}
+
+/** Writes RAX, in 32 bits outside 64-bit mode, and goes on behind the call. Gives what was written. */
+export function returnFromCall(vm: Vm, result: bigint, next: bigint): bigint {
+  const { states } = vm;
+  const value = BigInt.asUintN(states.isLongMode ? 64 : 32, result);
+  states.writeGeneral(Register.rax, value);
+  vm.retireInstruction(next);
+  return value;
+}

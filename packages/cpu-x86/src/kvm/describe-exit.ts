@@ -1,0 +1,32 @@
+/** One line for an exit. */
+import { type ExitFrame, type ExitModel, ExitWord, frameU64 } from "@hvjournal/core";
+import { MMIO_WRITE } from "./exit-frames.js";
+import { isCause } from "./exit-model.js";
+import { msrName } from "./msr-names.js";
+
+function hex(value: bigint | number, digits = 1): string {
+  return `0x${value.toString(16).padStart(digits, "0")}`;
+}
+
+export function describeExit(model: ExitModel, frame: ExitFrame): string {
+  const reason = frame[ExitWord.reason] ?? 0;
+  const name = model.reasons[reason]?.name ?? `reason ${reason}`;
+  const info = frame[ExitWord.info] ?? 0;
+  const first = frameU64(frame, ExitWord.arg0Low);
+  const second = frameU64(frame, ExitWord.arg1Low);
+  if (isCause(model, reason, "port")) return describeAccess("IO", hex(first, 4), info, second);
+  if (isCause(model, reason, "mmio") || isCause(model, reason, "apicPage"))
+    return describeAccess("MMIO", hex(first, 8), info, second);
+  if (isCause(model, reason, "readMsr") || isCause(model, reason, "writeMsr"))
+    return info === 1 ? `${name} ${msrName(Number(first))} <- ${hex(second)}` : `${name} ${msrName(Number(first))}`;
+  if (isCause(model, reason, "cpuid")) return `${name} ${hex(first)}.${second}`;
+  if (isCause(model, reason, "hypercall")) return `${name} ${hex(first)}`;
+  return name;
+}
+
+function describeAccess(what: string, place: string, info: number, data: bigint): string {
+  const bytes = info & 0xff;
+  return (info & MMIO_WRITE) === 0
+    ? `${what} read ${place} ${bytes}`
+    : `${what} write ${place} ${bytes} <- ${hex(data, bytes * 2)}`;
+}

@@ -1,0 +1,167 @@
+/**
+ * The exit models `kvm-intel` and `kvm-amd`: which guest actions leave guest mode under Linux' KVM with its irqchip in the
+ * kernel. Names are those of VMX_EXIT_REASONS and SVM_EXIT_REASONS (arch/x86/include/uapi/asm/vmx.h, svm.h) without prefix.
+ */
+import type { ExitModel, ExitReason } from "@hvjournal/core";
+
+/** What makes a vCPU leave, whoever made it. */
+export const EXIT_CAUSES = [
+  "interrupt",
+  "timer",
+  "invalidOpcode",
+  "shutdown",
+  "cpuid",
+  "halt",
+  "hypercall",
+  "port",
+  "readMsr",
+  "writeMsr",
+  "apicPage",
+  "mmio",
+] as const;
+export type ExitCause = (typeof EXIT_CAUSES)[number];
+
+interface Row extends ExitReason {
+  readonly causes: readonly ExitCause[];
+}
+
+export type HostVendor = "intel" | "amd";
+
+const KERNEL = "kernel half";
+const PORTS = "PIC, ELCR, PIT and port 0x61: kernel half; all others: VMM half with KVM_EXIT_IO";
+const MSRS =
+  "kernel half; with KVM_CAP_X86_USER_SPACE_MSR for what it enables: VMM half with KVM_EXIT_X86_RDMSR or KVM_EXIT_X86_WRMSR";
+const CALLS =
+  "kernel half; KVM_HC_MAP_GPA_RANGE where KVM_CAP_EXIT_HYPERCALL enables it: VMM half with KVM_EXIT_HYPERCALL; Hyper-V's, where they are not KVM's: VMM half with KVM_EXIT_HYPERV";
+const INTERRUPT =
+  "a physical interrupt: an interrupt line or message of the irqchip changes from outside while the guest runs, for the running vCPU";
+const FOREIGN =
+  "#UD of the other vendor's VMCALL or VMMCALL, which KVM intercepts; all other #UD are the guest's and do not leave";
+const DEVICE = "an access at a guest-physical address without RAM";
+
+const intelRows: readonly Row[] = [
+  { name: "EXCEPTION_NMI", code: 0, condition: FOREIGN, finishedBy: "as VMCALL", pc: "at", causes: ["invalidOpcode"] },
+  { name: "EXTERNAL_INTERRUPT", code: 1, condition: INTERRUPT, finishedBy: KERNEL, pc: "at", causes: ["interrupt"] },
+  {
+    name: "TRIPLE_FAULT",
+    code: 2,
+    condition: "always",
+    finishedBy: "VMM half with KVM_EXIT_SHUTDOWN",
+    pc: "at",
+    causes: ["shutdown"],
+  },
+  { name: "CPUID", code: 10, condition: "always", finishedBy: KERNEL, pc: "at", causes: ["cpuid"] },
+  { name: "HLT", code: 12, condition: "HLT exiting", finishedBy: KERNEL, pc: "behind", causes: ["halt"] },
+  { name: "VMCALL", code: 18, condition: "always", finishedBy: CALLS, pc: "at", causes: ["hypercall"] },
+  {
+    name: "IO_INSTRUCTION",
+    code: 30,
+    condition: "unconditional I/O exiting",
+    finishedBy: PORTS,
+    pc: "at",
+    causes: ["port"],
+  },
+  { name: "MSR_READ", code: 31, condition: "MSR bitmap", finishedBy: MSRS, pc: "at", causes: ["readMsr"] },
+  { name: "MSR_WRITE", code: 32, condition: "MSR bitmap", finishedBy: MSRS, pc: "at", causes: ["writeMsr"] },
+  {
+    name: "APIC_ACCESS",
+    code: 44,
+    condition: "virtualize APIC accesses, and an access to the local APIC's page",
+    finishedBy: KERNEL,
+    pc: "at",
+    causes: ["apicPage"],
+  },
+  {
+    name: "EPT_MISCONFIG",
+    code: 49,
+    condition: DEVICE,
+    finishedBy: "IOAPIC: kernel half; all others: VMM half with KVM_EXIT_MMIO",
+    pc: "at",
+    causes: ["mmio"],
+  },
+  {
+    name: "PREEMPTION_TIMER",
+    code: 52,
+    condition: "activate VMX-preemption timer: the local APIC's timer expires while its vCPU runs",
+    finishedBy: KERNEL,
+    pc: "at",
+    causes: ["timer"],
+  },
+];
+
+const amdRows: readonly Row[] = [
+  { name: "EXCP_UD", code: 0x46, condition: FOREIGN, finishedBy: "as VMMCALL", pc: "at", causes: ["invalidOpcode"] },
+  {
+    name: "INTR",
+    code: 0x60,
+    condition: `INTERCEPT_INTR, and ${INTERRUPT}; or its local APIC's timer expires meanwhile`,
+    finishedBy: KERNEL,
+    pc: "at",
+    causes: ["interrupt", "timer"],
+  },
+  { name: "CPUID", code: 0x72, condition: "INTERCEPT_CPUID", finishedBy: KERNEL, pc: "at", causes: ["cpuid"] },
+  { name: "HLT", code: 0x78, condition: "INTERCEPT_HLT", finishedBy: KERNEL, pc: "behind", causes: ["halt"] },
+  { name: "IOIO", code: 0x7b, condition: "INTERCEPT_IOIO_PROT", finishedBy: PORTS, pc: "at", causes: ["port"] },
+  {
+    name: "MSR",
+    code: 0x7c,
+    condition: "INTERCEPT_MSR_PROT and the permission map; EXITINFO1 is 1 for WRMSR",
+    finishedBy: MSRS,
+    pc: "at",
+    causes: ["readMsr", "writeMsr"],
+  },
+  {
+    name: "SHUTDOWN",
+    code: 0x7f,
+    condition: "INTERCEPT_SHUTDOWN",
+    finishedBy: "VMM half with KVM_EXIT_SHUTDOWN",
+    pc: "at",
+    causes: ["shutdown"],
+  },
+  { name: "VMMCALL", code: 0x81, condition: "INTERCEPT_VMMCALL", finishedBy: CALLS, pc: "at", causes: ["hypercall"] },
+  {
+    name: "NPF",
+    code: 0x400,
+    condition: `nested paging, and ${DEVICE}`,
+    finishedBy: "local APIC's page and IOAPIC: kernel half; all others: VMM half with KVM_EXIT_MMIO",
+    pc: "at",
+    causes: ["apicPage", "mmio"],
+  },
+];
+
+function withoutCauses({ name, code, condition, finishedBy, pc }: Row): ExitReason {
+  return { name, code, condition, finishedBy, pc };
+}
+
+export const kvmIntel: ExitModel = { name: "kvm-intel", version: 1, reasons: intelRows.map(withoutCauses) };
+export const kvmAmd: ExitModel = { name: "kvm-amd", version: 1, reasons: amdRows.map(withoutCauses) };
+/** The default first. */
+export const exitModels: readonly ExitModel[] = [kvmIntel, kvmAmd];
+
+const rowsByModel: ReadonlyMap<string, readonly Row[]> = new Map([
+  [kvmIntel.name, intelRows],
+  [kvmAmd.name, amdRows],
+]);
+
+function rowsOf(model: ExitModel): readonly Row[] {
+  const rows = rowsByModel.get(model.name);
+  if (rows === undefined) throw new RangeError(`amd64 has no exit model ${model.name}`);
+  return rows;
+}
+
+export function vendorOf(model: ExitModel): HostVendor {
+  return model.name === kvmAmd.name ? "amd" : "intel";
+}
+
+/** Row of each cause in a model. */
+export type ReasonOf = Readonly<Record<ExitCause, number>>;
+
+export function reasonsOf(model: ExitModel): ReasonOf {
+  const rows = rowsOf(model).flatMap(({ causes }, index) => causes.map((cause) => [cause, index] as const));
+  return Object.fromEntries(rows) as ReasonOf;
+}
+
+/** Whether a row of a model stands for a cause. */
+export function isCause(model: ExitModel, reason: number, cause: ExitCause): boolean {
+  return rowsOf(model)[reason]?.causes.includes(cause) === true;
+}

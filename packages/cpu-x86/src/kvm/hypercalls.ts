@@ -1,0 +1,42 @@
+/** Calls of the hypervisor: whose they are, KVM's own, and the other vendor's instruction, which KVM writes over. */
+import { type ExitFrame, ExitWord, KvmExit } from "@hvjournal/core";
+import { Vector } from "../isa/exceptions.js";
+import { Register } from "../isa/state.js";
+import { policyValue } from "./control/control-state.js";
+import { argumentOf, returnFromCall } from "./call-registers.js";
+import { leaveToVmm } from "./exit-frames.js";
+import type { ExitCause } from "./exit-model.js";
+import { describeHypervCall, finishHypervCall, returnHypervResult, speaksHyperv } from "./hyperv/exits.js";
+import { patchCall } from "./hypercall-patching.js";
+import { callKvm, KvmCall, KvmError, mapRangeArgumentsFit } from "./kvm-hypercalls.js";
+import type { Vm } from "./vm.js";
+
+/** `kvm_run.hypercall.flags`: KVM_HYPERCALL_EXIT_LONG_MODE. */
+const HYPERCALL_LONG_MODE = 1;
+
+/** The exit of a call: is it the VMM's to answer? */
+export function routeCall(vm: Vm, frame: ExitFrame): void {
+  if (speaksHyperv(vm)) return describeHypervCall(vm, frame);
+  if (vm.states.cpl !== 0 || argumentOf(vm, Register.rax) !== BigInt(KvmCall.mapGpaRange)) return;
+  if (!vm.wantsMapGpaRange || !mapRangeArgumentsFit(vm)) return;
+  frame[ExitWord.info] = vm.states.isLongMode ? HYPERCALL_LONG_MODE : 0;
+  leaveToVmm(frame, KvmExit.hypercall);
+}
+
+/** Gives RAX; undefined: the instruction has not retired. */
+export function finishHypercall(vm: Vm, cause: ExitCause, next: bigint): bigint | undefined {
+  if (cause === "invalidOpcode") {
+    if (policyValue(vm.control, "x86.hypercall.patch") === "on") patchCall(vm);
+    else vm.states.raise(Vector.invalidOpcode);
+    return undefined;
+  }
+  if (speaksHyperv(vm)) return finishHypervCall(vm, next);
+  const result = vm.states.cpl === 0 ? callKvm(vm) : -KvmError.EPERM;
+  return returnFromCall(vm, result, next);
+}
+
+/** The VMM's answer to a call: a result of KVM's ABI, or of Hyper-V's. */
+export function returnVmmResult(vm: Vm, kvmExit: number | undefined, result: bigint, next: bigint): void {
+  if (kvmExit === KvmExit.hyperv) returnHypervResult(vm, result, next);
+  else returnFromCall(vm, result, next);
+}

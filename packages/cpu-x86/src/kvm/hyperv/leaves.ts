@@ -1,0 +1,42 @@
+/** CPUID leaves from 0x40000000 on of a VM with Hyper-V enlightenments. */
+import { bitsOf } from "./features.js";
+
+type Words = readonly [eax: number, ebx: number, ecx: number, edx: number];
+
+export const HYPERV_LEAF = 0x4000_0000;
+/** Where KVM's own leaves go. */
+export const KVM_LEAF_BESIDE_HYPERV = 0x4000_0100;
+const HIGHEST = 0x4000_0005;
+/** "Microsoft Hv". */
+const VENDOR: readonly [number, number, number] = [0x7263_694d, 0x666f_736f, 0x7648_2074];
+/** "Hv#1". */
+const INTERFACE = 0x3123_7648;
+/** Build 14393 of version 10.0, as KVM and QEMU say. */
+const BUILD = 0x3839;
+const VERSION = 0x000a_0000;
+/** With "spinlocks": attempts before a guest tells of its wait; else it never does. */
+const SPIN_ATTEMPTS = 0xfff;
+const NEVER_NOTIFY = 0xffff_ffff;
+const VCPUS_MAX = 64;
+const PROCESSORS_MAX = 64;
+const NOTHING: Words = [0, 0, 0, 0];
+
+export function hypervLeaf(features: readonly string[], leaf: number): Words {
+  const bits = bitsOf(features);
+  switch (leaf) {
+    case HYPERV_LEAF:
+      return [HIGHEST, ...VENDOR];
+    case 0x4000_0001:
+      return [INTERFACE, 0, 0, 0];
+    case 0x4000_0002:
+      return [BUILD, VERSION, 0, 0];
+    case 0x4000_0003:
+      return [bits.privileges, bits.privilegesHigh, 0, bits.features];
+    case 0x4000_0004:
+      return [bits.recommendations, features.includes("spinlocks") ? SPIN_ATTEMPTS : NEVER_NOTIFY, 0, 0];
+    case 0x4000_0005:
+      return [VCPUS_MAX, PROCESSORS_MAX, 0, 0];
+    default:
+      return NOTHING;
+  }
+}

@@ -1,0 +1,255 @@
+/**
+ * Hyper-V's MSRs as KVM has them (arch/x86/kvm/hyperv.c). Which a guest may use follows from its CPUID only where
+ * KVM_CAP_HYPERV_ENFORCE_CPUID asks for it.
+ */
+import { CAP_HYPERV_ENFORCE_CPUID, CAP_HYPERV_SYNIC, CAP_HYPERV_SYNIC2 } from "../capabilities.js";
+import { isEnabled } from "../control/control-state.js";
+import { APIC_BUS_HZ } from "../irqchip/apic-timer.js";
+import { ApicRegister } from "../irqchip/apic-registers.js";
+import type { MsrAccess } from "../msrs.js";
+import { isInRam } from "../paravirtual.js";
+import { TSC_HZ } from "../time-stamp-counter.js";
+import type { Vm } from "../vm.js";
+import { bitsOf, Feature, Privilege } from "./features.js";
+import { referenceTime, tellReferenceTime, UNIT_NS } from "./reference-time.js";
+import {
+  CRASH_PARAMETERS,
+  HypervMsr,
+  SINT_COUNT,
+  STIMER_COUNT,
+  type VcpuRegisters,
+  type VmRegisters,
+} from "./registers.js";
+import { deliverPending, timerOf, writeSint, writeTimerConfig, writeTimerCount } from "./synic.js";
+
+const M = HypervMsr;
+const ENABLED = 1n;
+const PAGE_BYTES = 4096;
+const SYNIC_VERSION = 1n;
+
+/** VMCALL; RET and VMMCALL; RET. */
+const CALL_PAGE = { intel: Uint8Array.of(0x0f, 0x01, 0xc1, 0xc3), amd: Uint8Array.of(0x0f, 0x01, 0xd9, 0xc3) } as const;
+
+type VmName = Exclude<keyof VmRegisters, "crash">;
+type VcpuName = Exclude<keyof VcpuRegisters, "sints" | "timers">;
+
+const readOnly = (read: (vm: Vm) => bigint): MsrAccess => ({ read, write: () => false });
+
+function vmRegister(name: VmName, write?: (vm: Vm, value: bigint) => boolean): MsrAccess {
+  return {
+    read: ({ hyperv }) => hyperv.vm[name],
+    write(vm, value) {
+      if (write?.(vm, value) === false) return false;
+      vm.hyperv.vm[name] = value;
+      return true;
+    },
+  };
+}
+
+function vcpuRegister(name: VcpuName, after?: (vm: Vm, value: bigint) => void): MsrAccess {
+  return {
+    read: ({ hyperv, current }) => hyperv.of(current)[name],
+    write(vm, value) {
+      vm.hyperv.of(vm.current)[name] = value;
+      after?.(vm, value);
+      return true;
+    },
+  };
+}
+
+/** Writing 0 disables the page of calls. */
+const guestOsId: MsrAccess = {
+  read: ({ hyperv }) => hyperv.vm.guestOsId,
+  write({ hyperv }, value) {
+    hyperv.vm.guestOsId = value;
+    if (value === 0n) hyperv.vm.hypercall &= ~ENABLED;
+    return true;
+  },
+};
+
+/** Without an identity a write is lost. The page holds the call of the host's vendor. */
+const hypercall: MsrAccess = {
+  read: ({ hyperv }) => hyperv.vm.hypercall,
+  write(vm, value) {
+    const { memory } = vm.engine;
+    if (vm.hyperv.vm.guestOsId === 0n) return true;
+    if ((value & ENABLED) !== 0n) {
+      const page = value & ~0xfffn;
+      if (!isInRam(memory, page, PAGE_BYTES)) return false;
+      memory.write(Number(page), CALL_PAGE[vm.hostVendor]);
+    }
+    vm.hyperv.vm.hypercall = value;
+    return true;
+  },
+};
+
+/** Of the page only the first word is cleared: it is the guest's state, and moves with it. */
+const assistPage: MsrAccess = {
+  read: ({ hyperv, current }) => hyperv.of(current).assistPage,
+  write(vm, value) {
+    const { memory } = vm.engine;
+    if ((value & ENABLED) !== 0n) {
+      const page = value & ~0xfffn;
+      if (!isInRam(memory, page, PAGE_BYTES)) return false;
+      memory.write(Number(page), new Uint8Array(4));
+    }
+    vm.hyperv.of(vm.current).assistPage = value;
+    return true;
+  },
+};
+
+function clearPage(vm: Vm, value: bigint): void {
+  const page = value & ~0xfffn;
+  // SYNIC2 leaves the pages as they are.
+  const clears = isEnabled(vm.control, CAP_HYPERV_SYNIC) && !isEnabled(vm.control, CAP_HYPERV_SYNIC2);
+  if ((value & ENABLED) === 0n || !clears || !isInRam(vm.engine.memory, page, PAGE_BYTES)) return;
+  vm.engine.memory.write(Number(page), new Uint8Array(PAGE_BYTES));
+}
+
+const endOfMessage: MsrAccess = {
+  read: () => 0n,
+  write(vm) {
+    deliverPending(vm, vm.current);
+    return true;
+  },
+};
+
+function apicRegister(offset: number, isReadable: boolean): MsrAccess {
+  return {
+    read: (vm) => (isReadable ? BigInt(vm.irqchip.apicOf(vm.current).read(offset, vm.guestTimeNs) ?? 0) : undefined),
+    write: (vm, value) => vm.irqchip.apicOf(vm.current).write(offset, Number(value & 0xffff_ffffn), vm.guestTimeNs),
+  };
+}
+
+/** ICR of 64 bits: the destination in bits 63 to 56, or in the upper half where the APIC is an x2APIC. */
+const interruptCommand: MsrAccess = {
+  read: (vm) => vm.irqchip.apicOf(vm.current).commandValue,
+  write(vm, value) {
+    const apic = vm.irqchip.apicOf(vm.current);
+    apic.command(Number(value & 0xffff_ffffn), Number(value >> (apic.isX2apic ? 32n : 56n)));
+    return true;
+  },
+};
+
+function synicRegisters(): (readonly [number, MsrAccess])[] {
+  const sints = Array.from({ length: SINT_COUNT }, (_, index): readonly [number, MsrAccess] => [
+    M.HV_X64_MSR_SINT0 + index,
+    {
+      read: ({ hyperv, current }) => hyperv.of(current).sints[index],
+      write: (vm, value) => writeSint(vm, index, value),
+    },
+  ]);
+  const timers = Array.from({ length: 2 * STIMER_COUNT }, (_, at): readonly [number, MsrAccess] => {
+    const msr = M.HV_X64_MSR_STIMER0_CONFIG + at;
+    const { index = 0, isConfig = true } = timerOf(msr) ?? {};
+    return [
+      msr,
+      {
+        read: ({ hyperv, current }) => hyperv.of(current).timers[index]?.[isConfig ? "config" : "count"],
+        write: (vm, value) => (isConfig ? writeTimerConfig(vm, index, value) : writeTimerCount(vm, index, value)),
+      },
+    ];
+  });
+  return [
+    [M.HV_X64_MSR_SCONTROL, vcpuRegister("control")],
+    [M.HV_X64_MSR_SVERSION, readOnly(() => SYNIC_VERSION)],
+    [M.HV_X64_MSR_SIEFP, vcpuRegister("eventPage", clearPage)],
+    [M.HV_X64_MSR_SIMP, vcpuRegister("messagePage", clearPage)],
+    [M.HV_X64_MSR_EOM, endOfMessage],
+    ...sints,
+    ...timers,
+  ];
+}
+
+const crashParameters = Array.from({ length: CRASH_PARAMETERS }, (_, index): readonly [number, MsrAccess] => [
+  M.HV_X64_MSR_CRASH_P0 + index,
+  {
+    read: ({ hyperv }) => hyperv.vm.crash[index],
+    write({ hyperv }, value) {
+      hyperv.vm.crash[index] = value;
+      return true;
+    },
+  },
+]);
+
+const registers: ReadonlyMap<number, MsrAccess> = new Map<number, MsrAccess>([
+  [M.HV_X64_MSR_GUEST_OS_ID, guestOsId],
+  [M.HV_X64_MSR_HYPERCALL, hypercall],
+  [M.HV_X64_MSR_VP_INDEX, readOnly(({ current }) => BigInt(current))],
+  // A write of 1 is the VMM's: see `routeMsr`.
+  [M.HV_X64_MSR_RESET, { read: () => 0n, write: () => true }],
+  [M.HV_X64_MSR_VP_RUNTIME, readOnly((vm) => BigInt(Math.floor(vm.schedule.currentState.ranNs / UNIT_NS)))],
+  [M.HV_X64_MSR_TIME_REF_COUNT, readOnly(referenceTime)],
+  [
+    M.HV_X64_MSR_REFERENCE_TSC,
+    {
+      read: ({ hyperv }) => hyperv.vm.referenceTsc,
+      write(vm, value) {
+        vm.hyperv.vm.referenceTsc = value;
+        tellReferenceTime(vm);
+        return true;
+      },
+    },
+  ],
+  [M.HV_X64_MSR_TSC_FREQUENCY, readOnly(() => BigInt(TSC_HZ))],
+  [M.HV_X64_MSR_APIC_FREQUENCY, readOnly(() => BigInt(APIC_BUS_HZ))],
+  [M.HV_X64_MSR_EOI, apicRegister(ApicRegister.endOfInterrupt, false)],
+  [M.HV_X64_MSR_ICR, interruptCommand],
+  [M.HV_X64_MSR_TPR, apicRegister(ApicRegister.taskPriority, true)],
+  [M.HV_X64_MSR_VP_ASSIST_PAGE, assistPage],
+  ...synicRegisters(),
+  ...crashParameters,
+  // A write of a guest is the VMM's, and changes nothing.
+  [M.HV_X64_MSR_CRASH_CTL, { read: ({ hyperv }) => hyperv.vm.crashControl, write: () => true }],
+  [M.HV_X64_MSR_REENLIGHTENMENT_CONTROL, vmRegister("reenlightenment")],
+  [M.HV_X64_MSR_TSC_EMULATION_CONTROL, vmRegister("tscEmulationControl")],
+  [M.HV_X64_MSR_TSC_EMULATION_STATUS, vmRegister("tscEmulationStatus", (_vm, value) => value === 0n)],
+  [
+    M.HV_X64_MSR_TSC_INVARIANT_CONTROL,
+    vmRegister("invariantTsc", ({ hyperv }, value) => value <= 1n && value >= hyperv.vm.invariantTsc),
+  ],
+]);
+
+const FIRST = 0x4000_0000;
+const LAST = 0x4000_01ff;
+
+export function isHypervMsr(msr: number): boolean {
+  return msr >= FIRST && msr <= LAST;
+}
+
+/** What CPUID must offer for each: bits of EAX or EDX of leaf 0x40000003. */
+function isOffered(features: readonly string[], msr: number): boolean {
+  const bits = bitsOf(features);
+  const needs = (privilege: number): boolean => (bits.privileges & privilege) !== 0;
+  if (msr <= M.HV_X64_MSR_HYPERCALL) return needs(Privilege.hypercall);
+  if (msr === M.HV_X64_MSR_VP_INDEX) return needs(Privilege.vpIndex);
+  if (msr === M.HV_X64_MSR_RESET) return needs(Privilege.reset);
+  if (msr === M.HV_X64_MSR_VP_RUNTIME) return needs(Privilege.vpRuntime);
+  if (msr === M.HV_X64_MSR_TIME_REF_COUNT) return needs(Privilege.timeReferenceCount);
+  if (msr === M.HV_X64_MSR_REFERENCE_TSC) return needs(Privilege.referenceTsc);
+  if (msr <= M.HV_X64_MSR_APIC_FREQUENCY) return needs(Privilege.frequency);
+  if (msr <= M.HV_X64_MSR_VP_ASSIST_PAGE) return needs(Privilege.apic);
+  if (msr < M.HV_X64_MSR_STIMER0_CONFIG) return needs(Privilege.synic);
+  if (msr < M.HV_X64_MSR_CRASH_P0) return needs(Privilege.syntheticTimers);
+  if (msr <= M.HV_X64_MSR_CRASH_CTL) return (bits.features & Feature.crash) !== 0;
+  if (msr === M.HV_X64_MSR_TSC_INVARIANT_CONTROL) return needs(Privilege.invariantTsc);
+  return needs(Privilege.reenlightenment);
+}
+
+function needsSynic(msr: number): boolean {
+  return msr >= M.HV_X64_MSR_SCONTROL && msr < M.HV_X64_MSR_CRASH_P0;
+}
+
+/** The SynIC is there where a vCPU has the capability; the command line's list of features enables it too. */
+export function hasSynic({ control }: Vm): boolean {
+  const byCapability = isEnabled(control, CAP_HYPERV_SYNIC) || isEnabled(control, CAP_HYPERV_SYNIC2);
+  return byCapability || control.hyperv?.features.includes("synic") === true;
+}
+
+/** Of the current vCPU's guest. undefined: #GP. */
+export function hypervMsrOf(vm: Vm, msr: number): MsrAccess | undefined {
+  const { hyperv } = vm.control;
+  if (hyperv === undefined) return undefined;
+  if (isEnabled(vm.control, CAP_HYPERV_ENFORCE_CPUID) && !isOffered(hyperv.features, msr)) return undefined;
+  return needsSynic(msr) && !hasSynic(vm) ? undefined : registers.get(msr);
+}

@@ -1,0 +1,31 @@
+/** Reference time, in units of 100 ns, by MSR and by the page that a guest reads with its time-stamp counter. */
+import { TSC_HZ } from "../time-stamp-counter.js";
+import type { Vm } from "../vm.js";
+
+export const UNIT_NS = 100;
+const PAGE_ENABLED = 1n;
+const PAGE_BYTES = 4096;
+const UNITS_PER_SECOND = 10_000_000n;
+/** A page whose sequence is 0 is not to be used. */
+const FIRST_SEQUENCE = 1;
+
+export function referenceTime(vm: Vm): bigint {
+  return BigInt(Math.floor(vm.guestTimeNs / UNIT_NS));
+}
+
+/** ReferenceTime = ((TSC * scale) >> 64) + offset. */
+export function tellReferenceTime(vm: Vm): void {
+  const { memory } = vm.engine;
+  const register = vm.hyperv.vm.referenceTsc;
+  const page = register & ~0xfffn;
+  if ((register & PAGE_ENABLED) === 0n) return;
+  if (page + BigInt(PAGE_BYTES) > BigInt(memory.base + memory.bytes) || page < BigInt(memory.base)) return;
+  const scale = (UNITS_PER_SECOND << 64n) / BigInt(TSC_HZ);
+  const counter = vm.timeStampOf(0).at(vm.guestTimeNs);
+  const offset = referenceTime(vm) - ((counter * scale) >> 64n);
+  const view = new DataView(new ArrayBuffer(24));
+  view.setUint32(0, FIRST_SEQUENCE, true);
+  view.setBigUint64(8, scale, true);
+  view.setBigInt64(16, offset, true);
+  memory.write(Number(page), new Uint8Array(view.buffer));
+}

@@ -1,0 +1,128 @@
+import { describe, expect, it } from "@jest/globals";
+import * as a from "./testing/assembler.js";
+import { CODE, DATA, DEVICE, exitLine, guest, runOn, SERIAL } from "./testing/guest.js";
+
+describe("a vCPU of the kernel half", () => {
+  it("leaves for ports and devices that are not the kernel's, and goes on with the answers", () => {
+    const { kernel } = guest([
+      ...a.out8(SERIAL, 0x41),
+      ...a.in8(SERIAL + 5),
+      ...a.storeAt(DATA),
+      ...a.store(DEVICE, 7),
+      ...a.load(DEVICE + 4),
+      ...a.storeAt(DATA + 4),
+      ...a.hlt,
+    ]);
+    const { exits, stop } = runOn(kernel, { read: (place) => place & 0xff });
+    expect(exits.map((line) => line.replace(/^\d+ vcpu0 /, ""))).toEqual([
+      "IO write 0x03f8 1 <- 0x41",
+      "IO read 0x03fd 1",
+      "MMIO write 0xd0000000 4 <- 0x00000007",
+      "MMIO read 0xd0000004 4",
+      "HLT",
+    ]);
+    expect(stop).toBe("idle");
+    expect([...kernel.memory.read(DATA, 1), ...kernel.memory.read(DATA + 4, 4)]).toEqual([0xfd, 4, 0, 0, 0]);
+    expect(kernel.canBeWoken).toBe(false);
+  });
+
+  it("is at its instruction when it leaves for a port, and behind it once it is answered", () => {
+    const { kernel } = guest([...a.out8(SERIAL, 1), ...a.hlt]);
+    expect(kernel.run(100)).toBe("exit");
+    expect(kernel.readRegister(0, "rip")).toBe(BigInt(CODE + 7));
+    expect(kernel.icount).toBe(2);
+    kernel.completeExit(0, 0);
+    expect(kernel.run(3)).toBe("limit");
+    expect(kernel.readRegister(0, "rip")).toBe(BigInt(CODE + 8));
+  });
+
+  it("tells CPUID, the counter and MSRs, and raises #GP for an MSR that nobody has", () => {
+    const it = guest([
+      ...a.cpuid(0x4000_0000),
+      ...a.rdtsc,
+      ...a.readMsr(0x1b),
+      ...a.storeAt(DATA),
+      ...a.readMsr(0x1234_5678),
+    ]);
+    it.setGate(13, CODE + 0x800);
+    it.place(CODE + 0x800, a.hlt);
+    const { exits, stop } = runOn(it.kernel);
+    expect(exits.map((line) => line.split(" ").slice(2).join(" "))).toEqual([
+      "CPUID 0x40000000.0",
+      "MSR_READ IA32_APIC_BASE",
+      "MSR_READ 0x12345678",
+      "HLT",
+    ]);
+    expect(stop).toBe("idle");
+    expect([...it.kernel.memory.read(DATA, 4)]).toEqual([0, 9, 0xe0, 0xfe]);
+    expect(it.kernel.readRegister(0, "rbx")).toBe(0x4b4d_564bn);
+    expect(it.kernel.readRegister(0, "rip")).toBe(BigInt(CODE + 0x801));
+  });
+
+  it("is woken from HLT by its local APIC's timer, in TSC deadline mode, at the exact time", () => {
+    const it = guest([
+      ...a.store(0xfee0_00f0, 0x1ff),
+      ...a.store(0xfee0_0320, (2 << 17) | 0x40),
+      ...a.writeMsr(0x6e0, 50_000n),
+      ...a.sti,
+      ...a.hlt,
+      ...a.spin,
+    ]);
+    it.setGate(0x40, CODE + 0x800);
+    it.place(CODE + 0x800, [...a.rdtsc, ...a.storeAt(DATA), ...a.store(0xfee0_00b0, 0), ...a.cli, ...a.hlt]);
+    const { exits, stop } = runOn(it.kernel);
+    expect(stop).toBe("idle");
+    expect(exits.map((line) => line.replace(/^\d+ vcpu0 /, ""))).toEqual([
+      "MMIO write 0xfee000f0 4 <- 0x000001ff",
+      "MMIO write 0xfee00320 4 <- 0x00040040",
+      "MSR_WRITE IA32_TSC_DEADLINE <- 0xc350",
+      "HLT",
+      "MMIO write 0xfee000b0 4 <- 0x00000000",
+      "HLT",
+    ]);
+    const view = new DataView(it.kernel.memory.read(DATA, 4).buffer);
+    // Delivery is a unit, RDTSC shows the time at which it begins.
+    expect(view.getUint32(0, true)).toBe(50_002);
+  });
+
+  it("leaves when the timer expires while it runs, and is interrupted right there", () => {
+    const it = guest([
+      ...a.store(0xfee0_00f0, 0x1ff),
+      ...a.store(0xfee0_0320, 0x40),
+      ...a.store(0xfee0_03e0, 0xb),
+      ...a.store(0xfee0_0380, 1000),
+      ...a.sti,
+      ...a.nop,
+      ...a.spin,
+    ]);
+    it.setGate(0x40, CODE + 0x800);
+    it.place(CODE + 0x800, a.hlt);
+    const { exits } = runOn(it.kernel);
+    const start = Number(/^\d+/.exec(exits[3] ?? "")?.[0]);
+    expect(exits.at(-2)).toBe(`${start + 500} vcpu0 PREEMPTION_TIMER`);
+    expect(exits.at(-1)).toBe(`${start + 502} vcpu0 HLT`);
+  });
+
+  it("starts another vCPU by INIT and SIPI, in real mode", () => {
+    const it = guest(
+      [
+        ...a.store(0xfee0_00f0, 0x1ff),
+        ...a.store(0xfee0_0310, 1 << 24),
+        ...a.store(0xfee0_0300, 0x4500),
+        ...a.store(0xfee0_0300, 0x4608),
+        ...a.hlt,
+      ],
+      { vcpuCount: 2 },
+    );
+    // mov al, 0x42; out 0x80, al; hlt
+    it.place(0x8000, [0xb0, 0x42, 0xe6, 0x80, 0xf4]);
+    const { exits } = runOn(it.kernel);
+    expect(exits.slice(-3).map((line) => line.replace(/^\d+ /, ""))).toEqual([
+      "vcpu0 HLT",
+      "vcpu1 IO write 0x0080 1 <- 0x42",
+      "vcpu1 HLT",
+    ]);
+    expect(it.kernel.readRegister(1, "cs")).toBe(0x800n);
+    expect(exitLine(it.kernel)).toContain("vcpu1");
+  });
+});

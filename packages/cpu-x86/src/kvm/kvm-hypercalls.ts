@@ -1,0 +1,102 @@
+/** KVM's own hypercalls: Documentation/virt/kvm/x86/hypercalls.rst. Number in RAX, arguments in RBX, RCX, RDX, RSI. */
+import { Register } from "../isa/state.js";
+import { argumentOf } from "./call-registers.js";
+import { Delivery } from "./irqchip/apic-registers.js";
+import { isInRam } from "./paravirtual.js";
+import { MpState } from "./schedule.js";
+import type { Vm } from "./vm.js";
+
+/** As include/uapi/linux/kvm_para.h. */
+export const KvmCall = {
+  vapicPollIrq: 1,
+  kickCpu: 5,
+  clockPairing: 9,
+  sendIpi: 10,
+  schedYield: 11,
+  mapGpaRange: 12,
+} as const;
+
+export const KvmError = { EPERM: 1n, EFAULT: 14n, EINVAL: 22n, EOPNOTSUPP: 95n, ENOSYS: 1000n } as const;
+
+const WALL_CLOCK = 0n;
+/** struct kvm_clock_pairing: seconds, nanoseconds, counter, flags, nine words of padding. */
+const CLOCK_PAIRING_BYTES = 64;
+const PAGE_MASK = 0xfffn;
+const NANOSECONDS_PER_SECOND = 1_000_000_000n;
+
+/** Of the current vCPU at CPL 0. Gives what RAX is to be. */
+export function callKvm(vm: Vm): bigint {
+  const [first, second, third, fourth] = [Register.rbx, Register.rcx, Register.rdx, Register.rsi].map((register) =>
+    argumentOf(vm, register),
+  ) as [bigint, bigint, bigint, bigint];
+  switch (Number(argumentOf(vm, Register.rax))) {
+    case KvmCall.vapicPollIrq:
+      return 0n;
+    case KvmCall.kickCpu:
+      return kick(vm, second);
+    case KvmCall.clockPairing:
+      return pairClocks(vm, first, second);
+    case KvmCall.sendIpi:
+      return sendIpi(vm, {
+        bitmap: first | (second << (vm.states.isLongMode ? 64n : 32n)),
+        lowest: third,
+        icr: fourth,
+      });
+    case KvmCall.schedYield:
+      vm.schedule.endSlice();
+      return 0n;
+    case KvmCall.mapGpaRange:
+      // Where its arguments are good it is the VMM's, if that wants it.
+      return vm.wantsMapGpaRange ? -KvmError.EINVAL : -KvmError.ENOSYS;
+    default:
+      return -KvmError.ENOSYS;
+  }
+}
+
+/** Ends the HLT of a vCPU, by its APIC's id. */
+function kick(vm: Vm, apicId: bigint): bigint {
+  const state = vm.schedule.vcpus[Number(apicId)];
+  if (state?.mpState === MpState.halted) state.mpState = MpState.runnable;
+  return 0n;
+}
+
+function pairClocks(vm: Vm, address: bigint, type: bigint): bigint {
+  const { engine, wallClockNs } = vm;
+  if (type !== WALL_CLOCK) return -KvmError.EOPNOTSUPP;
+  if (!isInRam(engine.memory, address, CLOCK_PAIRING_BYTES)) return -KvmError.EFAULT;
+  const view = new DataView(new ArrayBuffer(CLOCK_PAIRING_BYTES));
+  view.setBigUint64(0, wallClockNs / NANOSECONDS_PER_SECOND, true);
+  view.setBigUint64(8, wallClockNs % NANOSECONDS_PER_SECOND, true);
+  view.setBigUint64(16, vm.timeStampOf(vm.current).at(vm.guestTimeNs), true);
+  engine.memory.write(Number(address), new Uint8Array(view.buffer));
+  return 0n;
+}
+
+interface MultipleIpi {
+  /** By APIC id from `lowest` on. */
+  readonly bitmap: bigint;
+  readonly lowest: bigint;
+  readonly icr: bigint;
+}
+
+/** Gives how many vCPUs it has reached. */
+function sendIpi(vm: Vm, { bitmap, lowest, icr }: MultipleIpi): bigint {
+  const delivery = Number((icr >> 8n) & 7n);
+  if (delivery !== Delivery.fixed && delivery !== Delivery.nmi) return -KvmError.EINVAL;
+  let reached = 0n;
+  for (const { id } of vm.irqchip.apics) {
+    const at = BigInt(id) - lowest;
+    if (at < 0n || ((bitmap >> at) & 1n) === 0n) continue;
+    vm.irqchip.send({ vector: Number(icr & 0xffn), delivery, isLogical: false, destination: id, isWide: true });
+    reached += 1n;
+  }
+  return reached;
+}
+
+/** A page-aligned range that does not wrap (kvm_emulate_hypercall). */
+export function mapRangeArgumentsFit(vm: Vm): boolean {
+  const address = argumentOf(vm, Register.rbx);
+  const pages = argumentOf(vm, Register.rcx);
+  const frames = 1n << 52n;
+  return (address & PAGE_MASK) === 0n && pages > 0n && (address >> 12n) + pages <= frames;
+}

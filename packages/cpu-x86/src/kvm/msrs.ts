@@ -1,0 +1,146 @@
+/** MSRs that the kernel half keeps, beside those of the vCPU's state (`isa/msr.ts`). Intel SDM volume 4. */
+import { PHYSICAL_ADDRESS_BITS } from "../isa/translation.js";
+import { hypervMsrOf, isHypervMsr } from "./hyperv/msrs.js";
+import { ApicBase } from "./irqchip/apic-registers.js";
+import { Msr } from "./msr-names.js";
+import { MTRR_CAP, MTRR_MSRS } from "./mtrr.js";
+import { writeStealTime, writeSystemTime, writeWallClock } from "./paravirtual.js";
+import type { Vm } from "./vm.js";
+
+/** A register of the current vCPU. */
+export interface MsrAccess {
+  /** undefined: #GP. */
+  read(vm: Vm): bigint | undefined;
+  /** Whether a value may be written, without writing it. Absent: `write` alone tells. */
+  readonly accepts?: (vm: Vm, value: bigint) => boolean;
+  /** False: #GP. Absent: it can't be written. */
+  readonly write?: (vm: Vm, value: bigint) => boolean;
+}
+
+const always = (): boolean => true;
+
+/** Writes that KVM takes and forgets, or reads that are always the same. */
+function constant(value: bigint, accepts: (value: bigint) => boolean = (written) => written === value): MsrAccess {
+  const takes = (_vm: Vm, written: bigint): boolean => accepts(written);
+  return { read: () => value, accepts: takes, write: takes };
+}
+
+const BASE_WRITABLE = BigInt(ApicBase.x2apic | ApicBase.enabled | ApicBase.bootProcessor);
+
+const apicBase: MsrAccess = {
+  read: ({ irqchip, current }) => BigInt(irqchip.apicOf(current).base),
+  write({ irqchip, current }, value) {
+    const apic = irqchip.apicOf(current);
+    const address = value & ~0xfffn;
+    if (value >> BigInt(PHYSICAL_ADDRESS_BITS) !== 0n) return false;
+    if ((value & 0xfffn & ~BASE_WRITABLE) !== 0n) return false;
+    // The page does not move here: KVM warns where a guest moves it, and goes on as if it had not.
+    if (address !== BigInt(apic.base) - (BigInt(apic.base) & 0xfffn)) return true;
+    return apic.writeBase(Number(value));
+  },
+};
+
+const timeStamp: MsrAccess = {
+  read: (vm) => vm.timeStampOf(vm.current).at(vm.guestTimeNs),
+  write(vm, value) {
+    vm.timeStampOf(vm.current).write(value, vm.guestTimeNs);
+    vm.timeStampChanged();
+    return true;
+  },
+};
+
+const timeStampAdjust: MsrAccess = {
+  read: (vm) => vm.timeStampOf(vm.current).adjust,
+  write(vm, value) {
+    vm.timeStampOf(vm.current).writeAdjust(value);
+    vm.timeStampChanged();
+    return true;
+  },
+};
+
+const deadline: MsrAccess = {
+  read: ({ irqchip, current }) => irqchip.apicOf(current).timer.deadline,
+  write(vm, value) {
+    vm.irqchip.apicOf(vm.current).writeDeadline(value, vm.timeStampOf(vm.current), vm.guestTimeNs);
+    return true;
+  },
+};
+
+/** Fast strings, BTS and PEBS unavailable. */
+const MISC_ENABLE = 0x1801n;
+
+const systemTime: MsrAccess = {
+  read: ({ paravirtual, current }) => paravirtual.of(current).systemTime,
+  write: writeSystemTime,
+};
+
+const wallClock: MsrAccess = { read: ({ paravirtual }) => paravirtual.wallClock, write: writeWallClock };
+
+/** Documentation/virt/kvm/x86/msr.rst. */
+const KVM_MSRS: readonly (readonly [msr: number, access: MsrAccess])[] = [
+  [Msr.MSR_KVM_SYSTEM_TIME_NEW, systemTime],
+  [Msr.MSR_KVM_WALL_CLOCK_NEW, wallClock],
+  [
+    Msr.MSR_KVM_STEAL_TIME,
+    { read: ({ paravirtual, current }) => paravirtual.of(current).stealTime, write: writeStealTime },
+  ],
+];
+
+const registers: readonly (readonly [msr: number, access: MsrAccess])[] = [
+  [Msr.IA32_TIME_STAMP_COUNTER, timeStamp],
+  [Msr.IA32_TSC_ADJUST, timeStampAdjust],
+  [Msr.IA32_TSC_DEADLINE, deadline],
+  [Msr.IA32_APIC_BASE, apicBase],
+  [Msr.IA32_PLATFORM_ID, { read: () => 0n }],
+  // Locked, without VMX.
+  [Msr.IA32_FEATURE_CONTROL, { read: () => 1n }],
+  [Msr.IA32_BIOS_UPDT_TRIG, constant(0n, always)],
+  // As KVM's: revision 1.
+  [Msr.IA32_BIOS_SIGN_ID, constant(0x1_0000_0000n, always)],
+  [Msr.IA32_MTRRCAP, { read: () => MTRR_CAP }],
+  [Msr.IA32_MCG_CAP, { read: () => 0n }],
+  [Msr.IA32_MCG_STATUS, constant(0n)],
+  [Msr.IA32_MISC_ENABLE, constant(MISC_ENABLE, always)],
+  [Msr.IA32_DEBUGCTL, constant(0n)],
+  ...MTRR_MSRS,
+  ...KVM_MSRS,
+];
+
+const byNumber: ReadonlyMap<number, MsrAccess> = new Map(registers);
+
+function accessOf(vm: Vm, msr: number): MsrAccess | undefined {
+  if (isHypervMsr(msr)) return hypervMsrOf(vm, msr);
+  return vm.irqchip.isX2apicMsr(msr) ? x2apicAccess(msr) : byNumber.get(msr);
+}
+
+function x2apicAccess(msr: number): MsrAccess {
+  return {
+    read: ({ irqchip, current }) => irqchip.readMsr(current, msr),
+    write: ({ irqchip, current }, value) => irqchip.writeMsr(current, msr, value),
+  };
+}
+
+/** Of the current vCPU. undefined: there is no such register. */
+export function readMsr(vm: Vm, msr: number): bigint | undefined {
+  return accessOf(vm, msr)?.read(vm);
+}
+
+/** False: there is no such register, or it does not take the value. */
+export function writeMsr(vm: Vm, msr: number, value: bigint): boolean {
+  return accessOf(vm, msr)?.write?.(vm, value) ?? false;
+}
+
+export function isKnownMsr(vm: Vm, msr: number): boolean {
+  return accessOf(vm, msr) !== undefined;
+}
+
+export function isReadableMsr(vm: Vm, msr: number): boolean {
+  return accessOf(vm, msr)?.read(vm) !== undefined;
+}
+
+/** As far as it can be told without writing. */
+export function isWritableMsr(vm: Vm, msr: number, value: bigint): boolean {
+  const access = accessOf(vm, msr);
+  if (access?.write === undefined) return false;
+  return access.accepts?.(vm, value) ?? true;
+}

@@ -1,0 +1,273 @@
+/** The x86-64 `pc` board: the VMM half of a VM without firmware, with a PC's ports, and virtio over MMIO. */
+import {
+  ExitWord,
+  KvmExit,
+  systemEventOf,
+  type BoardDevice,
+  type ExitFrame,
+  type OutsideInput,
+  type StateSection,
+  type VmmHalf,
+  type VmmPort,
+} from "@hvjournal/core";
+import type { VirtioMmioPlace } from "../boot/acpi-namespace.js";
+import { BootError } from "../boot/boot-error.js";
+import { ONE_MEBIBYTE } from "../boot/memory-map.js";
+import { bootX86 } from "../boot/x86-boot.js";
+import { AcpiPower } from "../devices/acpi-power/device.js";
+import { Cmos } from "../devices/cmos/device.js";
+import { DebugExit } from "../devices/debug-exit/device.js";
+import { KeyboardController } from "../devices/keyboard-controller/device.js";
+import type { TakeSection } from "../devices/mmio-device.js";
+import type { PortDevice } from "../devices/port-device.js";
+import { PostCode } from "../devices/post-code/device.js";
+import { ResetControl } from "../devices/reset-control/device.js";
+import { Uart16550 } from "../devices/uart16550/device.js";
+import { VirtioBlock } from "../devices/virtio-block/device.js";
+import { VirtioConsole } from "../devices/virtio-console/device.js";
+import { VirtioRng } from "../devices/virtio-rng/device.js";
+import { drawBytes } from "../entropy-bytes.js";
+import { VirtioMmioTransport, type VirtioDevice } from "../virtio/mmio-transport.js";
+import { BOARD_PORT, VIRTIO_SLOT } from "./address-map.js";
+import { checkBoardOptions, type BoardLimits, type BoardOptions } from "./board-options.js";
+import { firmwareCmos } from "./cmos-content.js";
+import { answerIo, answerMmio } from "./device-access.js";
+import { MmioBus } from "./mmio-bus.js";
+import { PC_ADDRESS_MAP, PC_GSI, PC_PORT, PC_VCPU_COUNT_MAX, VIRTIO_GSIS } from "./pc-address-map.js";
+import { PortBus } from "./port-bus.js";
+import { restoreDevices } from "./saved-devices.js";
+import { stopFor } from "./system-event.js";
+import { UnexpectedExitError } from "./unexpected-exit.js";
+
+export interface PcBoard extends VmmHalf {
+  readonly memoryBase: number;
+  readonly memoryBytes: number;
+  portDeviceAt(port: number): string | undefined;
+  devices(): BoardDevice[];
+  /** Accesses that no device claimed, by page or port. */
+  unclaimedAccesses(): ReadonlyMap<string, number>;
+  /** By device: what its driver did to be told DEVICE_NEEDS_RESET. */
+  driverErrors(): ReadonlyMap<string, string>;
+}
+
+const RNG_SEED_BYTES = 32;
+/** What a guest gets for calls that nobody answers: -1000 of KVM's, and 2 of Hyper-V's. */
+const KVM_ENOSYS = 0xffff_ffff_ffff_fc18n;
+const HV_STATUS_INVALID_HYPERCALL_CODE = 2;
+const LOW_WORD = 0xffff_ffffn;
+const WORD_BITS = 32n;
+/** The kernel half's register that stands for `kvm_run.msr.error`. */
+const MSR_ERROR = "msr_error";
+const LIMITS: BoardLimits = {
+  board: "pc",
+  memoryBytesMin: ONE_MEBIBYTE,
+  memoryBytesMax: PC_ADDRESS_MAP.ram.bytesMax,
+  vcpusMax: PC_VCPU_COUNT_MAX,
+  drivesMax: VIRTIO_GSIS.length - VIRTIO_SLOT.firstDrive,
+};
+
+function virtioPlace(slot: number): VirtioMmioPlace {
+  const { base, bytesPerSlot } = PC_ADDRESS_MAP.virtioMmio;
+  const gsi = VIRTIO_GSIS[slot];
+  if (gsi === undefined) throw new RangeError(`there is no virtio slot ${slot}`);
+  return { base: base + slot * bytesPerSlot, bytes: bytesPerSlot, gsi };
+}
+
+interface SavedDevice {
+  save(): StateSection[];
+  restore(take: TakeSection): void;
+}
+
+class Pc implements PcBoard {
+  readonly memoryBase: number = PC_ADDRESS_MAP.ram.base;
+  readonly memoryBytes: number;
+  readonly #options: BoardOptions;
+  readonly #bus = new MmioBus();
+  readonly #ports = new PortBus();
+  readonly #devices: SavedDevice[] = [];
+  readonly #uart = new Uart16550({ name: "com1", irqLine: PC_GSI.com1, outputPort: BOARD_PORT.console });
+  readonly #cmos: Cmos;
+  readonly #console: VirtioConsole;
+  readonly #consoleTransport: VirtioMmioTransport;
+  readonly #transports: VirtioMmioTransport[] = [];
+  readonly #virtio: VirtioMmioPlace[] = [];
+
+  constructor(options: BoardOptions) {
+    checkBoardOptions(options, LIMITS);
+    this.#options = options;
+    this.memoryBytes = options.memoryBytes;
+    this.#cmos = new Cmos(PC_GSI.cmos, options.rtcBaseNs, firmwareCmos(options.memoryBytes));
+    this.#attachPort(new KeyboardController(), PC_PORT.keyboardController);
+    this.#attachPort(this.#cmos, PC_PORT.cmos);
+    this.#attachPort(new PostCode(), PC_PORT.postCode);
+    this.#attachPort(new DebugExit(), PC_PORT.debugExit);
+    this.#attachPort(this.#uart, PC_PORT.com1);
+    this.#attachPort(new AcpiPower(), PC_PORT.pm1Event);
+    this.#attachPort(new ResetControl(), PC_PORT.resetControl);
+    this.#console = new VirtioConsole(BOARD_PORT.virtioConsole);
+    this.#consoleTransport = this.#attachVirtio(this.#console, VIRTIO_SLOT.console);
+    this.#attachVirtio(new VirtioRng(options.entropy.stream("virtio-rng")), VIRTIO_SLOT.rng);
+    options.drives.forEach((drive, index) => {
+      this.#attachVirtio(new VirtioBlock(index, drive), VIRTIO_SLOT.firstDrive + index);
+    });
+  }
+
+  get deadlineNs(): number | undefined {
+    return this.#cmos.deadlineNs;
+  }
+
+  boot(port: VmmPort): void {
+    const { kernel, initrd, append = "", vcpuCount, entropy } = this.#options;
+    if (kernel === undefined) {
+      throw new BootError("can't boot: no kernel was given");
+    }
+    if (initrd?.bytes.length === 0) {
+      throw new BootError(`can't boot with initrd ${initrd.name}: the file is empty`);
+    }
+    const { segments, registers } = bootX86({
+      kernel,
+      initrd,
+      append,
+      ram: { base: this.memoryBase, bytes: this.memoryBytes },
+      acpi: { vcpuCount, virtio: this.#virtio },
+      rngSeed: drawBytes(entropy.stream("boot/rng-seed"), RNG_SEED_BYTES),
+    });
+    for (const { address, bytes } of segments) {
+      port.writeMemory(address, bytes);
+    }
+    for (const { name, value } of registers) {
+      port.setRegister(0, name, value);
+    }
+  }
+
+  handleExit(exit: ExitFrame, port: VmmPort): void {
+    switch (exit[ExitWord.kvmExit]) {
+      case KvmExit.io:
+        answerIo(exit, this.#ports, port);
+        break;
+      case KvmExit.mmio:
+        answerMmio(exit, this.#bus, port);
+        break;
+      case KvmExit.hypercall:
+        port.complete(Number(KVM_ENOSYS & LOW_WORD), Number(KVM_ENOSYS >> WORD_BITS));
+        break;
+      case KvmExit.hyperv:
+        port.complete(HV_STATUS_INVALID_HYPERCALL_CODE, 0);
+        break;
+      case KvmExit.x86Rdmsr:
+      case KvmExit.x86Wrmsr:
+        // As `kvm_run.msr.error`: the guest gets #GP for an MSR that nobody has.
+        port.setRegister(exit[ExitWord.vcpu] ?? 0, MSR_ERROR, 1n);
+        port.complete(0, 0);
+        break;
+      case KvmExit.shutdown:
+        port.stop({ what: "reset", by: "triple fault" });
+        break;
+      case KvmExit.systemEvent:
+        this.#handleSystemEvent(exit, port);
+        break;
+      default:
+        throw new UnexpectedExitError(`the pc board has no answer to KVM exit ${exit[ExitWord.kvmExit]}`);
+    }
+  }
+
+  reachDeadline(port: VmmPort): void {
+    this.#cmos.reachDeadline(port);
+  }
+
+  takeInput(input: OutsideInput, port: VmmPort): boolean {
+    switch (input.port) {
+      case BOARD_PORT.console:
+        return this.#uart.takeInput(input.bytes, port);
+      case BOARD_PORT.virtioConsole:
+        return this.#console.takeInput(input.bytes, this.#consoleTransport, port);
+      default:
+        throw new RangeError(`the pc board has no input port ${input.port}`);
+    }
+  }
+
+  readCount(port: number): number {
+    switch (port) {
+      case BOARD_PORT.console:
+        return this.#uart.readCount;
+      case BOARD_PORT.virtioConsole:
+        return this.#console.readCount;
+      default:
+        throw new RangeError(`the pc board has no input port ${port}`);
+    }
+  }
+
+  deviceAt(physical: number): string | undefined {
+    const { ioApic, localApic } = PC_ADDRESS_MAP;
+    const found = [
+      { name: "ioapic", ...ioApic },
+      { name: "lapic", ...localApic },
+    ].find(({ base, bytes }) => physical >= base && physical < base + bytes);
+    return found?.name ?? this.#bus.deviceAt(physical)?.name;
+  }
+
+  portDeviceAt(port: number): string | undefined {
+    return this.#ports.deviceAt(port)?.name;
+  }
+
+  /** The interrupt controllers' pages are the kernel half's, and devices all the same. */
+  devices(): BoardDevice[] {
+    const { ioApic, localApic } = PC_ADDRESS_MAP;
+    return [{ name: "ioapic", ...ioApic }, { name: "lapic", ...localApic }, ...this.#bus.ranges()].sort(
+      (a, b) => a.base - b.base,
+    );
+  }
+
+  save(): StateSection[] {
+    return this.#devices.flatMap((device) => device.save());
+  }
+
+  restore(sections: readonly StateSection[]): void {
+    restoreDevices(this.#devices, sections);
+  }
+
+  unclaimedAccesses(): ReadonlyMap<string, number> {
+    const ports = [...this.#ports.unclaimed].map(([port, count]) => [`port 0x${port.toString(16)}`, count] as const);
+    return new Map([...this.#bus.unclaimed, ...ports]);
+  }
+
+  driverErrors(): ReadonlyMap<string, string> {
+    const errors = new Map<string, string>();
+    for (const { name, driverError } of this.#transports) {
+      if (driverError !== undefined) {
+        errors.set(name, driverError);
+      }
+    }
+    return errors;
+  }
+
+  #attachPort(device: PortDevice, base: number): void {
+    this.#ports.map(device, base);
+    this.#devices.push(device);
+  }
+
+  #attachVirtio(device: VirtioDevice, slot: number): VirtioMmioTransport {
+    const place = virtioPlace(slot);
+    const ram = { base: this.memoryBase, bytes: this.memoryBytes };
+    const transport = new VirtioMmioTransport(device, ram, place.gsi);
+    this.#bus.map(transport, place.base, place.bytes);
+    this.#devices.push(transport);
+    this.#transports.push(transport);
+    this.#virtio.push(place);
+    return transport;
+  }
+
+  #handleSystemEvent(exit: ExitFrame, port: VmmPort): void {
+    const { type, flags } = systemEventOf(exit[ExitWord.info] ?? 0);
+    const stop = stopFor(type, flags);
+    if (stop === undefined) {
+      throw new UnexpectedExitError(`the pc board has no answer to KVM_EXIT_SYSTEM_EVENT of type ${type}`);
+    }
+    port.stop(stop);
+  }
+}
+
+/** Throws RangeError for a machine that can't be built. */
+export function createPcBoard(options: BoardOptions): PcBoard {
+  return new Pc(options);
+}

@@ -1,0 +1,4 @@
+/** Thrown for an exit that a VMM has no answer to. */
+export class UnexpectedExitError extends Error {
+  override readonly name = "UnexpectedExitError";
+}
