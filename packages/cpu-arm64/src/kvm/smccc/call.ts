@@ -47,12 +47,7 @@ export type CallOutcome =
   /** Leaves for the VMM with KVM_EXIT_SYSTEM_EVENT; every vCPU has been stopped unless it is `suspend`. */
   | { readonly kind: "systemEvent"; readonly type: number; readonly flags: number };
 
-export function returning(
-  x0: ResultValue,
-  x1: ResultValue = 0,
-  x2: ResultValue = 0,
-  x3: ResultValue = 0,
-): CallOutcome {
+export function returning(x0: ResultValue, x1: ResultValue = 0, x2: ResultValue = 0, x3: ResultValue = 0): CallOutcome {
   return { kind: "return", registers: [x0, x1, x2, x3] };
 }
 
