@@ -36,7 +36,7 @@ function checkSegment(file: KernelFile, segment: ElfSegment, ram: RamRange): voi
  * counts; a file that is linked high may name the physical one itself.
  */
 export function physicalEntry(file: KernelFile, { segments, entry }: ElfFile): number {
-  const homeBy = (address: "virtual" | "physical"): Segment | undefined =>
+  const homeBy = (address: "virtual" | "physical"): ElfSegment | undefined =>
     segments.find(
       ({ isNote, memoryBytes, [address]: start }) => !isNote && entry >= start && entry < start + BigInt(memoryBytes),
     );
