@@ -16,14 +16,7 @@ import { EngineExit, HandlerStatus } from "../interpreter/status.js";
 import type { EndItem } from "../stage/program.js";
 import type { FunctionBuilder, Label, LocalType } from "../wasm/function-builder.js";
 import { ValueType } from "../wasm/opcodes.js";
-import {
-  INSTRUCTION_BYTES,
-  jumpTarget,
-  programsOf,
-  type Region,
-  type RegionBlock,
-  type RegionInstruction,
-} from "./region.js";
+import { jumpTarget, programsOf, type Region, type RegionBlock, type RegionInstruction } from "./region.js";
 
 /** Parameters of a region's function. */
 const BLOCK = 0;
@@ -204,7 +197,7 @@ class RegionTarget extends CompiledTarget {
   }
 
   get #next(): number {
-    return this.#instruction.offset + INSTRUCTION_BYTES;
+    return this.#instruction.offset + this.#instruction.bytes;
   }
 
   end(item: EndItem | { readonly type: "fallThrough" }, pushTarget: () => void): void {
