@@ -17,6 +17,11 @@ export { programOf, programOfRoutine, StageRuleError } from "./stage/program-bui
 export { programText, type TextOptions } from "./stage/text.js";
 export { softFloatHost } from "./float/soft-float-host.js";
 export type { DecodedBytes, VariableLength, VariableLengthDecoder } from "./decode/variable-length.js";
-export { EXTENDED_INCOMPLETE, EXTENDED_NO_QUOTIENT, ExtendedOperand, ExtendedOperation } from "./float/extended-float-host.js";
+export {
+  EXTENDED_INCOMPLETE,
+  EXTENDED_NO_QUOTIENT,
+  ExtendedOperand,
+  ExtendedOperation,
+} from "./float/extended-float-host.js";
 export { blocksOf } from "./stage/schedule.js";
 export type { Block as ProgramBlock } from "./stage/program.js";

@@ -2,7 +2,7 @@
 import { describe, expect, it } from "@jest/globals";
 import { ExitCode } from "./exit-code.js";
 import { Flag } from "./registers.js";
-import { CODE, DATA, machine, type Machine, savedState, STACK } from "./testing/machine.js";
+import { CODE, DATA, frameOf, machine, type Machine, savedState, STACK } from "./testing/machine.js";
 
 /** Parts of a loop's body; R15 counts, RSI points to data, the stack stays where it is. */
 const PARTS: readonly (readonly number[])[] = [
@@ -93,6 +93,26 @@ describe("loops of x86 in compiled regions", () => {
       expect([seed + round, actual]).toEqual([seed + round, expected]);
     }
     expect(compiled.engine.compiledRegionCount).toBeGreaterThan(6);
+  });
+
+  it("have all flags where an instruction faults", () => {
+    // add rax, rbx; add rsi, 0x40; mov ecx, [rsi]; cmp eax, ecx; dec r15; jnz: until RSI leaves what is mapped.
+    const body = [0x48, 0x01, 0xd8, 0x48, 0x83, 0xc6, 0x40, 0x8b, 0x0e, 0x39, 0xc8, 0x49, 0xff, 0xcf];
+    const ends = [plain, compiled].map((guest) => {
+      guest.place(CODE, [...body, 0x75, 256 - body.length - 2, 0xf4]);
+      for (const [name, value] of [
+        ["rax", 0x7fff_ffff_ffff_0000n],
+        ["rbx", 0x1f3n],
+        ["r15", 1_000_000],
+        ["rsi", 0x3_0000 - 0x8000],
+        ["rsp", STACK],
+        ["rip", CODE],
+        ["rflags", Flag.fixed],
+      ] as const)
+        guest.set(name, value);
+      return `${run(guest, () => 100_000, false)} ${frameOf(guest, true)["rflags"]}`;
+    });
+    expect(ends[1]).toBe(ends[0]);
   });
 
   it("are left when their code is written", () => {
