@@ -28,6 +28,8 @@ export interface ArchitectureDisplay {
   readonly registerReasons: readonly string[];
   /** The register that holds the address of the kernel's vectors, and the symbols that it may be. */
   readonly vectors: { readonly register: string; readonly symbols: readonly string[] };
+  /** The kernel's file says nothing of its size in memory. */
+  readonly isKernelCompressed: boolean;
 }
 
 /** PSTATE.M of a processor in AArch64 state (Arm ARM C5.2.19, SPSR_EL1.M). */
@@ -53,6 +55,7 @@ const ARM64_DISPLAY: ArchitectureDisplay = {
   idleReason: "WFx",
   registerReasons: ["SYS64"],
   vectors: { register: "vbar_el1", symbols: ["vectors", "__bp_harden_el1_vectors"] },
+  isKernelCompressed: false,
 };
 
 const AMD64_DISPLAY: ArchitectureDisplay = {
@@ -68,6 +71,7 @@ const AMD64_DISPLAY: ArchitectureDisplay = {
   idleReason: "HLT",
   registerReasons: ["MSR_READ", "MSR_WRITE", "MSR"],
   vectors: { register: "ia32_lstar", symbols: ["entry_SYSCALL_64"] },
+  isKernelCompressed: true,
 };
 
 interface Supported {

@@ -94,6 +94,11 @@ export interface CpuDefinition {
   readonly takeInterrupt: (Routine & { readonly result: undefined }) | Instruction;
   /** May a walk have used this page-table entry, given as its low and high 32 bits? (A not-present entry is never cached.) */
   entryMayBeLive(low: number, high: number): boolean;
+  /**
+   * Fields that most instructions write and few read, such as flags; never by `readAt`, `writeAt` or where a routine
+   * looks behind an instruction that can't leave. Compiled regions do without writes of them that nobody sees.
+   */
+  readonly oftenOverwritten?: readonly StateField<32 | 64>[];
   /** Whether definitions ask for accesses that are `AccessOptions.privileged`. */
   readonly accessesAsPrivileged?: true;
   /** The context whose definitions a profile of hot variants names. Default 0. */

@@ -607,9 +607,8 @@ export class Engine {
     });
   }
 
-  /** With a granule of one byte a record may reach into the next page, so only words have regions. */
   #hotRegions(tier: Tier | undefined): HotRegions | undefined {
-    if (tier === "blocks" || tier === "interpreter" || this.#cpu.granule !== 4) return undefined;
+    if (tier === "blocks" || tier === "interpreter") return undefined;
     return new HotRegions({
       ...this.#handlers,
       buffer: this.#buffer,

@@ -96,7 +96,8 @@ function kernelFromVectors({ kernel, architecture, description }: Machine): Uint
   const { memory } = kernel;
   if (vectors === undefined) return undefined;
   const start = vectors - (vectors % PAGE_BYTES);
-  const bytes = Math.min(kernelBytes(description), KERNEL_BYTES_MAX, memory.base + memory.bytes - start);
+  const size = displayOf(architecture).isKernelCompressed ? KERNEL_BYTES_MAX : kernelBytes(description);
+  const bytes = Math.min(size, KERNEL_BYTES_MAX, memory.base + memory.bytes - start);
   return start < memory.base || bytes <= 0 ? undefined : memory.read(start, bytes);
 }
 

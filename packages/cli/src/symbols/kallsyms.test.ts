@@ -55,13 +55,18 @@ const BASE = 0xffff_8000_0800_0000n;
 function kernelImage(
   order: "6.0" | "6.1" | "6.4",
   count: number,
+  perCpu = 0,
 ): { readonly image: Buffer; readonly symbols: GuestSymbol[] } {
   const names = Array.from({ length: count }, (_, index) =>
     index === 5 ? `symbol_${"long".repeat(60)}` : `symbol_${index}`,
   );
   const { bytes, markers } = encodedNames(names);
   const { table, index } = tokenTable();
-  const addresses = [u32s(names.map((_, position) => position * 16)), u64(BASE)];
+  // With per-CPU variables, which come first, all other offsets are negative.
+  const offsets = names.map((_, position) =>
+    position < perCpu || perCpu === 0 ? position * 16 : 2 ** 32 - 1 - position * 16,
+  );
+  const addresses = [u32s(offsets), u64(BASE)];
   const sequences = padded(Buffer.alloc(count * 3, 0x58));
   const nameParts = [u32s([count]), bytes, u32s(markers)];
   const tokens = [table, index];
@@ -74,7 +79,11 @@ function kernelImage(
   const noise = padded(Buffer.from("0\x001\x002\x003\x004\x005\x006\x007\x008\x009\x00 and no table", "latin1"));
   return {
     image: Buffer.concat([Buffer.alloc(64, 0xaa), noise, ...parts, Buffer.alloc(64, 0xbb)]),
-    symbols: names.map((name, position) => ({ name, address: BASE + BigInt(position * 16), bytes: 0 })),
+    symbols: names.map((name, position) => ({
+      name,
+      address: (position < perCpu ? 0n : BASE) + BigInt(position * 16),
+      bytes: 0,
+    })),
   };
 }
 
@@ -103,6 +112,13 @@ describe("a kernel's own symbols", () => {
     expect(symbols.map(({ name }) => table?.find(name))).toEqual(symbols);
     expect(table?.at(BASE - 1n)).toBeUndefined();
     expect(table?.find("another")).toBeUndefined();
+  });
+
+  it("have signed offsets where per-CPU variables are absolute, as on x86", () => {
+    const { image, symbols } = kernelImage("6.1", 600, 40);
+    const table = opened(image);
+    expect(symbols.map(({ address }) => table?.at(address + 15n))).toEqual(symbols);
+    expect(symbols.map(({ name }) => table?.find(name))).toEqual(symbols);
   });
 
   it("are read once, however often they are asked for", () => {

@@ -7,7 +7,9 @@
  *
  * seqs_of_names, three bytes a symbol, is missing in older ones. Each part is aligned to 8 bytes. A name is its length (one byte, or two from 128 on), then so many tokens; the
  * first character is the type that nm gives. Each 256th name has a marker: how far into the names it begins. An address is
- * relative_base plus an unsigned 32-bit offset; symbols stand in the order of their addresses.
+ * relative_base plus an unsigned 32-bit offset; symbols stand in the order of their addresses. With
+ * CONFIG_KALLSYMS_ABSOLUTE_PERCPU, as on x86, offsets are signed: what is not negative is itself the address of a per-CPU
+ * variable, and these come first; all else is relative_base minus 1 minus the offset.
  */
 import type { GuestSymbol, SymbolTable } from "@hvjournal/core";
 import { symbolReaches } from "./symbols.js";
@@ -23,6 +25,7 @@ const SYMBOLS_MAX = 2_000_000;
 /** Names and what lies between them and the tokens. */
 const NAMES_REACH_MAX = 64 << 20;
 const LONG_NAME = 0x80;
+const OFFSET_LIMIT = 2 ** 32;
 /** The digits stand for themselves, so the token table holds them in a row. */
 const FIRST_DIGIT = 0x30;
 const DIGITS = Buffer.from(Array.from({ length: 10 }, (_, digit) => `${digit}\0`).join(""), "latin1");
@@ -143,10 +146,20 @@ function isSorted(bytes: Buffer, at: number, count: number): boolean {
   let before = 0;
   for (let index = 0; index < count; index++) {
     const offset = bytes.readUInt32LE(at + index * 4);
-    if (offset < before) return false;
-    before = offset;
+    const rank = isNegative(offset) ? OFFSET_LIMIT + distanceOf(offset) : offset;
+    if (rank < before) return false;
+    before = rank;
   }
   return before > 0;
+}
+
+function isNegative(offset: number): boolean {
+  return offset >= OFFSET_LIMIT / 2;
+}
+
+/** From relative_base on. */
+function distanceOf(negative: number): number {
+  return OFFSET_LIMIT - 1 - negative;
 }
 
 /** The table at a known place. It is read as far as it is asked: a kernel has a hundred thousand symbols. */
@@ -155,6 +168,7 @@ export class Kallsyms implements SymbolTable {
   readonly #read: KernelReader;
   readonly #tokens: readonly string[];
   readonly #base: bigint;
+  readonly #isSigned: boolean;
   /** Index by name, made when first asked for. */
   #byName: Map<string, number> | undefined;
   /** By index, as far as they have been asked for: an expression asks for the same one again and again. */
@@ -165,6 +179,7 @@ export class Kallsyms implements SymbolTable {
     this.#read = read;
     this.#tokens = tokens;
     this.#base = this.#bytes(place.base, 8).readBigUInt64LE();
+    this.#isSigned = isNegative(this.#offset(place.count - 1));
   }
 
   /** undefined when there is no such table at the place: the kernel is not there, or no longer. */
@@ -223,7 +238,13 @@ export class Kallsyms implements SymbolTable {
   }
 
   #address(index: number): bigint {
-    return this.#base + BigInt(this.#bytes(this.#place.offsets + index * 4, 4).readUInt32LE());
+    const offset = this.#offset(index);
+    if (!this.#isSigned) return this.#base + BigInt(offset);
+    return isNegative(offset) ? this.#base + BigInt(distanceOf(offset)) : BigInt(offset);
+  }
+
+  #offset(index: number): number {
+    return this.#bytes(this.#place.offsets + index * 4, 4).readUInt32LE();
   }
 
   /** Names from one with a marker on, without their types. */

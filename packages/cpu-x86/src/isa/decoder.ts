@@ -1,28 +1,19 @@
-/** Decoding: prefixes, REX, opcode, ModRM, SIB, displacement, immediate. Intel SDM volume 2, chapter 2. */
+/**
+ * Decoding: prefixes, REX, opcode, ModRM, SIB, displacement, immediate. Intel SDM volume 2, chapter 2.
+ *
+ * The definitions are all that CPUID offers: what none of them has is undefined, and raises #UD.
+ */
 import type { DecodedBytes, Instruction, VariableLength, VariableLengthDecoder } from "@hvjournal/engine";
 import { codeMode, Context, segmentationIn, stackSizeIn } from "./context.js";
 import { type Encoding, type ImmediateKind, type MandatoryPrefix, parseEncoding } from "./encoding.js";
-import { NotSimulated } from "./exit-code.js";
-import { type DecodedFields, EMPTY_FIELDS, type FieldName, Mode, RepeatPrefix } from "./fields.js";
+import { EMPTY_FIELDS, type FieldName, Mode, RepeatPrefix } from "./fields.js";
 import { type Address, readAddress, registersOf } from "./modrm.js";
 import { segmented, type Segmentation } from "./segment-access.js";
-import { notSimulated, overlong } from "./instructions/undecodable.js";
+import { overlong } from "./instructions/undecodable.js";
 import { Segment } from "./state.js";
 
 /** Bytes of the longest instruction: a longer one raises #GP(0). */
 export const INSTRUCTION_BYTES_MAX = 15;
-
-/** One-byte opcodes that raise #UD in 64-bit mode. */
-const INVALID_IN_LONG_MODE: ReadonlySet<number> = new Set([
-  0x06, 0x07, 0x0e, 0x16, 0x17, 0x1e, 0x1f, 0x27, 0x2f, 0x37, 0x3f, 0x60, 0x61, 0x82, 0x9a, 0xce, 0xd4, 0xd5, 0xd6,
-  0xea,
-]);
-/** Those of protected mode, in real mode: ARPL, LLDT and the like, LAR, LSL. */
-const INVALID_IN_REAL_MODE: ReadonlySet<number> = new Set([0x63, 0x100, 0x102, 0x103]);
-/** Opcodes that go on in ModRM.reg: what has no definition there is not defined at all. */
-const COMPLETE_GROUPS: ReadonlySet<number> = new Set([0x8f, 0xc6, 0xc7, 0xfe, 0xff, 0x1ba, 0x10d]);
-/** UD0, UD1, UD2: opcodes of map 1. */
-const ALWAYS_INVALID: ReadonlySet<number> = new Set([0x1ff, 0x1b9, 0x10b]);
 
 type Fields = { -readonly [Name in FieldName]: number };
 
@@ -99,7 +90,7 @@ class Decoder implements VariableLengthDecoder {
 
   decode(bytes: Uint8Array): DecodedBytes | undefined {
     const cursor = new ByteCursor(bytes);
-    const decoded = this.#decode(cursor, bytes);
+    const decoded = this.#decode(cursor);
     if (!cursor.exhausted) return decoded;
     if (bytes.length < INSTRUCTION_BYTES_MAX) return undefined;
     return { instruction: overlong, fields: EMPTY_FIELDS, length: INSTRUCTION_BYTES_MAX };
@@ -112,17 +103,12 @@ class Decoder implements VariableLengthDecoder {
     this.#candidates.set(opcode, [...known, candidate]);
   }
 
-  #decode(cursor: ByteCursor, bytes: Uint8Array): DecodedBytes {
+  #decode(cursor: ByteCursor): DecodedBytes {
     const prefixes = this.#readPrefixes(cursor);
     const opcode = readOpcode(cursor);
     const undefinedHere = { instruction: undefined, fields: {}, length: cursor.position };
-    if (ALWAYS_INVALID.has(opcode)) return undefinedHere;
     const candidates = this.#candidates.get(opcode);
-    if (candidates === undefined) {
-      const invalid = this.#mode === Mode.long ? INVALID_IN_LONG_MODE : INVALID_IN_REAL_MODE;
-      if (invalid.has(opcode)) return undefinedHere;
-      return unknown(bytes, cursor);
-    }
+    if (candidates === undefined) return undefinedHere;
     const addressSize = this.#addressSize(prefixes);
     const modrm = this.#readModrm(cursor, candidates[0]?.encoding, addressSize, prefixes.rex);
     for (const { encoding, instruction } of candidates) {
@@ -136,10 +122,7 @@ class Decoder implements VariableLengthDecoder {
       }
       return this.#finish(cursor, instruction, encoding, fields, prefixes);
     }
-    // An opcode that prefixes belong to is another one, or none, with other prefixes; of the x87's all are here.
-    const complete = COMPLETE_GROUPS.has(opcode) || isFloatOpcode(opcode);
-    if (complete || candidates.some(({ encoding }) => encoding.prefix !== "any")) return undefinedHere;
-    return unknown(bytes, cursor);
+    return undefinedHere;
   }
 
   #readModrm(
@@ -270,10 +253,6 @@ function matches(encoding: Encoding, prefixes: Prefixes, modrm: Address | undefi
   return prefix === "any" || prefix === mandatoryPrefix(prefixes);
 }
 
-function isFloatOpcode(opcode: number): boolean {
-  return opcode >= 0xd8 && opcode <= 0xdf;
-}
-
 /** Which prefix belongs to the opcode, where one does: Intel SDM volume 2, 2.1.2, 2.2.1.2. */
 function mandatoryPrefix({ operandSize, rep }: Prefixes): MandatoryPrefix {
   if (rep !== RepeatPrefix.none) return rep === RepeatPrefix.rep ? "F3" : "F2";
@@ -291,18 +270,6 @@ function readImmediate(cursor: ByteCursor, kind: ImmediateKind, fields: Fields, 
   const value = cursor.signed(kind === "byte" ? 1 : kind === "word" || size === 1 ? 2 : 4);
   if (isFirst) fields.immediate = value;
   else fields.immediateHigh = value;
-}
-
-/** Bytes that no definition has, though the architecture may: the vCPU stops and says so. */
-function unknown(bytes: Uint8Array, cursor: ByteCursor): DecodedBytes {
-  const view = new DataView(new ArrayBuffer(8));
-  bytes.subarray(0, Math.min(8, cursor.position)).forEach((byte, index) => view.setUint8(index, byte));
-  return failing(NotSimulated.instruction, [view.getInt32(0, true), view.getInt32(4, true)], cursor.position);
-}
-
-function failing(reason: number, detail: readonly [number, number], length: number): DecodedBytes {
-  const fields: DecodedFields = { ...EMPTY_FIELDS, reason, detailLow: detail[0], detailHigh: detail[1] };
-  return { instruction: notSimulated, fields, length };
 }
 
 /** See `CpuDefinition.variableLength`. */

@@ -2,7 +2,7 @@ import { describe, expect, it } from "@jest/globals";
 import { Engine, EngineExit } from "@hvjournal/engine";
 import { x86Cpu } from "./cpu.js";
 import { Vector } from "./exceptions.js";
-import { ExitCode, NotSimulated } from "./exit-code.js";
+import { ExitCode } from "./exit-code.js";
 import type { DecodedFields } from "./fields.js";
 import { CODE, DATA, frameOf, handledVector, machine, PageEntry, UNMAPPED } from "./testing/machine.js";
 import { tiers } from "./testing/tiers.js";
@@ -106,15 +106,24 @@ describe.each(tiers)("instructions of variable length with %s", (_name, options)
     }
   });
 
-  it("leave guest mode with their bytes where they are not simulated", () => {
+  it("raise #UD where CPUID does not offer them", () => {
+    for (const bytes of [
+      // UD2, RSM, PFADD, VADDPS, BNDMOV, AESENC, SHA1MSG1, PCLMULQDQ, MONITORX
+      [0x0f, 0x0b],
+      [0x0f, 0xaa],
+      [0x0f, 0x0f, 0xc1, 0x9e],
+      [0xc5, 0xf8, 0x58, 0xc1],
+      [0x62, 0xf1, 0x7c, 0x48, 0x58, 0xc1],
+      [0x66, 0x0f, 0x38, 0xdc, 0xc1],
+      [0x0f, 0x38, 0xc9, 0xc1],
+      [0x66, 0x0f, 0x3a, 0x44, 0xc1, 0],
+      [0x0f, 0x01, 0xfa],
+    ]) {
+      expect([bytes, disassemble(bytes)]).toEqual([bytes, "undefined"]);
+    }
     const guest = machine([NOP, 0x0f, 0xaa], options);
-    expect(guest.engine.run(10)).toBe(ExitCode.notSimulated);
-    expect([guest.engine.exitOperand(0), guest.engine.exitOperand(1), guest.get("rip")]).toEqual([
-      BigInt(NotSimulated.instruction),
-      0xaa0fn,
-      BigInt(CODE + 1),
-    ]);
-    expect(guest.engine.unitsLeft).toBe(9);
+    expect(guest.engine.run(10)).toBe(ExitCode.halt);
+    expect([handledVector(guest), frameOf(guest, false)["rip"]]).toEqual([Vector.invalidOpcode, BigInt(CODE + 1)]);
   });
 
   it("are decoded again each time when they reach into another page, whichever stands there", () => {

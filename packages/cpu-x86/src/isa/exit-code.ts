@@ -40,8 +40,6 @@ export const ExitCode = {
 
 /** First operand of `ExitCode.notSimulated`. */
 export const NotSimulated = {
-  /** An instruction without definition. Detail: its first eight bytes, least significant first; 0 behind those looked at. */
-  instruction: 1,
   /** Virtual-8086 mode. Detail: EFLAGS. */
   virtual8086: 2,
   /** A fetch where there is no RAM. */

@@ -42,10 +42,6 @@ export const FIELD_BITS = {
   immediateHigh: 32,
   /** Bytes of the instruction. */
   length: 4,
-  /** Of an instruction that is not simulated: a `NotSimulated`, and its detail in two words. */
-  reason: 8,
-  detailLow: 32,
-  detailHigh: 32,
 } as const;
 
 export type FieldName = keyof typeof FIELD_BITS;
@@ -83,7 +79,4 @@ export const EMPTY_FIELDS: DecodedFields = {
   immediate: 0,
   immediateHigh: 0,
   length: 0,
-  reason: 0,
-  detailLow: 0,
-  detailHigh: 0,
 };

@@ -1,4 +1,6 @@
 /** The CPUID of the model `hvj-v1`: what a vCPU tells of itself, never the host's. Intel SDM volume 2, CPUID. */
+import { XSAVE_BYTES, XSAVE_COMPONENTS } from "../isa/instructions/fxsave.js";
+import { Cr4 } from "../isa/registers.js";
 import { PHYSICAL_ADDRESS_BITS } from "../isa/translation.js";
 import { hypervLeaf, KVM_LEAF_BESIDE_HYPERV } from "./hyperv/leaves.js";
 import { APIC_BUS_HZ } from "./irqchip/apic-timer.js";
@@ -29,10 +31,12 @@ export const SIGNATURE = 0x0003_0661;
 
 /** FPU DE PSE TSC MSR PAE MCE CX8 APIC SEP MTRR PGE MCA CMOV PAT PSE36 CLFSH MMX FXSR SSE SSE2 */
 const FEATURES_1_EDX = mask(0, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16, 17, 19, 23, 24, 25, 26);
-/** SSE3 SSSE3 CX16 PCID SSE4.1 SSE4.2 x2APIC POPCNT TSC-deadline RDRAND hypervisor */
-const FEATURES_1_ECX = mask(0, 9, 13, 17, 19, 20, 21, 23, 24, 30, 31);
-/** FSGSBASE TSC_ADJUST SMEP INVPCID RDSEED SMAP */
-const FEATURES_7_EBX = mask(0, 1, 7, 10, 18, 20);
+/** SSE3 SSSE3 CX16 PCID SSE4.1 SSE4.2 x2APIC POPCNT TSC-deadline XSAVE RDRAND hypervisor */
+const FEATURES_1_ECX = mask(0, 9, 13, 17, 19, 20, 21, 23, 24, 26, 30, 31);
+/** Of leaf 1's ECX: CR4.OSXSAVE as the system has set it. */
+const OSXSAVE = mask(27);
+/** FSGSBASE TSC_ADJUST SMEP INVPCID "no FCS and FDS" RDSEED SMAP */
+const FEATURES_7_EBX = mask(0, 1, 7, 10, 13, 18, 20);
 /** LAHF */
 const FEATURES_EXTENDED_ECX = mask(0);
 /** SYSCALL NX 1-GB pages RDTSCP LM */
@@ -71,14 +75,21 @@ function topologyLeaf(vm: Vm, vcpu: number, subleaf: number): CpuidWords {
   return [0, 0, subleaf, vcpu];
 }
 
-function basicLeaf(vm: Vm, vcpu: number, leaf: number, subleaf: number): CpuidWords {
+/** Leaf 0xd: components and size of the XSAVE area; XSAVEOPT and XSAVEC. */
+function extendedStateLeaf(subleaf: number): CpuidWords {
+  if (subleaf === 0) return [XSAVE_COMPONENTS, XSAVE_BYTES, XSAVE_BYTES, 0];
+  return subleaf === 1 ? [mask(0, 1), XSAVE_BYTES, 0, 0] : NOTHING;
+}
+
+function basicLeaf(vm: Vm, vcpu: number, leaf: number, subleaf: number, cr4: number): CpuidWords {
   switch (leaf) {
     case 0:
       return [HIGHEST_LEAF, VENDOR[0] ?? 0, VENDOR[2] ?? 0, VENDOR[1] ?? 0];
     case 1: {
       const identity = (vcpu << 24) | (vm.vcpuCount << 16) | (8 << 8);
       const hasHtt = vm.vcpuCount > 1 ? 1 << 28 : 0;
-      return [SIGNATURE, identity, FEATURES_1_ECX, FEATURES_1_EDX | hasHtt];
+      const enabled = (cr4 & Cr4.OSXSAVE) === 0 ? 0 : OSXSAVE;
+      return [SIGNATURE, identity, FEATURES_1_ECX | enabled, FEATURES_1_EDX | hasHtt];
     }
     case 4:
       return cacheLeaf(subleaf);
@@ -86,6 +97,8 @@ function basicLeaf(vm: Vm, vcpu: number, leaf: number, subleaf: number): CpuidWo
       return subleaf === 0 ? [0, FEATURES_7_EBX, 0, 0] : NOTHING;
     case 0xb:
       return topologyLeaf(vm, vcpu, subleaf);
+    case 0xd:
+      return extendedStateLeaf(subleaf);
     case 0x15:
       return [1, TSC_HZ / APIC_BUS_HZ, APIC_BUS_HZ, 0];
     case 0x16:
@@ -140,9 +153,9 @@ function leafOfHypervisor(vm: Vm, leaf: number): CpuidWords {
   return hasKvm ? kvmLeaf(leaf, KVM_LEAF_BESIDE_HYPERV) : NOTHING;
 }
 
-/** A basic leaf beyond the highest one is answered as the highest one. */
-export function cpuid(vm: Vm, vcpu: number, leaf: number, subleaf: number): CpuidWords {
+/** A basic leaf beyond the highest one is answered as the highest one. `cr4`: the vCPU's, for what the system has enabled. */
+export function cpuid(vm: Vm, vcpu: number, leaf: number, subleaf: number, cr4: number): CpuidWords {
   if (leaf >>> 28 === 4) return leafOfHypervisor(vm, leaf);
   if (leaf >>> 28 === 8) return extendedLeaf(leaf);
-  return basicLeaf(vm, vcpu, leaf > HIGHEST_LEAF ? HIGHEST_LEAF : leaf, subleaf);
+  return basicLeaf(vm, vcpu, leaf > HIGHEST_LEAF ? HIGHEST_LEAF : leaf, subleaf, cr4);
 }

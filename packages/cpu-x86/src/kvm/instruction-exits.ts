@@ -3,7 +3,7 @@ import { type ExitFrame, ExitWord, setFrameU64 } from "@hvjournal/core";
 import { Vector } from "../isa/exceptions.js";
 import { ExitCode } from "../isa/exit-code.js";
 import { Flag, STATUS_FLAGS } from "../isa/registers.js";
-import { Register, tscAux } from "../isa/state.js";
+import { cr4, Register, tscAux } from "../isa/state.js";
 import { cpuid } from "./cpuid.js";
 import type { ExitCause } from "./exit-model.js";
 import { finishHypercall, routeCall } from "./hypercalls.js";
@@ -71,7 +71,8 @@ export function finishInstructionExit(vm: Vm, cause: ExitCause, frame: ExitFrame
 
 function finishCpuid(vm: Vm, next: bigint): bigint {
   const { states } = vm;
-  const words = cpuid(vm, vm.current, states.readGeneral32(Register.rax), states.readGeneral32(Register.rcx));
+  const [leaf, subleaf] = [states.readGeneral32(Register.rax), states.readGeneral32(Register.rcx)];
+  const words = cpuid(vm, vm.current, leaf, subleaf, Number(states.engine.readField(cr4)));
   const registers = [Register.rax, Register.rbx, Register.rcx, Register.rdx];
   registers.forEach((register, index) => {
     states.writeGeneral32(register, words[index] ?? 0);

@@ -20,6 +20,7 @@ import {
   segmentBase,
   segmentLimit,
   segmentSelector,
+  xcr0,
 } from "../isa/state.js";
 import { SIGNATURE } from "./cpuid.js";
 
@@ -58,4 +59,5 @@ export const resetValues: readonly (readonly [StateField, bigint])[] = [
   [pat, PAT_RESET],
   [fcw, 0x37fn],
   [mxcsr, 0x1f80n],
+  [xcr0, 1n],
 ];

@@ -43,6 +43,7 @@ import {
   sysenterEip,
   sysenterEsp,
   tscAux,
+  xcr0,
   xmm,
 } from "../isa/state.js";
 
@@ -50,7 +51,7 @@ import {
 const KEPT_BY_INIT: readonly StateField[] = [
   ...Array.from({ length: fpr.count }, (_, index) => elementOf(fpr, index)),
   ...Array.from({ length: xmm.count }, (_, index) => elementOf(xmm, index)),
-  ...[fcw, fsw, fpuTags, fop, fip, fdp, mxcsr],
+  ...[fcw, fsw, fpuTags, fop, fip, fdp, mxcsr, xcr0],
   ...[star, lstar, cstar, fmask, kernelGsBase, tscAux, sysenterCs, sysenterEsp, sysenterEip, pat],
 ];
 

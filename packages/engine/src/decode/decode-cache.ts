@@ -105,7 +105,7 @@ export class DecodeCache {
     return this.#byIndex[Math.floor((record - this.#options.start) / this.#options.records.pageBytes)];
   }
 
-  /** Whether the instruction at an offset of a page with a granule of four bytes has been decoded. */
+  /** Whether an instruction at an offset of a page has been decoded, and is kept. */
   isDecoded(page: DecodedPage, offset: number): boolean {
     return this.#view.getUint16(page.base + (offset << this.#options.records.shift), true) !== SpecialVariant.decode;
   }

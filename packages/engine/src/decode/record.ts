@@ -16,7 +16,7 @@ export const SpecialVariant = { decode: 0, pageEnd: 1, region: 2 } as const;
 export const FIRST_VARIANT = 3;
 
 /** Where in a record of `SpecialVariant.region` stand the block it begins, its region's function in the table, and the units of the block. */
-export const RegionRecord = { block: 2, function: 8, units: 12 } as const;
+export const RegionRecord = { block: 4, function: 8, units: 12 } as const;
 
 /** Where the length stands in a record with a granule of one byte. */
 export const LENGTH_OFFSET = 2;

@@ -17,16 +17,26 @@ import type { EmitTarget } from "./target.js";
 import { loadPageState, markWalkedEntry, preparePageTablePage } from "./page-table-access.js";
 
 /** Emits `program` into `code`; behind it control has left through the target. */
-export function emitProgram(program: Program, code: FunctionBuilder, target: EmitTarget, geometry: TlbGeometry): void {
+/** `skipped`: writes that are left out. */
+export function emitProgram(
+  program: Program,
+  code: FunctionBuilder,
+  target: EmitTarget,
+  geometry: TlbGeometry,
+  skipped: ReadonlySet<EffectItem> = NOTHING,
+): void {
   schedule(program);
-  new Emitter(program, code, target, geometry).run();
+  new Emitter(program, code, target, geometry, skipped).run();
 }
+
+const NOTHING: ReadonlySet<EffectItem> = new Set();
 
 class Emitter {
   readonly #program: Program;
   readonly #code: FunctionBuilder;
   readonly #target: EmitTarget;
   readonly #geometry: TlbGeometry;
+  readonly #skipped: ReadonlySet<EffectItem>;
   readonly #locals = new Map<ValueNode | VariableNode | AccessItem, number>();
   readonly #taken: { readonly type: LocalType; readonly local: number }[] = [];
   /** Not zero once an access took a path whose writes must be finished at the end. */
@@ -34,8 +44,15 @@ class Emitter {
   /** Where there are several accesses: not zero once one of them missed the TLB. */
   #missedLocal = -1;
 
-  constructor(program: Program, code: FunctionBuilder, target: EmitTarget, geometry: TlbGeometry) {
+  constructor(
+    program: Program,
+    code: FunctionBuilder,
+    target: EmitTarget,
+    geometry: TlbGeometry,
+    skipped: ReadonlySet<EffectItem>,
+  ) {
     this.#program = program;
+    this.#skipped = skipped;
     this.#code = code;
     this.#target = target;
     this.#geometry = geometry;
@@ -231,6 +248,7 @@ class Emitter {
 
   #effect(item: EffectItem): void {
     const code = this.#code;
+    if (this.#skipped.has(item)) return;
     switch (item.type) {
       case "writeState":
         code.i32(0);

@@ -16,14 +16,8 @@ import { EngineExit, HandlerStatus } from "../interpreter/status.js";
 import type { EndItem } from "../stage/program.js";
 import type { FunctionBuilder, Label, LocalType } from "../wasm/function-builder.js";
 import { ValueType } from "../wasm/opcodes.js";
-import {
-  INSTRUCTION_BYTES,
-  jumpTarget,
-  programsOf,
-  type Region,
-  type RegionBlock,
-  type RegionInstruction,
-} from "./region.js";
+import { deadWrites } from "./dead-writes.js";
+import { jumpTarget, programsOf, type Region, type RegionBlock, type RegionInstruction } from "./region.js";
 
 /** Parameters of a region's function. */
 const BLOCK = 0;
@@ -49,6 +43,8 @@ class RegionFunction implements CompiledFunction {
   readonly code: FunctionBuilder;
   readonly scope: ModuleScope;
   readonly #region: Region;
+  /** Offsets of `CpuDefinition.oftenOverwritten`. */
+  readonly #overwritten: ReadonlySet<number>;
   readonly #indices: ReadonlyMap<number, number>;
   /** Local with the address of the page, which may be mapped at several. */
   readonly #codePage: number;
@@ -61,6 +57,7 @@ class RegionFunction implements CompiledFunction {
     this.code = code;
     this.scope = scope;
     this.#region = region;
+    this.#overwritten = new Set((context.cpu.oftenOverwritten ?? []).map(({ offset }) => offset));
     this.#indices = new Map(region.map(({ offset }, index) => [offset, index]));
     this.#codePage = code.takeLocal("i64");
   }
@@ -98,9 +95,12 @@ class RegionFunction implements CompiledFunction {
     this.leave(block.offset, 0, HandlerStatus.jumped);
     code.end();
     this.addToLeft(-units);
+    const programs = block.instructions.map(({ variant }) => variant.program);
+    const skipped = deadWrites(programs, this.#overwritten);
     block.instructions.forEach((instruction, position) => {
       const place: BlockPlace = { index, self, unitsBehind: units - position - 1, isLast: position === units - 1 };
-      emitProgram(instruction.variant.program, code, new RegionTarget(this, instruction, place), this.context.geometry);
+      const target = new RegionTarget(this, instruction, place);
+      emitProgram(instruction.variant.program, code, target, this.context.geometry, skipped[position]);
       if (instruction.variant.program.alwaysEnds) code.unreachable();
     });
     code.end();
@@ -204,7 +204,7 @@ class RegionTarget extends CompiledTarget {
   }
 
   get #next(): number {
-    return this.#instruction.offset + INSTRUCTION_BYTES;
+    return this.#instruction.offset + this.#instruction.bytes;
   }
 
   end(item: EndItem | { readonly type: "fallThrough" }, pushTarget: () => void): void {

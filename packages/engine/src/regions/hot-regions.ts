@@ -101,7 +101,7 @@ export class HotRegions {
     if (!this.#isHot(samples)) return;
     const page = this.#options.decoded.pageOf(base);
     this.comeBack();
-    const region = findRegion(this.#options.decoded, page, offset);
+    const region = findRegion(this.#options.decoded, page, offset, this.#options.cpu.granule);
     if (region === undefined) return;
     this.#install(page, region);
     // All of its lines: each would be found hot otherwise, and the same loop compiled again.

@@ -8,7 +8,8 @@ import type { Block, Program, ValueNode } from "../stage/program.js";
 import { blocksOf } from "../stage/schedule.js";
 
 const PAGE_BYTES = 4096;
-export const INSTRUCTION_BYTES = 4;
+/** Bytes of the longest instruction of any architecture. */
+const INSTRUCTION_BYTES_MAX = 15;
 /** Instructions of a region; what lies beyond is left to the interpreter. */
 const INSTRUCTIONS_MAX = 512;
 /** How far in front of a hot place its block may begin. */
@@ -17,6 +18,7 @@ const LOOK_BACK_MAX = 64;
 export interface RegionInstruction extends CompiledInstruction {
   /** In its page. */
   readonly offset: number;
+  readonly bytes: number;
 }
 
 /** Straight-line code: control enters at its first instruction only, and leaves behind its last, or by a fault. */
@@ -39,21 +41,28 @@ interface Flow {
 }
 
 /** The region around the instruction at `offset`; undefined where there is nothing worth compiling. */
-export function findRegion(decoded: DecodeCache, page: DecodedPage, offset: number): Region | undefined {
-  const finder = new RegionFinder(decoded, page);
+export function findRegion(
+  decoded: DecodeCache,
+  page: DecodedPage,
+  offset: number,
+  granule: 1 | 4,
+): Region | undefined {
+  const finder = new RegionFinder(decoded, page, granule);
   return finder.find(offset);
 }
 
 class RegionFinder {
   readonly #decoded: DecodeCache;
   readonly #page: DecodedPage;
+  readonly #granule: 1 | 4;
   readonly #instructions = new Map<number, RegionInstruction>();
   readonly #leaders = new Set<number>();
   readonly #flows = new Map<number, Flow>();
 
-  constructor(decoded: DecodeCache, page: DecodedPage) {
+  constructor(decoded: DecodeCache, page: DecodedPage, granule: 1 | 4) {
     this.#decoded = decoded;
     this.#page = page;
+    this.#granule = granule;
   }
 
   find(offset: number): Region | undefined {
@@ -76,32 +85,44 @@ class RegionFinder {
   #blockStart(offset: number): number {
     let start = offset;
     for (let back = 1; back <= LOOK_BACK_MAX; back++) {
-      const before = offset - back * INSTRUCTION_BYTES;
-      if (!this.#isWarm(before) || this.#flowOf(before).leaves) break;
+      const before = this.#before(start);
+      if (before === undefined || this.#flowOf(before).leaves) break;
       start = before;
     }
     return start;
   }
 
+  /** The instruction that ends where another starts. */
+  #before(offset: number): number | undefined {
+    for (let bytes = this.#granule; bytes <= INSTRUCTION_BYTES_MAX; bytes += this.#granule) {
+      const before = offset - bytes;
+      if (this.#isWarm(before) && this.#instructionAt(before).bytes === bytes) return before;
+    }
+    return undefined;
+  }
+
   /** Takes the straight line from `leader` on; gives where control may go from its end. */
   #follow(leader: number): readonly number[] {
-    for (let offset = leader; this.#isWarm(offset); offset += INSTRUCTION_BYTES) {
+    for (let offset = leader; this.#isWarm(offset);) {
       if (this.#instructions.has(offset)) return [];
       if (this.#instructions.size >= INSTRUCTIONS_MAX) return [];
-      this.#instructions.set(offset, this.#instructionAt(offset));
+      const instruction = this.#instructionAt(offset);
+      this.#instructions.set(offset, instruction);
       const { targets, continues, leaves } = this.#flowOf(offset);
-      if (leaves) return continues ? [...targets, offset + INSTRUCTION_BYTES] : targets;
+      offset += instruction.bytes;
+      if (leaves) return continues ? [...targets, offset] : targets;
     }
     return [];
   }
 
   #block(leader: number): RegionBlock {
     const instructions: RegionInstruction[] = [];
-    for (let offset = leader; ; offset += INSTRUCTION_BYTES) {
+    for (let offset = leader; ;) {
       const instruction = this.#instructions.get(offset);
       if (instruction === undefined || (offset !== leader && this.#leaders.has(offset))) break;
       instructions.push(instruction);
       if (this.#flowOf(offset).leaves) break;
+      offset += instruction.bytes;
     }
     return { instructions, offset: leader };
   }
@@ -116,7 +137,7 @@ class RegionFinder {
   #instructionAt(offset: number): RegionInstruction {
     const decoded = this.#decoded.instructionAt(this.#page, offset);
     if (decoded === undefined) throw new Error(`no instruction at ${offset} of a page`);
-    return { variant: decoded.variant, fields: decoded.fields, offset };
+    return { variant: decoded.variant, fields: decoded.fields, offset, bytes: decoded.bytes };
   }
 
   #flowOf(offset: number): Flow {
@@ -151,7 +172,9 @@ function collectTargets(block: Block, instruction: RegionInstruction, targets: n
 
 /** Whether it notes where the next instruction stands, as a call does. */
 function linksReturn(block: Block): boolean {
-  return block.items.some((item) => item.type === "writeState" && item.value.op.kind === "nextPc");
+  return block.items.some(
+    (item) => (item.type === "writeState" || item.type === "storeMemory") && item.value.op.kind === "nextPc",
+  );
 }
 
 /** The offset in the instruction's own page that a jump goes to, where the code says so. */
@@ -159,7 +182,7 @@ export function jumpTarget(target: ValueNode, instruction: RegionInstruction): n
   const sum = relativeToPage(target, instruction);
   if (sum === undefined || sum.pages !== 1n) return undefined;
   const offset = Number(sum.offset);
-  return offset >= 0 && offset < PAGE_BYTES && offset % INSTRUCTION_BYTES === 0 ? offset : undefined;
+  return offset >= 0 && offset < PAGE_BYTES ? offset : undefined;
 }
 
 /** A sum of constants, operands and the address of the instruction's page. */
@@ -174,19 +197,26 @@ function relativeToPage(value: ValueNode, instruction: RegionInstruction): PageS
     case "pc":
       return { pages: 1n, offset: BigInt(instruction.offset) };
     case "nextPc":
-      return { pages: 1n, offset: BigInt(instruction.offset + INSTRUCTION_BYTES) };
+      return { pages: 1n, offset: BigInt(instruction.offset + instruction.bytes) };
     case "constant64":
       return { pages: 0n, offset: op.value };
     case "operand":
       return { pages: 0n, offset: BigInt(constantOperandOf(instruction, op.name)) };
     case "wasm": {
       const [left, right] = args.map((arg) => relativeToPage(arg, instruction));
+      if (op.name === "i64.extend_i32_s") return left;
+      // Addresses of 32 bits wrap, those of a page don't.
+      if (op.name === "i64.and" && left?.pages === 1n && isLowHalf(right)) return left;
       if (op.name !== "i64.add" || left === undefined || right === undefined) return undefined;
       return { pages: left.pages + right.pages, offset: left.offset + right.offset };
     }
     default:
       return undefined;
   }
+}
+
+function isLowHalf(sum: PageSum | undefined): boolean {
+  return sum?.pages === 0n && sum.offset === 0xffff_ffffn;
 }
 
 export function programsOf(region: Region): Program[] {

@@ -36,7 +36,8 @@ const Area = {
   reserved: 528,
 } as const;
 const FXSAVE_BYTES = 512;
-const XSAVE_BYTES = 576;
+/** The XSAVE area: there are no components behind the header. */
+export const XSAVE_BYTES = 576;
 const SLOT_BYTES = 16;
 const FOP_MASK = 0x7ff;
 /** Bits of MXCSR that may be set: all of the low 16, DAZ too. */
@@ -45,7 +46,7 @@ const MXCSR_INITIAL = 0x1f80;
 const FCW_INITIAL = 0x37f;
 
 const Component = { x87: 1, sse: 2 } as const;
-const COMPONENTS = Component.x87 | Component.sse;
+export const XSAVE_COMPONENTS: number = Component.x87 | Component.sse;
 /** XCOMP_BV[63]: the compacted format. */
 const COMPACTED = 1n << 63n;
 
@@ -350,7 +351,7 @@ const xsetbv: Instruction = defineEncoded({
     const wrong = [
       stage.isZero(isXcr0(stage)),
       stage.read(cpl),
-      isNotZero(stage, stage.and(value, stage.constant64(~BigInt(COMPONENTS)))),
+      isNotZero(stage, stage.and(value, stage.constant64(~BigInt(XSAVE_COMPONENTS)))),
       stage.isZero(stage.and(value, stage.constant64(Component.x87))),
     ];
     protectIf(
