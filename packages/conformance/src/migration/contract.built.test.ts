@@ -57,7 +57,7 @@ describe("a VM with a filter that moves", () => {
 
 describe("a host that can't do what the guest was promised", () => {
   it("is refused for each item by name, beforehand and when it comes to it; the source runs on", () => {
-    sandbox.recordDetached("busy", ENDLESS, ...FILTER);
+    sandbox.recordInteractive("busy", ENDLESS, ...FILTER);
     for (const [host, ...blocked] of [
       ["vulnerable", "ARCH_WORKAROUND_1", "ARCH_WORKAROUND_2", "ARCH_WORKAROUND_3"],
       ["linux-6.4", "PSCI_VERSION"],

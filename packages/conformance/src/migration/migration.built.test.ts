@@ -160,7 +160,7 @@ describe("a recording", () => {
 describe("a VM that comes from elsewhere", () => {
   it.each(["tcp:127.0.0.1:0", "unix:here.sock"])("is received at %s", async (listen) => {
     const name = listen.startsWith("tcp") ? "by-tcp" : "by-unix";
-    sandbox.recordDetached(`${name}-src`, ENDLESS);
+    sandbox.recordInteractive(`${name}-src`, ENDLESS);
     const { finished, says } = sandbox.start("receive", "--name", name, "--listen", listen);
     const [, address = ""] = await says(/waiting for a VM at (\S+);/);
     sandbox.must("migrate", `${name}-src`, address);
@@ -172,7 +172,7 @@ describe("a VM that comes from elsewhere", () => {
   });
 
   it("comes over standard input and output, and outlives the connection", () => {
-    sandbox.recordDetached("by-exec-src", ENDLESS);
+    sandbox.recordInteractive("by-exec-src", ENDLESS);
     const entry = sandbox.must("ps", "--json");
     expect(entry).toContain("by-exec-src");
     const receive = `exec:"${process.execPath}" "${sandbox.entry}" receive --name by-exec --listen -`;

@@ -17,7 +17,7 @@ const forwarded = "0xc6000000+0x100=forward";
 
 describe("a VM in the background", () => {
   it("is listed, is nobody else's, and keeps its name to itself", () => {
-    sandbox.recordDetached("one", ENDLESS);
+    sandbox.recordInteractive("one", ENDLESS);
     const { name, state } = sandbox.vm("one") ?? {};
     expect([name, state]).toEqual(["one", "running"]);
     expect(lstatSync(join(sandbox.directory, "hvjournal", "one.sock")).mode & 0o777).toBe(0o600);
@@ -36,14 +36,14 @@ describe("a VM in the background", () => {
   });
 
   it("that was killed leaves a socket that the next one of its name replaces", () => {
-    sandbox.recordDetached("killed", ENDLESS);
+    sandbox.recordInteractive("killed", ENDLESS);
     process.kill(sandbox.vm("killed")?.processId ?? 0, "SIGKILL");
     expect(sandbox.run("attach", "killed")).toMatchObject({
       status: 128,
       stderr: "error: no VM named killed runs\nnext: hvjournal ps\n",
     });
     expect(sandbox.must("info", "killed.hvj")).toMatch(/^ended +not closed: its recorder was killed/m);
-    sandbox.recordDetached("again", ENDLESS, "--name", "killed");
+    sandbox.recordInteractive("again", ENDLESS, "--name", "killed");
     expect(sandbox.vm("killed")?.state).toBe("running");
     sandbox.must("ctl", "killed", "quit");
   });
@@ -141,7 +141,7 @@ describe("a VM in the background", () => {
 
 describe("a VM whose name is not its recording's", () => {
   it("does not move to itself; once it has moved, whoever asks for it is told where to", async () => {
-    sandbox.recordDetached("file", "scenario=loop count=20000", "--name", "vm");
+    sandbox.recordInteractive("file", "scenario=loop count=20000", "--name", "vm");
     for (const dst of ["vm", "file", "file.hvj"]) {
       const { status, stderr } = sandbox.run("migrate", "vm", dst);
       expect([status, stderr]).toEqual([

@@ -165,14 +165,14 @@ export class Arm64KernelHalf implements KernelHalf {
       const stop = this.#choose();
       if (stop !== undefined) return stop;
     }
-    const { current } = vm;
-    const rose = vm.takeTimerRise(current);
+    const { current, counter } = vm;
+    const rose = vm.takeTimerRise(current, counter);
     if (rose || run.isKicked) {
       run.isKicked = false;
       // ARM_EXCEPTION_IRQ leaves no syndrome.
       return this.#leave({ reason: Reason.irq, vcpu: current, pc: vm.states.pc, syndrome: 0 });
     }
-    vm.refreshTimerLines(current);
+    vm.refreshTimerLines(current, counter);
     const group = vm.gic.interrupts.signalled(current);
     vm.states.signalInterrupts(group === 1, group === 0);
     return undefined;

@@ -107,8 +107,7 @@ export class Vm {
   // Interrupts
 
   /** Puts the timers' outputs, as they are now, on their lines. */
-  refreshTimerLines(vcpu: number): void {
-    const { counter } = this;
+  refreshTimerLines(vcpu: number, counter: number = this.counter): void {
     const { virtual, physical } = this.timersOf(vcpu);
     const bank = this.gic.interrupts.privateBank(vcpu);
     bank.setLine(VIRTUAL_TIMER_INTID, virtual.level(counter));
@@ -133,8 +132,7 @@ export class Vm {
   }
 
   /** Takes note of the timers' outputs; true: one has risen since the last look. */
-  takeTimerRise(vcpu: number): boolean {
-    const { counter } = this;
+  takeTimerRise(vcpu: number, counter: number = this.counter): boolean {
     const { virtual, physical } = this.timersOf(vcpu);
     const virtualRose = virtual.takeRise(counter);
     return physical.takeRise(counter) || virtualRose;
