@@ -28,7 +28,7 @@ function isX87({ mnemonic, pattern }: Instruction): boolean {
  *   LDMXCSR, which unmasks that, is left out, and takes a bit more than the manual has.
  * - FCOM and its like write condition codes though an exception has a handler: FLDCW, FLDENV and FRSTOR, which unmask, are
  *   left out.
- * And where the manual leaves the last bits open: estimates, transcendental functions (see `transcendental.test.ts`).
+ * And where the manual leaves the last bits open: estimates, transcendental functions (see `extended-float-host.test.ts`).
  */
 const HOST_DIFFERS =
   /^(ENTER \(imm16, ([2-9]|\d\d)\)|FU?COMIP?$|MASKMOVQ|LDMXCSR|FLDCW|FLDENV|FRSTOR|FNSAVE|FNSTENV|R(CP|SQRT)[PS]S|F(SIN|COS|SINCOS|PTAN|PATAN|2XM1|YL2X|YL2XP1)$)/;
