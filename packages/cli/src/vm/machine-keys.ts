@@ -47,6 +47,7 @@ export const MACHINE_KEYS = {
   "handler-timeout": "time",
   "firmware-reg": "pairs",
   policy: "pairs",
+  hv: "text",
   "pvtime-ipa": "pairs",
   seed: "number",
   rtc: "text",

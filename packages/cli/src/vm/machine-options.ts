@@ -54,6 +54,7 @@ export const MACHINE_OPTIONS = {
   handler: HANDLER_OPTION,
   "firmware-reg": textOption("firmware pseudo-register, or ID register: NAME=VALUE; repeatable"),
   policy: textOption("what upstream KVM does not have: arm.smccc.default=forward-unhandled ...; repeatable"),
+  hv: textOption("Hyper-V enlightenments that an amd64 guest is offered: vpindex,time,... or all"),
   "pvtime-ipa": textOption("VCPU=ADDRESS: where a vCPU's stolen time is told to the guest; repeatable"),
   seed: textOption("entropy for the guest and the vCPU schedule; random, printed. A run is the same with --rtc only"),
   rtc: textOption("base=now|DATE: guest wall clock at start; now, printed, and so another in each run"),
@@ -65,6 +66,7 @@ export const CONTROL_OPTIONS = [
   ["smccc-filter", "smccc-filter"],
   ["firmware-reg", "one-reg"],
   ["policy", "policy"],
+  ["hv", "hv"],
   ["pvtime-ipa", "pvtime-ipa"],
 ] as const;
 

@@ -4,6 +4,7 @@ import { raiseException, Vector } from "./exceptions.js";
 import { ExitCode, NotSimulated } from "./exit-code.js";
 import { FPR_BYTES } from "./operands.js";
 import { Cr0 } from "./registers.js";
+import { currentInstruction } from "./segment-access.js";
 import { cr0, fcw, fdp, fip, fop, fpr, fpuTags, fsw } from "./state.js";
 
 /** Bits of the status word. The first six are exceptions, and their masks stand at the same places of the control word. */
@@ -145,7 +146,7 @@ export function reportExceptions(stage: Stage, exceptions: Value<32>): void {
 /** FOP, FIP and FDP: 8.1.8. They are written by every instruction that is not for control, whether it reports exceptions or not. */
 export function recordPointers(stage: Stage, opcode: Value<32>, dataAddress: Value<64> | undefined): void {
   stage.write(fop, opcode);
-  stage.write(fip, stage.pc());
+  stage.write(fip, currentInstruction(stage));
   if (dataAddress !== undefined) stage.write(fdp, dataAddress);
 }
 

@@ -52,28 +52,3 @@ export const msrs: readonly Msr[] = [
   msr("IA32_SYSENTER_EIP", 0x176, sysenterEip, "canonical"),
   msr("IA32_PAT", 0x277, pat, "memoryTypes"),
 ];
-
-/** Value of IA32_PAT after reset. */
-export const PAT_RESET = 0x0007_0406_0007_0406n;
-
-/** Whether a value may be written, for the host: what WRMSR checks. IA32_EFER's depends on state and is left to the caller. */
-export function acceptsMsr({ rule }: Msr, value: bigint): boolean {
-  switch (rule) {
-    case "any":
-    case "efer":
-      return true;
-    case "canonical":
-      return BigInt.asUintN(64, BigInt.asIntN(48, value)) === value;
-    case "low32":
-      return value >> 32n === 0n;
-    case "memoryTypes":
-      return Array.from({ length: 8 }, (_, index) => Number((value >> BigInt(8 * index)) & 0xffn)).every((type) =>
-        MEMORY_TYPES.includes(type),
-      );
-    default:
-      return rule satisfies never;
-  }
-}
-
-/** UC, WC, WT, WP, WB, UC-. */
-const MEMORY_TYPES: readonly number[] = [0, 1, 4, 5, 6, 7];

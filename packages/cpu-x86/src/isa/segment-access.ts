@@ -15,7 +15,7 @@ import {
   type Value,
 } from "@hvjournal/engine";
 import { raiseException, Vector } from "./exceptions.js";
-import { DESCRIPTOR_ATTRIBUTES, SegmentAttribute } from "./segment-attributes.js";
+import { SegmentAttribute } from "./segment-attributes.js";
 import { Segment, segmentAttributes, segmentBase, segmentLimit, stackZeroSource, zeroSource } from "./state.js";
 
 /** How accesses are checked: `flat` not at all; `limits` by limit alone, as in real mode; `rights` by type too. */
@@ -156,8 +156,3 @@ function refusedByType(stage: Stage, has: (bits: number, expected: number) => Va
   const refused = mode === "read" ? has(code | writable, code) : stage.isZero(has(code | writable, writable));
   return stage.or(isUnusable, refused);
 }
-
-/** Attributes of a register that real mode has loaded, which loads none. */
-export const REAL_MODE_ATTRIBUTES: number =
-  (SegmentAttribute.P | SegmentAttribute.S | SegmentAttribute.writable | SegmentAttribute.accessed) &
-  DESCRIPTOR_ATTRIBUTES;

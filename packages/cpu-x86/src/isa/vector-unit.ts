@@ -172,11 +172,6 @@ export function low64(stage: Stage, value: Value<64>): Vector {
 export const sourceOperands = <const B extends Bank>(bank: B) =>
   ({ ...memoryOperand, rm: vectorRegister(bank, "rm"), reg: vectorRegister(bank, "reg") }) as const;
 
-export interface SourceOperands extends MemoryOperands {
-  readonly rm: Value<32>;
-  readonly reg: Value<32>;
-}
-
 /** What ModRM names, as a vector: a register, or memory of `bytes`. */
 export function readSource(
   stage: Stage,

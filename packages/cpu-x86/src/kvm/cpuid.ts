@@ -37,6 +37,8 @@ const FEATURES_1_ECX = mask(0, 9, 13, 17, 19, 20, 21, 23, 24, 26, 30, 31);
 const OSXSAVE = mask(27);
 /** FSGSBASE TSC_ADJUST SMEP INVPCID "no FCS and FDS" RDSEED SMAP */
 const FEATURES_7_EBX = mask(0, 1, 7, 10, 13, 18, 20);
+/** UMIP */
+const FEATURES_7_ECX = mask(2);
 /** LAHF */
 const FEATURES_EXTENDED_ECX = mask(0);
 /** SYSCALL NX 1-GB pages RDTSCP LM */
@@ -94,7 +96,7 @@ function basicLeaf(vm: Vm, vcpu: number, leaf: number, subleaf: number, cr4: num
     case 4:
       return cacheLeaf(subleaf);
     case 7:
-      return subleaf === 0 ? [0, FEATURES_7_EBX, 0, 0] : NOTHING;
+      return subleaf === 0 ? [0, FEATURES_7_EBX, FEATURES_7_ECX, 0] : NOTHING;
     case 0xb:
       return topologyLeaf(vm, vcpu, subleaf);
     case 0xd:

@@ -1,4 +1,5 @@
 /** Numbers and names of MSRs, as the Intel SDM (volume 4), the AMD APM and Documentation/virt/kvm/x86/msr.rst have them. */
+import { ApicRegister, X2APIC_MSR } from "./irqchip/apic-registers.js";
 import { HypervMsr } from "./hyperv/registers.js";
 import { msrs } from "../isa/msr.js";
 
@@ -37,7 +38,15 @@ const NAMES: ReadonlyMap<number, string> = new Map([
   ...msrs.map(({ name, number }) => [number, name] as const),
 ]);
 
+/** x2APIC's, by the registers of the page. */
+const X2APIC_NAMES: ReadonlyMap<number, string> = new Map(
+  Object.entries(ApicRegister).map(([name, offset]) => [
+    X2APIC_MSR + offset / 0x10,
+    `IA32_X2APIC_${name.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`,
+  ]),
+);
+
 /** Its name, or its number where it has none here. */
 export function msrName(msr: number): string {
-  return NAMES.get(msr) ?? `0x${msr.toString(16)}`;
+  return NAMES.get(msr) ?? X2APIC_NAMES.get(msr) ?? `0x${msr.toString(16)}`;
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "@jest/globals";
 import { defineInstruction, type Instruction } from "./instruction.js";
-import { programOf, StageRuleError } from "./program-builder.js";
+import { programOf, programOfRoutine, StageRuleError } from "./program-builder.js";
 import { programText } from "./text.js";
 import type { Routine, Stage } from "./stage.js";
 
@@ -48,6 +48,26 @@ describe("the stage", () => {
       });
     expect(inArm(false)).toThrow(StageRuleError);
     expect(inArm(true)).not.toThrow();
+  });
+
+  it("lets an instruction probe behind writes to scratch fields and calls that only probe", () => {
+    const scratch = { ...field, scratch: true } as const;
+    const looks: Routine & { readonly result: undefined } = {
+      name: "looks",
+      parameters: [],
+      result: undefined,
+      probing: true,
+      body: (stage) => stage.write(scratch, stage.constant64(1)),
+    };
+    expect(() =>
+      text((stage) => {
+        stage.write(scratch, stage.constant64(1));
+        stage.call(looks);
+        stage.access(stage.constant64(0), 8, "read");
+      }),
+    ).not.toThrow();
+    const writes: Routine = { ...looks, body: (stage) => stage.write(field, stage.constant64(1)) };
+    expect(() => programOfRoutine(writes)).toThrow(/only probes/);
   });
 
   it("refuses a store through a handle for reading, and bytes beyond the handle", () => {
