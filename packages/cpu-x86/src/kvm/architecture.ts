@@ -3,7 +3,7 @@ import type { Architecture, ControlSlice, KernelHalf, KernelHalfOptions } from "
 import { Engine } from "@hvjournal/engine";
 import { x86Cpu } from "../isa/cpu.js";
 import { amd64ControlSlice } from "./control-slice.js";
-import { CPU_MODEL } from "./cpuid.js";
+import { CPU_MODEL } from "./cpu-model.js";
 import { describeExit } from "./describe-exit.js";
 import { exitModels } from "./exit-model.js";
 import { APIC_PAGE } from "./irqchip/apic-registers.js";

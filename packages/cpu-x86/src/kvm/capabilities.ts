@@ -9,8 +9,6 @@ export const CAP_HYPERV_SYNIC = "KVM_CAP_HYPERV_SYNIC";
 export const CAP_HYPERV_SYNIC2 = "KVM_CAP_HYPERV_SYNIC2";
 export const CAP_HYPERV_ENFORCE_CPUID = "KVM_CAP_HYPERV_ENFORCE_CPUID";
 
-/** Quirks that a VMM may disable (KVM_X86_QUIRK_*) and that have an effect here. */
-export const Quirk = { lint0Reenabled: 1n, fixHypercallInstruction: 32n } as const;
 /** All that upstream lets a VMM disable. */
 const QUIRKS = 0x1ffn;
 
@@ -64,13 +62,8 @@ const OFFERED: readonly (readonly [name: string, number: number, answer: number]
   ["KVM_CAP_SYSTEM_EVENT_DATA", 215, 1],
 ];
 
-const ANSWERS: ReadonlyMap<string, number> = new Map(OFFERED.map(([name, , answer]) => [name, answer]));
-
-/** KVM_CHECK_EXTENSION: 0 for what there is not, never an error. */
-export function checkExtension(name: string): number {
-  return ANSWERS.get(name) ?? 0;
-}
+const NAMES: ReadonlySet<string> = new Set(OFFERED.map(([name]) => name));
 
 export function isCapability(name: string): boolean {
-  return ANSWERS.has(name);
+  return NAMES.has(name);
 }

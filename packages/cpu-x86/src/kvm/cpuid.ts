@@ -4,11 +4,10 @@ import { Cr4 } from "../isa/registers.js";
 import { PHYSICAL_ADDRESS_BITS } from "../isa/translation.js";
 import { hypervLeaf, KVM_LEAF_BESIDE_HYPERV } from "./hyperv/leaves.js";
 import { APIC_BUS_HZ } from "./irqchip/apic-timer.js";
+import { SIGNATURE } from "./cpu-model.js";
 import { policyValue } from "./control/control-state.js";
 import { TSC_HZ } from "./time-stamp-counter.js";
 import type { Vm } from "./vm.js";
-
-export const CPU_MODEL = "hvj-v1";
 
 /** EAX, EBX, ECX, EDX. */
 export type CpuidWords = readonly [eax: number, ebx: number, ecx: number, edx: number];
@@ -26,8 +25,6 @@ function textWords(text: string, count: number): number[] {
 
 const VENDOR = textWords("GenuineIntel", 3);
 const BRAND = textWords("hvjournal virtual CPU hvj-v1".padEnd(48, "\0"), 12);
-/** Family 6, model 0x36: an in-order core, which has none of the flaws of speculation, as is true of this one. */
-export const SIGNATURE = 0x0003_0661;
 
 /** FPU DE PSE TSC MSR PAE MCE CX8 APIC SEP MTRR PGE MCA CMOV PAT PSE36 CLFSH MMX FXSR SSE SSE2 */
 const FEATURES_1_EDX = mask(0, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16, 17, 19, 23, 24, 25, 26);

@@ -32,10 +32,12 @@ import {
   writeNamedRegister,
 } from "./named-registers.js";
 import { refuseUnsimulated } from "./not-simulated.js";
+import { tellStolenTime } from "./paravirtual.js";
 import { finishPortExit, fillPortExit } from "./port-exits.js";
 import { restoreSections, type RunState, saveSections } from "./saved-state.js";
 import { isReady, MpState } from "./schedule.js";
 import { findStuck } from "./stuck.js";
+import { advanceTimers, timersDeadline } from "./timers.js";
 import type { Vm } from "./vm.js";
 
 /** Budgets of the engine are 32-bit numbers. */
@@ -106,7 +108,8 @@ export class Amd64KernelHalf implements KernelHalf {
   }
 
   get idleDeadlineNs(): number | undefined {
-    const { deadlineNs: deadline, guestTimeNs } = this.#vm;
+    const { guestTimeNs } = this.#vm;
+    const deadline = timersDeadline(this.#vm);
     return deadline === undefined || deadline <= guestTimeNs ? undefined : deadline;
   }
 
@@ -141,7 +144,7 @@ export class Amd64KernelHalf implements KernelHalf {
       run.deviceWriteWaiting = false;
       return this.#leaveForMemory(true);
     }
-    const expired = vm.advanceTimers();
+    const expired = advanceTimers(vm);
     if (expired && isReady(vm.schedule.currentState) && vm.icount > run.enteredAt) return this.#leave("timer");
     if (!vm.schedule.mayGoOn && !vm.engine.restartPending && !this.#choose()) return "idle";
     if (run.isKicked) {
@@ -162,9 +165,15 @@ export class Amd64KernelHalf implements KernelHalf {
     if (next !== before && isReady(vm.schedule.currentState)) vm.stolenTime.preempted(before, vm.guestTimeNs);
     vm.schedule.begin(next);
     vm.engine.selectVcpu(next);
-    if (next !== before) vm.tellStolenTime();
+    if (next !== before) this.#tellStolenTime();
     if (next !== before || wasWaiting) this.#entered();
     return true;
+  }
+
+  #tellStolenTime(): void {
+    const vm = this.#vm;
+    vm.stolenTime.entered(vm.current, vm.guestTimeNs);
+    tellStolenTime(vm);
   }
 
   /** The current vCPU was outside guest mode: what happened meanwhile does not make it leave. */
@@ -178,7 +187,7 @@ export class Amd64KernelHalf implements KernelHalf {
     const vm = this.#vm;
     const untilCheck = STUCK_CHECK_UNITS - (vm.icount % STUCK_CHECK_UNITS);
     let budget = Math.min(limit - vm.icount, BUDGET_MAX, untilCheck);
-    const deadline = vm.deadlineNs;
+    const deadline = timersDeadline(vm);
     if (deadline !== undefined) budget = Math.min(budget, unitsUntil(deadline, vm.guestTimeNs));
     // An instruction that starts again with device data is finished first, whatever is left of the slice.
     if (vm.schedule.hasSlices) budget = Math.min(budget, Math.max(1, vm.schedule.sliceLeft));

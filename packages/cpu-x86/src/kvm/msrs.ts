@@ -2,20 +2,11 @@
 import { PHYSICAL_ADDRESS_BITS } from "../isa/translation.js";
 import { hypervMsrOf, isHypervMsr } from "./hyperv/msrs.js";
 import { ApicBase } from "./irqchip/apic-registers.js";
+import type { MsrAccess } from "./msr-access.js";
 import { Msr } from "./msr-names.js";
 import { MTRR_CAP, MTRR_MSRS } from "./mtrr.js";
 import { writeStealTime, writeSystemTime, writeWallClock } from "./paravirtual.js";
 import type { Vm } from "./vm.js";
-
-/** A register of the current vCPU. */
-export interface MsrAccess {
-  /** undefined: #GP. */
-  read(vm: Vm): bigint | undefined;
-  /** Whether a value may be written, without writing it. Absent: `write` alone tells. */
-  readonly accepts?: (vm: Vm, value: bigint) => boolean;
-  /** False: #GP. Absent: it can't be written. */
-  readonly write?: (vm: Vm, value: bigint) => boolean;
-}
 
 const always = (): boolean => true;
 

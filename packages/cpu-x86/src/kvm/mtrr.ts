@@ -1,21 +1,10 @@
 /** Memory type range registers: kept for the guest, of no effect, as memory has no types here. Intel SDM volume 3, 12.11. */
-import type { MsrAccess } from "./msrs.js";
+import type { MsrAccess } from "./msr-access.js";
+import { FIXED_MTRRS, MTRR_NUMBERS } from "./mtrr-numbers.js";
 import { Msr } from "./msr-names.js";
 
 /** Eight variable ranges, fixed ranges, write combining. */
 export const MTRR_CAP = 0x508n;
-
-const VARIABLE_COUNT = 8;
-const FIXED: readonly number[] = [
-  Msr.IA32_MTRR_FIX64K_00000,
-  Msr.IA32_MTRR_FIX16K_80000,
-  Msr.IA32_MTRR_FIX16K_A0000,
-  ...Array.from({ length: 8 }, (_, index) => Msr.IA32_MTRR_FIX4K_C0000 + index),
-];
-const VARIABLE: readonly number[] = Array.from(
-  { length: 2 * VARIABLE_COUNT },
-  (_, index) => Msr.IA32_MTRR_PHYSBASE0 + index,
-);
 
 const TYPES: ReadonlySet<bigint> = new Set([0n, 1n, 4n, 5n, 6n]);
 /** FE and E of the default type register. */
@@ -23,16 +12,13 @@ const DEFAULT_TYPE_FLAGS = 0xc00n;
 const MASK_VALID = 0x800n;
 const PHYSICAL_PAGES = ((1n << 46n) - 1n) & ~0xfffn;
 
-/** In the order in which they are saved. */
-export const MTRR_NUMBERS: readonly number[] = [...VARIABLE, ...FIXED, Msr.IA32_MTRR_DEF_TYPE];
-
 function areTypes(value: bigint): boolean {
   return Array.from({ length: 8 }, (_, index) => (value >> BigInt(8 * index)) & 0xffn).every((type) => TYPES.has(type));
 }
 
 function accepts(msr: number, value: bigint): boolean {
   if (msr === Msr.IA32_MTRR_DEF_TYPE) return TYPES.has(value & 0xffn) && (value & ~(DEFAULT_TYPE_FLAGS | 0xffn)) === 0n;
-  if (FIXED.includes(msr)) return areTypes(value);
+  if (FIXED_MTRRS.includes(msr)) return areTypes(value);
   const isMask = (msr & 1) === 1;
   if (isMask) return (value & ~(PHYSICAL_PAGES | MASK_VALID)) === 0n;
   return TYPES.has(value & 0xffn) && (value & ~(PHYSICAL_PAGES | 0xffn)) === 0n;

@@ -1,13 +1,7 @@
 /** What KVM's own MSRs hold, and the structures in guest memory that they name: Documentation/virt/kvm/x86/msr.rst. */
-import type { GuestMemory, PayloadFields, PlainValue } from "@hvjournal/core";
+import type { GuestMemory } from "@hvjournal/core";
 import { TSC_HZ } from "./time-stamp-counter.js";
 import type { Vm } from "./vm.js";
-
-interface Registers {
-  systemTime: bigint;
-  stealTime: bigint;
-  eoiEnable: bigint;
-}
 
 const ENABLED = 1n;
 /** struct pvclock_vcpu_time_info. */
@@ -17,34 +11,6 @@ const CLOCK_STABLE = 1;
 const WALL_CLOCK_BYTES = 12;
 /** struct kvm_steal_time. */
 const STEAL_BYTES = 64;
-
-export class Paravirtual {
-  readonly #vcpus: readonly Registers[];
-  /** Of the VM: the last wall clock's address that was written. */
-  wallClock = 0n;
-
-  constructor(vcpuCount: number) {
-    this.#vcpus = Array.from({ length: vcpuCount }, () => ({ systemTime: 0n, stealTime: 0n, eoiEnable: 0n }));
-  }
-
-  of(vcpu: number): Registers {
-    const found = this.#vcpus[vcpu];
-    if (found === undefined) throw new RangeError(`vcpu${vcpu} of ${this.#vcpus.length}`);
-    return found;
-  }
-
-  plain(vcpu: number): { readonly [key: string]: PlainValue } {
-    return { ...this.of(vcpu), wallClock: this.wallClock };
-  }
-
-  restore(vcpu: number, fields: PayloadFields): void {
-    const registers = this.of(vcpu);
-    registers.systemTime = fields.bigint("systemTime");
-    registers.stealTime = fields.bigint("stealTime");
-    registers.eoiEnable = fields.bigint("eoiEnable");
-    this.wallClock = fields.bigint("wallClock");
-  }
-}
 
 /** Whether a structure lies in RAM. */
 export function isInRam(memory: GuestMemory, address: bigint, bytes: number): boolean {

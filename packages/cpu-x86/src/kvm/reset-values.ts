@@ -22,7 +22,7 @@ import {
   segmentSelector,
   xcr0,
 } from "../isa/state.js";
-import { SIGNATURE } from "./cpuid.js";
+import { SIGNATURE } from "./cpu-model.js";
 
 const { P, S, code, writable, accessed } = SegmentAttribute;
 const DATA = BigInt(P | S | writable | accessed);

@@ -11,7 +11,7 @@ import {
   StateSectionError,
 } from "@hvjournal/core";
 import { EXIT_CAUSES, type ExitCause } from "./exit-model.js";
-import { MTRR_NUMBERS } from "./mtrr.js";
+import { MTRR_NUMBERS } from "./mtrr-numbers.js";
 import type { Vm } from "./vm.js";
 
 const IRQCHIP_SECTION = "amd64.irqchip";

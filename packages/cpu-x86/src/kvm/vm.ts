@@ -13,10 +13,9 @@ import { capabilityArgument } from "./control/control-state.js";
 import { type Amd64ControlState, amd64ControlSlice } from "./control-slice.js";
 import { type HostVendor, type ReasonOf, reasonsOf, vendorOf } from "./exit-model.js";
 import { HypervRegisters } from "./hyperv/registers.js";
-import { advanceTimers, timersDeadlineNs } from "./hyperv/synic.js";
 import { Irqchip } from "./irqchip/irqchip.js";
-import { MTRR_NUMBERS } from "./mtrr.js";
-import { Paravirtual, tellStolenTime } from "./paravirtual.js";
+import { MTRR_NUMBERS } from "./mtrr-numbers.js";
+import { Paravirtual } from "./paravirtual-registers.js";
 import { isOn, MpState, Schedule } from "./schedule.js";
 import { StolenTime } from "./stolen-time.js";
 import { TimeStampCounter } from "./time-stamp-counter.js";
@@ -150,25 +149,6 @@ export class Vm {
     return msrError;
   }
 
-  // Time
-
-  /** Guest time at which a timer expires next. */
-  get deadlineNs(): number | undefined {
-    const own = this.irqchip.deadlineNs;
-    const synthetic = this.control.hyperv === undefined ? undefined : timersDeadlineNs(this);
-    if (own === undefined || synthetic === undefined) return own ?? synthetic;
-    return Math.min(own, synthetic);
-  }
-
-  /** Lets timers expire. True: that of the current vCPU's local APIC, or a new interrupt for it of another one. */
-  advanceTimers(): boolean {
-    const expired = this.irqchip.advance(this.current);
-    if (this.control.hyperv === undefined) return expired;
-    const before = this.irqchip.pending(this.current);
-    advanceTimers(this);
-    return expired || (before === undefined && this.irqchip.pending(this.current) !== undefined);
-  }
-
   // Interrupts
 
   /** Whether an interrupt would wake the vCPU from HLT. */
@@ -199,11 +179,6 @@ export class Vm {
     const apic = this.irqchip.apicOf(vcpu);
     const value = this.states.with(vcpu, () => this.engine.readWord(taskPriority.offset));
     if (apic.taskPriority >> 4 !== value) apic.taskPriority = value << 4;
-  }
-
-  tellStolenTime(): void {
-    this.stolenTime.entered(this.current, this.guestTimeNs);
-    tellStolenTime(this);
   }
 
   /** It ends a HLT too. */

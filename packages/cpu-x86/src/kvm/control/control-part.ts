@@ -41,7 +41,3 @@ export function refuse(errno: string, call: string, reason: string, next?: strin
 export function decided(kind: EventKind, payload: ControlEvent["payload"], vcpu = -1): Decision {
   return { events: [{ kind: kind.name, version: kind.version, vcpu, payload }] };
 }
-
-export function hex(value: bigint | number): string {
-  return `0x${value.toString(16)}`;
-}

@@ -6,7 +6,7 @@ import { CAP_HYPERV_ENFORCE_CPUID, CAP_HYPERV_SYNIC, CAP_HYPERV_SYNIC2 } from ".
 import { isEnabled } from "../control/control-state.js";
 import { APIC_BUS_HZ } from "../irqchip/apic-timer.js";
 import { ApicRegister } from "../irqchip/apic-registers.js";
-import type { MsrAccess } from "../msrs.js";
+import type { MsrAccess } from "../msr-access.js";
 import { isInRam } from "../paravirtual.js";
 import { TSC_HZ } from "../time-stamp-counter.js";
 import type { Vm } from "../vm.js";

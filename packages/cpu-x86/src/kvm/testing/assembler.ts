@@ -12,13 +12,9 @@ export function move(register: Register, value: number): number[] {
   return [0xb8 + REGISTERS.indexOf(register), ...bytes32(value)];
 }
 
-/** MOV [abs32], eax and back; by ModRM with a SIB byte without base and index. */
+/** MOV [abs32], eax; by ModRM with a SIB byte without base and index. */
 export function storeAt(address: number): number[] {
   return [0x89, 0x04, 0x25, ...bytes32(address)];
-}
-
-export function loadFrom(address: number): number[] {
-  return [0x8b, 0x04, 0x25, ...bytes32(address)];
 }
 
 /** The same through RBX, for addresses of more than 31 bits. */
@@ -70,9 +66,4 @@ export const spin: readonly number[] = [0xeb, 0xfe];
 /** INC dword [abs32]. */
 export function increment(address: number): number[] {
   return [0xff, 0x04, 0x25, ...bytes32(address)];
-}
-
-/** JMP by a distance from its own first byte. */
-export function jump(distance: number): number[] {
-  return [0xeb, (distance - 2) & 0xff];
 }

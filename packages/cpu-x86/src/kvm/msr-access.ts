@@ -1,0 +1,12 @@
+/** How an MSR is read and written. */
+import type { Vm } from "./vm.js";
+
+/** A register of the current vCPU. */
+export interface MsrAccess {
+  /** undefined: #GP. */
+  read(vm: Vm): bigint | undefined;
+  /** Whether a value may be written, without writing it. Absent: `write` alone tells. */
+  readonly accepts?: (vm: Vm, value: bigint) => boolean;
+  /** False: #GP. Absent: it can't be written. */
+  readonly write?: (vm: Vm, value: bigint) => boolean;
+}
