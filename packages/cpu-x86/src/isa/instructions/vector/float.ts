@@ -133,7 +133,7 @@ export function packedArithmetic(
 ): Vector {
   const result = stage.vector(`${floatShape(bits)}.${HOST_NAME[operation]}`, left, right);
   const operands = stage.vector("v128.and", noDenormals(stage, bits, left), noDenormals(stage, bits, right));
-  const numbers = numbersFrom(stage, bits, operation === "add" || operation === "subtract" ? 0 : 2, result);
+  const numbers = numbersInRange(stage, operation, bits, left, right, result);
   const holds = stage.and(hostModeHolds(stage), all(stage, bits, stage.vector("v128.and", operands, numbers)));
   return stage.choose(
     holds,
@@ -142,7 +142,24 @@ export function packedArithmetic(
   );
 }
 
-export function softLanes(stage: Stage, operation: SoftOperation, ...vectors: readonly Vector[]): Vector {
+/** All ones in elements of a result whose only exception can be "inexact". */
+function numbersInRange(
+  stage: Stage,
+  operation: Arithmetic,
+  bits: FloatBits,
+  left: Vector,
+  right: Vector,
+  result: Vector,
+): Vector {
+  if (operation === "add" || operation === "subtract") return numbersFrom(stage, bits, 0, result);
+  const isZero = (value: Vector): Vector =>
+    lanes(stage, bits, "eq", magnitudes(stage, bits, value), stage.constant128(0n, 0n));
+  const zero = operation === "multiply" ? stage.vector("v128.or", isZero(left), isZero(right)) : isZero(left);
+  const exact = stage.vector("v128.and", zero, isZero(result));
+  return stage.vector("v128.or", exact, numbersFrom(stage, bits, 2, result));
+}
+
+function softLanes(stage: Stage, operation: SoftOperation, ...vectors: readonly Vector[]): Vector {
   return forEachLane(stage, operation.result, vectors, (...elements) => softly(stage, operation, ...elements));
 }
 

@@ -207,37 +207,67 @@ function abridgedTags(stage: Stage, tags: Value<32>): Value<32> {
   return abridged;
 }
 
-/** Protected-mode formats. The upper halves of slots of 32 bits that hold 16 are ones; selectors are 0. */
-function storeEnvironment(stage: Stage, area: AccessHandle, size: number): void {
-  const ones = stage.constant32(0xffff_0000 | 0);
-  const words = [stage.read(fcw), stage.read(fsw), fullTags(stage)];
-  if (size === 1) {
-    const zero = stage.constant32(0);
-    [...words, low16(stage, fip), zero, low16(stage, fdp), zero].forEach((word, slot) =>
-      stage.store(area, 2 * slot, 16, word),
-    );
-    return;
-  }
-  const opcode = stage.shiftLeft(stage.read(fop), 16);
-  const pointers = [stage.truncate32(stage.read(fip)), opcode, stage.truncate32(stage.read(fdp)), ones];
-  [...words.map((word) => stage.or(word, ones)), ...pointers].forEach((word, slot) =>
-    stage.store(area, 4 * slot, 32, word),
-  );
+/** Truth: the formats of real mode hold, where an address is split in its low 16 bits and the rest. */
+function isRealMode(stage: Stage): Value<32> {
+  return stage.isZero(stage.and(stage.truncate32(stage.read(cr0)), stage.constant32(Cr0.PE)));
+}
+
+/** The rest of an address above its low 16 bits, from bit 12 on: 16 bits of it, or 4 in slots of 16 bits. */
+function upperPart(stage: Stage, field: typeof fip, size: number): Value<32> {
+  const rest = stage.truncate32(stage.extractBits(stage.read(field), 16, size === 1 ? 4 : 16));
+  return stage.shiftLeft(rest, 12);
 }
 
 function low16(stage: Stage, field: typeof fip): Value<32> {
   return stage.zeroExtendFrom(16, stage.truncate32(stage.read(field)));
 }
 
+/** Instruction pointer, opcode (and selector), data pointer (and selector). Selectors are 0. */
+function pointerSlots(stage: Stage, size: number): readonly Value<32>[] {
+  const real = isRealMode(stage);
+  const pick = (whenReal: Value<32>, otherwise: Value<32>): Value<32> => stage.select(real, whenReal, otherwise);
+  const opcode = stage.read(fop);
+  const zero = stage.constant32(0);
+  const instruction = stage.or(upperPart(stage, fip, size), opcode);
+  const data = upperPart(stage, fdp, size);
+  if (size === 1) return [low16(stage, fip), pick(instruction, zero), low16(stage, fdp), pick(data, zero)];
+  return [
+    pick(low16(stage, fip), stage.truncate32(stage.read(fip))),
+    pick(instruction, stage.shiftLeft(opcode, 16)),
+    pick(low16(stage, fdp), stage.truncate32(stage.read(fdp))),
+    pick(data, stage.constant32(UPPER_ONES)),
+  ];
+}
+
+/** The upper halves of slots of 32 bits that hold 16. */
+const UPPER_ONES = 0xffff_0000 | 0;
+
+function storeEnvironment(stage: Stage, area: AccessHandle, size: number): void {
+  const words = [stage.read(fcw), stage.read(fsw), fullTags(stage)];
+  const filled = size === 1 ? words : words.map((word) => stage.or(word, stage.constant32(UPPER_ONES)));
+  const bytes = size === 1 ? 2 : 4;
+  [...filled, ...pointerSlots(stage, size)].forEach((word, slot) =>
+    stage.store(area, bytes * slot, size === 1 ? 16 : 32, word),
+  );
+}
+
+/** The address that two slots hold. */
+function joined(stage: Stage, low: Value<32>, high: Value<32>): Value<64> {
+  const whole = stage.or(stage.zeroExtendFrom(16, low), stage.shiftLeft(stage.extractBits(high, 12, 16), 16));
+  return stage.zeroExtend64(stage.select(isRealMode(stage), whole, low));
+}
+
 function loadEnvironment(stage: Stage, area: AccessHandle, size: number): void {
   const slot = (number: number): Value<32> =>
     size === 1 ? stage.load(32, area, 2 * number, 16) : stage.load(32, area, 4 * number, 32);
   const low = (number: number): Value<32> => stage.zeroExtendFrom(16, slot(number));
+  const real = isRealMode(stage);
+  const selectorAndOpcode = size === 1 ? stage.constant32(0) : stage.extractBits(slot(4), 16, 11);
   setControlAndStatus(stage, low(0), low(1));
   stage.write(fpuTags, abridgedTags(stage, low(2)));
-  stage.write(fip, stage.zeroExtend64(slot(3)));
-  stage.write(fop, size === 1 ? stage.constant32(0) : stage.extractBits(slot(4), 16, 11));
-  stage.write(fdp, stage.zeroExtend64(slot(5)));
+  stage.write(fip, joined(stage, slot(3), slot(4)));
+  stage.write(fop, stage.select(real, stage.zeroExtendFrom(11, slot(4)), selectorAndOpcode));
+  stage.write(fdp, joined(stage, slot(5), slot(6)));
 }
 
 interface StateInstruction {
