@@ -14,7 +14,7 @@
  * | DIV, IDIV | all | AF set; SF, ZF, PF clear; CF, OF unchanged |
  * | BSF, BSR | all but ZF | unchanged |
  * | BT, BTS, BTR, BTC | OF, SF, AF, PF | unchanged |
- * | TZCNT, LZCNT | OF, SF, AF, PF | OF unchanged, the others clear |
+ * | LZCNT | OF, SF, AF, PF | OF unchanged, the others clear |
  * | AAM, AAD, AAA, AAS, DAA, DAS | see `instructions/decimal.ts` | |
  */
 import type { Routine, Stage, Value } from "@hvjournal/engine";

@@ -28,16 +28,16 @@ const BRAND = textWords("hvjournal virtual CPU hvj-v1".padEnd(48, "\0"), 12);
 
 /** FPU DE PSE TSC MSR PAE MCE CX8 APIC SEP MTRR PGE MCA CMOV PAT PSE36 CLFSH MMX FXSR SSE SSE2 */
 const FEATURES_1_EDX = mask(0, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16, 17, 19, 23, 24, 25, 26);
-/** SSE3 SSSE3 CX16 PCID SSE4.1 SSE4.2 x2APIC POPCNT TSC-deadline XSAVE RDRAND hypervisor */
-const FEATURES_1_ECX = mask(0, 9, 13, 17, 19, 20, 21, 23, 24, 26, 30, 31);
+/** SSE3 SSSE3 CX16 PCID SSE4.1 SSE4.2 x2APIC MOVBE POPCNT TSC-deadline XSAVE RDRAND hypervisor */
+const FEATURES_1_ECX = mask(0, 9, 13, 17, 19, 20, 21, 22, 23, 24, 26, 30, 31);
 /** Of leaf 1's ECX: CR4.OSXSAVE as the system has set it. */
 const OSXSAVE = mask(27);
 /** FSGSBASE TSC_ADJUST SMEP INVPCID "no FCS and FDS" RDSEED SMAP */
 const FEATURES_7_EBX = mask(0, 1, 7, 10, 13, 18, 20);
 /** UMIP */
 const FEATURES_7_ECX = mask(2);
-/** LAHF */
-const FEATURES_EXTENDED_ECX = mask(0);
+/** LAHF LZCNT PREFETCHW */
+const FEATURES_EXTENDED_ECX = mask(0, 5, 8);
 /** SYSCALL NX 1-GB pages RDTSCP LM */
 const FEATURES_EXTENDED_EDX = mask(11, 20, 26, 27, 29);
 const INVARIANT_TSC = 1 << 8;

@@ -1,4 +1,4 @@
-/** BT, BTS, BTR, BTC, BSF, BSR, TZCNT, LZCNT, POPCNT, CRC32. References: sections of Intel SDM volume 2. */
+/** BT, BTS, BTR, BTC, BSF, BSR, LZCNT, POPCNT, CRC32. References: sections of Intel SDM volume 2. */
 import type { AccessMode, Instruction, Routine, Stage, Value } from "@hvjournal/engine";
 import { assembly, immediateText, modrmText, registerName } from "../assembly-text.js";
 import { cutAddress, effectiveAddress, type MemoryOperands } from "../effective-address.js";
@@ -244,13 +244,6 @@ function crc32(byte: boolean): Instruction {
 export const bitInstructions: readonly Instruction[] = [
   ...GROUPS.flatMap((group) => [testByRegister(group), testByImmediate(group)]),
   scan({
-    name: "TZCNT",
-    reference: "4.3 TZCNT",
-    pattern: "F3 0F BC /r",
-    undefinedFlags: UNDEFINED_BY_COUNT,
-    execute: countZeros(trailingZeros),
-  }),
-  scan({
     name: "LZCNT",
     reference: "3.3 LZCNT",
     pattern: "F3 0F BD /r",
@@ -258,6 +251,7 @@ export const bitInstructions: readonly Instruction[] = [
     execute: countZeros(leadingZeros),
   }),
   scan({ name: "POPCNT", reference: "4.3 POPCNT", pattern: "F3 0F B8 /r", undefinedFlags: 0, execute: popcnt }),
+  // With F3 too: TZCNT belongs to BMI1, which is not offered.
   scan({
     name: "BSF",
     reference: "3.3 BSF",

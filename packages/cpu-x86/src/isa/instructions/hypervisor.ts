@@ -88,6 +88,8 @@ function random(mnemonic: string, digit: number): Instruction {
     mnemonic: mnemonic.toUpperCase(),
     reference: `4.3 ${mnemonic.toUpperCase()}`,
     pattern: `0F C7 /${digit} reg`,
+    // With F2 or F3 other instructions, which are not offered.
+    where: ({ rep }) => rep === RepeatPrefix.none,
     formFields: ["size"],
     operands: { rm: register("rm") },
     text: (fields, pc) => assembly(fields, pc, mnemonic, registerName(fields.rm, fields.size)),

@@ -3,7 +3,7 @@ import type { Instruction, Stage, Value } from "@hvjournal/engine";
 import { addressText, assembly, immediateText, modrmText, registerName } from "../assembly-text.js";
 import { accessAbsolute, accessMemory, effectiveAddress } from "../effective-address.js";
 import { defineEncoded } from "../encoding.js";
-import { type DecodedFields, NO_REGISTER } from "../fields.js";
+import { type DecodedFields, NO_REGISTER, RepeatPrefix } from "../fields.js";
 import { carryFlag, CONDITION_NAMES, conditionHolds } from "../flags.js";
 import {
   bytesOf,
@@ -207,6 +207,7 @@ function movbe(stores: boolean): Instruction {
     mnemonic: `MOVBE (${stores ? "m, r" : "r, m"})`,
     reference: "4.3 MOVBE",
     pattern: stores ? "0F 38 F1 /r mem" : "0F 38 F0 /r mem",
+    where: ({ rep }) => rep === RepeatPrefix.none,
     formFields: ["size"],
     operands: { ...memoryOperand, register: register("reg") },
     text(fields, pc) {
