@@ -197,7 +197,13 @@ export function roundInto(
   const quantum = Math.max(leading, minimum) - format.fractionBits;
   const { quotient, inexact } = roundToQuantum(rounding, sign, significand, exponent, quantum);
   const hidden = 1n << BigInt(format.fractionBits);
-  if (tiny && (inexact || environment.has(FloatControl.underflowTrapped))) environment.raise(FloatFlag.underflow);
+  if (tiny && environment.has(FloatControl.underflowTrapped)) {
+    // Its handler gets no result; whether that would be inexact is looked at with an unbounded exponent.
+    const free = roundToQuantum(rounding, sign, significand, exponent, leading - format.fractionBits);
+    environment.raise(FloatFlag.underflow | (free.inexact ? FloatFlag.inexact : 0));
+    return zeroOf(format, sign);
+  }
+  if (tiny && inexact) environment.raise(FloatFlag.underflow);
   const carried = quotient === hidden << 1n;
   const field = quotient < hidden ? 0 : quantum + format.fractionBits + format.bias + (carried ? 1 : 0);
   const alternative = format.bits === 16 && environment.has(FloatControl.alternativeHalf);

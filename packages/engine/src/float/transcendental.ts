@@ -16,6 +16,7 @@ import {
   BIAS,
   type Datum,
   type Extended,
+  EXPONENT_MAX,
   infinity,
   INTEGER_BIT,
   invalid,
@@ -256,7 +257,10 @@ export function logarithmTimes(a: Extended, b: Extended, environment: FloatEnvir
   if (!isPowerOfTwo(operand)) return roundInexact(sign, product(log.magnitude, magnitudeOf(factor)), environment);
   environment.raise(FloatFlag.inexact);
   const exact = log.magnitude.significand * factor.pattern.significand;
-  return roundExtended(sign, exact, factor.exponent, environment);
+  const result = roundExtended(sign, exact, factor.exponent, environment);
+  const isTiny = (result.signExponent & EXPONENT_MAX) === 0 && result.significand !== 0n;
+  if (isTiny) environment.raise(FloatFlag.underflow);
+  return result;
 }
 
 /** FYL2XP1: `b * log2(a + 1)`. The manual leaves an a beyond about 0.3 undefined; up to -1 it is the result. */
