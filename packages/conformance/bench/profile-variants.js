@@ -1,17 +1,37 @@
 /**
- * `npm run profile`: writes the lists of variants that the arm64 interpreter is built with, from a stock boot with a
- * typed session: `hotVariants` by samples of pc, `warmVariants` by what was decoded beside.
+ * `npm run profile`: writes the lists of variants that an interpreter is built with, from a stock boot with a typed
+ * session: `hotVariants` by samples of pc, `warmVariants` by what was decoded beside. `npm run profile amd64` for x86.
  */
 import { Engine } from "@hvjournal/engine";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { contextWord, exceptionLevel, pc } from "../../cpu-arm64/dist/isa/state.js";
+import { amd64 } from "@hvjournal/cpu-x86";
+import * as armState from "../../cpu-arm64/dist/isa/state.js";
+import * as x86State from "../../cpu-x86/dist/isa/state.js";
 import { fetchStockGuest } from "../dist/debian/stock-guest.js";
 import { linuxSession } from "../dist/debian/linux-session.js";
 import { recordGuest } from "../dist/testing/guest-recording.js";
 
-const OUTPUT = join(import.meta.dirname, "..", "..", "cpu-arm64", "src", "isa", "hot-variants.ts");
+const CPUS = {
+  arm64: {
+    folder: "cpu-arm64",
+    pc: armState.pc,
+    contextWord: armState.contextWord,
+    privilege: armState.exceptionLevel,
+    changes: {},
+  },
+  amd64: {
+    folder: "cpu-x86",
+    pc: x86State.rip,
+    contextWord: x86State.contextWord,
+    privilege: x86State.privilege,
+    changes: { architecture: amd64 },
+  },
+};
+const name = process.argv[2] ?? "arm64";
+const { folder, pc, contextWord, privilege, changes } = CPUS[name];
+const OUTPUT = join(import.meta.dirname, "..", "..", folder, "src", "isa", "hot-variants.ts");
 /** Inline, at most: beyond some five hundred the main loop loses a third of its speed. */
 const HOT_MAX = 340;
 /** A prime, so that no loop of the guest is met at the same place each time. */
@@ -34,13 +54,21 @@ function formText(form) {
 const EXECUTE = 2;
 
 function sample(engine) {
-  if (engine.translate(engine.readField(pc), EXECUTE, engine.readWord(exceptionLevel.offset)) !== 0) return;
-  const word = Buffer.from(engine.memory.read(engine.translatedPhysical, 4)).readUInt32LE();
-  const found = engine.decode(word, engine.readWord(contextWord.offset));
+  if (engine.translate(engine.readField(pc), EXECUTE, engine.readWord(privilege.offset)) !== 0) return;
+  const found = decodeAt(engine, engine.translatedPhysical, engine.readWord(contextWord.offset));
   if (found === undefined) return;
-  const name = nameOf(found);
-  samples.set(name, (samples.get(name) ?? 0) + 1);
+  const variant = nameOf(found);
+  samples.set(variant, (samples.get(variant) ?? 0) + 1);
 }
+
+/** A profile names definitions of context 0, which arm64 shares with context 1. */
+function decodeAt(engine, physical, context) {
+  if (name === "arm64") return engine.decode(Buffer.from(engine.memory.read(physical, 4)).readUInt32LE(), context);
+  const length = Math.min(INSTRUCTION_BYTES_MAX, 4096 - (physical % 4096));
+  return context === 0 ? engine.decodeBytes(engine.memory.read(physical, length), context) : undefined;
+}
+
+const INSTRUCTION_BYTES_MAX = 15;
 
 Engine.prototype.run = function runSampled(budget) {
   engines.add(this);
@@ -61,7 +89,7 @@ Engine.prototype.run = function runSampled(budget) {
 
 const directory = mkdtempSync(join(tmpdir(), "hvjournal-profile-"));
 try {
-  const session = linuxSession(await fetchStockGuest());
+  const session = linuxSession(await fetchStockGuest({ architecture: name }), changes);
   await recordGuest(session.setup, join(directory, "profile.hvj"), { unitsMax: 3_000_000_000 });
 } finally {
   rmSync(directory, { recursive: true, force: true });
@@ -73,7 +101,9 @@ const hot = [...samples]
 const decoded = [...engines].flatMap((engine) =>
   engine.variants().map(({ instruction, form }) => nameOf({ instruction, fields: form })),
 );
-const warm = [...new Set(decoded)].filter((name) => !hot.includes(name) && !name.includes('"undefined"'));
+/** Forms that definitions have in other contexts are no profile's. */
+const OTHER_FORMS = /"undefined"|, (one shot|with breakpoints|aligned|segmented by)/;
+const warm = [...new Set(decoded)].filter((variant) => !hot.includes(variant) && !OTHER_FORMS.test(variant));
 
 writeFileSync(
   OUTPUT,

@@ -2,6 +2,7 @@
 import type { Architecture, ControlSlice, KernelHalf, KernelHalfOptions } from "@hvjournal/core";
 import { Engine } from "@hvjournal/engine";
 import { x86Cpu } from "../isa/cpu.js";
+import { hotVariants, warmVariants } from "../isa/hot-variants.js";
 import { amd64ControlSlice } from "./control-slice.js";
 import { CPU_MODEL } from "./cpu-model.js";
 import { describeExit } from "./describe-exit.js";
@@ -46,6 +47,8 @@ function createKernelHalf(options: KernelHalfOptions): KernelHalf {
     ramBase: memoryBase,
     ramBytes: memoryBytes,
     vcpuCount,
+    profile: hotVariants,
+    warm: warmVariants,
     ...(options.tlbEntries === undefined ? {} : { tlbEntries: options.tlbEntries }),
     ...(options.tier === undefined ? {} : { tier: options.tier }),
   });
