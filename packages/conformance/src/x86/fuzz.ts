@@ -1,7 +1,7 @@
 /**
  * `npm run fuzz -- [--seconds n] [--bits 32|64] [--oracle host|qemu] [--group general|vectors] [--match regex] [--undefined] [--seed n]`:
  * random cases against an oracle until the time is over, and what they covered by definition. With `--write-vectors FILE` it
- * writes some of each definition with what the oracle says instead.
+ * writes some (`--each`) of each definition with what the oracle says instead.
  */
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
@@ -25,6 +25,7 @@ const { values } = parseArgs({
     undefined: { type: "boolean", default: false },
     blocks: { type: "boolean", default: false },
     "write-vectors": { type: "string" },
+    each: { type: "string", default: "3" },
   },
 });
 
@@ -109,14 +110,13 @@ function print(covered: ReadonlyMap<string, Coverage>, title: string): void {
   console.log(title);
 }
 
-const VECTORS_EACH = 3;
-
 /** Those that end by themselves, mostly. */
 function writeVectors(path: string): number {
   const { bits, oracle, instructions } = chosen();
   const random = new RandomCases(Number(values.seed), bits);
+  const each = Number(values.each);
   const lines = instructions.flatMap((instruction) => {
-    const cases = Array.from({ length: 3 * VECTORS_EACH }, () => random.single(instruction) ?? []).flat();
+    const cases = Array.from({ length: 3 * each }, () => random.single(instruction) ?? []).flat();
     const results = cases.length === 0 ? [] : oracle.run(cases);
     const pairs = cases.flatMap((userCase, index) => {
       const result = results[index];
@@ -125,7 +125,7 @@ function writeVectors(path: string): number {
     });
     const ended = pairs.filter(({ result }) => result.end.vector === RAN_OUT);
     const others = pairs.filter(({ result }) => result.end.vector !== RAN_OUT);
-    const taken = [...ended.slice(0, VECTORS_EACH), ...others].slice(0, VECTORS_EACH);
+    const taken = [...ended.slice(0, each), ...others].slice(0, each);
     return [`# ${instruction.mnemonic}`, ...taken.map(({ userCase, result }) => vectorOf(userCase, result))];
   });
   writeFileSync(path, `${lines.join("\n")}\n`);
