@@ -32,6 +32,7 @@ export const Mxcsr = {
   UE: 1 << 4,
   PE: 1 << 5,
   DAZ: 1 << 6,
+  OM: 1 << 10,
   UM: 1 << 11,
   PM: 1 << 12,
   /** Two bits. */
@@ -131,6 +132,7 @@ function floatControl(stage: Stage, rounding: number | undefined): Value<32> {
     as(bit(Mxcsr.DAZ), FloatControl.flushInputs),
     as(stage.and(bit(Mxcsr.FTZ), underflowMasked), FloatControl.flushOutputs),
     as(stage.xor(underflowMasked, stage.constant32(1)), FloatControl.underflowTrapped),
+    as(stage.xor(bit(Mxcsr.OM), stage.constant32(1)), FloatControl.overflowTrapped),
     rounding === undefined ? ownRounding(stage, control) : stage.constant32(rounding),
   ];
   return options.reduce((sum, option) => stage.or(sum, option), stage.constant32(fixed));

@@ -37,8 +37,9 @@ export const FloatControl = {
   /** 80-bit format only: bits of the significand, a `Precision` (x87: FCW.PC, in these two bits). */
   precisionShift: 11,
   /**
-   * The exception has a handler (x86: its mask is clear): a tiny result is underflow though it is exact. In the 80-bit
-   * format the handler gets the result with its exponent brought into range (x87).
+   * The exception has a handler (x86: its mask is clear): a tiny result is underflow though it is exact, and "inexact" is
+   * reported by the result with an unbounded exponent. In the 80-bit format the handler gets that, with its exponent brought
+   * into range (x87).
    */
   overflowTrapped: 1 << 13,
   underflowTrapped: 1 << 14,

@@ -208,7 +208,7 @@ export function roundInto(
   const field = quotient < hidden ? 0 : quantum + format.fractionBits + format.bias + (carried ? 1 : 0);
   const alternative = format.bits === 16 && environment.has(FloatControl.alternativeHalf);
   if (field > (alternative ? format.exponentMax : format.exponentMax - 1))
-    return overflowed(format, sign, alternative, environment);
+    return overflowed(format, sign, alternative, inexact, environment);
   if (inexact) environment.raise(FloatFlag.inexact);
   return assemble(format, sign, field, BigInt.asUintN(format.fractionBits, quotient));
 }
@@ -227,12 +227,20 @@ function reachesMinimum(
   return bitLength(quotient) > format.fractionBits + 1;
 }
 
-function overflowed(format: FloatFormat, sign: 0 | 1, alternative: boolean, environment: FloatEnvironment): bigint {
+function overflowed(
+  format: FloatFormat,
+  sign: 0 | 1,
+  alternative: boolean,
+  inexact: boolean,
+  environment: FloatEnvironment,
+): bigint {
   if (alternative) {
     environment.raise(FloatFlag.invalidOperation);
     return BigInt.asUintN(format.bits - 1, -1n) | (BigInt(sign) << BigInt(format.bits - 1));
   }
-  environment.raise(FloatFlag.overflow | FloatFlag.inexact);
+  // For a handler it is inexact only if it would be with an unbounded exponent.
+  const reported = inexact || !environment.has(FloatControl.overflowTrapped);
+  environment.raise(FloatFlag.overflow | (reported ? FloatFlag.inexact : 0));
   return overflowsToInfinity(environment.rounding, sign) ? infinityOf(format, sign) : largestOf(format, sign);
 }
 

@@ -158,6 +158,20 @@ describe("software floats", () => {
     expect(after.flags & FloatFlag.underflow).toBe(0);
   });
 
+  it("tell a handler of underflow or overflow that a result is inexact if it were with an unbounded exponent", () => {
+    const multiply = floatOperationCode(FloatOperation.multiply, 64);
+    const flags = (a: bigint, b: bigint, control: number): number =>
+      runSoftFloat(multiply, { a, b, c: 0n, control }).flags;
+    const tiny = [0x0010_0000_0000_0001n, 0x3fe0_0000_0000_0000n] as const;
+    const large = [0x7fe0_0000_0000_0000n, 0x4000_0000_0000_0000n] as const;
+    const { underflow, overflow, inexact } = FloatFlag;
+    expect([flags(...tiny, 0), flags(...tiny, FloatControl.underflowTrapped)]).toEqual([
+      underflow | inexact,
+      underflow,
+    ]);
+    expect([flags(...large, 0), flags(...large, FloatControl.overflowTrapped)]).toEqual([overflow | inexact, overflow]);
+  });
+
   it("refuse a rounding and an operation that do not exist", () => {
     const operands = { a: 0n, b: 0n, c: 0n };
     expect(() => runSoftFloat(FloatOperation.add, { ...operands, control: 6 })).toThrow("no rounding has number 6");
