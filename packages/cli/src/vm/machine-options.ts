@@ -66,8 +66,8 @@ export const CONTROL_OPTIONS = [
   ["smccc-filter", "smccc-filter"],
   ["firmware-reg", "one-reg"],
   ["policy", "policy"],
-  ["hv", "hv"],
   ["pvtime-ipa", "pvtime-ipa"],
+  ["hv", "hv"],
 ] as const;
 
 export interface NamedFile {

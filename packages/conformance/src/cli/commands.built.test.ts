@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { copyFileSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { bareMetalElf, bareMetalImage } from "../guests/bare-metal.js";
+import { bareMetalAmd64, bareMetalElf, bareMetalImage } from "../guests/bare-metal.js";
 import { type CommandResult, hvjournalCommand, runHvjournal } from "../testing/command-line.js";
 import { forgeAnswer } from "../testing/forged-recording.js";
 
@@ -105,7 +105,13 @@ describe("record", () => {
     [["record", bareMetalImage, "--until", "$nothing == 1"], 129, "there is no register $nothing"],
     [["record", bareMetalImage, "--smccc-filter", "0xc6000000+1=maybe"], 129, "expected BASE+COUNT="],
     [["record", bareMetalImage, "--smccc-filter", "0+1=deny", "--smccc-filter", "0+1=deny"], 129, "EEXIST"],
-    [["record", bareMetalImage, "--arch", "amd64"], 125, "this build has no architecture amd64"],
+    [["record", bareMetalImage, "--arch", "amd64"], 128, "it is an arm64 kernel (Image); this VM has x86-64 vCPUs"],
+    [["record", bareMetalAmd64, "--arch", "arm64"], 128, "it is an ELF file for x86-64; this VM has arm64 vCPUs"],
+    [["record", bareMetalAmd64, "--machine", "virt"], 129, "--machine virt: amd64 has pc"],
+    [["record", bareMetalAmd64, "--machine", "q35"], 125, "this build has no board q35: it has virt, pc"],
+    [["record", bareMetalAmd64, "--cpu", "z80"], 129, "--cpu z80: amd64 has hvj-v1"],
+    [["record", bareMetalAmd64, "--exit-model", "kvm-arm64"], 129, "amd64 has kvm-intel, kvm-amd"],
+    [["record", bareMetalAmd64, "--hv", "relaxed,warp"], 129, "--hv relaxed,warp: 'warp' is none of"],
     [["record", "--from", "main.hvj", "-m", "1G"], 129, "--memory can't change it"],
     [["record", bareMetalImage, "--nothing"], 129, "Unknown argument: nothing"],
     [["nothing"], 129, "Unknown command: nothing"],

@@ -88,7 +88,7 @@ describe("the bare-metal guest of amd64", () => {
   });
 
   it.each([
-    ["scenario=triple-fault", { what: "reset", by: "triple fault" }],
+    ["scenario=triple-fault", { what: "crashed", by: "triple fault" }],
     ["scenario=hypercalls end=reset", { what: "reset", by: "reset control register" }],
   ])("ends by %s", async (append, expected) => {
     const setup = guest(append);

@@ -70,7 +70,7 @@ describe("pc board", () => {
   it("ends on a triple fault and on system events, and refuses exits that no VMM can answer", () => {
     const { guest, board } = testPc();
     guest.exit(board, { kvmExit: KvmExit.shutdown });
-    expect(guest.stopped).toEqual({ what: "reset", by: "triple fault" });
+    expect(guest.stopped).toEqual({ what: "crashed", by: "triple fault" });
     guest.exit(board, { kvmExit: KvmExit.systemEvent, info: 3 });
     expect(guest.stopped).toEqual({ what: "crashed", by: "KVM_SYSTEM_EVENT_CRASH" });
     expect(() => guest.exit(board, { kvmExit: KvmExit.systemEvent, info: 6 })).toThrow(UnexpectedExitError);

@@ -161,7 +161,7 @@ class Pc implements PcBoard {
         port.complete(0, 0);
         break;
       case KvmExit.shutdown:
-        port.stop({ what: "reset", by: "triple fault" });
+        port.stop({ what: "crashed", by: "triple fault" });
         break;
       case KvmExit.systemEvent:
         this.#handleSystemEvent(exit, port);
