@@ -66,8 +66,8 @@ export const CONTROL_OPTIONS = [
   ["smccc-filter", "smccc-filter"],
   ["firmware-reg", "one-reg"],
   ["policy", "policy"],
-  ["pvtime-ipa", "pvtime-ipa"],
   ["hv", "hv"],
+  ["pvtime-ipa", "pvtime-ipa"],
 ] as const;
 
 export interface NamedFile {
