@@ -50,13 +50,15 @@ export interface UserCase {
 
 /** Why a case ended. `cr2` counts for page faults only. */
 export interface CaseEnd {
-  /** A vector, or `RAN_OUT` behind the last instruction. */
+  /** A vector, or `RAN_OUT` behind the last instruction, or `RAN_ON`. */
   readonly vector: number;
   readonly error: number;
   readonly cr2: bigint;
 }
 
 export const RAN_OUT = -1;
+/** The budget was not enough for the case. */
+export const RAN_ON = -2;
 
 export interface UserResult {
   readonly gpr: readonly bigint[];
@@ -96,6 +98,7 @@ export const COMPARED_FLAGS = 0xcd5;
 
 const VECTOR_NAMES: ReadonlyMap<number, string> = new Map([
   [RAN_OUT, "end"],
+  [RAN_ON, "no end"],
   [0, "#DE"],
   [1, "#DB"],
   [3, "#BP"],

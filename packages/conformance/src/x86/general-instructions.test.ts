@@ -4,4 +4,4 @@
  */
 import { compareWithOracles } from "./oracle-tests.js";
 
-compareWithOracles("general", { casesEach: 4, sequences: 150, sequenceLength: 6 });
+compareWithOracles("general", { casesEach: 2, sequences: 100, sequenceLength: 6 });

@@ -2,7 +2,7 @@
 import { type DecodedFields, type Encoding, parseEncoding, undefinedFlagsOf, x86Cpu } from "@hvjournal/cpu-x86";
 import type { Instruction, VariableLengthDecoder } from "@hvjournal/engine";
 import { RandomSource } from "../arm64/random-source.js";
-import { type Bits, CODE_ADDRESS, CODE_BYTES_MAX, type UserCase } from "./case-block.js";
+import { type Bits, BlockOffset, CODE_ADDRESS, CODE_BYTES_MAX, type UserCase, WINDOW_ADDRESS } from "./case-block.js";
 import { flagsRead, flagsWritten } from "./flag-use.js";
 import { INDICES, POINTERS, randomState, randomWindowAddress } from "./random-state.js";
 
@@ -13,6 +13,16 @@ const EDGE_IMMEDIATES = [
 ];
 const BRANCH = /^(J|CALL|LOOP)/;
 const STRING_OPCODES: ReadonlySet<number> = new Set([0xa4, 0xa5, 0xa6, 0xa7, 0xaa, 0xab, 0xac, 0xad, 0xae, 0xaf]);
+
+/** Of a loop: where its counter stands in the window, behind what pointers reach, and how often it turns. */
+const COUNTER = 0x3f0;
+const TURNS = 60;
+const JNZ = 0x75;
+
+/** DEC of the counter. */
+function decrement(bits: Bits): number[] {
+  return [0xff, ...(bits === 64 ? [0x0c, 0x25] : [0x0d]), ...little(BigInt(WINDOW_ADDRESS + COUNTER), 4)];
+}
 
 interface Encoded {
   readonly bytes: readonly number[];
@@ -57,6 +67,20 @@ export class RandomCases {
     }
     undefinedFlags.push([code.length, flags]);
     return this.#case(code, undefinedFlags, mnemonics);
+  }
+
+  /** A sequence without branches that repeats until a number in memory, or something that it does, ends it. */
+  loop(instructions: readonly Instruction[], count: number): UserCase {
+    const straight = instructions.filter(({ mnemonic }) => !BRANCH.test(mnemonic) && !mnemonic.startsWith("RET"));
+    for (;;) {
+      const { code: body, stateSeed, mnemonics } = this.sequence(straight, count);
+      const code = [...body, ...decrement(this.#bits)];
+      code.push(JNZ, 0x100 - code.length - 2);
+      if (body.length === 0 || code.length > CODE_BYTES_MAX) continue;
+      const made = caseFrom(this.#bits, stateSeed, Uint8Array.from(code), [], mnemonics);
+      new DataView(made.block.buffer).setUint32(BlockOffset.window + COUNTER, TURNS, true);
+      return made;
+    }
   }
 
   #case(code: readonly number[], undefinedFlags: UserCase["undefinedFlags"], mnemonics: readonly string[]): UserCase {

@@ -1,6 +1,6 @@
 /** Runs cases on a vCPU at CPL 3, with code and data mapped as `case-runner.c` has them, and nothing else. */
 import { ExitCode, longModeValues, materializeFlags, refreshDerived, vcpuState, x86Cpu } from "@hvjournal/cpu-x86";
-import { elementOf, Engine, type EngineOptions, type StateArray, type StateField } from "@hvjournal/engine";
+import { elementOf, Engine, EngineExit, type EngineOptions, type StateArray, type StateField } from "@hvjournal/engine";
 import {
   type Bits,
   BlockOffset,
@@ -11,6 +11,7 @@ import {
   FxsaveOffset,
   isBehindCode,
   PAGE_BYTES,
+  RAN_ON,
   RAN_OUT,
   STATE_REGISTERS,
   type UserCase,
@@ -80,6 +81,7 @@ class VcpuRunner {
     engine.callRoutine(refreshDerived);
     engine.stateWritten();
     const exit = engine.run(UNITS_MAX);
+    if (exit === EngineExit.budget) return this.#stopped();
     if (exit !== ExitCode.halt) throw new Error(this.#stopText(userCase, exit));
     return this.#result(userCase.code.length);
   }
@@ -213,21 +215,35 @@ class VcpuRunner {
     const [rip, rflags, rsp] = [word(0), word(2), word(3)];
     // The HLT behind the code is not for CPL 3.
     const ranOut = vector === GENERAL_PROTECTION && isBehindCode(rip, codeLength);
-    const page = engine.memory.read(DATA_FRAME, PAGE_BYTES).slice();
-    return {
-      gpr: Array.from({ length: STATE_REGISTERS }, (_, index) =>
-        index === 4 ? rsp : engine.readField(elementOf(vcpuState.gpr, index)),
-      ),
-      rip,
-      rflags: Number(rflags),
-      end: {
-        vector: ranOut ? RAN_OUT : vector,
-        error: hasError ? Number(words.getBigUint64(0, true)) : 0,
-        cr2: vector === PAGE_FAULT ? engine.readField(vcpuState.cr2) : 0n,
-      },
-      fxsave: this.#saveFloats(),
-      window: page.slice(WINDOW_ADDRESS % PAGE_BYTES),
-      check: checkOf(page),
+    const end = {
+      vector: ranOut ? RAN_OUT : vector,
+      error: hasError ? Number(words.getBigUint64(0, true)) : 0,
+      cr2: vector === PAGE_FAULT ? engine.readField(vcpuState.cr2) : 0n,
     };
+    return { ...this.#state(), gpr: this.#registers(rsp), rip, rflags: Number(rflags), end };
+  }
+
+  /** Where the budget was too small. */
+  #stopped(): UserResult {
+    const engine = this.#engine;
+    engine.callRoutine(materializeFlags);
+    return {
+      ...this.#state(),
+      gpr: this.#registers(engine.readField(elementOf(vcpuState.gpr, 4))),
+      rip: engine.readField(vcpuState.rip),
+      rflags: Number(engine.readField(vcpuState.rflags)),
+      end: { vector: RAN_ON, error: 0, cr2: 0n },
+    };
+  }
+
+  #registers(rsp: bigint): bigint[] {
+    return Array.from({ length: STATE_REGISTERS }, (_, index) =>
+      index === 4 ? rsp : this.#engine.readField(elementOf(vcpuState.gpr, index)),
+    );
+  }
+
+  #state(): Pick<UserResult, "fxsave" | "window" | "check"> {
+    const page = this.#engine.memory.read(DATA_FRAME, PAGE_BYTES).slice();
+    return { fxsave: this.#saveFloats(), window: page.slice(WINDOW_ADDRESS % PAGE_BYTES), check: checkOf(page) };
   }
 }
