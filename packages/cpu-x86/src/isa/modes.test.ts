@@ -142,7 +142,10 @@ describe.each(tiers)("real mode with %s", (_name, options) => {
     ]);
   });
 
-  it("has no LLDT, LAR, ARPL", () => {
+  it("has no LLDT, LAR, ARPL, SYSENTER", () => {
+    const guest = realMode("0f 34", options);
+    guest.set("sysenterCs", 8);
+    expect(vectorOf(guest)).toBe(Vector.generalProtection);
     for (const program of ["0f 00 d0", "0f 02 c0", "63 c0"])
       expect(vectorOf(realMode(program, options))).toBe(Vector.invalidOpcode);
   });

@@ -9,7 +9,7 @@ import { generalRegister } from "../general-registers.js";
 import { isStepping } from "../one-shot.js";
 import { Dr6, Efer, Flag, STATUS_FLAGS } from "../registers.js";
 import { SegmentAttribute } from "../segment-attributes.js";
-import { isLongModeActive, writeFixedSegment } from "../segments.js";
+import { isLongModeActive, isRealMode, writeFixedSegment } from "../segments.js";
 import {
   cpl,
   efer,
@@ -117,8 +117,9 @@ const sysret = defineEncoded({
 /** What SYSRET takes of R11. */
 const SYSRET_FLAGS = 0x3c_7fd7;
 
-/** Truth: SYSENTER_CS is null, and neither instruction may be used. */
+/** Neither SYSENTER nor SYSEXIT may be used in real mode, nor where SYSENTER_CS is null: #GP(0). */
 function refuseNull(stage: Stage): void {
+  raiseIf(stage, isRealMode(stage), Vector.generalProtection);
   const selector = stage.and(stage.truncate32(stage.read(sysenterCs)), stage.constant32(0xfffc));
   raiseIf(stage, stage.isZero(selector), Vector.generalProtection);
 }
