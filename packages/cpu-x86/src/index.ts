@@ -7,3 +7,4 @@ export { type Encoding, parseEncoding, undefinedFlagsOf } from "./isa/encoding.j
 export type { DecodedFields } from "./isa/fields.js";
 export { amd64 } from "./kvm/architecture.js";
 export { generalInstructions } from "./isa/instructions/general.js";
+export { exitModelsMarkdown } from "./kvm/exit-document.js";
