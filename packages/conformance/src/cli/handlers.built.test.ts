@@ -101,6 +101,28 @@ describe("record --handler FILE", () => {
   });
 });
 
+describe("a handler that answers otherwise though its file is the same", () => {
+  it.each([
+    ["at once", "config.mjs", "export default (call, vm) =>"],
+    ["late", "late.mjs", "export default async (call, vm) =>"],
+  ])("%s: verify says what was recorded and what it answers now", (_, file, begin) => {
+    const source = `BigInt(readFileSync(${JSON.stringify(sandbox.path("answer.txt"))}, "utf8"))`;
+    write(
+      file,
+      'import { readFileSync } from "node:fs";',
+      `${begin} call.nr === 0xc6000001 ? ${source} : vm.notHandled;`,
+    );
+    write("answer.txt", "42");
+    expect(record("config", [file], "--force").status).toBe(0);
+    write("answer.txt", "43");
+    const { status, stderr } = sandbox.run("verify", "config.hvj");
+    expect(stderr).toMatch(
+      /^error: replay diverged at exit:\d+ \(vcpu0, .*\n {2}recorded {3}RegisterSet vcpu0 x0 <- 0x2a .*\n {2}replayed {3}RegisterSet vcpu0 x0 <- 0x2b /,
+    );
+    expect(status).toBe(1);
+  });
+});
+
 describe("a handler's file that can't be used", () => {
   it.each<[string, readonly string[], RegExp]>([
     ["none.mjs", ["export const a = 1;"], /none\.mjs: it has no default export/],
