@@ -92,12 +92,33 @@ describe("record --handler FILE", () => {
     }
   });
 
-  it("tells that a file which one of them imports has changed", () => {
-    const before = readFileSync(sandbox.path("lib/sum.ts"));
-    writeFileSync(sandbox.path("lib/sum.ts"), `${String(before)}// more\n`);
-    const { status, stderr } = sandbox.run("verify", "demo.hvj");
-    writeFileSync(sandbox.path("lib/sum.ts"), before);
-    expect([status, stderr]).toEqual([125, expect.stringMatching(/handler demo\.ts is not the one that was recorded/)]);
+  it.each([
+    ["bits", [], /handler demo\.ts is not the one that was recorded/],
+    ["outcome", ["--expect", "time > 0"], /handler demo\.ts second\.cjs is not what was recorded/],
+  ])(
+    "tells at level %s that a file which one of them imports has changed: no build is to blame",
+    (_, words, message) => {
+      const before = readFileSync(sandbox.path("lib/sum.ts"));
+      writeFileSync(sandbox.path("lib/sum.ts"), `${String(before)}// more\n`);
+      const { status, stderr } = sandbox.run("verify", "demo.hvj", ...words);
+      const again = sandbox.run("verify", "demo.hvj", "--handler", "demo.ts", "--handler", "second.cjs");
+      writeFileSync(sandbox.path("lib/sum.ts"), before);
+      expect([status, stderr]).toEqual([128, expect.stringMatching(message)]);
+      expect(stderr).toContain("next: hvjournal verify demo.hvj --handler demo.ts --handler second.cjs\n");
+      expect([again.status, again.stdout]).toEqual([
+        0,
+        expect.stringMatching(/exits that reach the VMM half, equal$/m),
+      ]);
+    },
+  );
+
+  it("verifies bits with a file that lies elsewhere by now", () => {
+    mkdirSync(sandbox.path("elsewhere"));
+    renameSync(sandbox.path("second.cjs"), sandbox.path("elsewhere/second.cjs"));
+    const handlers = ["--handler", "demo.ts", "--handler", "elsewhere/second.cjs"];
+    const { status, stdout } = sandbox.run("verify", "demo.hvj", ...handlers);
+    renameSync(sandbox.path("elsewhere/second.cjs"), sandbox.path("second.cjs"));
+    expect([status, stdout]).toEqual([0, expect.stringContaining("and all that the VMM half did, equal")]);
   });
 });
 
