@@ -13,6 +13,7 @@ import { join } from "node:path";
 import { CliError } from "../cli-error.js";
 import { type Arguments, type CommandContext, flag, stringOption } from "../commands/command.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
+import { watchOptions } from "../handlers/handler-option.js";
 import { changeLine, changeText } from "../output/change-text.js";
 import { jsonLine } from "../output/console-output.js";
 import { exitSequenceReport } from "../output/exit-sequence-report.js";
@@ -89,6 +90,7 @@ async function verifyInto(path: string, isKept: boolean, what: ChangedVerificati
   try {
     run = await rerunRecording({
       ...{ recording, plan, path, isKept, output: context.output, lanes: [acts.acts] },
+      watch: watchOptions(what.args, recording.path),
       untilNs: what.timeoutNs ?? defaultTimeNs(acts),
       by: expression === undefined ? "verify" : `--expect ${expression.source}`,
       judge: (recorder) => judgement.of(recorder, what),

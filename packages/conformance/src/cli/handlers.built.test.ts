@@ -144,6 +144,40 @@ describe("a handler that answers otherwise though its file is the same", () => {
   });
 });
 
+describe("verify --handler-timeout", () => {
+  it.each([
+    [
+      "bits",
+      "spin",
+      null,
+      /^error: handler-timeout: handler moody\.mjs blocks .* longer than 300 ms[^]*fsck moody\.hvj/,
+    ],
+    ["bits", "wait", 128, /no answer within 300ms \(--handler-timeout\)/],
+    [
+      "exits",
+      "spin",
+      null,
+      /^error: handler-timeout: handler moody\.mjs blocks .* longer than 300 ms[^]*fsck moody\.hvj/,
+    ],
+    ["exits", "wait", 128, /no answer within 300ms \(--handler-timeout\)/],
+  ])("at level %s is kept where a handler is to %s", (level, mood, ended, message) => {
+    write(
+      "moody.mjs",
+      'import { readFileSync } from "node:fs";',
+      "export default (call) => {",
+      `  const mood = readFileSync(${JSON.stringify(sandbox.path("mood.txt"))}, "utf8").trim();`,
+      '  if (mood === "spin") for (;;);',
+      '  return mood === "wait" ? new Promise((resolve) => setTimeout(resolve, 3000)) : 1;',
+      "};",
+    );
+    write("mood.txt", "fine");
+    expect(record("moody", ["moody.mjs"], "--force").status).toBe(0);
+    write("mood.txt", mood);
+    const { status, stderr } = sandbox.run("verify", "moody.hvj", "--level", level, "--handler-timeout", "300ms");
+    expect([status, stderr]).toEqual([ended, expect.stringMatching(message)]);
+  });
+});
+
 describe("a handler's file that can't be used", () => {
   it.each<[string, readonly string[], RegExp]>([
     ["none.mjs", ["export const a = 1;"], /none\.mjs: it has no default export/],
