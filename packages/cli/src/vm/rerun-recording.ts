@@ -175,7 +175,7 @@ export function refusedText({ command, refusal: { call, errno, reason } }: Refus
   return `the operator's ${command.name} was refused in this run: ${call}: ${errno}: ${reason}`;
 }
 
-export function rerunJson({ inputs, refused, recorder }: Rerun): Record<string, unknown> {
+export function rerunJson({ why, stop, inputs, refused, recorder }: Rerun): Record<string, unknown> {
   const { exitNumber, icount, guestTimeNs } = recorder.machine;
   const waiting = inputs.left.waiting.map((each) => ({
     number: each.number,
@@ -185,7 +185,7 @@ export function rerunJson({ inputs, refused, recorder }: Rerun): Record<string, 
     nearest: each.nearest,
   }));
   return {
-    run: { exit: exitNumber, icount, timeNs: guestTimeNs },
+    run: { exit: exitNumber, icount, timeNs: guestTimeNs, ended: { why, stop } },
     inputs: { count: inputs.count, left: inputs.left.count, waiting },
     ...(refused.length === 0 ? {} : { refused }),
   };
