@@ -21,7 +21,7 @@ import { momentText, stopText } from "../output/record-report.js";
 import { counted } from "../output/value-text.js";
 import type { MachineChange, MachinePlan } from "./machine-plan.js";
 import { clearOutput } from "./new-recording.js";
-import { endingText, type OpenRecording } from "./open-recording.js";
+import { checkPassedBy, endingText, type OpenRecording } from "./open-recording.js";
 import {
   defaultTimeNs,
   refusedMachine,
@@ -113,6 +113,8 @@ async function verifyInto(path: string, isKept: boolean, what: ChangedVerificati
   const holds = outcome?.atEnd() ?? true;
   if (!holds) throw notHeld(run, what, isKept ? path : undefined);
   tell(run, what, { level, equal: comparison?.equal });
+  // The run asks for little of the file that it is made from: whoever trusts its answer trusts the file.
+  checkPassedBy(recording);
   return ExitStatus.done;
 }
 
