@@ -2,7 +2,7 @@
 import { parseExpression, type ParsedExpression, parseGuestTime, Verifier } from "@hvjournal/core";
 import { UsageError } from "../cli-error.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
-import { HANDLER_TIMEOUT_OPTION } from "../handlers/handler-option.js";
+import { HANDLER_TIMEOUT_OPTION, watchOptions } from "../handlers/handler-option.js";
 import { nodeDigester } from "../host/node-digester.js";
 import { changeLine } from "../output/change-text.js";
 import { jsonLine } from "../output/console-output.js";
@@ -115,7 +115,8 @@ async function verifyBits(
     throw new UsageError("-o keeps a run that may be another: this one is what is recorded, bit for bit, or diverges");
   const { path, reader, architecture, description } = recording;
   const boots = reader.header.parent === undefined;
-  const vmm = recordedBoard(description, { args: plannedFiles(plan), boots, recording: path });
+  const files = { ...watchOptions(args, path), ...plannedFiles(plan) };
+  const vmm = recordedBoard(description, { args: files, boots, recording: path });
   const verifier = new Verifier({ architecture, digester: nodeDigester, reader, vmm });
   const progress = new Progress(output, `verifying ${path}:`, reader.end.icount);
   while ((await verifier.step(SLICE_UNITS)) !== "equal") progress.at(verifier.machine.icount);

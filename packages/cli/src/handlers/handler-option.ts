@@ -54,6 +54,11 @@ function timeLimit(names: readonly string[], args: Arguments): TimeLimit {
   return { limitMs, text, watchdog: new HandlerWatchdog({ limitMs, handlers: names, next, json: flag(args, "json") }) };
 }
 
+/** What of a command's options says how handlers are watched; `recording`: what is looked at once one is killed. */
+export function watchOptions(args: Arguments, recording: string): Arguments {
+  return { "handler-timeout": args["handler-timeout"], json: args["json"], output: recording };
+}
+
 /** The options again, for an instance in a process of its own. */
 export function handlerWords(args: Arguments): string[] {
   const timeout = stringOption(args, "handler-timeout");

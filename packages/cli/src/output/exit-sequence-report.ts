@@ -26,6 +26,8 @@ export interface DifferingRun {
   /** One line for each thing that was changed. */
   readonly changes: readonly string[];
   readonly notes: readonly string[];
+  /** What `--json` says of the run. */
+  readonly json: Readonly<Record<string, unknown>>;
   /** The new recording, where it is kept. */
   readonly keptPath: string | undefined;
 }
@@ -68,6 +70,7 @@ export function exitSequenceReport(run: DifferingRun): CliError {
       now: now && { exit: now.number, icount: now.icount, what: describe(now, machine.exitModel) },
       changes: run.changes,
       notes: run.notes,
+      ...run.json,
     },
   });
 }

@@ -32,13 +32,16 @@ export async function applyFile(
 
 /** Files that are somewhere else than they were recorded, as `verify` takes them. */
 export function plannedFiles(plan: MachinePlan): Arguments {
-  const moved = [...plan.values()].filter(({ recordedSha256 }) => recordedSha256 === undefined);
+  const moved = [...plan.values()].filter(
+    ({ recordedSha256, isRecorded }) => recordedSha256 === undefined && isRecorded !== true,
+  );
   const of = (wanted: string): string[] =>
-    moved.filter(({ option }) => option === wanted).map(({ value }) => String(value));
-  const [kernel, initrd, drive] = ["kernel", "initrd", "drive"].map(of);
+    moved.filter(({ option }) => option === wanted).flatMap(({ value }) => (Array.isArray(value) ? value : [value]));
+  const [kernel, initrd, drive, handler] = ["kernel", "initrd", "drive", "handler"].map(of);
   return {
     ...(kernel?.[0] === undefined ? {} : { kernel: kernel[0] }),
     ...(initrd?.[0] === undefined ? {} : { initrd: initrd[0] }),
     ...(drive === undefined || drive.length === 0 ? {} : { drive }),
+    ...(handler === undefined || handler.length === 0 ? {} : { handler }),
   };
 }

@@ -32,7 +32,13 @@ import {
   rtcBase,
 } from "./machine-options.js";
 import type { OpenRecording } from "./open-recording.js";
-import { checkRecordedFile, recordedDrives, type RecordedFile, recordedFile } from "./recorded-machine.js";
+import {
+  checkRecordedFile,
+  recordedDrives,
+  type RecordedFile,
+  recordedFile,
+  verifyWithHandlers,
+} from "./recorded-machine.js";
 
 export interface PlanItem {
   readonly key: string;
@@ -324,16 +330,16 @@ function argumentsOf(plan: MachinePlan): Arguments {
 
 /**
  * The machine itself. Throws CliError with status 128 for a file of the recorded machine that is gone or has become another,
- * and what `newMachine` throws.
+ * and what `newMachine` throws. `options`: those beside the machine's own, such as how long a handler may take.
  */
-export function machineOf(plan: MachinePlan, recording: string): NewMachine {
+export function machineOf(plan: MachinePlan, recording: string, options: Arguments = {}): NewMachine {
   for (const item of plan.values()) if (item.recordedSha256 !== undefined) checkFile(item, recording);
-  const machine = newMachine(argumentsOf(plan));
-  checkLists(plan, machine.description);
+  const machine = newMachine({ ...options, ...argumentsOf(plan) });
+  checkLists(plan, machine.description, recording);
   return { ...machine, commands: commandsOf(plan) };
 }
 
-function checkLists(plan: MachinePlan, description: MachineDescription): void {
+function checkLists(plan: MachinePlan, description: MachineDescription, recording: string): void {
   const made = planOf(describedItems(description));
   const other = [...plan.values()].find(
     ({ key, identity, isRecorded }) => isRecorded === true && made.get(key)?.identity !== identity,
@@ -341,6 +347,7 @@ function checkLists(plan: MachinePlan, description: MachineDescription): void {
   if (other === undefined) return;
   throw new CliError(`${other.option} ${other.shown} is not what was recorded; --${other.option} says what to take`, {
     code: "no-file",
+    next: verifyWithHandlers(recording, Array.isArray(other.value) ? other.value : []),
   });
 }
 

@@ -1,5 +1,5 @@
 /** The VMM half of a recorded machine, put together again: to go live from a recording, to verify it, to name devices. */
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import {
   type BlockBackend,
@@ -15,7 +15,7 @@ import { CliError, UsageError } from "../cli-error.js";
 import { type Arguments, listOption, stringOption } from "../commands/command.js";
 import { ExitStatus } from "../exit-status.js";
 import { type LoadedHandler, loadHandlers } from "../handlers/handler-option.js";
-import { handlerDifference, recordedHandlers } from "../handlers/recorded-handlers.js";
+import { handlerDifference, type RecordedHandler, recordedHandlers } from "../handlers/recorded-handlers.js";
 import { openDriveFile } from "../host/drive-file.js";
 import { nodeDigester } from "../host/node-digester.js";
 import { boardFor, kernelOption, type NamedFile, readNamed } from "./machine-options.js";
@@ -104,14 +104,40 @@ function handlersOf(
     given.length > 0 ? undefined : recorded.find(({ name, sha256 }) => sha256 !== undefined && !existsSync(name));
   if (gone?.sha256 !== undefined) {
     const reason = `can't read the handler that was recorded, ${gone.name}: no such file; --handler says where it is now`;
-    throw fileGone(reason, "handler", { name: gone.name, sha256: gone.sha256 }, recording);
+    throw handlerGone(reason, recorded, gone, recording);
   }
   const loaded = loadHandlers(names, args);
   for (let index = 0; index < Math.max(recorded.length, loaded.length); index++) {
     const difference = handlerDifference(recorded[index], loaded[index]);
-    if (difference !== undefined) throw changed(difference);
+    if (difference === undefined) continue;
+    if (given.length > 0) throw changed(difference);
+    throw handlerGone(`${difference}; --handler says what to take`, recorded, recorded[index], recording);
   }
   return loaded;
+}
+
+/**
+ * The recorded handler is not where it was, or is another by now. `next` names where the same one is found; else those that
+ * are there are taken for a change of the machine, which is verified by its exits.
+ */
+function handlerGone(
+  message: string,
+  recorded: readonly RecordedHandler[],
+  other: RecordedHandler | undefined,
+  recording: string | undefined,
+): CliError {
+  if (recording === undefined) return new CliError(message, { code: "no-file" });
+  const found = other?.sha256 === undefined ? undefined : foundNear({ ...other, sha256: other.sha256 }, recording);
+  const names = recorded.map((each) => (each === other ? (found ?? each.name) : each.name));
+  const isThere = found !== undefined || (other !== undefined && existsSync(other.name));
+  return new CliError(message, {
+    code: "no-file",
+    ...(isThere ? { next: verifyWithHandlers(recording, names) } : {}),
+  });
+}
+
+export function verifyWithHandlers(recording: string, names: readonly string[]): string {
+  return shellCommand("hvjournal", "verify", recording, ...names.flatMap((name) => ["--handler", name]));
 }
 
 type FileOption = "kernel" | "initrd";
@@ -149,16 +175,15 @@ function sha256Of(bytes: Uint8Array): string {
   return toHex(nodeDigester.sha256(bytes));
 }
 
+/** The same file here, or beside the recording. */
+function foundNear({ name, sha256 }: RecordedFile, recording: string): string | undefined {
+  const places = [basename(name), join(dirname(recording), basename(name))];
+  return places.find((place) => existsSync(place) && sha256Of(readFileSync(place)) === sha256);
+}
+
 /** What was recorded is not where it was: no fault of any build, so a search through builds must stop. */
-function fileGone(
-  message: string,
-  what: FileOption | "handler",
-  recorded: RecordedFile,
-  recording: string | undefined,
-): CliError {
-  const places =
-    recording === undefined ? [] : [basename(recorded.name), join(dirname(recording), basename(recorded.name))];
-  const found = places.find((place) => existsSync(place) && sha256Of(readNamed(what, place).bytes) === recorded.sha256);
+function fileGone(message: string, what: FileOption, recorded: RecordedFile, recording: string | undefined): CliError {
+  const found = recording === undefined ? undefined : foundNear(recorded, recording);
   return new CliError(message, {
     code: "no-file",
     ...(found === undefined || recording === undefined

@@ -14,6 +14,7 @@ import {
 } from "@hvjournal/core";
 import { discardRecording, INDEX_EXITS_MAX } from "@hvjournal/journal";
 import { CliError, UsageError } from "../cli-error.js";
+import type { Arguments } from "../commands/command.js";
 import { ExitStatus } from "../exit-status.js";
 import { nodeDigester } from "../host/node-digester.js";
 import type { Output } from "../output/console-output.js";
@@ -52,6 +53,8 @@ export interface RunJudge {
 export interface RerunRequest {
   readonly recording: OpenRecording;
   readonly plan: MachinePlan;
+  /** How its handlers are watched. */
+  readonly watch?: Arguments;
   /** What comes from outside. */
   readonly lanes: readonly (readonly ScheduledAct[])[];
   /** Where the run is recorded; nothing is there yet. */
@@ -77,7 +80,7 @@ export interface Rerun extends RerunResult {
  */
 export async function rerunRecording(request: RerunRequest): Promise<Rerun> {
   const { recording, plan, path, lanes, isKept, untilNs, by, output, act } = request;
-  const { architecture, description, vmm, commands, drives } = machineOf(plan, recording.path);
+  const { architecture, description, vmm, commands, drives } = machineOf(plan, recording.path, request.watch);
   const inputs = new AnchoredInputs(...lanes);
   const writer = createRecordingFile(path, { architecture, description });
   let isFinished = false;
@@ -172,7 +175,7 @@ export function refusedText({ command, refusal: { call, errno, reason } }: Refus
   return `the operator's ${command.name} was refused in this run: ${call}: ${errno}: ${reason}`;
 }
 
-export function rerunJson({ inputs, refused, recorder }: Rerun): Record<string, unknown> {
+export function rerunJson({ why, stop, inputs, refused, recorder }: Rerun): Record<string, unknown> {
   const { exitNumber, icount, guestTimeNs } = recorder.machine;
   const waiting = inputs.left.waiting.map((each) => ({
     number: each.number,
@@ -182,7 +185,7 @@ export function rerunJson({ inputs, refused, recorder }: Rerun): Record<string, 
     nearest: each.nearest,
   }));
   return {
-    run: { exit: exitNumber, icount, timeNs: guestTimeNs },
+    run: { exit: exitNumber, icount, timeNs: guestTimeNs, ended: { why, stop } },
     inputs: { count: inputs.count, left: inputs.left.count, waiting },
     ...(refused.length === 0 ? {} : { refused }),
   };

@@ -13,6 +13,7 @@ import { join } from "node:path";
 import { CliError } from "../cli-error.js";
 import { type Arguments, type CommandContext, flag, stringOption } from "../commands/command.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
+import { watchOptions } from "../handlers/handler-option.js";
 import { changeLine, changeText } from "../output/change-text.js";
 import { jsonLine } from "../output/console-output.js";
 import { exitSequenceReport } from "../output/exit-sequence-report.js";
@@ -20,7 +21,7 @@ import { momentText, stopText } from "../output/record-report.js";
 import { counted } from "../output/value-text.js";
 import type { MachineChange, MachinePlan } from "./machine-plan.js";
 import { clearOutput } from "./new-recording.js";
-import { endingText, type OpenRecording } from "./open-recording.js";
+import { checkPassedBy, endingText, type OpenRecording } from "./open-recording.js";
 import {
   defaultTimeNs,
   refusedMachine,
@@ -89,6 +90,7 @@ async function verifyInto(path: string, isKept: boolean, what: ChangedVerificati
   try {
     run = await rerunRecording({
       ...{ recording, plan, path, isKept, output: context.output, lanes: [acts.acts] },
+      watch: watchOptions(what.args, recording.path),
       untilNs: what.timeoutNs ?? defaultTimeNs(acts),
       by: expression === undefined ? "verify" : `--expect ${expression.source}`,
       judge: (recorder) => judgement.of(recorder, what),
@@ -106,34 +108,49 @@ async function verifyInto(path: string, isKept: boolean, what: ChangedVerificati
       ...{ ending: runEnding(run), recordedEnding: endingText(recording.reader), keptPath: isKept ? path : undefined },
       changes: what.changes.map((change) => changeLine(change, recording.architecture)),
       notes: notesOf(run),
+      json: rerunJson(run),
     });
   const holds = outcome?.atEnd() ?? true;
   if (!holds) throw notHeld(run, what, isKept ? path : undefined);
   tell(run, what, { level, equal: comparison?.equal });
+  // The run asks for little of the file that it is made from: whoever trusts its answer trusts the file.
+  checkPassedBy(recording);
   return ExitStatus.done;
 }
 
-/** A time that was asked for is up before anything could be told. */
-function checkTime(
-  run: Rerun,
-  { timeoutNs, recording }: ChangedVerification,
-  { comparison, outcome }: Judgement,
-): void {
-  if (run.why !== "time" || timeoutNs === undefined) return;
-  const isTold = comparison === undefined ? outcome?.atEnd() === true : comparison.isOver;
-  if (isTold) return;
+/** A time that was asked for is up before the run has ended, and before all was told: EXPR may hold now, and not at the end. */
+function checkTime(run: Rerun, what: ChangedVerification, { comparison, outcome }: Judgement): void {
+  if (run.why !== "time" || what.timeoutNs === undefined) return;
+  const { recording, expression } = what;
+  const isKnown = outcome === undefined || (outcome.form !== "end" && outcome.atEnd());
+  if (isKnown && comparison?.isOver !== false) return;
+  const holds = outcome?.atEnd();
   throw new CliError(`ran out of --timeout at ${momentText(run.recorder.machine)}`, {
     code: "timeout",
     status: ExitStatus.timeout,
-    details: rerunNotes(run).map((note) => `  note       ${note}`),
-    fields: { recording: recording.path, ...rerunJson(run) },
+    details: [
+      ...(expression === undefined
+        ? []
+        : [
+            `  expected   '${expression.source}' ${holds === true ? "holds" : "does not hold"} there; the run has not ended`,
+          ]),
+      ...rerunNotes(run).map((note) => `  note       ${note}`),
+    ],
+    fields: {
+      ...{ recording: recording.path, level: what.level, expect: expression?.source, holds },
+      ...rerunJson(run),
+    },
   });
 }
 
 /** How a run ended, for a sentence. */
 export function runEnding({ why, stop, recorder }: Pick<Rerun, "why" | "stop" | "recorder">): string {
-  const text = why === "stopped" && stop !== undefined ? stopText(stop satisfies GuestStop) : "its time was up";
-  return `${text} at ${momentText(recorder.machine)}`;
+  return `${endingReason(why, stop)} at ${momentText(recorder.machine)}`;
+}
+
+function endingReason(why: Rerun["why"], stop: GuestStop | undefined): string {
+  if (stop !== undefined) return stopText(stop);
+  return why === "decided" ? "left when all that was asked for was known," : "its time was up";
 }
 
 function notHeld(run: Rerun, what: ChangedVerification, keptPath: string | undefined): CliError {
@@ -175,6 +192,7 @@ function tell(
     ...(expression === undefined ? [] : [`'${expression.source}' holds at ${momentText(run.recorder.machine)}`]),
   ];
   output.line(`${path}: ${parts.join("; ")}`);
+  output.note(`  run        ${runEnding(run)}`);
   for (const change of changes) output.note(`  changed    ${changeLine(change, architecture)}`);
   for (const note of notesOf(run)) output.note(`  note       ${note}`);
 }

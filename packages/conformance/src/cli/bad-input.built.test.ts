@@ -131,6 +131,14 @@ describe("a recording that is damaged", () => {
     expect(run("replay", "page.hvj", "--until", "exit:100").status).toBe(0);
   });
 
+  it("is told by a verification that is over long before it too", () => {
+    flipLastPage(pathOf("good.hvj"), pathOf("page.hvj"));
+    const { status, stdout, stderr } = run("verify", "page.hvj", "--expect", "exit.nr > 0");
+    expect(stdout).toMatch(/^page\.hvj: 'exit\.nr > 0' holds at exit:\d+ /);
+    expect(stderr).toMatch(/^error: page\.hvj is damaged where this run had nothing to read, at page /m);
+    expect(status).toBe(128);
+  });
+
   it("is no recording at all when it is something else", () => {
     writeFileSync(pathOf("text.hvj"), "no recording");
     writeFileSync(pathOf("empty.hvj"), "");

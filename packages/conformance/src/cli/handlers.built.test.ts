@@ -92,12 +92,89 @@ describe("record --handler FILE", () => {
     }
   });
 
-  it("tells that a file which one of them imports has changed", () => {
-    const before = readFileSync(sandbox.path("lib/sum.ts"));
-    writeFileSync(sandbox.path("lib/sum.ts"), `${String(before)}// more\n`);
-    const { status, stderr } = sandbox.run("verify", "demo.hvj");
-    writeFileSync(sandbox.path("lib/sum.ts"), before);
-    expect([status, stderr]).toEqual([125, expect.stringMatching(/handler demo\.ts is not the one that was recorded/)]);
+  it.each([
+    ["bits", [], /handler demo\.ts is not the one that was recorded/],
+    ["outcome", ["--expect", "time > 0"], /handler demo\.ts second\.cjs is not what was recorded/],
+  ])(
+    "tells at level %s that a file which one of them imports has changed: no build is to blame",
+    (_, words, message) => {
+      const before = readFileSync(sandbox.path("lib/sum.ts"));
+      writeFileSync(sandbox.path("lib/sum.ts"), `${String(before)}// more\n`);
+      const { status, stderr } = sandbox.run("verify", "demo.hvj", ...words);
+      const again = sandbox.run("verify", "demo.hvj", "--handler", "demo.ts", "--handler", "second.cjs");
+      writeFileSync(sandbox.path("lib/sum.ts"), before);
+      expect([status, stderr]).toEqual([128, expect.stringMatching(message)]);
+      expect(stderr).toContain("next: hvjournal verify demo.hvj --handler demo.ts --handler second.cjs\n");
+      expect([again.status, again.stdout]).toEqual([
+        0,
+        expect.stringMatching(/exits that reach the VMM half, equal$/m),
+      ]);
+    },
+  );
+
+  it("verifies bits with a file that lies elsewhere by now", () => {
+    mkdirSync(sandbox.path("elsewhere"));
+    renameSync(sandbox.path("second.cjs"), sandbox.path("elsewhere/second.cjs"));
+    const handlers = ["--handler", "demo.ts", "--handler", "elsewhere/second.cjs"];
+    const { status, stdout } = sandbox.run("verify", "demo.hvj", ...handlers);
+    renameSync(sandbox.path("elsewhere/second.cjs"), sandbox.path("second.cjs"));
+    expect([status, stdout]).toEqual([0, expect.stringContaining("and all that the VMM half did, equal")]);
+  });
+});
+
+describe("a handler that answers otherwise though its file is the same", () => {
+  it.each([
+    ["at once", "config.mjs", "export default (call, vm) =>"],
+    ["late", "late.mjs", "export default async (call, vm) =>"],
+  ])("%s: verify says what was recorded and what it answers now", (_, file, begin) => {
+    const source = `BigInt(readFileSync(${JSON.stringify(sandbox.path("answer.txt"))}, "utf8"))`;
+    write(
+      file,
+      'import { readFileSync } from "node:fs";',
+      `${begin} call.nr === 0xc6000001 ? ${source} : vm.notHandled;`,
+    );
+    write("answer.txt", "42");
+    expect(record("config", [file], "--force").status).toBe(0);
+    write("answer.txt", "43");
+    const { status, stderr } = sandbox.run("verify", "config.hvj");
+    expect(stderr).toMatch(
+      /^error: replay diverged at exit:\d+ \(vcpu0, .*\n {2}recorded {3}RegisterSet vcpu0 x0 <- 0x2a .*\n {2}replayed {3}RegisterSet vcpu0 x0 <- 0x2b /,
+    );
+    expect(status).toBe(1);
+  });
+});
+
+describe("verify --handler-timeout", () => {
+  it.each([
+    [
+      "bits",
+      "spin",
+      null,
+      /^error: handler-timeout: handler moody\.mjs blocks .* longer than 300 ms[^]*fsck moody\.hvj/,
+    ],
+    ["bits", "wait", 128, /no answer within 300ms \(--handler-timeout\)/],
+    [
+      "exits",
+      "spin",
+      null,
+      /^error: handler-timeout: handler moody\.mjs blocks .* longer than 300 ms[^]*fsck moody\.hvj/,
+    ],
+    ["exits", "wait", 128, /no answer within 300ms \(--handler-timeout\)/],
+  ])("at level %s is kept where a handler is to %s", (level, mood, ended, message) => {
+    write(
+      "moody.mjs",
+      'import { readFileSync } from "node:fs";',
+      "export default (call) => {",
+      `  const mood = readFileSync(${JSON.stringify(sandbox.path("mood.txt"))}, "utf8").trim();`,
+      '  if (mood === "spin") for (;;);',
+      '  return mood === "wait" ? new Promise((resolve) => setTimeout(resolve, 3000)) : 1;',
+      "};",
+    );
+    write("mood.txt", "fine");
+    expect(record("moody", ["moody.mjs"], "--force").status).toBe(0);
+    write("mood.txt", mood);
+    const { status, stderr } = sandbox.run("verify", "moody.hvj", "--level", level, "--handler-timeout", "300ms");
+    expect([status, stderr]).toEqual([ended, expect.stringMatching(message)]);
   });
 });
 

@@ -107,6 +107,31 @@ describe("verify of a changed configuration", () => {
     expect(asked.stderr).toMatch(/^error: ran out of --timeout at exit:\d+ icount:\d+ time:0\.005/);
   });
 
+  it("has not passed where a --timeout ran out first, whatever holds then", () => {
+    const words = ["--append", "scenario=loop", "--expect", "!(console =~ /FAIL/)", "--timeout", "5ms"];
+    const { status, stdout, stderr } = verify("boot.hvj", ...words);
+    expect([status, stdout]).toEqual([124, ""]);
+    expect(stderr).toMatch(
+      /^error: ran out of --timeout at exit:.*\n {2}expected {3}'!\(console =~ \/FAIL\/\)' holds there; the run has not ended\n/,
+    );
+    expect(JSON.parse(verify("boot.hvj", ...words, "--json").stdout)).toMatchObject({
+      error: "timeout",
+      holds: true,
+      run: { ended: { why: "time" } },
+    });
+    const growing = ["--append", "scenario=loop", "--expect", "time >= 5ms", "--timeout", "5ms"];
+    expect(verify("boot.hvj", ...growing).status).toBe(0);
+  });
+
+  it.each([
+    ["!(console =~ /FAIL/)", "guest powered off (PSCI SYSTEM_OFF)", { why: "stopped", stop: { what: "powered off" } }],
+    ["exit.nr == 0xc6000000", "left when all that was asked for was known,", { why: "decided" }],
+  ])("says how a run ended in which '%s' holds", (expected, ending, ended) => {
+    const { status, stderr } = verify("boot.hvj", "--expect", expected);
+    expect([status, stderr]).toEqual([0, expect.stringContaining(`  run        ${ending} at exit:`)]);
+    expect(JSON.parse(verify("boot.hvj", "--expect", expected, "--json").stdout)).toMatchObject({ run: { ended } });
+  });
+
   it("says in JSON what was changed, compared and found", () => {
     const { stdout } = verify("boot.hvj", "--firmware-reg", "PSCI_VERSION=0x10001", "--level", "exits", "--json");
     expect(JSON.parse(stdout)).toMatchObject({

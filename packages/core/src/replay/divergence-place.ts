@@ -1,7 +1,8 @@
 /** Where a machine and its recording part, in words. */
 import type { JournalReader } from "../ports/journal-store.js";
 import { NO_EVENT, type EventCursor } from "../event/event-cursor.js";
-import { HotKind, ROW_EVENT } from "../event/event-kind.js";
+import { CoreKind } from "../event/core-kinds.js";
+import { HotKind, ROW_EVENT, type RowEvent } from "../event/event-kind.js";
 import { ExitWord } from "../event/exit-frame.js";
 import type { Machine } from "../machine/machine.js";
 import { toHex } from "../memory/page-hash.js";
@@ -9,6 +10,13 @@ import { DivergenceError, type DivergenceReport } from "./divergence.js";
 
 export function describeAnswer(low: number, high: number): string {
   return `answer 0x${((BigInt(high) << 32n) | BigInt(low)).toString(16)}`;
+}
+
+/** What an event without a form of its own says, as far as a line of a divergence tells it. */
+export function describeRow({ kind, vcpu, payload }: Pick<RowEvent, "kind" | "vcpu" | "payload">): string {
+  const { name, value } = payload;
+  const isRegister = kind === CoreKind.registerSet.name && typeof name === "string" && typeof value === "bigint";
+  return isRegister ? `${kind} vcpu${vcpu} ${name} <- 0x${value.toString(16)}` : kind;
 }
 
 /** The event that a cursor stands at, in one line. */
@@ -27,7 +35,7 @@ export function describeRecorded(cursor: EventCursor, machine: Machine): string 
     case HotKind.digested:
       return `digest sha256:${toHex(cursor.digest)}`;
     case ROW_EVENT:
-      return `${cursor.row.kind} at icount:${cursor.icount}`;
+      return `${describeRow(cursor.row)} at icount:${cursor.icount}`;
     case NO_EVENT:
       return "the end of the recording";
     default:

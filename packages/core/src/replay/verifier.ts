@@ -20,7 +20,7 @@ import { sameBytes, toHex } from "../memory/page-hash.js";
 import type { EventPlace, EventSink } from "../record/event-sink.js";
 import { LiveVm, type OutputListener, type VmmParts } from "../record/live-vm.js";
 import { exitCause, exitDifferences, sameExit, type DivergenceCause } from "./divergence.js";
-import { describeAnswer, divergenceAt } from "./divergence-place.js";
+import { describeAnswer, describeRow, divergenceAt } from "./divergence-place.js";
 import { journalCursor, seqBehind } from "./journal-cursor.js";
 import { checkAllRead, ReplayError, type Compared } from "./replayer.js";
 
@@ -338,15 +338,12 @@ export class Verifier implements EventSink {
       if (payload["untilNs"] === this.machine.guestTimeNs) return;
     }
     if (this.#past !== undefined) return this.#past.row(kind, place, payload);
-    this.#expect(ROW_EVENT, place.icount, kind.name, "vmm half");
+    const text = describeRow({ kind: kind.name, vcpu: place.vcpu, payload });
+    this.#expect(ROW_EVENT, place.icount, text, "vmm half");
     const recorded = this.#kinds.upcast(this.#cursor.row);
     const same = recorded.kind === kind.name && recorded.vcpu === place.vcpu && samePlain(recorded.payload, payload);
     if (!same)
-      this.#diverge(
-        `${kind.name} at icount:${place.icount}`,
-        "vmm half",
-        payloadDifferences(recorded.payload, payload),
-      );
+      this.#diverge(`${text} at icount:${place.icount}`, "vmm half", payloadDifferences(recorded.payload, payload));
     this.#cursor.next();
   }
 

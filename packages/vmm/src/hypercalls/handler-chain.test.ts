@@ -119,6 +119,28 @@ describe("the handlers of a VM", () => {
     expect([guest.stopped, chain.save()]).toEqual([undefined, []]);
   });
 
+  it.each<[string, (answer: number) => HandlerAnswer | Promise<HandlerAnswer>]>([
+    ["at once", (answer) => answer],
+    ["late", (answer) => Promise.resolve(answer)],
+  ])(
+    "are not to blame, and have nothing undone, where an answer given %s is refused as it is kept",
+    async (_, give) => {
+      const { guest, chain } = guestWith((_call, vm) => {
+        vm.state["kept"] = 1;
+        return give(5);
+      });
+      const ended: string[] = [];
+      guest.begin = () => ({ keep: () => void ended.push("keep"), undo: () => void ended.push("undo") });
+      guest.setRegister = () => {
+        throw new RangeError("another answer was recorded");
+      };
+      await expect(async () => chain.answer(exit(), guest)).rejects.toThrow(
+        new RangeError("another answer was recorded"),
+      );
+      expect([ended, chain.save()]).toEqual([["keep"], []]);
+    },
+  );
+
   it("can do nothing any more once they have answered", async () => {
     let kept: HandlerVm | undefined;
     const { guest, chain } = guestWith((_, vm) => {

@@ -32,6 +32,13 @@ interface OpenCall {
   readonly attempt: VmmAttempt;
 }
 
+/** What an answer comes to, before any of it has taken effect. */
+interface CallOutcome {
+  readonly registers: ReturnType<typeof registersOf>;
+  /** What handlers keep with the VM. */
+  readonly state: Uint8Array | undefined;
+}
+
 export class HandlerChain {
   readonly #handlers: readonly NamedHandler[];
   /** Canonical bytes of `HandlerVm.state`; undefined: nothing has been kept. */
@@ -57,17 +64,23 @@ export class HandlerChain {
       vm: new HandlerVm(port, () => this.#loadState()),
       attempt: vmmPort.begin(),
     };
+    let outcome;
     try {
-      const later = this.#ask(0, open);
-      return later === undefined ? undefined : later.catch((error: unknown) => giveUp(open, error));
+      outcome = this.#ask(0, open);
     } catch (error) {
       return giveUp(open, error);
     }
+    // What goes wrong as it takes effect is no handler's fault, and can't be undone: a verification that differs says so.
+    if (!isPromise(outcome)) return this.#apply(outcome, open);
+    return outcome.then(
+      (settled) => this.#apply(settled, open),
+      (error: unknown) => giveUp(open, error),
+    );
   }
 
-  #ask(index: number, open: OpenCall): void | Promise<void> {
+  #ask(index: number, open: OpenCall): CallOutcome | Promise<CallOutcome> {
     const handler = this.#handlers[index];
-    if (handler === undefined) return this.#apply({ x0: NOT_SUPPORTED }, open);
+    if (handler === undefined) return this.#outcomeOf({ x0: NOT_SUPPORTED }, open);
     const failed = (error: unknown): never => {
       throw failure(handler, open.call, error);
     };
@@ -81,21 +94,23 @@ export class HandlerChain {
     return this.#take(index, answer, open);
   }
 
-  #take(index: number, answer: HandlerAnswer, open: OpenCall): void | Promise<void> {
+  #take(index: number, answer: HandlerAnswer, open: OpenCall): CallOutcome | Promise<CallOutcome> {
     if (answer === NOT_HANDLED) return this.#ask(index + 1, open);
-    const handler = this.#handlers[index];
-    if (handler === undefined) return undefined;
     try {
-      return this.#apply(answer, open);
+      return this.#outcomeOf(answer, open);
     } catch (error) {
-      throw failure(handler, open.call, error);
+      const handler = this.#handlers[index];
+      throw handler === undefined ? error : failure(handler, open.call, error);
     }
   }
 
-  /** Everything that may fail comes first: nothing has to be undone behind it. */
-  #apply(answer: HandlerAnswer, { call, vm, vmmPort, port, attempt }: OpenCall): void {
+  /** Everything that may fail by a handler's doing. */
+  #outcomeOf(answer: HandlerAnswer, { vm }: OpenCall): CallOutcome {
     const registers = registersOf(answer);
-    const state = vm.touchedState === undefined ? this.#state : encodedState(vm.touchedState);
+    return { registers, state: vm.touchedState === undefined ? this.#state : encodedState(vm.touchedState) };
+  }
+
+  #apply({ registers, state }: CallOutcome, { call, vmmPort, port, attempt }: OpenCall): void {
     port.close();
     attempt.keep();
     for (const [name, value] of registers) vmmPort.setRegister(call.vcpu, name, value);
@@ -128,7 +143,7 @@ function encodedState(state: HandlerState): Uint8Array | undefined {
   return encodeCanonical(plainValue(state, "vm.state"));
 }
 
-function isPromise(answer: unknown): answer is Promise<HandlerAnswer> {
+function isPromise<Value>(answer: Value | Promise<Value>): answer is Promise<Value> {
   return typeof answer === "object" && answer !== null && "then" in answer && typeof answer.then === "function";
 }
 
