@@ -57,6 +57,9 @@ export interface DeviceAttribute {
   readonly attr: number;
 }
 
+/** An address, a count or an index: what comes in a register of the call is a bigint. */
+export type WholeNumber = number | bigint;
+
 /** A vCPU by KVM's ioctls. All of them throw KvmError. */
 export interface Vcpu {
   readonly index: number;
@@ -64,7 +67,7 @@ export interface Vcpu {
   vcpuInit(features: readonly string[] | number): void;
   /** KVM_GET_ONE_REG, by id or by name: "x0", "pc", "sctlr_el1", "KVM_REG_ARM_PSCI_VERSION". */
   getOneReg(register: bigint | string): bigint;
-  setOneReg(register: bigint | string, value: bigint): void;
+  setOneReg(register: bigint | string, value: WholeNumber): void;
   /** 0 RUNNABLE, 5 STOPPED, 10 SUSPENDED. */
   getMpState(): number;
   setMpState(state: number): void;
@@ -89,17 +92,17 @@ export interface HandlerVm {
   readonly notHandled: NotHandled;
   readonly vcpuCount: number;
   /** Throws RangeError for a vCPU that there is not. */
-  vcpu(index: number): Vcpu;
+  vcpu(index: WholeNumber): Vcpu;
   /** KVM_CHECK_EXTENSION, KVM_ENABLE_CAP, by number or name. */
   checkExtension(cap: number | string): number;
   enableCap(cap: { readonly cap: number | string; readonly args?: readonly bigint[] }): void;
   hasDeviceAttr(attribute: DeviceAttribute): void;
   setDeviceAttr(attribute: DeviceAttribute, memory: Uint8Array | undefined): void;
-  /** Guest RAM, by guest-physical address. Throws RangeError outside. */
-  readMemory(physical: number, bytes: number): Uint8Array;
-  writeMemory(physical: number, bytes: Uint8Array): void;
+  /** Guest RAM, by guest-physical address. Throws RangeError outside, and TypeError where `bytes` is text. */
+  readMemory(physical: WholeNumber, bytes: WholeNumber): Uint8Array;
+  writeMemory(physical: WholeNumber, bytes: Uint8Array): void;
   /** An SPI, by its number from 0. */
-  setIrqLine(spi: number, level: 0 | 1): void;
+  setIrqLine(spi: WholeNumber, level: 0 | 1): void;
   /** Bytes that leave the machine; port 0 is the console. */
   output(port: number, bytes: Uint8Array): void;
   /** Ends the VM: `what` the guest has done ("powered off", "reset"), and by what. */

@@ -8,6 +8,7 @@ export * from "./canonical/utf8.js";
 export * from "./console-matcher.js";
 export * from "./contract/compare-contracts.js";
 export * from "./contract/contract-of.js";
+export * from "./contract/handler-answers.js";
 export * from "./contract/judge-configuration.js";
 export * from "./contract/observations.js";
 export * from "./contract/settle-host.js";

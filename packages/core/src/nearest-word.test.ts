@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@jest/globals";
-import { nearestWord } from "./nearest-word.js";
+import { meantHint, nearestWord } from "./nearest-word.js";
 
 const options = ["until", "timeout", "host-timeout", "snapshot-every", "symbols", "seed", "append"];
 
@@ -12,6 +12,11 @@ describe("a word that does not exist", () => {
     ["sede", "seed"],
     ["apend", "append"],
   ])("%s is near %s", (word, meant) => expect(nearestWord(word, options)).toBe(meant));
+
+  it("has a hint where another is near", () => {
+    expect(meantHint("untill", options)).toBe("; did you mean until?");
+    expect(meantHint("nothing", options)).toBe("");
+  });
 
   it("is near nothing when every letter is another", () => {
     expect(nearestWord("nothing", options)).toBeUndefined();

@@ -37,3 +37,9 @@ export function nearestWord(word: string, candidates: readonly string[]): string
   }
   return best;
 }
+
+/** "; did you mean forward?", to stand behind what is wrong with a word; empty when none is near. */
+export function meantHint(word: string, candidates: readonly string[]): string {
+  const meant = nearestWord(word, candidates);
+  return meant === undefined ? "" : `; did you mean ${meant}?`;
+}

@@ -7,10 +7,12 @@ import { CliError, UsageError } from "../cli-error.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { type MigrationAddress, parseAddress } from "../migration/addresses.js";
 import {
+  checkRecording,
   explainRecording,
   migrateRecording,
   prepareRecording,
   type RecordedMove,
+  type RecordedSource,
 } from "../migration/continue-recording.js";
 import {
   explanationJson,
@@ -89,10 +91,7 @@ async function runMigrate(args: Arguments, context: CommandContext): Promise<Exi
   if (flag(args, "resolve")) return resolveMove(src, dst, listOption(args, "drive"), context);
   const options = migrationOptions(args);
   const source = await findSource(src, context);
-  if (source.is === "recording" && !flag(args, "explain"))
-    await prepareRecording({ path: source.path, drives: listOption(args, "drive") }, (text) =>
-      context.output.note(`note: ${text}`),
-    );
+  if (source.is === "recording") await prepare({ path: source.path, drives: listOption(args, "drive") }, args, context);
   try {
     await checkElsewhere(source, dst, context);
     const destination = await openDestination(dst, args, context);
@@ -105,6 +104,12 @@ async function runMigrate(args: Arguments, context: CommandContext): Promise<Exi
   } finally {
     if (source.is === "vm") source.client.close();
   }
+}
+
+/** `--explain` changes nothing, and refuses what a move would. */
+async function prepare(source: RecordedSource, args: Arguments, { output }: CommandContext): Promise<void> {
+  if (flag(args, "explain")) return checkRecording(source);
+  await prepareRecording(source, (text) => output.note(`note: ${text}`));
 }
 
 type Source = MoveSource & ({ readonly is: "vm"; readonly client: ControlClient } | { readonly is: "recording" });

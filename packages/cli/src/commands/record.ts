@@ -28,6 +28,7 @@ import { CliError, UsageError } from "../cli-error.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { HANDLER_TIMEOUT_OPTION } from "../handlers/handler-option.js";
 import { recordedHandlers } from "../handlers/recorded-handlers.js";
+import { unaskedHandlers } from "../handlers/unasked-handlers.js";
 import { reason } from "../host/drive-file.js";
 import { nodeDigester } from "../host/node-digester.js";
 import { againCommand } from "../output/again-command.js";
@@ -167,7 +168,7 @@ async function recordVm(args: Arguments, context: CommandContext, control: OwnCo
   try {
     const goals = liveGoals(texts, recorder, symbols);
     for (const note of goalNotes(texts)) context.output.note(note);
-    announce({ description, path: file.path, args }, context);
+    announce({ machine: recorder.machine, path: file.path, args }, context);
     recorder.onOutput((port, bytes) => lastLine.note(port, bytes));
     const name = control?.name ?? nameOfRecording(file.path);
     const onStranded = (): void =>
@@ -373,13 +374,13 @@ function timeouts(args: Arguments): { guestTimeoutNs?: number; hostTimeoutMs?: n
 }
 
 interface Announced {
-  readonly description: MachineDescription;
+  readonly machine: Machine;
   readonly path: string;
   readonly args: Arguments;
 }
 
-function announce({ description, path, args }: Announced, { argv, output }: CommandContext): void {
-  const { architecture, board, cpuModel, exitModel, memoryBytes, seed, boardOptions } = description;
+function announce({ machine, path, args }: Announced, { argv, output }: CommandContext): void {
+  const { architecture, board, cpuModel, exitModel, memoryBytes, seed, boardOptions } = machine.description;
   const { rtcBaseNs } = boardOptions;
   const rtc = rtcText(typeof rtcBaseNs === "bigint" ? rtcBaseNs : 0n);
   const stop = process.stdin.isTTY ? "; C-a x stops" : "";
@@ -390,6 +391,9 @@ function announce({ description, path, args }: Announced, { argv, output }: Comm
   const isNew = args["from"] === undefined;
   const again = isNew ? againCommand(argv, { seed: String(seed), rtc: `base=${rtc}` }, args) : undefined;
   if (again !== undefined) output.note(`to run it again: ${again}`);
+  // A VM that is paused before it runs may still get a filter.
+  const unasked = flag(args, "paused") ? undefined : unaskedHandlers(machine);
+  if (unasked !== undefined) output.note(`note: ${unasked}`);
 }
 
 interface EndedVm {

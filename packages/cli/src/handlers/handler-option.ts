@@ -1,5 +1,5 @@
 /** `--handler FILE|builtin:NAME`, which may be repeated, and `--handler-timeout TIME`. */
-import { type EventPayload, nearestWord, parseGuestTime, shellCommand } from "@hvjournal/core";
+import { type EventPayload, meantHint, parseGuestTime, shellCommand } from "@hvjournal/core";
 import { BUILTIN_HANDLER_NAMES, builtinHandler, isBuiltinName, type NamedHandler } from "@hvjournal/vmm";
 import { UsageError } from "../cli-error.js";
 import { type Arguments, flag, listOption, stringOption, textOption } from "../commands/command.js";
@@ -36,8 +36,7 @@ export function loadHandlers(names: readonly string[], args: Arguments): LoadedH
 function builtinNamed(name: string): NamedHandler {
   const found = builtinHandler(name);
   if (found !== undefined) return found;
-  const meant = nearestWord(name, BUILTIN_HANDLER_NAMES);
-  const hint = meant === undefined ? "" : `; did you mean ${meant}?`;
+  const hint = meantHint(name, BUILTIN_HANDLER_NAMES);
   throw new UsageError(
     `--handler ${name}: there are ${BUILTIN_HANDLER_NAMES.join(", ")}${hint}`,
     "hvjournal help handlers",

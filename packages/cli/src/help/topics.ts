@@ -92,9 +92,15 @@ answer, or a promise of it; the whole VM stands still until it is there:
   5n, -1, [0, 7n]           x0; x0, x1 ...
   { x0: 0, x3: 7n }         registers x0 to x17 by name
   vm.notHandled             not mine
-vm: vcpu(n).getOneReg, setOneReg, getMpState, setMpState, vcpuInit; enableCap, setDeviceAttr; readMemory, writeMemory,
-  setIrqLine, guestTimeNs, stop({what, by}); an error of KVM is thrown with its errno. vm.state is plain data that is saved
-  with the VM, and moves with it; a variable of the handler's own is not, and does not. vm.psci(call), vm.sdei(call).
+vm, where addresses, counts and values are numbers or bigints, as call.args are:
+  readMemory(physical, count): Uint8Array      writeMemory(physical, bytes: Uint8Array)
+  vcpu(index).getOneReg(name): bigint          vcpu(index).setOneReg(name, value)
+  setIrqLine(spi, 0 | 1)                       output(port, bytes: Uint8Array)
+  stop({what, by}), guestTimeNs, vcpuCount; vcpu(index).getMpState, setMpState, vcpuInit; enableCap, setDeviceAttr
+  vm.psci(call), vm.sdei(call)
+  Text is none of these: vm.writeMemory(call.args[1], new TextEncoder().encode("hello")). An error of KVM is thrown with its
+  errno. vm.state is plain data that is saved with the VM, and moves with it; a variable of the handler's own is not, and
+  does not.
 
 builtin:psci                PSCI by KVM's own rules, for a forwarded 0x84000000+0x20 and 0xc4000000+0x20
 builtin:sdei                SDEI 1.0 for a forwarded 0xc4000020+0x20: its event 0 can be registered, nothing signals it

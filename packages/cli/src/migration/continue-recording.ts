@@ -176,19 +176,34 @@ export interface RecordedMove {
   readonly onProgress: (progress: SourceProgress) => void;
 }
 
+/** Throws CliError where there is no VM that could go on: another file owns it, or the guest has ended. */
+function checkMovable(path: string, reader: RecordingReader): void {
+  checkOwner(path, "migrate", reader);
+  const { stop } = endingOf(reader);
+  if (stop?.byGuest !== true) return;
+  throw new CliError(
+    `can't migrate ${path}: its guest ${stop.what} (${stop.by}) at exit:${reader.end.exitNumber}, there is nothing to go on with`,
+    { code: "ended", status: ExitStatus.no, next: `hvjournal replay ${shellWord(path)}` },
+  );
+}
+
+/** What `migrate` would refuse whatever the destination says: `--explain` says so too. Throws CliError. */
+export function checkRecording({ path }: RecordedSource): void {
+  const reader = openRecording(path);
+  try {
+    checkMovable(path, reader);
+  } finally {
+    reader.close();
+  }
+}
+
 /** A recording whose VM may move: closed, with a full snapshot at its end. What broke off is brought to its end first. */
 export async function prepareRecording({ path, drives }: RecordedSource, note: (text: string) => void): Promise<void> {
   const reader = openRecording(path);
   let architecture;
   try {
-    checkOwner(path, "migrate", reader);
+    checkMovable(path, reader);
     architecture = architectureNamed(reader.header.architecture);
-    const { stop } = endingOf(reader);
-    if (stop?.byGuest === true)
-      throw new CliError(
-        `can't migrate ${path}: its guest ${stop.what} (${stop.by}) at exit:${reader.end.exitNumber}, there is nothing to go on with`,
-        { code: "ended", status: ExitStatus.no, next: `hvjournal replay ${shellWord(path)}` },
-      );
     const last = reader.snapshots().findLast(({ kind }) => kind === "full");
     const { icount, exitNumber, state } = reader.end;
     if (state === "closed" && last?.icount === icount && last.exitNumber === exitNumber) return;

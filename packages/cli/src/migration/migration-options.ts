@@ -4,6 +4,7 @@ import {
   type ContractDifference,
   type ContractItem,
   type MigrationReport,
+  type AnsweredFunction,
   type MoveExplanation,
   type PacingOptions,
   parseGuestTime,
@@ -78,7 +79,7 @@ export function optionsOfJson(json: JsonObject): MigrationOptions {
 
 function itemJson(item: ContractItem | undefined): JsonObject | null {
   if (item === undefined) return null;
-  const { observed, remark, ...rest } = item;
+  const { observed, remark, range: _range, asked: _asked, ...rest } = item;
   return { ...rest, observed: observed === undefined ? undefined : { ...observed }, remark: remark && { ...remark } };
 }
 
@@ -91,8 +92,14 @@ export function contractJson({ equal, differences }: ContractComparison): JsonOb
   return { equal, differences: differences.map(differenceJson) };
 }
 
-export function explanationJson({ contract, reasons, unknownUpTo }: MoveExplanation): JsonObject {
-  return { contract: contractJson(contract), reasons: [...reasons], unknownUpTo };
+/** Registers in hex: JSON has no 64-bit numbers. */
+function answeredJson({ number, count, exitNumber, registers }: AnsweredFunction): JsonObject {
+  const hex = registers.map(([name, value]) => [name, `0x${value.toString(16)}`]);
+  return { nr: number, count, exitNumber, registers: Object.fromEntries(hex) as JsonObject };
+}
+
+export function explanationJson({ contract, reasons, unknownUpTo, answered }: MoveExplanation): JsonObject {
+  return { contract: contractJson(contract), reasons: [...reasons], unknownUpTo, answered: answered.map(answeredJson) };
 }
 
 /** A report whose fields are plain JSON. */

@@ -23,6 +23,16 @@ export interface Explanation {
   readonly reasons: readonly string[];
   /** Up to this exit it is not known what the guest has asked for; 0: everything is. */
   readonly unknownUpTo: number;
+  /** Calls that the handlers so far have answered, where others answer from there on. */
+  readonly answered: readonly Answered[];
+}
+
+export interface Answered {
+  readonly nr: number;
+  readonly count: number;
+  readonly exitNumber: number;
+  /** Of the last answer: values in hex, by name. */
+  readonly registers: Readonly<Record<string, string>>;
 }
 
 export function blocks({ contract, reasons }: Explanation): boolean {
@@ -69,6 +79,7 @@ export function reportOf(json: JsonObject): Report {
 }
 
 export function explanationOf(json: JsonObject): Explanation {
-  if (isContract(json["contract"]) && Array.isArray(json["reasons"])) return json as unknown as Explanation;
+  if (isContract(json["contract"]) && Array.isArray(json["reasons"]) && Array.isArray(json["answered"]))
+    return json as unknown as Explanation;
   throw new CliError("the source compared nothing", { code: "control" });
 }

@@ -47,7 +47,7 @@ export function contractLines(items: readonly ContractItem[], unknownUpTo: numbe
   );
 }
 
-export function itemJson({ observed, ...item }: ContractItem): Record<string, unknown> {
+export function itemJson({ observed, range: _range, asked: _asked, ...item }: ContractItem): Record<string, unknown> {
   return { ...item, observed: observed ?? null };
 }
 
@@ -68,8 +68,10 @@ function sourceText({ name, source }: Difference): string {
 
 /** What stands in the third column: the reason where nobody needs to act, else what the guest knows. */
 function lastColumn(difference: Difference, unknownUpTo: number): string {
-  const { verdict, reason, source } = difference;
-  const observed = observationText(source ?? undefined, unknownUpTo);
+  const { verdict, reason, source, destination } = difference;
+  // Where only the destination has a range, it is told with what the guest asked in it at the source.
+  const told = source ?? (destination?.observed === undefined ? undefined : destination);
+  const observed = observationText(told ?? undefined, unknownUpTo);
   if (verdict === "fix") return reason;
   if (verdict === "block") return observed;
   return observed === "" ? reason : `${reason}; ${observed}`;

@@ -1,6 +1,7 @@
 /** What `migrate` prints. */
+import { HANDLER_ITEM } from "@hvjournal/core";
 import type { Explanation, Report } from "../migration/migration-report.js";
-
+import { answeredLines } from "./answered-text.js";
 import { countLine, differenceLines } from "./contract-text.js";
 import { counted } from "./value-text.js";
 
@@ -79,10 +80,14 @@ function otherReasons({ contract, reasons }: Explanation): readonly string[] {
 }
 
 export function explanationLines(explanation: Explanation): string[] {
-  const { contract, unknownUpTo } = explanation;
+  const { contract, unknownUpTo, answered } = explanation;
   const others = otherReasons(explanation);
+  const lines = differenceLines(contract.differences, unknownUpTo);
+  const handler = lines.findIndex((line) => line.includes(HANDLER_ITEM));
   return [
-    ...differenceLines(contract.differences, unknownUpTo),
+    ...lines.slice(0, handler + 1),
+    ...answeredLines(answered),
+    ...lines.slice(handler + 1),
     ...others.map((reason) => `BLOCK  ${reason}`),
     countLine(contract, others.length),
   ];

@@ -357,6 +357,21 @@ describe("builtin:psci", () => {
   });
 });
 
+describe("a handler of a VM that forwards nothing", () => {
+  it.each<[boolean, readonly string[]]>([
+    [true, []],
+    [true, ["--smccc-filter", "0xc6000000+1=deny"]],
+    [false, ["--smccc-filter", "0xc6000000+1=forward"]],
+    [false, ["--policy", "arm.smccc.default=forward-unhandled"]],
+  ])("is said never to be asked: %s with %j", (isTold, words) => {
+    const { stderr } = sandbox.run(
+      ...["record", bareMetalImage, "--append", "scenario=hypercalls", "--headless", "--handler", "builtin:psci"],
+      ...["--until", "exit:1", "-o", "unasked.hvj", "--force", ...words],
+    );
+    expect(stderr.includes("note: --handler builtin:psci will never be asked: nothing is forwarded")).toBe(isTold);
+  });
+});
+
 describe("a VM that moves while a call waits whose handler fails", () => {
   it("goes on at the destination with a mended one", async () => {
     const broken = write("broken.mjs", 'export default () => { throw new Error("here not"); };');

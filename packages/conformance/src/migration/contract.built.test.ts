@@ -1,4 +1,5 @@
 import { afterAll, describe, expect, it, jest } from "@jest/globals";
+import { writeFileSync } from "node:fs";
 import { VmSandbox } from "../testing/vm-sandbox.js";
 
 // A busy machine takes many times as long to start a process.
@@ -92,6 +93,21 @@ describe("a host that can't do what the guest was promised", () => {
       if (words[0] === "receive")
         expect(stderr).toContain("--host granite: there is unaffected, mitigated, vulnerable");
     }
+  });
+});
+
+describe("another handler at the destination", () => {
+  it("is a warning that tells what the guest has been answered, function by function", () => {
+    writeFileSync(sandbox.path("one.mjs"), "export default (call) => (call.nr === 0xc6000000 ? 0x10002 : [0, 7]);");
+    writeFileSync(sandbox.path("two.mjs"), "export default () => 0x20002;");
+    const handler = ["--handler", sandbox.path("one.mjs")];
+    sandbox.recordWhole("by-one", CALLS, ...FILTER, ...handler, "--until", `icount:${BETWEEN_CALLS}`);
+    const explain = (file: string) =>
+      sandbox.must("migrate", "--explain", "by-one", "by-two", "--handler", sandbox.path(file));
+    expect(explain("two.mjs")).toMatch(
+      /^WARN {3}handler of forwarded calls .*\n {7}0xc6000000 -> x0=0x10002, asked .*exit:\d+\nnothing blocks, 1 warns/m,
+    );
+    expect(explain("one.mjs")).toMatch(/^nothing blocks, \d+ equal\n$/);
   });
 });
 

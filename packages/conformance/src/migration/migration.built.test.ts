@@ -128,6 +128,15 @@ describe("a guest with a disk, paused while a forwarded call waits for its answe
 });
 
 describe("a recording", () => {
+  it("of a guest that has powered off does not move, and --explain says the same", () => {
+    sandbox.recordWhole("off", "scenario=hypercalls");
+    const [moved, explained] = [["off"], ["--explain", "off"]].map((words) =>
+      sandbox.run("migrate", ...words, "off-dst"),
+    );
+    expect(moved?.stderr).toContain("there is nothing to go on with");
+    expect(explained).toMatchObject({ status: 1, stdout: "", stderr: moved?.stderr });
+  });
+
   it("moves from its end; numbers go on", async () => {
     const append = "scenario=loop count=300";
     sandbox.recordWhole("end-whole", append);

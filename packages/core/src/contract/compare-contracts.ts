@@ -1,5 +1,6 @@
 /** Two contracts, item by item: what stands in the way of a move, what the move mends, and what nobody will miss. */
 import type { ContractItem } from "../ports/contract.js";
+import { compareRanges, type Stretch, stretchName } from "./compare-ranges.js";
 
 export type ItemVerdict = "block" | "fix" | "warn";
 
@@ -43,17 +44,54 @@ function judgeAlone(item: ContractItem | undefined, reason: string): Judgement {
   return { verdict: item?.rule === "hidden" ? "warn" : "block", reason: item?.remark?.text ?? reason };
 }
 
+function isRange({ range }: ContractItem): boolean {
+  return range !== undefined && range.isRest !== true;
+}
+
+/** undefined: the guest can't tell. */
+function judgeStretch({ source, destination, isEqual, refusal }: Stretch): Judgement | undefined {
+  if (isEqual) return undefined;
+  if (refusal !== undefined) return { verdict: "block", reason: refusal };
+  return judge(source, destination) ?? { verdict: "block", reason: "the destination can't do the same" };
+}
+
+interface Compared {
+  readonly name: string;
+  readonly source: ContractItem | undefined;
+  readonly destination: ContractItem | undefined;
+  readonly judgement: Judgement | undefined;
+}
+
+/** What stands for itself, and is not one of several ranges. */
+function byName(items: readonly ContractItem[], ranges: ReadonlySet<string>): Map<string, ContractItem> {
+  return new Map(items.filter(({ name }) => !ranges.has(name)).map((item) => [item.name, item]));
+}
+
+function compareNamed(source: readonly ContractItem[], destination: readonly ContractItem[]): Compared[] {
+  // A range that the destination has refused stands there without its numbers.
+  const ranges = new Set([...source, ...destination].filter(isRange).map(({ name }) => name));
+  const [here, there] = [byName(source, ranges), byName(destination, ranges)];
+  return [...new Set([...here.keys(), ...there.keys()])].map((name) => {
+    const [own, other] = [here.get(name), there.get(name)];
+    return { name, source: own, destination: other, judgement: judge(own, other) };
+  });
+}
+
 export function compareContracts(
   source: readonly ContractItem[],
   destination: readonly ContractItem[],
 ): ContractComparison {
-  const there = new Map(destination.map((item) => [item.name, item]));
-  const here = new Map(source.map((item) => [item.name, item]));
+  const stretches = compareRanges(source, destination).map((stretch): Compared => ({
+    ...stretch,
+    name: stretchName(stretch),
+    judgement: judgeStretch(stretch),
+  }));
   const differences: ContractDifference[] = [];
   let equal = 0;
-  for (const name of new Set([...here.keys(), ...there.keys()])) {
-    const [own, other] = [here.get(name), there.get(name)];
-    const judgement = judge(own, other);
+  for (const { name, source: own, destination: other, judgement } of [
+    ...compareNamed(source, destination),
+    ...stretches,
+  ]) {
     if (judgement === undefined) equal += 1;
     else
       differences.push({

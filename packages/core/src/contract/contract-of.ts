@@ -6,7 +6,7 @@ import { isPlainMap } from "../canonical/canonical-encoding.js";
 import { toHex } from "../memory/page-hash.js";
 import type { MachineDescription } from "../machine/machine-description.js";
 import type { BoardDevice } from "../ports/vmm-half.js";
-import { deviceItem, HANDLER_ITEM, type Observations } from "./observations.js";
+import { askedNumbers, deviceItem, HANDLER_ITEM, type Observations } from "./observations.js";
 
 export interface ContractSubject {
   readonly architecture: Architecture;
@@ -106,6 +106,12 @@ function handlerItem({ boardOptions }: MachineDescription): ContractItem {
   };
 }
 
+function observedItem(item: ContractItem, observations: Observations): ContractItem {
+  const observed = observations.get(item.name);
+  const asked = item.range?.isRest === true ? askedNumbers(observations, item.range.group) : [];
+  return { ...item, ...(observed === undefined ? {} : { observed }), ...(asked.length === 0 ? {} : { asked }) };
+}
+
 export function contractOf(subject: ContractSubject): ContractItem[] {
   const { machine, devices = [], observations } = subject;
   const items = [
@@ -115,8 +121,5 @@ export function contractOf(subject: ContractSubject): ContractItem[] {
     ...deviceItems(devices),
     ...registerItems(subject),
   ];
-  return items.map((item) => {
-    const observed = observations?.get(item.name);
-    return observed === undefined ? item : { ...item, observed };
-  });
+  return observations === undefined ? items : items.map((item) => observedItem(item, observations));
 }

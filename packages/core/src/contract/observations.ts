@@ -1,6 +1,6 @@
 /** Whether and where a guest has asked for an item of the contract: computed from the exits of its recording. */
 import type { Architecture } from "../ports/architecture.js";
-import type { Observation } from "../ports/contract.js";
+import type { AskedNumber, NumberAsked, Observation } from "../ports/contract.js";
 import type { JournalReader } from "../ports/journal-store.js";
 import { isPlainMap } from "../canonical/canonical-encoding.js";
 import { PayloadFields } from "../canonical/payload-fields.js";
@@ -34,9 +34,32 @@ export interface ObserveOptions {
   readonly devices?: readonly BoardDevice[] | undefined;
 }
 
+/** A guest may ask for any number: so many are counted one by one, the others only with the range that they lie in. */
+const NUMBERS_MAX = 4096;
+
+function numberPrefix(group: string): string {
+  return `${group} asked `;
+}
+
+function numberName({ group, space, number }: NumberAsked): string {
+  return `${numberPrefix(group)}${space} ${number}`;
+}
+
+/** The numbers of a group that a guest asked for. */
+export function askedNumbers(observations: Observations, group: string): AskedNumber[] {
+  const prefix = numberPrefix(group);
+  return [...observations]
+    .filter(([name]) => name.startsWith(prefix))
+    .map(([name, observation]) => {
+      const [space = "", number] = name.slice(prefix.length).split(" ");
+      return { space, number: Number(number), ...observation };
+    });
+}
+
 /** Counts in place: recordings have millions of exits. */
 class Tally {
   readonly counts = new Map<string, { count: number; firstExit: number; lastExit: number }>();
+  #numbers = 0;
 
   add(name: string, exit: number): void {
     const known = this.counts.get(name);
@@ -47,8 +70,16 @@ class Tally {
     }
   }
 
+  /** Not counted where there are too many others already. */
+  addNumber(asked: NumberAsked, exit: number): void {
+    const name = numberName(asked);
+    if (!this.counts.has(name) && (this.#numbers += 1) > NUMBERS_MAX) return;
+    this.add(name, exit);
+  }
+
   take(earlier: Observations): void {
     for (const [name, observation] of earlier) this.counts.set(name, { ...observation });
+    this.#numbers = [...earlier.keys()].filter((name) => name.includes(numberPrefix(""))).length;
   }
 }
 
@@ -68,6 +99,8 @@ export function observe(
     const { exit } = cursor;
     const number = cursor.exitsBefore + 1;
     for (const name of architecture.contract?.asks(exit, state) ?? []) tally.add(name, number);
+    const asked = architecture.contract?.asksNumber?.(exit);
+    if (asked !== undefined) tally.addNumber(asked, number);
     if (exit[ExitWord.kvmExit] === KvmExit.hypercall) tally.add(HANDLER_ITEM, number);
     const at = architecture.contract?.accessedDevice(exit);
     if (at === undefined) return;

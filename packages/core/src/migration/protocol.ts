@@ -31,7 +31,7 @@ import {
   readObservation,
   readObserved,
 } from "../contract/observations.js";
-import type { ContractItem, ItemRule } from "../ports/contract.js";
+import type { ContractItem, ItemRange, ItemRule } from "../ports/contract.js";
 
 export const MIGRATION_PROTOCOL = 2;
 
@@ -244,8 +244,10 @@ function readHeader(fields: PayloadFields): RecordingHeader {
 }
 
 function contractPayload(items: readonly ContractItem[]): PlainValue {
-  return items.map(({ observed, remark, ...rest }) => ({
+  // Which numbers were asked for is the source's to tell; ranges are compared at both ends.
+  return items.map(({ observed, remark, range, asked: _asked, ...rest }) => ({
     ...rest,
+    ...(range === undefined ? {} : { range: { ...range, spaces: [...range.spaces] } }),
     ...(observed === undefined ? {} : { observed: observationPayload(observed) }),
     ...(remark === undefined ? {} : { remark: { ...remark } }),
   }));
@@ -258,6 +260,17 @@ function oneOf<const Word extends string>(fields: PayloadFields, name: string, w
   const found = words.find((word) => word === text);
   if (found === undefined) throw new PayloadError(fields.what, name, words.join(" or "), text);
   return found;
+}
+
+function readRange(range: PayloadFields): ItemRange {
+  return {
+    group: range.string("group"),
+    spaces: strings(range, "spaces"),
+    first: range.number("first"),
+    last: range.number("last"),
+    effect: range.string("effect"),
+    ...(range.has("isRest") ? { isRest: range.boolean("isRest") } : {}),
+  };
 }
 
 function readItem(item: PayloadFields): ContractItem {
@@ -276,6 +289,7 @@ function readItem(item: PayloadFields): ContractItem {
     ...(item.has("observed")
       ? { observed: readObservation(new PayloadFields("contract: observed", item.map("observed"))) }
       : {}),
+    ...(item.has("range") ? { range: readRange(new PayloadFields("contract: range", item.map("range"))) } : {}),
     ...(remark === undefined
       ? {}
       : { remark: { verdict: oneOf(remark, "verdict", ["fix", "warn", "block"]), text: remark.string("text") } }),

@@ -1,5 +1,7 @@
 /** The source's side of a move: handshake, snapshot and tail while the VM runs, hand-over. */
 import { compareContracts, type ContractComparison } from "../contract/compare-contracts.js";
+import { type AnsweredFunction, handlerAnswers } from "../contract/handler-answers.js";
+import { HANDLER_ITEM } from "../contract/observations.js";
 import type { ContractItem } from "../ports/contract.js";
 import { EventBatch } from "../event/event-batch.js";
 import { CoreKind } from "../event/core-kinds.js";
@@ -98,6 +100,8 @@ export interface MoveExplanation {
   readonly reasons: readonly string[];
   /** Up to this exit it is not known what the guest has asked for; 0: everything is. */
   readonly unknownUpTo: number;
+  /** Where another handler will answer from there on: what the guest has been answered. */
+  readonly answered: readonly AnsweredFunction[];
 }
 
 /** One move. Throws MigrationRefusedError, MigrationFailedError, MigrationInDoubtError. */
@@ -130,7 +134,9 @@ export class MigrationSource {
       if (answer.kind !== "accept" && answer.kind !== "refuse") throw this.#unexpected(answer, "accept");
       const contract = compareContracts(this.#contract, answer.contract);
       const { unknownUpTo } = this.#options.vm.observed(0);
-      return { contract, reasons: answer.kind === "refuse" ? answer.reasons : [], unknownUpTo };
+      const hasOtherHandler = contract.differences.some(({ name }) => name === HANDLER_ITEM);
+      const answered = hasOtherHandler ? handlerAnswers(this.#options.vm.journal) : [];
+      return { contract, reasons: answer.kind === "refuse" ? answer.reasons : [], unknownUpTo, answered };
     } catch (error) {
       throw this.#failure(error);
     } finally {

@@ -19,6 +19,30 @@ export interface Observation {
   readonly lastExit: number;
 }
 
+/** A number that a guest asked for, such as the function of a call, and by which way: "hvc". */
+export interface NumberAsked {
+  /** `ItemRange.group`. */
+  readonly group: string;
+  readonly space: string;
+  readonly number: number;
+}
+
+export type AskedNumber = Omit<NumberAsked, "group"> & Observation;
+
+/** Numbers that an item holds for. Such items are compared by what becomes of a number, and not one by one. */
+export interface ItemRange {
+  /** Items of one group make up a whole: "KVM_ARM_VM_SMCCC_FILTER". */
+  readonly group: string;
+  /** Numbers of two spaces are different ones: "hvc", "smc". */
+  readonly spaces: readonly string[];
+  readonly first: number;
+  readonly last: number;
+  /** What becomes of each of the numbers: equal texts, equal effects. */
+  readonly effect: string;
+  /** It holds where no other item of the group does. */
+  readonly isRest?: boolean;
+}
+
 export interface ContractItem {
   /** In KVM's words: "KVM_REG_ARM_PSCI_VERSION", "ID_AA64MMFR0_EL1". */
   readonly name: string;
@@ -33,6 +57,10 @@ export interface ContractItem {
   /** Whether a guest that asks leaves guest mode: only then is it known whether it has asked. */
   readonly isObservable: boolean;
   readonly observed?: Observation;
+  /** An item with a range is compared by its effect. */
+  readonly range?: ItemRange;
+  /** Of the rest of a group: every number of the group that the guest asked for, whichever item decided. */
+  readonly asked?: readonly AskedNumber[];
   /** At the destination: how it comes to this value there. */
   readonly remark?: { readonly verdict: "fix" | "warn" | "block"; readonly text: string };
   /** What helps where this item blocks a move. */
@@ -63,6 +91,8 @@ export interface ArchitectureContract {
   registerItem(name: string, value: bigint): ContractItem;
   /** Names of the items that the guest asked for by this exit. */
   asks(frame: ExitFrame, control: unknown): readonly string[];
+  /** The number of a group of ranges that the guest asked for by this exit. */
+  asksNumber?(frame: ExitFrame): NumberAsked | undefined;
   /** The guest-physical address of an access to a device, whoever finishes it. */
   accessedDevice(frame: ExitFrame): number | undefined;
   /** In an order that KVM accepts: Documentation/virt/kvm/api.rst and the arm64 devices' documents. */

@@ -4,6 +4,7 @@ import { pvTimeIpaOf, type Arm64ControlState } from "../kvm/control/control-stat
 import { featureMask, SVE } from "../kvm/control/vcpu-features.js";
 import { MP_STATE } from "../kvm/named-registers.js";
 import type { DeviceAttribute } from "./device-attributes.js";
+import { type WholeNumber, wideNumber } from "./given-values.js";
 import { accepted, KvmError, RoomError } from "./kvm-error.js";
 import { getOneReg, REGISTER_LIST, setOneReg } from "./one-reg.js";
 
@@ -53,8 +54,8 @@ export class KvmVcpu {
   }
 
   /** KVM_SET_ONE_REG. Throws KvmError: ENOENT, ENOEXEC, EINVAL, EBUSY. */
-  setOneReg(register: bigint | string, value: bigint): void {
-    setOneReg(this.#port, this.index, register, value);
+  setOneReg(register: bigint | string, value: WholeNumber): void {
+    setOneReg(this.#port, this.index, register, wideNumber("setOneReg: value", value));
   }
 
   /** KVM_GET_REG_LIST into room for `n` ids. Throws KvmError: ENOEXEC; RegisterListError: E2BIG. */
@@ -81,9 +82,11 @@ export class KvmVcpu {
   }
 
   /** KVM_SET_DEVICE_ATTR: the address of the stolen-time structure. Throws KvmError: ENXIO, EINVAL, EEXIST. */
-  setDeviceAttr({ group, attr }: DeviceAttribute, value: bigint): void {
+  setDeviceAttr({ group, attr }: DeviceAttribute, value: WholeNumber): void {
     if (group !== PVTIME_CTRL || attr !== PVTIME_IPA) throw noAttribute("KVM_SET_DEVICE_ATTR", { group, attr });
-    accepted(this.#port.control({ name: "pvtime-ipa", vcpu: this.index, ipa: value }));
+    accepted(
+      this.#port.control({ name: "pvtime-ipa", vcpu: this.index, ipa: wideNumber("setDeviceAttr: value", value) }),
+    );
   }
 
   /** KVM_GET_DEVICE_ATTR. All ones: no address has been set. Throws KvmError: ENXIO. */

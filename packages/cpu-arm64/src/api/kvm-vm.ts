@@ -30,6 +30,7 @@ import {
   type ToldFilter,
 } from "./device-attributes.js";
 import { accepted, KvmError, RoomError } from "./kvm-error.js";
+import { givenBytes, type WholeNumber, wholeNumber } from "./given-values.js";
 import { KvmVcpu, noAttribute } from "./kvm-vcpu.js";
 
 const SET_DEVICE_ATTR = "KVM_SET_DEVICE_ATTR";
@@ -70,7 +71,8 @@ export class KvmVm {
   }
 
   /** Throws RangeError for a vCPU that there is not. */
-  vcpu(index: number): KvmVcpu {
+  vcpu(given: WholeNumber): KvmVcpu {
+    const index = Number(given);
     if (!Number.isInteger(index) || index < 0 || index >= this.vcpuCount)
       throw new RangeError(`vcpu${index} of ${this.vcpuCount}`);
     this.#vcpus[index] ??= new KvmVcpu(this.#port, index);
@@ -179,22 +181,25 @@ export class KvmVm {
   }
 
   /** Guest RAM, by guest-physical address. Throws RangeError outside. */
-  readMemory(physical: number, bytes: number): Uint8Array {
-    return this.#port.readMemory(physical, bytes);
+  readMemory(physical: WholeNumber, bytes: WholeNumber): Uint8Array {
+    return this.#port.readMemory(
+      wholeNumber("readMemory: physical", physical),
+      wholeNumber("readMemory: bytes, a count,", bytes),
+    );
   }
 
-  writeMemory(physical: number, bytes: Uint8Array): void {
-    this.#port.writeMemory(physical, bytes);
+  writeMemory(physical: WholeNumber, bytes: Uint8Array): void {
+    this.#port.writeMemory(wholeNumber("writeMemory: physical", physical), givenBytes("writeMemory: bytes", bytes));
   }
 
   /** KVM_IRQ_LINE of an SPI, by its number from 0. */
-  setIrqLine(spi: number, level: 0 | 1): void {
-    this.#port.setIrqLine(spi, level);
+  setIrqLine(spi: WholeNumber, level: 0 | 1): void {
+    this.#port.setIrqLine(wholeNumber("setIrqLine: spi", spi), level);
   }
 
   /** Bytes that leave the machine; port 0 is the console. */
   output(port: number, bytes: Uint8Array): void {
-    this.#port.output(port, bytes);
+    this.#port.output(port, givenBytes("output: bytes", bytes));
   }
 
   /** The VMM ends the VM: what the guest has done, and by what. */

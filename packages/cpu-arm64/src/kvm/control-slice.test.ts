@@ -187,6 +187,16 @@ describe("firmware registers", () => {
     expect(plane.option("cap", "=")).toBe("expected NAME or NAME=NUMBER,...");
   });
 
+  it.each([
+    ["smccc-filter", "0xc6000000+1=froward", "forward"],
+    ["firmware-reg", "PSCI_VERSIO=0x10000", "PSCI_VERSION"],
+    ["one-reg", "KVM_REG_ARM_STD_HYP_BMPA=0", "STD_HYP_BMAP"],
+    ["policy", "arm.smccc.defualt=forward-unhandled", "arm.smccc.default"],
+    ["policy", "arm.smccc.default=forward-unhandeld", "forward-unhandled"],
+  ])("of %s %s are said to be misspelt", (word, text, meant) => {
+    expect(new Plane().option(word, text)).toMatch(new RegExp(`; did you mean ${meant}\\?$`));
+  });
+
   it("are known by their short names too, and recorded under KVM's", () => {
     const plane = new Plane();
     expect(plane.option("one-reg", "PSCI_VERSION=0x10000")).toBe("ok");

@@ -166,6 +166,38 @@ describe("the handlers of a VM", () => {
     expect(guest.events.at(-1)).toBe("vcpu0 x0 0x3");
   });
 
+  it("take addresses as the guest passes them, in registers", () => {
+    const seen: unknown[] = [];
+    const { guest, chain } = guestWith((call, vm) => {
+      vm.writeMemory(call.args[1] ?? 0n, Uint8Array.of(1, 2, 3));
+      seen.push(vm.readMemory(call.args[1] ?? 0n, call.args[2] ?? 0n), vm.readMemory(guest.memoryBase, 1));
+      return vm.vcpu(call.args[3] ?? 0n).index;
+    });
+    guest.registers.set("vcpu0 x1", BigInt(guest.memoryBase));
+    guest.registers.set("vcpu0 x2", 3n);
+    void chain.answer(exit(), guest);
+    expect(seen).toEqual([Uint8Array.of(1, 2, 3), Uint8Array.of(1)]);
+  });
+
+  it.each<[string, (vm: HandlerVm) => void, string]>([
+    [
+      "text for bytes",
+      (vm) => vm.writeMemory(0n, "hello" as never),
+      'writeMemory: bytes is a Uint8Array, not the text "hello"',
+    ],
+    [
+      "text for an address",
+      (vm) => void vm.readMemory("0x40" as never, 1),
+      'readMemory: physical is a whole number or bigint from 0 up, not the text "0x40"',
+    ],
+    ["half a byte", (vm) => void vm.readMemory(0, 0.5), "readMemory: bytes, a count, is a whole number"],
+    ["text to print", (vm) => vm.output(0, "hello" as never), "output: bytes is a Uint8Array"],
+    ["nothing for a register", (vm) => vm.vcpu(0).setOneReg("x1", undefined as never), "setOneReg: value is a bigint"],
+  ])("are told which argument is wrong: %s", async (_, act, message) => {
+    const { guest, chain } = guestWith((_call, vm) => act(vm));
+    expect((await failureOf(chain, guest)).message).toContain(`it threw TypeError: ${message}`);
+  });
+
   it("fail where they would keep what can't be saved", async () => {
     const { guest, chain } = guestWith((_, vm) => {
       vm.state["when"] = (() => 1) as never;

@@ -4,7 +4,7 @@ import type { Arm64ControlState } from "../control/control-state.js";
 import { HOST_COMMAND } from "../control/host-part.js";
 import { Reason } from "../exit-model.js";
 import { HOST_MODELS, hostModelOf } from "../host-model.js";
-import { askedItems } from "./asked-items.js";
+import { askedFunction, askedItems } from "./asked-items.js";
 import { contractItems, registerItem } from "./contract-items.js";
 import { setUpSteps } from "./set-up-steps.js";
 
@@ -17,6 +17,7 @@ export const arm64Contract: ArchitectureContract = {
   items: (state) => contractItems(state as Arm64ControlState),
   registerItem,
   asks: (frame, state) => askedItems(frame, state as Arm64ControlState),
+  asksNumber: askedFunction,
   accessedDevice: (frame) =>
     frame[ExitWord.reason] === Reason.dabtLow ? Number(frameU64(frame, ExitWord.arg0Low)) : undefined,
   setUp: (state) => setUpSteps(state as Arm64ControlState),

@@ -1,5 +1,5 @@
 /** What a guest asks about by an exit: a call of a discovery function, or a trapped read of a register. */
-import { type ExitFrame, ExitWord } from "@hvjournal/core";
+import { type ExitFrame, ExitWord, type NumberAsked } from "@hvjournal/core";
 import { CAP_ARM_SYSTEM_SUSPEND } from "../capabilities.js";
 import type { Arm64ControlState } from "../control/control-state.js";
 import { functionIdOf } from "../describe-exit.js";
@@ -8,6 +8,7 @@ import { Reason } from "../exit-model.js";
 import { unruledCall } from "../hypercalls.js";
 import { systemRegisterName } from "../../isa/system-registers.js";
 import { functionNumberOf, isFastCall, Owner, ownerOf, PsciFunction, SmcccFunction } from "../smccc/function-id.js";
+import { type Conduit, FILTER_CALL, filterRangeOf } from "../smccc/smccc-filter.js";
 import {
   DEFAULT_RULE_ITEM,
   FirmwareItem,
@@ -95,13 +96,21 @@ function ruleItem(frame: ExitFrame, { smcccFilter, policies = [] }: Arm64Control
   return policy === undefined ? DEFAULT_RULE_ITEM : policyItem(policy.name);
 }
 
+function conduitOf(frame: ExitFrame): Conduit {
+  const isSmc = (frame[ExitWord.info] ?? 0) === HYPERCALL_SMC && frame[ExitWord.reason] === Reason.smc64;
+  return isSmc ? "smc" : "hvc";
+}
+
+/** The function of a call that the filter was asked about, or would have been. */
+export function askedFunction(frame: ExitFrame): NumberAsked | undefined {
+  const reason = frame[ExitWord.reason];
+  const isCall = (reason === Reason.hvc64 || reason === Reason.smc64) && unruledCall(frame) === undefined;
+  return isCall ? { group: FILTER_CALL, space: conduitOf(frame), number: functionIdOf(frame) } : undefined;
+}
+
 /** A range whose "handle" leaves the call to the default rule is its rule all the same. */
 function rangeMeant(frame: ExitFrame, ranges: Arm64ControlState["smcccFilter"]): string {
   const id = functionIdOf(frame);
-  const isSmc = (frame[ExitWord.info] ?? 0) === HYPERCALL_SMC && frame[ExitWord.reason] === Reason.smc64;
-  const range = ranges.find(
-    ({ base, count, conduits = isSmc ? "smc" : "hvc" }) =>
-      id >= base && id - base < count && conduits === (isSmc ? "smc" : "hvc"),
-  );
+  const range = filterRangeOf(ranges, id, conduitOf(frame));
   return range === undefined ? DEFAULT_RULE_ITEM : rangeItem(range);
 }

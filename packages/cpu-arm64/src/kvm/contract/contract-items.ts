@@ -14,6 +14,7 @@ import {
   offeredValues,
   readFirmwareRegister,
 } from "../smccc/firmware-registers.js";
+import { type Conduit, FILTER_CALL } from "../smccc/smccc-filter.js";
 import {
   DEFAULT_RULE_ITEM,
   FEATURES_ITEM,
@@ -112,12 +113,25 @@ function pscAdvice(value: bigint): string {
   return `a host that has PSCI ${value >> 16n}.${value & 0xffffn} can take the VM; the version may be lowered at the source at any time: hvjournal ctl VM one-reg PSCI_VERSION=VALUE`;
 }
 
-function filterItems({ smcccFilter }: Arm64ControlState): ContractItem[] {
+const CONDUITS: readonly Conduit[] = ["hvc", "smc"];
+const FUNCTION_MAX = 0xffff_ffff;
+
+/** What becomes of a call in no range; a range's "handle" is the same without a policy, and never forwards with one. */
+function restEffect(state: Arm64ControlState): string {
+  return policySetting(state, "arm.smccc.default")?.value ?? "handle";
+}
+
+function filterItems(state: Arm64ControlState): ContractItem[] {
+  const { smcccFilter } = state;
   return [
     ...smcccFilter.map((range) => ({
       name: rangeItem(range),
       value: `${range.action} (event:${range.seq})`,
       isObservable: true,
+      range: {
+        ...{ group: FILTER_CALL, spaces: range.conduits === undefined ? CONDUITS : [range.conduits] },
+        ...{ first: range.base, last: range.base + range.count - 1, effect: range.action },
+      },
       advice:
         "a host whose kernel has the SMCCC filter can take the VM (Linux 6.4 and later); a filter can't be taken away",
     })),
@@ -125,6 +139,10 @@ function filterItems({ smcccFilter }: Arm64ControlState): ContractItem[] {
       name: DEFAULT_RULE_ITEM,
       value: "the default rule",
       isObservable: true,
+      range: {
+        ...{ group: FILTER_CALL, spaces: CONDUITS, first: 0, last: FUNCTION_MAX },
+        ...{ effect: restEffect(state), isRest: true },
+      },
     },
   ];
 }

@@ -151,8 +151,8 @@ describe("a fresh VM that is given another one's configuration", () => {
     );
     const reasons = blockingReasons(source.compareWith("linux-6.1"));
     expect(reasons).toEqual([
-      "KVM_ARM_VM_SMCCC_FILTER 0xc6000000+0x100 is forward (event:6) at the source and absent here: KVM_ARM_VM_SMCCC_FILTER: ENXIO: host linux-6.1 has no SMCCC filter",
       "KVM_ARM_VM_SMCCC_FILTER 0xc5000100+0x2 is deny (event:7) at the source and absent here: KVM_ARM_VM_SMCCC_FILTER: ENXIO: host linux-6.1 has no SMCCC filter",
+      "KVM_ARM_VM_SMCCC_FILTER 0xc6000000+0x100 is forward (event:6) at the source and absent here: KVM_ARM_VM_SMCCC_FILTER: ENXIO: host linux-6.1 has no SMCCC filter",
     ]);
   });
 });
@@ -207,6 +207,88 @@ describe("a host that is another one than the source's", () => {
     expect(HOST_MODELS.map(({ name, version }) => `${name} ${version}`)).toEqual([
       ...["unaffected 1", "mitigated 1", "vulnerable 1", "linux-6.4 1", "linux-6.1 1", "linux-5.15 1"],
     ]);
+  });
+});
+
+describe("filters of two VMs", () => {
+  type Filter = readonly (readonly [range: string, action: string])[];
+
+  function itemsOf(filter: Filter, policy?: string): readonly ContractItem[] {
+    const words = filter.map(([range, text]) => ["smccc-filter", `${range}=${text}`] as const);
+    const policies = policy === undefined ? [] : [["policy", policy] as const];
+    return arm64Contract.items(new Configured("unaffected", ...policies, ...words).state);
+  }
+
+  function differ(a: readonly ContractItem[], b: readonly ContractItem[]): string[] {
+    return compareContracts(a, b)
+      .differences.filter(({ name }) => name.startsWith("KVM_ARM_VM_SMCCC_FILTER"))
+      .map(({ name, source, destination }) => {
+        const [from, to] = [source, destination].map((item) => item?.value.replace(/ .*/, "") ?? "absent");
+        return `${name.replace(/^\w+ /, "")} ${from} -> ${to}`;
+      });
+  }
+
+  const whole: Filter = [["0xc6000000+0x10", "forward"]];
+  const parts: Filter = [
+    ["0xc6000000+3", "forward"],
+    ["0xc6000003+1", "deny"],
+    ["0xc6000004+0xc", "forward"],
+  ];
+
+  it.each<[string, Filter, Filter, string[]]>([
+    ["a hole in a range is all that differs", whole, parts, ["0xc6000003+0x1 forward -> deny"]],
+    [
+      "a range cut in two does the same",
+      whole,
+      [
+        ["0xc6000000+8", "forward"],
+        ["0xc6000008+8", "forward"],
+      ],
+      [],
+    ],
+    ["a range for each conduit does the same", whole, [...cut("hvc"), ...cut("smc")], []],
+    ["a conduit is told where it alone differs", whole, cut("hvc"), ["0xc6000000+0x10/smc forward -> absent"]],
+    [
+      "neighbours that do the same are one",
+      [],
+      parts,
+      ["0xc6000000+0x3 absent -> forward", "0xc6000003+0x1 absent -> deny", "0xc6000004+0xc absent -> forward"],
+    ],
+    [
+      "a part on either side",
+      whole,
+      [["0xc6000008+0x10", "forward"]],
+      ["0xc6000000+0x8 forward -> absent", "0xc6000010+0x8 absent -> forward"],
+    ],
+    ["what is handled is handled without a range too", [["0x84000000+0x20", "handle"]], [], []],
+  ])("are compared by what becomes of a call: %s", (_title, a, b, wanted) => {
+    expect(differ(itemsOf(a), itemsOf(b))).toEqual(wanted);
+  });
+
+  function cut(conduit: string): Filter {
+    return [["0xc6000000+0x10", `forward/${conduit}`]];
+  }
+
+  it("differ where a policy forwards what no range handles", () => {
+    const policy = "arm.smccc.default=forward-unhandled";
+    expect(differ(itemsOf([["0xc6000000+1", "handle"]], policy), itemsOf([], policy))).toEqual([
+      "0xc6000000+0x1 handle -> absent",
+    ]);
+  });
+
+  it("tell what the guest asked in the stretch, and not in the whole range", () => {
+    const asked = [
+      { space: "hvc", number: 0xc600_0000, count: 4, firstExit: 50, lastExit: 60 },
+      { space: "hvc", number: 0xc600_0003, count: 1, firstExit: 53, lastExit: 53 },
+      { space: "smc", number: 0xc600_0003, count: 2, firstExit: 70, lastExit: 90 },
+    ];
+    const observed = { count: 7, firstExit: 50, lastExit: 90 };
+    const own = itemsOf(whole).map((item) => {
+      if (item.range?.isRest === true) return { ...item, asked };
+      return item.range === undefined ? item : { ...item, observed };
+    });
+    const [only] = compareContracts(own, itemsOf(parts)).differences;
+    expect(only?.source?.observed).toEqual({ count: 3, firstExit: 53, lastExit: 90 });
   });
 });
 

@@ -9,6 +9,7 @@ import {
   type EventKind,
   type EventPayload,
   isPlainMap,
+  meantHint,
   PayloadFields,
   type PlainValue,
   type Refusal,
@@ -100,10 +101,13 @@ export function placeFilter(
 
 function parseFilter(text: string): ControlCommand | string {
   const match = new RegExp(`^${NUMBER}\\+${NUMBER}=(\\w+)(?:/(\\w+))?$`).exec(text);
-  const action = FILTER_ACTIONS.indexOf((match?.[3] ?? "") as FilterAction);
+  const word = match?.[3] ?? "";
+  const action = FILTER_ACTIONS.indexOf(word as FilterAction);
   const conduits = match?.[4];
-  if (match === null || action < 0 || (conduits !== undefined && !isConduit(conduits)))
-    return "expected BASE+COUNT=handle|deny|forward, with /hvc or /smc behind it for one conduit alone";
+  if (match === null || action < 0 || (conduits !== undefined && !isConduit(conduits))) {
+    const hint = action < 0 ? meantHint(word, FILTER_ACTIONS) : "";
+    return `expected BASE+COUNT=handle|deny|forward, with /hvc or /smc behind it for one conduit alone${hint}`;
+  }
   const command = { name: "smccc-filter", base: Number(match[1]), count: Number(match[2]), action };
   return conduits === undefined ? command : { ...command, conduits };
 }

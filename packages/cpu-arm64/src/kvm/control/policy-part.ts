@@ -1,5 +1,5 @@
 /** `policy NAME=VALUE`. Command: {name: "policy", policy, value}. */
-import type { ControlCommand, EventKind, PayloadFields } from "@hvjournal/core";
+import { type ControlCommand, type EventKind, meantHint, type PayloadFields } from "@hvjournal/core";
 import { decided, type ControlPart, refuse } from "./control-part.js";
 import type { Arm64ControlState, PolicySetting } from "./control-state.js";
 import { policyNamed, POLICIES, type PolicyName } from "./policies.js";
@@ -27,8 +27,10 @@ function parsePolicy(text: string): ControlCommand | string {
   const [, name = "", value = ""] = /^([\w.]+)=(.*)$/.exec(text) ?? [];
   if (name === "") return "expected NAME=VALUE";
   const policy = policyNamed(name);
-  if (policy === undefined) return `${name} is none of ${POLICIES.map((each) => each.name).join(", ")}`;
-  if (!policy.values.includes(value)) return `'${value}' is none of ${policy.values.join(", ")}`;
+  const names = POLICIES.map((each) => each.name);
+  if (policy === undefined) return `${name} is none of ${names.join(", ")}${meantHint(name, names)}`;
+  const { values } = policy;
+  if (!values.includes(value)) return `'${value}' is none of ${values.join(", ")}${meantHint(value, values)}`;
   return { name: "policy", policy: name, value };
 }
 

@@ -3,9 +3,17 @@
  * Command: {name: "one-reg", register, value, vcpu?}; register is a name or an id in hex. General registers are state,
  * and are set as such.
  */
-import type { ControlCommand, ControlContext, Decision, EventKind, PayloadFields } from "@hvjournal/core";
+import {
+  type ControlCommand,
+  type ControlContext,
+  type Decision,
+  type EventKind,
+  meantHint,
+  type PayloadFields,
+} from "@hvjournal/core";
 import {
   checkFirmwareWrite,
+  FIRMWARE_PREFIX,
   FIRMWARE_REGISTERS,
   type FirmwareRegister,
   firmwareRegisterNamed,
@@ -109,12 +117,19 @@ function describeOneReg(fields: PayloadFields): string {
   return `${fields.string("name")}  ${hex(old)} -> ${hex(now)}${kept}`;
 }
 
+const REGISTER_NAMES = [...FIRMWARE_REGISTERS, ...WRITABLE_ID_REGISTERS].map(({ name }) => name);
+
+/** By the short names: all have the same prefix, which would make any two of them alike. */
+function registerHint(given: string): string {
+  const short = (name: string): string => name.replace(FIRMWARE_PREFIX, "");
+  return meantHint(short(given.toUpperCase()), REGISTER_NAMES.map(short));
+}
+
 function parseOneReg(text: string): ControlCommand | string {
   const [, given = "", value = ""] = /^(\w+)=(.*)$/.exec(text) ?? [];
   if (given === "") return "expected NAME=VALUE";
   const register = given.startsWith("0x") ? given : (firmwareRegisterNamed(given)?.name ?? idRegister(given)?.name);
-  if (register === undefined)
-    return `${given} is none of ${[...FIRMWARE_REGISTERS, ...WRITABLE_ID_REGISTERS].map((each) => each.name).join(", ")}`;
+  if (register === undefined) return `${given} is none of ${REGISTER_NAMES.join(", ")}${registerHint(given)}`;
   if (!new RegExp(`^${NUMBER}$`).test(value)) return `'${value}' is no number: decimal, or hexadecimal behind 0x`;
   return { name: "one-reg", register, value: BigInt(value) };
 }

@@ -75,18 +75,22 @@ export interface FirmwareRegister {
   readonly rule: Rule;
 }
 
-const PREFIX = "KVM_REG_ARM_";
+export const FIRMWARE_PREFIX = "KVM_REG_ARM_";
 /** KVM_REG_ARM64 | KVM_REG_SIZE_U64 */
 const ID_BASE = 0x6030_0000_0000_0000n;
 const COPROC_FW = 0x14n << 16n;
 const COPROC_FW_FEAT_BMAP = 0x16n << 16n;
 
 function firmware(name: string, index: bigint, rule: Rule): FirmwareRegister {
-  return { name: `${PREFIX}${name}`, id: ID_BASE | COPROC_FW | index, rule };
+  return { name: `${FIRMWARE_PREFIX}${name}`, id: ID_BASE | COPROC_FW | index, rule };
 }
 
 function bitmap(name: string, index: bigint, field: BitmapField): FirmwareRegister {
-  return { name: `${PREFIX}${name}`, id: ID_BASE | COPROC_FW_FEAT_BMAP | index, rule: { kind: "bitmap", field } };
+  return {
+    name: `${FIRMWARE_PREFIX}${name}`,
+    id: ID_BASE | COPROC_FW_FEAT_BMAP | index,
+    rule: { kind: "bitmap", field },
+  };
 }
 
 export const FIRMWARE_REGISTERS: readonly FirmwareRegister[] = [
@@ -103,7 +107,9 @@ export const FIRMWARE_REGISTERS: readonly FirmwareRegister[] = [
 /** By KVM's name, or without its prefix: KVM_REG_ARM_PSCI_VERSION, PSCI_VERSION. */
 export function firmwareRegisterNamed(name: string): FirmwareRegister | undefined {
   const wanted = name.toUpperCase();
-  return FIRMWARE_REGISTERS.find((register) => register.name === wanted || register.name === `${PREFIX}${wanted}`);
+  return FIRMWARE_REGISTERS.find(
+    (register) => register.name === wanted || register.name === `${FIRMWARE_PREFIX}${wanted}`,
+  );
 }
 
 export function firmwareRegisterOf(id: bigint): FirmwareRegister | undefined {
