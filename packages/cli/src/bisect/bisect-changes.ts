@@ -15,8 +15,7 @@ import { CliError, UsageError } from "../cli-error.js";
 import { type Arguments, type CommandContext, listOption, stringOption } from "../commands/command.js";
 import { timeOption } from "../commands/verify.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
-import type { ChangeText } from "../output/change-text.js";
-import { jsonLine, type Output } from "../output/console-output.js";
+import { jsonLine } from "../output/console-output.js";
 import { effectLines, firstEffect, type FirstEffect } from "../output/first-effect.js";
 import { counted } from "../output/value-text.js";
 import { defaultRecording } from "../recording-path.js";
@@ -26,6 +25,7 @@ import { type OpenRecording, withRecording } from "../vm/open-recording.js";
 import { checkBeginsAtStart, defaultTimeNs, type Rerun, rerunRecording, refusedText } from "../vm/rerun-recording.js";
 import { withScratchDirectory } from "../vm/scratch-directory.js";
 import { type Differences, differencesBetween, differencesWith } from "./differences.js";
+import { judgeByGoals } from "./recorded-goals.js";
 import {
   judgeByCommand,
   judgeByExpression,
@@ -79,7 +79,7 @@ function judgeOf(
     if (runCommand.length === 0) throw new UsageError("--run needs a command");
     return judgeByCommand(runCommand);
   }
-  if (bad !== undefined) return judgeByLikeness(good, bad);
+  if (bad !== undefined) return judgeByGoals(good, bad) ?? judgeByLikeness(good, bad);
   throw new UsageError("bisect --with needs --expect EXPR or --run COMMAND: what is good", "hvjournal bisect --help");
 }
 
@@ -92,7 +92,7 @@ interface Search {
 }
 
 async function runSearch(search: Search): Promise<ExitCode> {
-  const { good, differences, args, context } = search;
+  const { good, differences, judge, args, context } = search;
   const { output } = context;
   if (differences.texts.length === 0)
     throw new CliError(`nothing differs from the machine of ${good.path}, so no change did it`, {
@@ -102,6 +102,7 @@ async function runSearch(search: Search): Promise<ExitCode> {
     });
   output.note(`${counted(differences.texts.length, "difference")}; inputs of ${good.path} re-driven`);
   for (const [index, { what, how }] of differences.texts.entries()) output.note(`  ${index + 1}  ${what}  ${how}`);
+  if (judge.badMeans !== undefined) output.note(`bad means: ${judge.badMeans}`);
   const keep = stringOption(args, "keep");
   if (keep !== undefined) {
     mkdirSync(keep, { recursive: true });
@@ -244,11 +245,16 @@ interface Found {
   readonly shownPath: string;
 }
 
-function tell(found: Found, { differences, good, context: { output } }: Search): void {
+function tell(found: Found, search: Search): void {
+  const {
+    differences,
+    good,
+    context: { output },
+  } = search;
   const { result, effect, shownPath } = found;
   const next = shellCommand("hvjournal", "diff", good.path, shownPath);
   if (output.json) {
-    tellJson(found, differences.texts, next, output);
+    tellJson(found, search, next);
     return;
   }
   const lines = result.cause.map((index) => {
@@ -264,11 +270,12 @@ function tell(found: Found, { differences, good, context: { output } }: Search):
   output.note(`next: ${next}`);
 }
 
-function tellJson({ result, runs, effect }: Found, texts: readonly ChangeText[], next: string, output: Output): void {
+function tellJson({ result, runs, effect }: Found, { differences, judge, context }: Search, next: string): void {
   const numbered = (applied: readonly number[]): number[] => applied.map((index) => index + 1);
-  output.line(
+  context.output.line(
     jsonLine({
-      differences: texts,
+      differences: differences.texts,
+      badMeans: judge.badMeans,
       runs: runs.done.map(({ number, applied, verdict }) => ({ number, applied: numbered(applied), verdict })),
       cause: numbered(result.cause),
       firstEffect: effect,

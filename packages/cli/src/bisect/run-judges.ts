@@ -25,6 +25,8 @@ export interface RunVerdict {
 }
 
 export interface VerdictOfRun {
+  /** Where nobody has said what is good: what is taken for bad. */
+  readonly badMeans?: string;
   begin(recorder: Recorder): RunJudge;
   /** `path`: its recording. */
   end(run: Rerun, path: string): RunVerdict;
@@ -76,6 +78,7 @@ export function judgeByLikeness(good: OpenRecording, bad: OpenRecording): Verdic
 
 function judgeByEnd({ good, bad }: { readonly good: string; readonly bad: string }): VerdictOfRun {
   return {
+    badMeans: `the guest ${bad}, where the good one's ${good}`,
     begin: () => ({ atExit: () => false }),
     end({ why, stop }) {
       const what = why === "stopped" ? (stop?.what ?? GOES_ON) : GOES_ON;
@@ -110,6 +113,7 @@ const EXITS_BEHIND_FORK = 2000;
 function judgeByExit({ equal, good, bad }: Fork): VerdictOfRun {
   let found: string | undefined;
   return {
+    badMeans: "the first exit that differs from GOOD's is BAD's; --expect EXPR says something better",
     begin({ machine }) {
       let count = 0;
       found = undefined;

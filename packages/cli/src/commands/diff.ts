@@ -8,6 +8,7 @@ import {
   firstSeqOf,
   type Position,
   formatPosition,
+  isSameState,
   type Replayer,
   seek,
   seqOfExit,
@@ -23,6 +24,7 @@ import {
   type ExitComparison,
   exitLines,
   firstDifference,
+  shapeLines,
   stateLine,
   stateLines,
 } from "../output/diff-text.js";
@@ -176,7 +178,7 @@ function runDiff(a: Operand, b: Operand, args: Arguments, { output }: CommandCon
   const isEqual =
     (!parts.control || isControlEqual) &&
     (!parts.exits || exits.first === undefined) &&
-    (state === undefined || (state.diff.registers.length === 0 && state.diff.pages.length === 0));
+    (state === undefined || isSameState(state.diff));
   const status = isEqual ? ExitStatus.done : ExitStatus.no;
   if (output.json) {
     output.line(jsonLine({ equal: isEqual, since, control, exits: exitsJson(exits), state: state?.diff }));
@@ -196,7 +198,9 @@ function runDiff(a: Operand, b: Operand, args: Arguments, { output }: CommandCon
     if (parts.exits) print(exitLines(exits, { all: flag(args, "exits"), output }), output);
     if (state !== undefined)
       print(
-        flag(args, "state") ? stateLines(state.diff, a.recording.symbols, flag(args, "all")) : [stateLine(state.diff)],
+        flag(args, "state")
+          ? stateLines(state.diff, a.recording.symbols, flag(args, "all"))
+          : [stateLine(state.diff), ...shapeLines(state.diff.shapes)],
         output,
       );
   }
@@ -204,11 +208,11 @@ function runDiff(a: Operand, b: Operand, args: Arguments, { output }: CommandCon
 }
 
 function tellState(state: StateDiff, { symbols }: OpenRecording, args: Arguments, output: Output): ExitCode {
-  const isEqual = state.registers.length === 0 && state.pages.length === 0;
+  const isEqual = isSameState(state);
   if (output.json) output.line(jsonLine({ equal: isEqual, state }));
   else {
     output.startPager();
-    print(flag(args, "stat") ? [stateStatLine(state)] : stateLines(state, symbols, flag(args, "all")), output);
+    print(flag(args, "stat") ? stateStatLines(state) : stateLines(state, symbols, flag(args, "all")), output);
   }
   return isEqual ? ExitStatus.done : ExitStatus.no;
 }
@@ -296,10 +300,13 @@ function statLines(
   return [
     `control    ${onlyA.length} removed, ${onlyB.length} added`,
     `exits      ${equal} equal, ${sum(({ countA }) => countA)} removed, ${sum(({ countB }) => countB)} added in ${counted(hunks.length, "place")}`,
-    ...(state === undefined ? [] : [stateStatLine(state)]),
+    ...(state === undefined ? [] : stateStatLines(state)),
   ];
 }
 
-function stateStatLine({ registers, pages }: StateDiff): string {
-  return `state      ${counted(registers.length, "register")}, ${counted(pages.length, "page")}`;
+function stateStatLines({ registers, pages, shapes }: StateDiff): string[] {
+  return [
+    `state      ${counted(registers.length, "register")}, ${counted(pages.length, "page")}`,
+    ...shapeLines(shapes),
+  ];
 }

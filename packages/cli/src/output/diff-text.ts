@@ -10,6 +10,7 @@ import {
   type RowEvent,
   SameAnswers,
   type SeqRange,
+  type ShapeDifference,
   type StateDiff,
 } from "@hvjournal/core";
 import type { Symbols } from "../symbols/symbols.js";
@@ -86,7 +87,7 @@ export function controlLines(
     `  event:${event.seq}`;
   const isMachine = ({ kind }: RowEvent): boolean => kind === "VmCreated";
   const lines = [
-    ...patches.filter(isOfMachine).map((patch) => patchText(patch)),
+    ...patches.filter(isOfMachine).map(machineText),
     ...onlyA.filter((event) => !isMachine(event)).map((event) => output.paint("red", text("-", event))),
     ...onlyB.filter((event) => !isMachine(event)).map((event) => output.paint("green", text("+", event))),
   ];
@@ -98,6 +99,14 @@ export function controlLines(
 /** Both recordings have a machine: what of it differs says more than that it does. */
 function isOfMachine({ path: [slice, part] }: ControlPatch): boolean {
   return slice === "core" && part === "machine";
+}
+
+/** What an option of `record` makes goes by its name: "smp  4 -> 1". */
+function machineText(patch: ControlPatch): string {
+  const { path, before, after } = patch;
+  if (path[2] === "vcpuCount") return `smp  ${Number(before)} -> ${Number(after)}`;
+  if (path[2] === "memoryBytes") return `memory  ${megabytes(Number(before))} -> ${megabytes(Number(after))}`;
+  return patchText(patch);
 }
 
 export interface ExitLinesOptions {
@@ -172,10 +181,26 @@ function answerHunk(
 }
 
 /** "state      x0; page 0x4082b000 (16 bytes)" */
-export function stateLine({ registers, pages }: StateDiff): string {
+export function stateLine({ registers, pages }: Pick<StateDiff, "registers" | "pages">): string {
   const places = pages.map(({ physical, bytes }) => `page ${hex(physical)} (${counted(bytes, "byte")})`);
   const parts = [shortened(registers.map(registerText)), shortened(places)].filter((text) => text !== "");
   return `state      ${parts.length === 0 ? "equal" : parts.join("; ")}`;
+}
+
+/** Of what one machine has more of: how far both are compared. */
+export function shapeLines(shapes: StateDiff["shapes"]): string[] {
+  return shapes.map((shape) => `           ${shapeText(shape)}`);
+}
+
+function shapeText({ of, a, b }: ShapeDifference): string {
+  const both = Math.min(a, b);
+  return of === "vcpus"
+    ? `${a} and ${b} vCPUs: only registers of ${both === 1 ? "vcpu0" : `vcpu0 to vcpu${both - 1}`} are compared`
+    : `${megabytes(a)} and ${megabytes(b)} of RAM: only pages of the first ${megabytes(both)} are compared`;
+}
+
+function megabytes(bytes: number): string {
+  return `${bytes / 2 ** 20}M`;
 }
 
 function registerText({ vcpu, name }: RegisterDifference): string {
@@ -194,7 +219,7 @@ function shortened(texts: readonly string[]): string {
  *                page 0x4082b000: 16 bytes in 2 words
  *                  0x4082b010  0x0 -> 0x51a7
  */
-export function stateLines({ registers, pages }: StateDiff, symbols: Symbols, withAll: boolean): string[] {
+export function stateLines({ registers, pages, shapes }: StateDiff, symbols: Symbols, withAll: boolean): string[] {
   const names = registers.map(registerText);
   const width = Math.max(0, ...names.map((name) => name.length));
   const values = registers.map(({ name, a, b }) =>
@@ -222,8 +247,8 @@ export function stateLines({ registers, pages }: StateDiff, symbols: Symbols, wi
     ...memory,
     ...(isCut ? ["--all has every word"] : []),
   ];
-  if (lines.length === 0) return ["state      equal"];
-  return lines.map((line, index) => `${index === 0 ? "state      " : "           "}${line}`);
+  const told = lines.length === 0 ? ["equal"] : lines;
+  return [...told.map((line, index) => `${index === 0 ? "state      " : "           "}${line}`), ...shapeLines(shapes)];
 }
 
 /** With the name of the function that it points into. */

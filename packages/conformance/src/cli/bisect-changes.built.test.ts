@@ -148,9 +148,38 @@ describe("bisect GOOD BAD", () => {
   it("takes the first exit to the VMM half that is not the same for what is bad", () => {
     const found = bisect("good.hvj", "bad.hvj");
     expect(found.stderr).toContain("3 differences; inputs of good.hvj re-driven\n");
+    expect(found.stderr).toContain(
+      "bad means: the first exit that differs from GOOD's is BAD's; --expect EXPR says something better\n",
+    );
     expect(found.stdout).toMatch(
       /^caused by 1 of 3: {2}append {2}scenario=main input=none ticks=3 -> scenario=main input=none ticks=3 end=off\n/,
     );
+  });
+
+  it("takes what the recordings ended by, where that says it, and prints what bad means", () => {
+    const psci = "OneRegSet  KVM_REG_ARM_PSCI_VERSION  0x10003 -> 0x10000";
+    const words = ["--append", "scenario=main input=none ticks=3 end=off", "--firmware-reg", "PSCI_VERSION=0x10000"];
+    const failing = ["record", "guest.img", ...fixed, ...words, "--fail-on", "console:/psci version 1.0/"];
+    expect(sandbox.run(...failing, "-o", "failed.hvj")).toMatchObject({ status: 1 });
+    const failed = bisect("good.hvj", "failed.hvj");
+    expect(failed.stdout).toContain(`caused by 1 of 2:  ${psci}\n`);
+    expect(failed.stderr).toContain("bad means: --fail-on console:/psci version 1.0/, by which failed.hvj ended\n");
+    record("reached", GOOD_APPEND, "--until", "console:/psci version 1.3/");
+    const unreached = bisect("reached.hvj", "bad.hvj", "--json");
+    expect(JSON.parse(unreached.stdout)).toMatchObject({
+      badMeans: "--until console:/psci version 1.3/, by which reached.hvj ended, is not reached",
+      differences: expect.arrayContaining([expect.objectContaining({ what: "OneRegSet  KVM_REG_ARM_PSCI_VERSION" })]),
+      firstEffect: { good: { what: "HVC64 0x84000000 PSCI_VERSION" } },
+    });
+  });
+
+  it("takes a kernel's panic for bad", () => {
+    record("panicked", `${GOOD_APPEND} said="Kernel panic - not syncing"`, "--cap", "ARM_SYSTEM_SUSPEND");
+    const found = bisect("good.hvj", "panicked.hvj");
+    expect(found.stderr).toContain(
+      "bad means: console:/Kernel panic - not syncing/, as on the console of panicked.hvj\n",
+    );
+    expect(found.stdout).toMatch(/^caused by 1 of 2: {2}append /);
   });
 
   it("takes the end of the guest, where the two ended in two ways", () => {

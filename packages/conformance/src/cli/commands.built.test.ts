@@ -388,6 +388,22 @@ describe("diff", () => {
       /@@ exit:\d+ vcpu0 HVC64 0xc6000000 icount:\d+ @@\n- {2}handled: VMM half, filter event:5 .*\n\+ {2}handled: kernel half, default rule/,
     );
   });
+
+  it("compares machines of two sizes as far as both go", () => {
+    const append = ["--append", "scenario=hypercalls", ...fixed, "-q"];
+    expect(run("record", bareMetalImage, ...append, "--smp", "4", "-o", "four.hvj").status).toBe(0);
+    expect(run("record", bareMetalImage, ...append, "--memory", "128M", "-o", "small.hvj").status).toBe(0);
+    const shapes =
+      "           4 and 1 vCPUs: only registers of vcpu0 are compared\n           256M and 128M of RAM: only pages of the first 128M are compared\n";
+    const moments = run("diff", "four.hvj@exit:100", "small.hvj@exit:100");
+    expect(moments).toMatchObject({ status: 1, stdout: expect.stringContaining("smp  4 -> 1\n") });
+    expect(moments.stdout).toMatch(/memory {2}256M -> 128M\n[^]*exits {6}\d+ equal/);
+    for (const words of [[], ["--stat"], ["--state"]])
+      expect(run("diff", "four.hvj@exit:100", "small.hvj@exit:100", ...words)).toMatchObject({
+        status: 1,
+        stdout: expect.stringContaining(shapes),
+      });
+  });
 });
 
 describe("the other commands", () => {

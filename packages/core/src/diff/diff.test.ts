@@ -10,7 +10,7 @@ import type { JournalReader } from "../ports/journal-store.js";
 import { journalCursor } from "../replay/journal-cursor.js";
 import { SameAnswers } from "./same-answers.js";
 import { diffSequences } from "./sequence-diff.js";
-import { diffState } from "./state-diff.js";
+import { diffState, isSameState } from "./state-diff.js";
 
 describe("two sequences", () => {
   it("are equal outside of the hunks, and the hunks are few", () => {
@@ -120,12 +120,22 @@ describe("two recordings", () => {
     const [a, b] = [replaySmall(journal), replaySmall(journal)];
     a.advance({ icount: 100 });
     b.advance({ icount: 100 });
-    expect(diffState(a.machine, b.machine)).toEqual({ registers: [], pages: [] });
+    expect(diffState(a.machine, b.machine)).toEqual({ registers: [], pages: [], shapes: [] });
     b.advance({ icount: 105 });
     const { registers, pages } = diffState(a.machine, b.machine);
     expect(registers.map(({ name }) => name)).toEqual(["x1", "x4"]);
     expect(pages).toEqual([
       { physical: COUNTER_ADDRESS, bytes: 1, words: [{ physical: COUNTER_ADDRESS, a: 16n, b: 17n }] },
     ]);
+  });
+
+  it("of machines with other vCPU counts are compared as far as both have them", async () => {
+    const [a, b] = [
+      replaySmall(await recordSmall({ program: busyProgram(3, 50), vcpuCount: 4 })),
+      replaySmall(await recordSmall({ program: busyProgram(3, 50) })),
+    ];
+    const diff = diffState(a.machine, b.machine);
+    expect(diff).toEqual({ registers: [], pages: [], shapes: [{ of: "vcpus", a: 4, b: 1 }] });
+    expect(isSameState(diff)).toBe(false);
   });
 });

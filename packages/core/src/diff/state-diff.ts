@@ -28,26 +28,43 @@ export interface WordDifference {
 
 const WORD_BYTES = 8;
 
+/** What one machine has more of: it is compared as far as both have it. */
+export interface ShapeDifference {
+  readonly of: "vcpus" | "memory";
+  /** vCPUs, or bytes. */
+  readonly a: number;
+  readonly b: number;
+}
+
 export interface StateDiff {
   readonly registers: readonly RegisterDifference[];
   readonly pages: readonly PageDifference[];
+  readonly shapes: readonly ShapeDifference[];
 }
 
-/** Throws RangeError for machines of different shape. */
+/** Throws RangeError where RAM begins at two addresses, so that no page of one is a page of the other. */
 export function diffState(a: Machine, b: Machine): StateDiff {
-  const [shapeA, shapeB] = [a.description, b.description];
-  if (shapeA.memoryBytes !== shapeB.memoryBytes || shapeA.memoryBase !== shapeB.memoryBase)
-    throw new RangeError(
-      `RAM of ${shapeA.memoryBytes} and of ${shapeB.memoryBytes} bytes can't be compared page by page`,
-    );
-  if (shapeA.vcpuCount !== shapeB.vcpuCount)
-    throw new RangeError(`${shapeA.vcpuCount} and ${shapeB.vcpuCount} vCPUs can't be compared register by register`);
-  return { registers: diffRegisters(a, b), pages: diffPages(a, b) };
+  const [{ memoryBase }, { memoryBase: baseB }] = [a.description, b.description];
+  if (memoryBase !== baseB) throw new RangeError(`RAM at ${memoryBase} and at ${baseB} can't be compared page by page`);
+  return { registers: diffRegisters(a, b), pages: diffPages(a, b), shapes: diffShapes(a, b) };
+}
+
+export function isSameState({ registers, pages, shapes }: StateDiff): boolean {
+  return registers.length === 0 && pages.length === 0 && shapes.length === 0;
+}
+
+function diffShapes({ description: a }: Machine, { description: b }: Machine): ShapeDifference[] {
+  const shapes: ShapeDifference[] = [
+    { of: "vcpus", a: a.vcpuCount, b: b.vcpuCount },
+    { of: "memory", a: a.memoryBytes, b: b.memoryBytes },
+  ];
+  return shapes.filter((shape) => shape.a !== shape.b);
 }
 
 function diffRegisters(a: Machine, b: Machine): RegisterDifference[] {
   const differences: RegisterDifference[] = [];
-  for (let vcpu = 0; vcpu < a.description.vcpuCount; vcpu++)
+  const vcpus = Math.min(a.description.vcpuCount, b.description.vcpuCount);
+  for (let vcpu = 0; vcpu < vcpus; vcpu++)
     for (const { name } of a.kernel.registers) {
       const [valueA, valueB] = [a.kernel.readRegister(vcpu, name), b.kernel.readRegister(vcpu, name)];
       if (valueA !== valueB) differences.push({ vcpu, name, a: valueA, b: valueB });
@@ -67,7 +84,8 @@ function pageHashes(machine: Machine): (index: number) => Uint8Array {
 function diffPages(a: Machine, b: Machine): PageDifference[] {
   const [hashA, hashB] = [pageHashes(a), pageHashes(b)];
   const differences: PageDifference[] = [];
-  for (let index = 0; index < a.kernel.memory.pageCount; index++) {
+  const pages = Math.min(a.kernel.memory.pageCount, b.kernel.memory.pageCount);
+  for (let index = 0; index < pages; index++) {
     if (sameBytes(hashA(index), hashB(index))) continue;
     const [pageA, pageB] = [a.kernel.memory.page(index).slice(), b.kernel.memory.page(index)];
     const bytes = pageA.reduce((count, byte, at) => count + (byte === pageB[at] ? 0 : 1), 0);
