@@ -180,19 +180,58 @@ describe("a handler that fails", () => {
     expect(sandbox.must("fsck", "nonsense.hvj")).toContain("closed");
   });
 
-  it("answers too late: its answer is ignored, and so is what it does then", () => {
+  it("answers too late: its answer is ignored, and so is what it does then", async () => {
     const late = write(
       "late.mjs",
+      'import { writeFileSync } from "node:fs";',
       "export default async (call, vm) => {",
-      "  await new Promise((resolve) => setTimeout(resolve, 1500));",
-      '  try { vm.vcpu(0).setOneReg("x0", 1n); } catch (error) { console.error(`late: ${error.message}`); }',
+      "  await new Promise((resolve) => setTimeout(resolve, 1000));",
+      '  try { vm.vcpu(0).setOneReg("x0", 1n); } catch (error) { writeFileSync("late.txt", error.message); }',
       "  return 7;",
       "};",
     );
-    const { status, stderr } = record("late", [late], "--handler-timeout", "200ms");
-    expect([status, stderr]).toEqual([128, expect.stringContaining("no answer within 200ms (--handler-timeout)")]);
-    expect(stderr).toContain("late: the call is over");
+    const forwarded = ["--smccc-filter", "0xc6000000+0x100=forward"];
+    sandbox.recordInteractive(
+      ...["late", "scenario=hypercalls", ...forwarded, "--handler", late, "--handler-timeout", "200ms"],
+    );
+    while (!existsSync(sandbox.path("late.txt")) && sandbox.vm("late") !== undefined)
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(readFileSync(sandbox.path("late.txt"), "utf8")).toContain("the call is over");
+    sandbox.must("ctl", "late", "quit");
     expect(sandbox.must("replay", "late.hvj")).toMatch(/x0 {2}00000000c6000000/);
+  });
+
+  it.each(["headless", "in the background"])("keeps no process %s that is over", async (where) => {
+    const name = where.replaceAll(" ", "-");
+    const waiting = write(
+      "waiting.mjs",
+      'import { createServer } from "node:net";',
+      "const pause = () => new Promise((resolve) => setTimeout(resolve, 50));",
+      "export default async () => {",
+      "  createServer().listen(0);",
+      "  for (;;) await pause();",
+      "};",
+    );
+    if (where === "headless") {
+      const { status, stderr } = record(name, [waiting], "--handler-timeout", "200ms");
+      expect([status, stderr]).toEqual([128, expect.stringContaining("no answer within 200ms (--handler-timeout)")]);
+      expect(stderr).toContain("next: hvjournal record --from headless.hvj --handler waiting.mjs\n");
+    } else {
+      const options = [
+        "--smccc-filter",
+        "0xc6000000+0x100=forward",
+        "--handler",
+        waiting,
+        "--handler-timeout",
+        "200ms",
+      ];
+      sandbox.recordInteractive(name, "scenario=hypercalls", ...options);
+      await sandbox.paused(name);
+      const gone = sandbox.gone(name, 20_000);
+      sandbox.must("ctl", name, "quit");
+      expect(await gone).toBe(true);
+    }
+    expect(sandbox.must("fsck", `${name}.hvj`)).toContain("closed");
   });
 
   it.each([
