@@ -34,7 +34,8 @@ export interface InstanceTerms {
 }
 
 export function statusOf({ name, path, session, journal }: Instance): VmStatus {
-  const { machine } = session.recorder;
+  const { machine, live } = session.recorder;
+  const { waitsFor } = live.vmm;
   const standing = standingOf(journal.header, journal.ownership());
   return {
     name,
@@ -42,6 +43,7 @@ export function statusOf({ name, path, session, journal }: Instance): VmStatus {
     recording: resolve(path),
     state: session.paused ? "paused" : "running",
     ...(session.pausedBy === undefined ? {} : { pausedBy: session.pausedBy.reason }),
+    ...(waitsFor === undefined ? {} : { waitsFor }),
     epoch: "epoch" in standing ? standing.epoch : 0,
     exit: machine.exitNumber,
     icount: machine.icount,

@@ -309,6 +309,66 @@ describe("a handler that fails", () => {
   });
 });
 
+describe("a VM whose handler has not answered yet", () => {
+  /** Answers once the file NAME.go is there. */
+  async function recordWaiting(name: string): Promise<void> {
+    const patient = write(
+      `${name}.mjs`,
+      'import { appendFileSync, existsSync } from "node:fs";',
+      "const pause = () => new Promise((resolve) => setTimeout(resolve, 20));",
+      "export default async (call, vm) => {",
+      `  appendFileSync("${name}.asked", "?");`,
+      '  vm.vcpu(0).setOneReg("x5", 7n);',
+      `  while (!existsSync("${name}.go")) await pause();`,
+      "  return 6;",
+      "};",
+    );
+    const forwarded = ["--smccc-filter", "0xc6000000+0x100=forward"];
+    const options = ["--handler", patient, "--handler-timeout", "300s"];
+    sandbox.recordInteractive(name, "scenario=hypercalls", ...forwarded, ...options);
+    const waits = new RegExp(`${name} +\\d+ +running: waits for ${name}\\.mjs, HVC 0xc6000000 +exit:\\d+`);
+    while (!waits.test(sandbox.must("ps"))) await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+
+  it("has the call in its file, so that log and show say what is pending", async () => {
+    await recordWaiting("shown");
+    const pending = (): string => sandbox.run("log", "shown.hvj", "--where", "exit.nr == 0xc6000000").stdout;
+    for (const until = Date.now() + 20_000; pending() === "" && Date.now() < until;)
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(pending()).toMatch(/HYPERCALL 0xc6000000 .*pending/);
+    expect(sandbox.must("show", "shown.hvj", "end")).toMatch(/pending/);
+    const gone = sandbox.gone("shown", 20_000);
+    sandbox.must("ctl", "shown", "quit");
+    expect(await gone).toBe(true);
+    expect(sandbox.must("replay", "shown.hvj")).toContain("equal");
+  });
+
+  it("pauses at once, takes or refuses commands, and asks again when it goes on", async () => {
+    await recordWaiting("asked");
+    const { status, stderr } = sandbox.run("ctl", "asked", "smccc-filter", "0xc6000200+1=deny");
+    expect([status, stderr]).toEqual([1, expect.stringContaining("a vCPU has run")]);
+    expect(sandbox.must("ctl", "asked", "pause")).toMatch(/asked paused at exit:\d+/);
+    expect(sandbox.must("ps")).toMatch(/asked +\d+ +paused +exit/);
+    const { length: before } = readFileSync(sandbox.path("asked.asked"));
+    writeFileSync(sandbox.path("asked.go"), "");
+    const gone = sandbox.gone("asked");
+    sandbox.must("ctl", "asked", "resume");
+    expect(await gone).toBe(true);
+    expect(readFileSync(sandbox.path("asked.asked")).length).toBeGreaterThan(before);
+    expect(answerIn(sandbox.console("asked.hvj"), "hvc", 0xc600_0000)).toBe(registers(6, 0x1111, 0x2222, 0x3333));
+    for (const command of ["replay", "verify"]) expect(sandbox.must(command, "asked.hvj")).toContain("equal");
+  });
+
+  it("moves, and the destination's handler is asked", async () => {
+    await recordWaiting("leaves");
+    const other = write("other.mjs", "export default () => 4;");
+    sandbox.must("migrate", "leaves", "arrives", "--handler", other);
+    await sandbox.gone("arrives");
+    expect(answerIn(sandbox.console("arrives.hvj"), "hvc", 0xc600_0000)).toBe(registers(4, 0x1111, 0x2222, 0x3333));
+    for (const name of ["leaves.hvj", "arrives.hvj"]) expect(sandbox.must("replay", name)).toContain("equal");
+  });
+});
+
 describe("builtin:psci", () => {
   it("needs no file, also where the recording is verified", () => {
     const psci = ["--smccc-filter", "0x84000000+0x20=forward", "--smccc-filter", "0xc4000000+0x20=forward"];
