@@ -26,11 +26,13 @@ export interface Instance {
   readonly index: boolean;
 }
 
-/** What `record` was told about the run's end, in its own words. */
+/** What `record` was told about the run, in its own words, and no recording keeps. */
 export interface InstanceTerms {
   readonly until?: string;
   readonly failOn?: string;
   readonly guestTimeoutNs?: number;
+  /** `--handler-timeout` */
+  readonly handlerTimeout?: string;
 }
 
 export function statusOf({ name, path, session, journal }: Instance): VmStatus {

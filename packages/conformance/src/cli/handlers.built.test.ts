@@ -359,6 +359,26 @@ describe("a VM whose handler has not answered yet", () => {
     for (const command of ["replay", "verify"]) expect(sandbox.must(command, "asked.hvj")).toContain("equal");
   });
 
+  it("takes --handler-timeout along, unless the destination is told another", async () => {
+    await recordWaiting("limited");
+    const never = write("never-there.mjs", "export default () => new Promise(() => {});");
+    sandbox.must("ctl", "limited", "quit");
+    const from = ["record", "--from", "limited.hvj", "--detach", "--handler", never, "--handler-timeout", "400ms"];
+    sandbox.must(...from, "--paused", "-o", "one.hvj");
+    sandbox.must("migrate", "one", "two");
+    sandbox.must("migrate", "two", "three");
+    const { says } = sandbox.start("attach", "three");
+    await says(/attached to three/);
+    sandbox.must("ctl", "three", "resume");
+    await says(/no answer within 400ms/);
+    sandbox.must("migrate", "three", "four", "--handler-timeout", "500ms");
+    const { says: saysFour } = sandbox.start("attach", "four");
+    await saysFour(/attached to four/);
+    sandbox.must("ctl", "four", "resume");
+    await saysFour(/no answer within 500ms/);
+    sandbox.must("ctl", "four", "quit");
+  });
+
   it("moves, and the destination's handler is asked", async () => {
     await recordWaiting("leaves");
     const other = write("other.mjs", "export default () => 4;");

@@ -2,6 +2,7 @@
 import { compareContracts, type ContractComparison } from "../contract/compare-contracts.js";
 import type { ContractItem } from "../ports/contract.js";
 import { EventBatch } from "../event/event-batch.js";
+import type { EventPayload } from "../event/event-kind.js";
 import { CoreKind } from "../event/core-kinds.js";
 import { PayloadFields } from "../canonical/payload-fields.js";
 import { hashAt, isAllZero, PAGE_HASH_BYTES, toHex } from "../memory/page-hash.js";
@@ -46,6 +47,8 @@ export interface SourceOptions {
   /** Where the source's recording lies, for people. */
   readonly path: string;
   readonly drives: readonly DriveOffer[];
+  /** The host's own terms by which the VMM half is made; default: there are none. */
+  readonly terms?: EventPayload;
   readonly pacing: PacingOptions;
   readonly onProgress?: (progress: SourceProgress) => void;
 }
@@ -196,7 +199,7 @@ export class MigrationSource {
   }
 
   async #sayHello(isExplaining: boolean): Promise<void> {
-    const { vm, path, drives } = this.#options;
+    const { vm, path, drives, terms = {} } = this.#options;
     const { header } = vm.journal;
     // What the guest has asked for is read from there.
     await vm.flush();
@@ -210,6 +213,7 @@ export class MigrationSource {
       contract: this.#contract,
       control: vm.control(),
       drives,
+      terms,
       isExplaining,
     });
   }
