@@ -28,7 +28,7 @@ function readCodeCache(source) {
   }
 }
 
-/** `main` of the command line, and what is needed to keep its compiled code. */
+/** `main` of the command line with `endProcess` for behind it, and what is needed to keep its compiled code. */
 export function loadBundle() {
   const source = readFileSync(path, "utf8");
   const cachedData = readCodeCache(source);
@@ -39,5 +39,6 @@ export function loadBundle() {
   });
   const module = { exports: {} };
   script.runInThisContext()(module.exports, createRequire(path), module, path, dirname(path));
-  return { main: module.exports.main, script, codeCachePath: codeCachePath(source) };
+  const { main, endProcess } = module.exports;
+  return { main, endProcess, script, codeCachePath: codeCachePath(source) };
 }

@@ -1,3 +1,4 @@
 #!/usr/bin/env node
 import { loadBundle } from "./bundle.js";
-process.exitCode = await loadBundle().main(process.argv.slice(2));
+const { main, endProcess } = loadBundle();
+await endProcess(await main(process.argv.slice(2)));

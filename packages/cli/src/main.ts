@@ -5,6 +5,7 @@ import { joinPositions } from "./command-line.js";
 import { type Arguments, type Command, type CommandContext, commandName } from "./commands/command.js";
 import { COMMANDS } from "./commands/index.js";
 import { type ExitCode, ExitStatus } from "./exit-status.js";
+import { handlerFilesLoaded } from "./handlers/handler-file.js";
 import { commandEpilogue } from "./help/command-help.js";
 import { nearestWord } from "@hvjournal/core";
 import { type Output, processOutput } from "./output/console-output.js";
@@ -26,6 +27,19 @@ export async function main(argv: readonly string[]): Promise<ExitCode> {
     await output.endPager();
     return reportError(error, output, helpFor(words));
   }
+}
+
+/**
+ * The command is over, and its process ends with this status: by itself, once everything that it began has come to its end.
+ * What the file of a handler has begun nobody waits for: a timer that it keeps setting would hold up whoever waits for the
+ * command.
+ */
+export async function endProcess(status: ExitCode): Promise<void> {
+  process.exitCode = status;
+  if (!handlerFilesLoaded()) return;
+  // What a pipe or a socket has been given is with the host's kernel by then; everything else was waited for.
+  await new Promise((resolve) => setImmediate(resolve));
+  process.exit();
 }
 
 /** `help record` is `record --help`, `help` alone the help of all. */

@@ -18,6 +18,7 @@ export type { HypercallCall } from "./hypercalls/hypercall-call.js";
 export {
   HandlerError,
   HandlerTimeoutError,
+  HandlerWithdrawnError,
   type HypercallHandler,
   type NamedHandler,
 } from "./hypercalls/hypercall-handler.js";

@@ -20,11 +20,12 @@ export const ps: Command = {
   },
 };
 
-function row({ name, processId, state, pausedBy, at, timeNs, recording }: VmStatus): string[] {
+function row({ name, processId, state, pausedBy, waitsFor, at, timeNs, recording }: VmStatus): string[] {
+  const why = pausedBy ?? (waitsFor === undefined ? undefined : `waits for ${waitsFor}`);
   return [
     name,
     String(processId),
-    pausedBy === undefined ? state : `${state}: ${pausedBy}`,
+    why === undefined ? state : `${state}: ${why}`,
     at,
     formatGuestTime(timeNs),
     recording,

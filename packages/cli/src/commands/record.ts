@@ -272,10 +272,12 @@ async function detachRecord(args: Arguments, { environment, argv: words, output 
 
 function termsOf(args: Arguments, guestTimeoutNs: number | undefined): InstanceTerms {
   const [until, failOn] = [stringOption(args, "until"), stringOption(args, "fail-on")];
+  const handlerTimeout = stringOption(args, "handler-timeout");
   return {
     ...(until === undefined ? {} : { until }),
     ...(failOn === undefined ? {} : { failOn }),
     ...(guestTimeoutNs === undefined ? {} : { guestTimeoutNs }),
+    ...(handlerTimeout === undefined ? {} : { handlerTimeout }),
   };
 }
 

@@ -12,6 +12,13 @@ export interface FileHandler extends NamedHandler {
   readonly sha256: string;
 }
 
+let hasLoaded = false;
+
+/** Whether code of others has run in this process: it may have left timers and connections open. */
+export function handlerFilesLoaded(): boolean {
+  return hasLoaded;
+}
+
 /** Throws CliError for a file that is not there, is wrong, fails as it is loaded, or exports no function. */
 export function loadHandlerFile(path: string): FileHandler {
   if (!existsSync(path)) throw new CliError(`can't read handler ${path}: no such file`, { code: "no-file" });
@@ -19,6 +26,7 @@ export function loadHandlerFile(path: string): FileHandler {
   const file = resolve(path);
   const placeOf = placesIn(path, sourceMap);
   let exported: unknown;
+  hasLoaded = true;
   try {
     exported = run(file, text);
   } catch (error) {

@@ -1,5 +1,5 @@
-/** A handler that has to answer within a time of the host's clock. */
-import { HandlerTimeoutError, type HandlerAnswer, type NamedHandler } from "@hvjournal/vmm";
+/** A handler that has to answer within a time of the host's clock, and whose answer may be given up before. */
+import { HandlerTimeoutError, HandlerWithdrawnError, type HandlerAnswer, type NamedHandler } from "@hvjournal/vmm";
 import type { HandlerWatchdog } from "./handler-watchdog.js";
 
 export interface TimeLimit {
@@ -12,8 +12,12 @@ export interface TimeLimit {
 /** `index`: its place among the handlers, as the watchdog names it. */
 export function timedHandler<Handler extends NamedHandler>(handler: Handler, index: number, limit: TimeLimit): Handler {
   const { watchdog } = limit;
+  const giveUp = new Set<(why: Error) => void>();
   return {
     ...handler,
+    withdraw() {
+      for (const reject of giveUp) reject(new HandlerWithdrawnError("the VM was asked for something else meanwhile"));
+    },
     handle(call, vm) {
       watchdog.enter(index, call.nr | 0);
       let answer: HandlerAnswer | Promise<HandlerAnswer>;
@@ -28,7 +32,7 @@ export function timedHandler<Handler extends NamedHandler>(handler: Handler, ind
         return answer;
       }
       watchdog.awaits();
-      const inTime = within(Promise.resolve(answer), limit);
+      const inTime = within(Promise.resolve(answer), limit, giveUp);
       // Once its time is up, what keeps the process busy may be a move of the VM: nobody can tell it from the handler.
       void inTime.then(
         () => watchdog.leave(),
@@ -43,12 +47,23 @@ function isThenable(answer: unknown): answer is Promise<HandlerAnswer> {
   return typeof answer === "object" && answer !== null && "then" in answer && typeof answer.then === "function";
 }
 
-function within(answer: Promise<HandlerAnswer>, { limitMs, text }: TimeLimit): Promise<HandlerAnswer> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(
-      () => reject(new HandlerTimeoutError(`no answer within ${text} (--handler-timeout)`)),
-      limitMs,
-    );
-    answer.then(resolve, reject).finally(() => clearTimeout(timer));
+/** `giveUp` holds what rejects the promise for as long as that is open. */
+function within(
+  answer: Promise<HandlerAnswer>,
+  { limitMs, text }: TimeLimit,
+  giveUp: Set<(why: Error) => void>,
+): Promise<HandlerAnswer> {
+  let timer: NodeJS.Timeout | undefined;
+  let rejectIt = (_why: Error): void => undefined;
+  const inTime = new Promise<HandlerAnswer>((resolve, reject) => {
+    const tooLate = new HandlerTimeoutError(`no answer within ${text} (--handler-timeout)`);
+    timer = setTimeout(() => reject(tooLate), limitMs);
+    rejectIt = reject;
+    giveUp.add(reject);
+    answer.then(resolve, reject);
+  });
+  return inTime.finally(() => {
+    clearTimeout(timer);
+    giveUp.delete(rejectIt);
   });
 }

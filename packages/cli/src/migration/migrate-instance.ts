@@ -49,7 +49,7 @@ function hostOf({ session, terms, index }: Instance): SourceHost {
 }
 
 function sourceOptions(instance: Instance, channel: FrameChannel, options: MigrationOptions): SourceOptions {
-  const { session, journal, path, drivePaths, index } = instance;
+  const { session, journal, path, drivePaths, terms, index } = instance;
   return {
     vm: new RecorderVm(session.recorder, withFaultPoints(journal), hostOf(instance), { index }),
     channel,
@@ -57,6 +57,7 @@ function sourceOptions(instance: Instance, channel: FrameChannel, options: Migra
     digester: nodeDigester,
     path: resolve(path),
     drives: driveOffers(session.recorder.machine.description, drivePaths),
+    terms: { ...terms },
     pacing: pacingOf(options),
   };
 }

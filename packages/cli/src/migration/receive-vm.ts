@@ -29,7 +29,7 @@ import {
 import { randomBytes } from "node:crypto";
 import { architectureNamed } from "../architectures.js";
 import { CliError } from "../cli-error.js";
-import type { Arguments } from "../commands/command.js";
+import { type Arguments, stringOption } from "../commands/command.js";
 import { machineWithHandlers } from "../handlers/recorded-handlers.js";
 import { nodeDigester } from "../host/node-digester.js";
 import { type Instance, type InstanceTerms } from "../vm/instance.js";
@@ -66,7 +66,14 @@ function instanceOf(received: ReceivedVm, options: ReceiveOptions, drivePaths: R
   const { recorder, journal, session: terms, paused } = received;
   const { name, path } = options;
   const index = options.index && terms.host["index"] !== false;
-  return { ...sessionFor(recorder, termsOf(terms.host), paused), name, path, journal, drivePaths, index };
+  const here = { ...termsOf(terms.host), ...handlerTerms(terms.host, options.handlers) };
+  return { ...sessionFor(recorder, here, paused), name, path, journal, drivePaths, index };
+}
+
+/** How long a handler may take goes along with the VM, unless it is said here. */
+function handlerTerms({ handlerTimeout }: EventPayload, own: Arguments): Pick<InstanceTerms, "handlerTimeout"> {
+  const text = stringOption(own, "handler-timeout") ?? handlerTimeout;
+  return typeof text === "string" ? { handlerTimeout: text } : {};
 }
 
 export function sessionFor(
@@ -113,12 +120,14 @@ class ReceivingHost implements DestinationHost {
     return hostNamed(this.#options.host, architecture);
   }
 
-  createVmm(machine: MachineDescription, offers: readonly DriveOffer[]): VmmParts {
+  createVmm(machine: MachineDescription, offers: readonly DriveOffer[], terms: EventPayload): VmmParts {
     const given = drivePaths(this.#options.drives);
     for (const [id, path] of given) this.drivePaths.set(id, resolve(path));
     for (const { id, path } of offers) if (!given.has(id)) this.drivePaths.set(id, path);
     const drive = [...this.drivePaths].map(([id, path]) => `${id}=${path}`);
-    const args = { ...this.#options.handlers, drive };
+    const { handlers } = this.#options;
+    const { handlerTimeout } = handlerTerms(terms, handlers);
+    const args = { ...handlers, "handler-timeout": handlerTimeout, drive };
     return recordedBoard(machine, { args, boots: false, replacesHandlers: true });
   }
 

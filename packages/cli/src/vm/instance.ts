@@ -26,15 +26,18 @@ export interface Instance {
   readonly index: boolean;
 }
 
-/** What `record` was told about the run's end, in its own words. */
+/** What `record` was told about the run, in its own words, and no recording keeps. */
 export interface InstanceTerms {
   readonly until?: string;
   readonly failOn?: string;
   readonly guestTimeoutNs?: number;
+  /** `--handler-timeout` */
+  readonly handlerTimeout?: string;
 }
 
 export function statusOf({ name, path, session, journal }: Instance): VmStatus {
-  const { machine } = session.recorder;
+  const { machine, live } = session.recorder;
+  const { waitsFor } = live.vmm;
   const standing = standingOf(journal.header, journal.ownership());
   return {
     name,
@@ -42,6 +45,7 @@ export function statusOf({ name, path, session, journal }: Instance): VmStatus {
     recording: resolve(path),
     state: session.paused ? "paused" : "running",
     ...(session.pausedBy === undefined ? {} : { pausedBy: session.pausedBy.reason }),
+    ...(waitsFor === undefined ? {} : { waitsFor }),
     epoch: "epoch" in standing ? standing.epoch : 0,
     exit: machine.exitNumber,
     icount: machine.icount,

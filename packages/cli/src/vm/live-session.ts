@@ -3,6 +3,7 @@ import type { Goal, GuestStop, Recorder, StepResult } from "@hvjournal/core";
 import { HandlerError } from "@hvjournal/vmm";
 import type { MovedTo } from "../output/migration-text.js";
 import type { SessionGoal } from "./live-goals.js";
+import { OpenQuestion } from "./open-question.js";
 
 /** Units between two looks at the host, adapted to how fast the guest runs: a console answers at once, and little time goes by the look. */
 const SLICE_UNITS = { first: 200_000, min: 10_000, max: 16_000_000 } as const;
@@ -85,6 +86,8 @@ export class LiveSession {
   #isStranded = false;
   #pauses: PauseRequest[] = [];
   #wakeHost: (() => void) | undefined;
+  /** The step that is under way waits for a handler. */
+  #question: OpenQuestion | undefined;
   #sliceUnits: number = SLICE_UNITS.first;
   /** icount of goals that count from an exit's answer, once it has been given. */
   readonly #targets = new Map<SessionGoal, number>();
@@ -146,11 +149,18 @@ export class LiveSession {
   /** Ends the session at the next boundary. */
   stop(end: SessionEnd): void {
     this.#end ??= end;
-    this.#wakeHost?.();
+    this.#interrupt();
   }
 
   pause(): void {
     this.#paused = true;
+    this.#interrupt();
+  }
+
+  /** Something is wanted of the VM: neither an idle guest nor a handler's answer is waited for. */
+  #interrupt(): void {
+    this.#wakeHost?.();
+    this.#question?.interrupt();
   }
 
   resume(): void {
@@ -165,7 +175,7 @@ export class LiveSession {
       const cancel = (): void => reject(new SessionEndedError("the VM has ended"));
       if (this.#isOver) return cancel();
       this.#requests.push({ run: () => Promise.resolve().then(act).then(resolve, reject), cancel });
-      this.#wakeHost?.();
+      this.#interrupt();
     });
   }
 
@@ -185,7 +195,7 @@ export class LiveSession {
         reject(new SessionEndedError(`nobody waits for ${goal.text} any more`));
       });
       // A step that is under way does not know of it.
-      this.#wakeHost?.();
+      this.#interrupt();
     });
   }
 
@@ -242,7 +252,7 @@ export class LiveSession {
     const startedAt = performance.now();
     let result: StepResult;
     try {
-      result = await this.recorder.step({ units: this.#sliceUnits, goal: this.#goal() });
+      result = await this.#step();
     } catch (error) {
       if (error instanceof HandlerError) return this.#handlerFailed(error);
       throw error;
@@ -260,7 +270,25 @@ export class LiveSession {
     return undefined;
   }
 
+  async #step(): Promise<StepResult> {
+    const result = this.recorder.step({ units: this.#sliceUnits, goal: this.#goal() });
+    if (!(result instanceof Promise)) return result;
+    const question = new OpenQuestion(this.recorder);
+    this.#question = question;
+    try {
+      return await result;
+    } finally {
+      question.close();
+      this.#question = undefined;
+    }
+  }
+
   #handlerFailed(error: HandlerError): SessionEnd | undefined {
+    if (error.code === "handler-withdrawn") {
+      // What was asked of the VM finds it standing at the call, which is put again when it goes on.
+      this.recorder.standStill();
+      return undefined;
+    }
     if (this.#options.onHandlerError?.(error) === "end") return { why: "failed", error };
     this.pauseNow();
     this.#pausedBy = { reason: HANDLER_FAILED, text: `${HANDLER_FAILED}: ${error.message}` };

@@ -257,19 +257,58 @@ describe("a handler that fails", () => {
     expect(sandbox.must("fsck", "nonsense.hvj")).toContain("closed");
   });
 
-  it("answers too late: its answer is ignored, and so is what it does then", () => {
+  it("answers too late: its answer is ignored, and so is what it does then", async () => {
     const late = write(
       "late.mjs",
+      'import { writeFileSync } from "node:fs";',
       "export default async (call, vm) => {",
-      "  await new Promise((resolve) => setTimeout(resolve, 1500));",
-      '  try { vm.vcpu(0).setOneReg("x0", 1n); } catch (error) { console.error(`late: ${error.message}`); }',
+      "  await new Promise((resolve) => setTimeout(resolve, 1000));",
+      '  try { vm.vcpu(0).setOneReg("x0", 1n); } catch (error) { writeFileSync("late.txt", error.message); }',
       "  return 7;",
       "};",
     );
-    const { status, stderr } = record("late", [late], "--handler-timeout", "200ms");
-    expect([status, stderr]).toEqual([128, expect.stringContaining("no answer within 200ms (--handler-timeout)")]);
-    expect(stderr).toContain("late: the call is over");
+    const forwarded = ["--smccc-filter", "0xc6000000+0x100=forward"];
+    sandbox.recordInteractive(
+      ...["late", "scenario=hypercalls", ...forwarded, "--handler", late, "--handler-timeout", "200ms"],
+    );
+    while (!existsSync(sandbox.path("late.txt")) && sandbox.vm("late") !== undefined)
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(readFileSync(sandbox.path("late.txt"), "utf8")).toContain("the call is over");
+    sandbox.must("ctl", "late", "quit");
     expect(sandbox.must("replay", "late.hvj")).toMatch(/x0 {2}00000000c6000000/);
+  });
+
+  it.each(["headless", "in the background"])("keeps no process %s that is over", async (where) => {
+    const name = where.replaceAll(" ", "-");
+    const waiting = write(
+      "waiting.mjs",
+      'import { createServer } from "node:net";',
+      "const pause = () => new Promise((resolve) => setTimeout(resolve, 50));",
+      "export default async () => {",
+      "  createServer().listen(0);",
+      "  for (;;) await pause();",
+      "};",
+    );
+    if (where === "headless") {
+      const { status, stderr } = record(name, [waiting], "--handler-timeout", "200ms");
+      expect([status, stderr]).toEqual([128, expect.stringContaining("no answer within 200ms (--handler-timeout)")]);
+      expect(stderr).toContain("next: hvjournal record --from headless.hvj --handler waiting.mjs\n");
+    } else {
+      const options = [
+        "--smccc-filter",
+        "0xc6000000+0x100=forward",
+        "--handler",
+        waiting,
+        "--handler-timeout",
+        "200ms",
+      ];
+      sandbox.recordInteractive(name, "scenario=hypercalls", ...options);
+      await sandbox.paused(name);
+      const gone = sandbox.gone(name, 20_000);
+      sandbox.must("ctl", name, "quit");
+      expect(await gone).toBe(true);
+    }
+    expect(sandbox.must("fsck", `${name}.hvj`)).toContain("closed");
   });
 
   it.each([
@@ -344,6 +383,86 @@ describe("a handler that fails", () => {
     sandbox.must("ctl", "once", "resume");
     expect((await finished).stdout).toMatch(/smc 0xc6000000: 0x0000000000000008/);
     expect(sandbox.must("replay", "once.hvj")).toContain("equal");
+  });
+});
+
+describe("a VM whose handler has not answered yet", () => {
+  /** Answers once the file NAME.go is there. */
+  async function recordWaiting(name: string): Promise<void> {
+    const patient = write(
+      `${name}.mjs`,
+      'import { appendFileSync, existsSync } from "node:fs";',
+      "const pause = () => new Promise((resolve) => setTimeout(resolve, 20));",
+      "export default async (call, vm) => {",
+      `  appendFileSync("${name}.asked", "?");`,
+      '  vm.vcpu(0).setOneReg("x5", 7n);',
+      `  while (!existsSync("${name}.go")) await pause();`,
+      "  return 6;",
+      "};",
+    );
+    const forwarded = ["--smccc-filter", "0xc6000000+0x100=forward"];
+    const options = ["--handler", patient, "--handler-timeout", "300s"];
+    sandbox.recordInteractive(name, "scenario=hypercalls", ...forwarded, ...options);
+    const waits = new RegExp(`${name} +\\d+ +running: waits for ${name}\\.mjs, HVC 0xc6000000 +exit:\\d+`);
+    while (!waits.test(sandbox.must("ps"))) await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+
+  it("has the call in its file, so that log and show say what is pending", async () => {
+    await recordWaiting("shown");
+    const pending = (): string => sandbox.run("log", "shown.hvj", "--where", "exit.nr == 0xc6000000").stdout;
+    for (const until = Date.now() + 20_000; pending() === "" && Date.now() < until;)
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(pending()).toMatch(/HYPERCALL 0xc6000000 .*pending/);
+    expect(sandbox.must("show", "shown.hvj", "end")).toMatch(/pending/);
+    const gone = sandbox.gone("shown", 20_000);
+    sandbox.must("ctl", "shown", "quit");
+    expect(await gone).toBe(true);
+    expect(sandbox.must("replay", "shown.hvj")).toContain("equal");
+  });
+
+  it("pauses at once, takes or refuses commands, and asks again when it goes on", async () => {
+    await recordWaiting("asked");
+    const { status, stderr } = sandbox.run("ctl", "asked", "smccc-filter", "0xc6000200+1=deny");
+    expect([status, stderr]).toEqual([1, expect.stringContaining("a vCPU has run")]);
+    expect(sandbox.must("ctl", "asked", "pause")).toMatch(/asked paused at exit:\d+/);
+    expect(sandbox.must("ps")).toMatch(/asked +\d+ +paused +exit/);
+    const { length: before } = readFileSync(sandbox.path("asked.asked"));
+    writeFileSync(sandbox.path("asked.go"), "");
+    const gone = sandbox.gone("asked");
+    sandbox.must("ctl", "asked", "resume");
+    expect(await gone).toBe(true);
+    expect(readFileSync(sandbox.path("asked.asked")).length).toBeGreaterThan(before);
+    expect(answerIn(sandbox.console("asked.hvj"), "hvc", 0xc600_0000)).toBe(registers(6, 0x1111, 0x2222, 0x3333));
+    for (const command of ["replay", "verify"]) expect(sandbox.must(command, "asked.hvj")).toContain("equal");
+  });
+
+  it("takes --handler-timeout along, unless the destination is told another", async () => {
+    await recordWaiting("limited");
+    const never = write("never-there.mjs", "export default () => new Promise(() => {});");
+    sandbox.must("ctl", "limited", "quit");
+    const from = ["record", "--from", "limited.hvj", "--detach", "--handler", never, "--handler-timeout", "400ms"];
+    sandbox.must(...from, "--paused", "-o", "one.hvj");
+    sandbox.must("migrate", "one", "two");
+    sandbox.must("migrate", "two", "three");
+    const { says } = sandbox.start("attach", "three");
+    await says(/attached to three/);
+    sandbox.must("ctl", "three", "resume");
+    await says(/no answer within 400ms/);
+    sandbox.must("migrate", "three", "four", "--handler-timeout", "500ms");
+    const { says: saysFour } = sandbox.start("attach", "four");
+    await saysFour(/attached to four/);
+    sandbox.must("ctl", "four", "resume");
+    await saysFour(/no answer within 500ms/);
+    sandbox.must("ctl", "four", "quit");
+  });
+
+  it("moves, and the destination's handler is asked", async () => {
+    await recordWaiting("leaves");
+    const other = write("other.mjs", "export default () => 4;");
+    sandbox.must("migrate", "leaves", "arrives", "--handler", other);
+    await sandbox.gone("arrives");
+    expect(answerIn(sandbox.console("arrives.hvj"), "hvc", 0xc600_0000)).toBe(registers(4, 0x1111, 0x2222, 0x3333));
+    for (const name of ["leaves.hvj", "arrives.hvj"]) expect(sandbox.must("replay", name)).toContain("equal");
   });
 });
 

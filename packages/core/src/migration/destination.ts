@@ -57,8 +57,11 @@ export interface DestinationHost {
   checkJournal(source: RecordingHeader): void;
   /** Gives up a recording that never owned anything. */
   discard(journal: OwnedJournal): void;
-  /** The VMM half over the drives' base images. Throws where one is not there or is another. */
-  createVmm(machine: MachineDescription, drives: readonly DriveOffer[]): VmmParts;
+  /**
+   * The VMM half over the drives' base images, by the terms of the source's host. Throws where an image is not there or is
+   * another.
+   */
+  createVmm(machine: MachineDescription, drives: readonly DriveOffer[], terms: EventPayload): VmmParts;
   /** What the new recording says of the machine, where this host's VMM half is not all that the source's was. */
   machineHere?(machine: MachineDescription): MachineDescription;
 }
@@ -225,7 +228,7 @@ export class MigrationDestination {
 
   #createVmm(hello: Hello, description: MachineDescription, object: (reason: string) => void): VmmParts | undefined {
     try {
-      this.#vmm = this.#options.host.createVmm(description, hello.drives);
+      this.#vmm = this.#options.host.createVmm(description, hello.drives, hello.terms);
     } catch (error) {
       object(reasonOf(error));
     }

@@ -83,6 +83,8 @@ export interface Hello {
   readonly contract: readonly ContractItem[];
   readonly control: EventPayload;
   readonly drives: readonly DriveOffer[];
+  /** The host's own terms as they are now, where the VM runs: the VMM half is made by them. */
+  readonly terms: EventPayload;
   /** Only to be told what would be said. */
   readonly isExplaining: boolean;
 }
@@ -372,6 +374,8 @@ function readHello(fields: PayloadFields): Hello {
       fingerprint: drive.string("fingerprint"),
       path: drive.string("path"),
     })),
+    // An older source says nothing of them here.
+    terms: fields.has("terms") ? fields.map("terms") : {},
     isExplaining: fields.boolean("isExplaining"),
   };
 }

@@ -4,6 +4,7 @@ import { type AnsweredFunction, handlerAnswers } from "../contract/handler-answe
 import { HANDLER_ITEM } from "../contract/observations.js";
 import type { ContractItem } from "../ports/contract.js";
 import { EventBatch } from "../event/event-batch.js";
+import type { EventPayload } from "../event/event-kind.js";
 import { CoreKind } from "../event/core-kinds.js";
 import { PayloadFields } from "../canonical/payload-fields.js";
 import { hashAt, isAllZero, PAGE_HASH_BYTES, toHex } from "../memory/page-hash.js";
@@ -48,6 +49,8 @@ export interface SourceOptions {
   /** Where the source's recording lies, for people. */
   readonly path: string;
   readonly drives: readonly DriveOffer[];
+  /** The host's own terms by which the VMM half is made; default: there are none. */
+  readonly terms?: EventPayload;
   readonly pacing: PacingOptions;
   readonly onProgress?: (progress: SourceProgress) => void;
 }
@@ -202,7 +205,7 @@ export class MigrationSource {
   }
 
   async #sayHello(isExplaining: boolean): Promise<void> {
-    const { vm, path, drives } = this.#options;
+    const { vm, path, drives, terms = {} } = this.#options;
     const { header } = vm.journal;
     // What the guest has asked for is read from there.
     await vm.flush();
@@ -216,6 +219,7 @@ export class MigrationSource {
       contract: this.#contract,
       control: vm.control(),
       drives,
+      terms,
       isExplaining,
     });
   }

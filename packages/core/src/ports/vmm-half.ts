@@ -77,6 +77,10 @@ export interface VmmHalf {
   boot(port: VmmPort): void;
   /** Answers an exit whose `finishedBy` is the VMM half; synchronous, or a promise while the whole VM stands still. */
   handleExit(exit: ExitFrame, port: VmmPort): void | Promise<void>;
+  /** While that promise is not kept: who is to answer, and what was asked, for people. */
+  readonly waitsFor?: string | undefined;
+  /** Nobody waits any more: the promise rejects, the VM is as it was, and the exit waits until it is handled anew. */
+  withdraw?(): void;
   /** Guest time at which the VMM half wants to act, if any. */
   readonly deadlineNs: number | undefined;
   reachDeadline(port: VmmPort): void;

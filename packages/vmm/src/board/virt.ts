@@ -150,6 +150,14 @@ class Virt implements VirtBoard {
     return undefined;
   }
 
+  get waitsFor(): string | undefined {
+    return this.#handlers.waitsFor;
+  }
+
+  withdraw(): void {
+    this.#handlers.withdraw();
+  }
+
   reachDeadline(port: VmmPort): void {
     this.#pl031.reachDeadline(port);
   }

@@ -4,7 +4,7 @@ import { ConfiguredGuest } from "../testing/configured-guest.js";
 import { HandlerChain } from "./handler-chain.js";
 import type { HandlerVm } from "./handler-vm.js";
 import type { HandlerAnswer } from "./answer-forms.js";
-import { HandlerError, type HypercallHandler } from "./hypercall-handler.js";
+import { HandlerError, HandlerWithdrawnError, type HypercallHandler } from "./hypercall-handler.js";
 
 const NR = 0xc600_0001;
 const NOT_SUPPORTED = "vcpu0 x0 0xffffffffffffffff";
@@ -140,6 +140,28 @@ describe("the handlers of a VM", () => {
       expect([ended, chain.save()]).toEqual([["keep"], []]);
     },
   );
+
+  it("leave the VM as it was where the question is withdrawn, which is put again later", async () => {
+    let [giveUp, asked] = [(_why: Error): void => undefined, 0];
+    const guest = new ConfiguredGuest(1);
+    const chain = new HandlerChain([
+      {
+        name: "slow.mjs",
+        withdraw: () => giveUp(new HandlerWithdrawnError("something else came up")),
+        handle: (_, vm) => {
+          asked += 1;
+          vm.vcpu(0).setOneReg("x5", 7n);
+          return asked > 1 ? 6 : new Promise((_kept, reject) => (giveUp = reject));
+        },
+      },
+    ]);
+    const failing = failureOf(chain, guest);
+    expect(chain.waitsFor).toBe("slow.mjs, HVC 0xc6000001");
+    chain.withdraw();
+    expect([(await failing).code, guest.events, chain.waitsFor]).toEqual(["handler-withdrawn", [], undefined]);
+    void chain.answer(exit(), guest);
+    expect(guest.events).toEqual(["vcpu0 x5 0x7", "vcpu0 x0 0x6"]);
+  });
 
   it("can do nothing any more once they have answered", async () => {
     let kept: HandlerVm | undefined;

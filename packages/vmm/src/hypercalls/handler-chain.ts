@@ -15,7 +15,14 @@ import { AnswerError, registersOf } from "./handler-answer.js";
 import { type HandlerAnswer, type HandlerState, NOT_HANDLED } from "./answer-forms.js";
 import { HandlerVm } from "./handler-vm.js";
 import { ForwardedCall, type HypercallCall } from "./hypercall-call.js";
-import { HandlerError, type HandlerErrorCode, HandlerTimeoutError, type NamedHandler } from "./hypercall-handler.js";
+import {
+  callText,
+  HandlerError,
+  type HandlerErrorCode,
+  HandlerTimeoutError,
+  HandlerWithdrawnError,
+  type NamedHandler,
+} from "./hypercall-handler.js";
 
 /** SMCCC NOT_SUPPORTED, -1 in 64 bits: what a guest gets whose call nobody handles. */
 const NOT_SUPPORTED = 0xffff_ffff_ffff_ffffn;
@@ -43,6 +50,8 @@ export class HandlerChain {
   readonly #handlers: readonly NamedHandler[];
   /** Canonical bytes of `HandlerVm.state`; undefined: nothing has been kept. */
   #state: Uint8Array | undefined;
+  /** Whose promise is not kept yet, and what was asked. */
+  #waitsFor: string | undefined;
 
   constructor(handlers: readonly NamedHandler[]) {
     this.#handlers = handlers;
@@ -50,6 +59,16 @@ export class HandlerChain {
 
   get providesSdei(): boolean {
     return this.#handlers.some(({ providesSdei = false }) => providesSdei);
+  }
+
+  /** For people: "late.mjs, HVC 0xc6000001". */
+  get waitsFor(): string | undefined {
+    return this.#waitsFor;
+  }
+
+  /** The answer that is waited for is not wanted any more: as where the handler fails, the exit waits. */
+  withdraw(): void {
+    for (const { withdraw } of this.#handlers) withdraw?.();
   }
 
   /** Throws, or rejects with, HandlerError: then the VM is as it was, and the exit waits. */
@@ -90,8 +109,11 @@ export class HandlerChain {
     } catch (error) {
       return failed(error);
     }
-    if (isPromise(answer)) return Promise.resolve(answer).then((kept) => this.#take(index, kept, open), failed);
-    return this.#take(index, answer, open);
+    if (!isPromise(answer)) return this.#take(index, answer, open);
+    this.#waitsFor = `${handler.name}, ${callText(open.call)}`;
+    return Promise.resolve(answer)
+      .finally(() => (this.#waitsFor = undefined))
+      .then((kept) => this.#take(index, kept, open), failed);
   }
 
   #take(index: number, answer: HandlerAnswer, open: OpenCall): CallOutcome | Promise<CallOutcome> {
@@ -153,7 +175,7 @@ function failure(handler: NamedHandler, call: HypercallCall, error: unknown): Ha
   const place = handler.placeOf?.(error);
   const reason =
     error instanceof Error && error.name !== "Error" ? `${error.name}: ${error.message}` : messageOf(error);
-  const isOwn = error instanceof AnswerError || error instanceof HandlerTimeoutError;
+  const isOwn = [AnswerError, HandlerTimeoutError, HandlerWithdrawnError].some((kind) => error instanceof kind);
   const text = isOwn ? messageOf(error) : `it threw ${reason}`;
   return new HandlerError(codeOf(error), {
     handler: handler.name,
@@ -169,6 +191,7 @@ function messageOf(error: unknown): string {
 
 function codeOf(error: unknown): HandlerErrorCode {
   if (error instanceof AnswerError) return "handler-answer";
+  if (error instanceof HandlerWithdrawnError) return "handler-withdrawn";
   return error instanceof HandlerTimeoutError ? "handler-timeout" : "handler-failed";
 }
 

@@ -10,6 +10,8 @@ export interface NamedHandler {
   /** As it was given: a file, "builtin:psci". */
   readonly name: string;
   readonly handle: HypercallHandler;
+  /** Promises that have not been kept are rejected with HandlerWithdrawnError. */
+  readonly withdraw?: () => void;
   /** Part of the VMM half: it reads no more of a call than it needs, and gets it as it comes. */
   readonly isBuiltin?: true;
   /** Answers the calls of SDEI: the device tree says that there is one. */
@@ -18,12 +20,25 @@ export interface NamedHandler {
   readonly placeOf?: (error: unknown) => string | undefined;
 }
 
-/** "handler-failed": it threw. "handler-answer": its answer makes no sense. "handler-timeout": none came in time. */
-export type HandlerErrorCode = "handler-failed" | "handler-answer" | "handler-timeout";
+/**
+ * "handler-failed": it threw. "handler-answer": its answer makes no sense. "handler-timeout": none came in time.
+ * "handler-withdrawn": nobody waits for it any more, and it is no fault of the handler's.
+ */
+export type HandlerErrorCode = "handler-failed" | "handler-answer" | "handler-timeout" | "handler-withdrawn";
 
 /** What a handler's promise is rejected with that does not keep within its time. */
 export class HandlerTimeoutError extends Error {
   override readonly name = "HandlerTimeoutError";
+}
+
+/** What a handler's promise is rejected with while something else is wanted of the VM. */
+export class HandlerWithdrawnError extends Error {
+  override readonly name = "HandlerWithdrawnError";
+}
+
+/** "HVC 0xc6000001" */
+export function callText({ conduit, nr }: HypercallCall): string {
+  return `${conduit.toUpperCase()} 0x${nr.toString(16).padStart(8, "0")}`;
 }
 
 /** The call is not answered, and the VM is as it was when the guest left. */
@@ -37,8 +52,7 @@ export class HandlerError extends Error {
     about: { handler: string; call: HypercallCall; reason: string; cause?: unknown },
   ) {
     const { handler, call, reason, cause } = about;
-    const what = `${call.conduit.toUpperCase()} 0x${call.nr.toString(16).padStart(8, "0")} of vcpu${call.vcpu}`;
-    super(`handler ${handler} has no answer to ${what}: ${reason}`, { cause });
+    super(`handler ${handler} has no answer to ${callText(call)} of vcpu${call.vcpu}: ${reason}`, { cause });
     this.code = code;
     this.handler = handler;
     this.call = call;
