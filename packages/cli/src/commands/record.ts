@@ -34,7 +34,7 @@ import { nodeDigester } from "../host/node-digester.js";
 import { againCommand } from "../output/again-command.js";
 import { rtcText } from "../output/board-text.js";
 import { jsonLine, type Output } from "../output/console-output.js";
-import { endText, fileText, LastLine, strandedText } from "../output/record-report.js";
+import { endText, fileText, heldFromStartText, LastLine, strandedText } from "../output/record-report.js";
 import { DEFAULT_RECORDING } from "../recording-path.js";
 import { counted } from "../output/value-text.js";
 import { parseCount } from "../sizes.js";
@@ -413,6 +413,7 @@ function tellEnd(end: SessionEnd, { recorder, path, args, context, lastLine, ins
   const terms = runTerms(args);
   const status = exitCodeOf(end, terms);
   const missed = missedGoal(end, terms.until);
+  const heldFromStart = end.why === "goal" && end.goal.heldFromStart?.() === true;
   const reader = openRecording(path);
   try {
     const { exitNumber, icount, guestTimeNs } = machine;
@@ -423,6 +424,7 @@ function tellEnd(end: SessionEnd, { recorder, path, args, context, lastLine, ins
         jsonLine({
           recording: path,
           ended: endJson(end),
+          ...(heldFromStart ? { heldFromStart } : {}),
           ...(missed === undefined ? {} : { error: "not-reached", message: missed }),
           ...(end.why === "failed" ? { error: end.error.code, message: end.error.message } : {}),
           ...(recorder.scriptLeft.length > 0 && { inputLeft: recorder.scriptLeft.length }),
@@ -442,6 +444,7 @@ function tellEnd(end: SessionEnd, { recorder, path, args, context, lastLine, ins
       // What is quiet is quiet where all is well.
       output.error(endText(end, machine, lastLine.text), [], undefined);
     else output.note(endText(end, machine, lastLine.text));
+    if (heldFromStart) output.note(`note: --${end.goal.name} ${heldFromStartText(end.goal.text)}`);
     output.note(fileText({ path, events, eventBytes, snapshots, snapshotBytes }));
   } finally {
     reader.close();

@@ -44,6 +44,11 @@ export function stopText(stop: GuestStop): string {
     : `guest ${stop.what} (${stop.by})`;
 }
 
+/** Of an EXPR that says nothing of the guest as a rule: a `!` too many, a time without its unit. */
+export function heldFromStartText(source: string): string {
+  return `'${source}' held from the start, at the first exit already`;
+}
+
 /** Of a guest that waits without a timer. */
 export function strandedText(machine: Machine): string {
   const who = machine.description.vcpuCount === 1 ? "vcpu0 waits" : "every vCPU waits";

@@ -10,6 +10,7 @@ import {
   KvmExit,
   type Machine,
   MachineEnvironment,
+  outcomeForm,
   type ParsedExpression,
   type Position,
   type Recorder,
@@ -30,6 +31,8 @@ export interface SessionGoal {
   readonly behindExit?: { readonly number: number; readonly units: number };
   /** Asked at each exit, before it is answered. */
   readonly atExit?: () => boolean;
+  /** Whether an EXPR held at the very first exit, without asking for it: nothing that the guest did made it so. */
+  readonly heldFromStart?: () => boolean;
   /** A failure that shows on the console: the run goes on for what explains it. */
   readonly failure?: ConsoleFailure;
   /** Asked whenever output came. */
@@ -182,8 +185,15 @@ function expressionMoment(expression: ParsedExpression, machine: Machine, symbol
   // A name that does not exist is an error now, and not when the guest has run for an hour.
   new Evaluator(expression).evaluate(environment);
   const evaluator = new Evaluator(expression);
+  const asksForExit = outcomeForm(expression) === "ever";
+  let asked = 0;
   return {
-    atExit: () => evaluator.holds(environment),
+    atExit() {
+      asked += 1;
+      return evaluator.holds(environment);
+    },
+    // The run ends at the first exit at which it holds.
+    heldFromStart: () => asked === 1 && !asksForExit,
     afterOutput(port, bytes) {
       evaluator.noteOutput(port, bytes);
       return false;

@@ -17,7 +17,7 @@ import { watchOptions } from "../handlers/handler-option.js";
 import { changeLine, changeText } from "../output/change-text.js";
 import { jsonLine } from "../output/console-output.js";
 import { exitSequenceReport } from "../output/exit-sequence-report.js";
-import { momentText, stopText } from "../output/record-report.js";
+import { heldFromStartText, momentText, stopText } from "../output/record-report.js";
 import { counted } from "../output/value-text.js";
 import type { MachineChange, MachinePlan } from "./machine-plan.js";
 import { clearOutput } from "./new-recording.js";
@@ -112,7 +112,7 @@ async function verifyInto(path: string, isKept: boolean, what: ChangedVerificati
     });
   const holds = outcome?.atEnd() ?? true;
   if (!holds) throw notHeld(run, what, isKept ? path : undefined);
-  tell(run, what, { level, equal: comparison?.equal });
+  tell(run, what, { level, equal: comparison?.equal, heldFromStart: outcome?.heldFromStart === true });
   // The run asks for little of the file that it is made from: whoever trusts its answer trusts the file.
   checkPassedBy(recording);
   return ExitStatus.done;
@@ -169,17 +169,24 @@ function notHeld(run: Rerun, what: ChangedVerification, keptPath: string | undef
   });
 }
 
+interface Told {
+  readonly level: string;
+  /** Exits that were equal, where they are compared. */
+  readonly equal: number | undefined;
+  readonly heldFromStart: boolean;
+}
+
 function tell(
   run: Rerun,
   { recording, expression, changes, context: { output } }: ChangedVerification,
-  { level, equal }: { readonly level: string; readonly equal: number | undefined },
+  { level, equal, heldFromStart }: Told,
 ): void {
   const { architecture, path } = recording;
   if (output.json) {
     output.line(
       jsonLine({
         ...{ recording: path, level, equal: equal === undefined ? undefined : true, exits: equal },
-        ...(expression === undefined ? {} : { expect: expression.source, holds: true }),
+        ...(expression === undefined ? {} : { expect: expression.source, holds: true, heldFromStart }),
         changes: changes.map((change) => changeText(change, architecture)),
         ...rerunJson(run),
       }),
@@ -195,6 +202,7 @@ function tell(
   output.note(`  run        ${runEnding(run)}`);
   for (const change of changes) output.note(`  changed    ${changeLine(change, architecture)}`);
   for (const note of notesOf(run)) output.note(`  note       ${note}`);
+  if (heldFromStart) output.note(`  note       ${heldFromStartText(expression?.source ?? "")}`);
 }
 
 /** Where the answer is known before the end, what was still to come is no matter. */

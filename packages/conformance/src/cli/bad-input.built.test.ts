@@ -267,6 +267,39 @@ describe("record", () => {
 });
 
 describe("an expression", () => {
+  it("that held before the guest had done anything is told, in text and JSON, to record and verify", () => {
+    const recorded = (text: string): unknown => {
+      const words = ["--append", "scenario=loop", "--timeout", "1ms", "--seed", "1", "--headless", "-o", "start.hvj"];
+      const { stdout } = run("record", bareMetalImage, ...words, "--force", "-q", "--json", "--until", text);
+      return JSON.parse(stdout.trim().split("\n").at(-1) ?? "");
+    };
+    const held = { heldFromStart: true };
+    for (const text of ["1", "!(console =~ /FAIL/)", "time > 1"]) expect(recorded(text)).toMatchObject(held);
+    for (const text of ["exit.nr >= 0", "console =~ /./"])
+      expect(recorded(text)).toEqual(expect.not.objectContaining(held));
+    expect(
+      run(
+        "record",
+        bareMetalImage,
+        "--append",
+        "scenario=loop",
+        "--headless",
+        "-o",
+        "start.hvj",
+        "--force",
+        "--until",
+        "1",
+      ).stderr,
+    ).toContain("note: --until '1' held from the start, at the first exit already\n");
+    const verified = run("verify", "good.hvj", "--expect", "time > 1");
+    expect(verified).toMatchObject({
+      status: 0,
+      stderr: expect.stringContaining("'time > 1' held from the start, at the first exit already"),
+    });
+    expect(JSON.parse(run("verify", "good.hvj", "--expect", "time > 1", "--json").stdout)).toMatchObject(held);
+    expect(run("verify", "good.hvj", "--expect", "!(console =~ /FAIL/)").stderr).not.toContain("held from the start");
+  });
+
   it("over registers is said to be asked at exits only while a guest is recorded", () => {
     const options = ["--append", "scenario=loop", "--timeout", "1ms", "--seed", "1", "--headless", "-o", "asked.hvj"];
     const told = (text: string): boolean =>

@@ -45,6 +45,9 @@ export class Outcome {
   readonly #evaluator: Evaluator;
   readonly #environment: MachineEnvironment;
   #holds = false;
+  #asked = 0;
+  /** It held at the very first exit, without asking for it: nothing that the guest did made it so. */
+  heldFromStart = false;
 
   /** Throws ExpressionError for names that do not exist. */
   constructor(expression: ParsedExpression, machine: Machine, symbols?: SymbolTable) {
@@ -61,6 +64,8 @@ export class Outcome {
   /** At each exit, before it is answered. True: it holds, whatever comes. */
   atExit(): boolean {
     const holds = this.#evaluator.holds(this.#environment);
+    this.#asked += 1;
+    if (this.form === "once" && holds && this.#asked === 1) this.heldFromStart = true;
     if (this.form !== "end") this.#holds ||= holds;
     return this.#holds;
   }
