@@ -124,6 +124,11 @@ export class ExitText {
       .join("");
   }
 
+  /** Of the words behind a call's function; of any other exit they have none. */
+  argumentNames(frame: ExitFrame): readonly string[] {
+    return this.isHypercall(frame) ? this.#display.argumentRegisters : [];
+  }
+
   /** "HVC64 0xc6000001", "DABT_LOW MMIO write 0x09000000 4 <- 0x5b" */
   title(frame: ExitFrame): string {
     return `${this.reason(frame)} ${this.action(frame)}`.trimEnd();

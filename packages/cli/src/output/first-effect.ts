@@ -3,6 +3,7 @@ import { CONSOLE_PORT, diffExits, eachEvent, HotKind, journalCursor, type Record
 import type { OpenRecording } from "../vm/open-recording.js";
 import { type ComparedSide, type FirstDifference, firstDifference } from "./diff-text.js";
 import { answerText, ExitText } from "./exit-text.js";
+import { toldApart } from "./told-apart.js";
 import { quotedBytes } from "./value-text.js";
 
 export interface EffectSide {
@@ -49,11 +50,29 @@ export function firstEffect(
   const left = isByInputs ? unchanged : good;
   const first = isByInputs ? difference(unchanged, bad) : ofRecording;
   if (first === undefined) return undefined;
+  const [goodSide, badSide] = effectSides(first, left, bad);
   return {
-    good: effectSide(left, first.a),
-    bad: effectSide(bad, first.b),
+    good: goodSide,
+    bad: badSide,
     line: firstNewLine(left, bad, first.b?.seq),
   };
+}
+
+/** Two lines that read the same would not say what the effect is. */
+function effectSides(
+  { a, b, isAnswerOnly }: FirstDifference,
+  good: OpenRecording,
+  bad: OpenRecording,
+): readonly [EffectSide, EffectSide] {
+  const [left, right] = [effectSide(good, a), effectSide(bad, b)];
+  if (a === undefined || b === undefined || isAnswerOnly || left.what !== right.what) return [left, right];
+  const asked = toldApart(a, b, new ExitText(good).argumentNames(a.frame));
+  if (asked === undefined && left.decided !== right.decided) return [left, right];
+  const [moreLeft, moreRight] = asked ?? [`icount:${a.icount}`, `icount:${b.icount}`];
+  return [
+    { ...left, what: `${left.what}  ${moreLeft}` },
+    { ...right, what: `${right.what}  ${moreRight}` },
+  ];
 }
 
 function effectSide(recording: OpenRecording, exit: RecordedExit | undefined): EffectSide {
