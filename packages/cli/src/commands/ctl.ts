@@ -156,8 +156,13 @@ function whilePaused(vm: string, state: unknown): string {
 }
 
 /** The recording is closed when the VM has closed the connection: only then is it known where it ends. */
-async function tellQuit(client: ControlClient, { name, recording }: VmStatus, output: Output): Promise<void> {
+async function tellQuit(client: ControlClient, { name, state, recording }: VmStatus, output: Output): Promise<void> {
   await client.closed;
+  if (state === "receiving") {
+    if (output.json) output.line(jsonLine({ name, state: "ended" }));
+    else output.line(`${name} waits for no VM any more`);
+    return;
+  }
   const reader = openRecording(recording);
   try {
     const { exitNumber, icount } = reader.end;

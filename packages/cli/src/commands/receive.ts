@@ -4,10 +4,10 @@ import { existsSync } from "node:fs";
 import { pipeline } from "node:stream/promises";
 import { CliError, UsageError } from "../cli-error.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
-import { connectAddress, type Connection, listenAt, type Listener } from "../migration/addresses.js";
+import { connectAddress, listenAt, type Listener } from "../migration/addresses.js";
 import { HANDLER_OPTION, HANDLER_TIMEOUT_OPTION, handlerWords, loadHandlers } from "../handlers/handler-option.js";
 import { continueInstance } from "../migration/continue-recording.js";
-import { receiveVm, type ReceiveOptions } from "../migration/receive-vm.js";
+import { IncomingVm, type ReceiveOptions } from "../migration/receive-vm.js";
 import type { Output } from "../output/console-output.js";
 import { ControlServer } from "../vm/control-server.js";
 import { isDetached, onStarterGone, reportingToStarter, sayReady, spawnDetached } from "../vm/detached.js";
@@ -76,7 +76,7 @@ async function runReceive(args: Arguments, context: CommandContext): Promise<Exi
   const control = await ControlServer.listen(context.environment, options.name, options.path);
   let instance: Instance | undefined;
   try {
-    instance = await receiveOne(options, listen, context);
+    instance = await receiveOne(options, { listen, control }, context);
     return instance === undefined ? ExitStatus.done : await runHere(instance, control, context);
   } finally {
     const what = instance === undefined ? `no VM came to ${options.name}` : `${options.name} has broken off`;
@@ -86,7 +86,7 @@ async function runReceive(args: Arguments, context: CommandContext): Promise<Exi
 
 async function receiveOne(
   options: ReceiveOptions,
-  listen: string | undefined,
+  { listen, control }: { readonly listen: string | undefined; readonly control: ControlServer },
   { environment, output }: CommandContext,
 ): Promise<Instance | undefined> {
   const listener = await listenAt(listen ?? `unix:${receiveSocketPath(environment, options.name)}`);
@@ -96,11 +96,20 @@ async function receiveOne(
       `waiting for a VM at ${listener.address}; it comes by: hvjournal migrate VM ${shellWord(listener.address)}`,
     );
   sayReady({ name: options.name, address: listener.address });
+  let incoming: IncomingVm | undefined;
+  let isOver = false;
+  control.quitReceiving = () => {
+    isOver = incoming?.sendAway("ctl quit") ?? true;
+    if (isOver) listener.close();
+    return isOver;
+  };
   try {
     for (;;) {
       const connection = await listener.accept();
       if (connection === undefined) return undefined;
-      const instance = await receiveUnlessRefused(connection, options, output);
+      incoming = new IncomingVm(connection, options);
+      const instance = await receiveUnlessRefused(incoming, output, () => isOver);
+      incoming = undefined;
       // One that was started for a move ends with it.
       if (instance !== undefined || isDetached(environment)) return instance;
     }
@@ -109,17 +118,18 @@ async function receiveOne(
   }
 }
 
-/** undefined: the source only asked, or may come again once the reason for which it was refused is gone. */
+/** undefined: the source only asked, or may come again once the reason for which it was refused is gone; or it was sent away. */
 async function receiveUnlessRefused(
-  connection: Connection,
-  options: ReceiveOptions,
+  incoming: IncomingVm,
   output: Output,
+  isSentAway: () => boolean,
 ): Promise<Instance | undefined> {
   try {
-    const instance = await receiveVm(connection, options);
+    const instance = await incoming.receive();
     if (instance === undefined) output.note("note: somebody asked what would block a move (--explain); still waiting");
     return instance;
   } catch (error) {
+    if (isSentAway()) return undefined;
     if (!(error instanceof MigrationRefusedError)) throw error;
     output.note(`note: refused a VM: ${error.message}; still waiting`);
     return undefined;

@@ -53,6 +53,7 @@ export class FrameChannel implements MigrationChannel {
   #pendingBytes = 0;
   #closed: ChannelClosedError | undefined;
   #mayGoAtMs = 0;
+  #endRest = (): void => undefined;
   bytesSent = 0;
 
   constructor(stream: Duplex, options: FrameChannelOptions) {
@@ -102,7 +103,19 @@ export class FrameChannel implements MigrationChannel {
     const now = performance.now();
     const waitMs = this.#mayGoAtMs - now;
     this.#mayGoAtMs = Math.max(now, this.#mayGoAtMs) + (bytes / bandwidth) * 1000;
-    if (waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs));
+    if (waitMs > 0) await this.#rest(waitMs);
+  }
+
+  /** Not beyond the end of the channel: the sender has to hear of that. */
+  #rest(milliseconds: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, milliseconds);
+      this.#endRest = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      if (this.#closed !== undefined) this.#endRest();
+    });
   }
 
   #take(chunk: Buffer): void {
@@ -158,6 +171,7 @@ export class FrameChannel implements MigrationChannel {
   #end(error: ChannelClosedError): void {
     if (this.#closed !== undefined) return;
     this.#closed = error;
+    this.#endRest();
     for (const { reject } of this.#waiting.splice(0)) reject(error);
     this.#options.onClose?.();
   }

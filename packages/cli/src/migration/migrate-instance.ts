@@ -62,15 +62,25 @@ function sourceOptions(instance: Instance, channel: FrameChannel, options: Migra
   };
 }
 
+export interface MoveListener {
+  readonly onProgress: (progress: SourceProgress) => void;
+  /** Aborts when whoever asked for the move is gone: it is given up, unless it has taken place. */
+  readonly signal: AbortSignal;
+}
+
 /** Throws MigrationRefusedError and MigrationFailedError (the VM runs on here), MigrationInDoubtError (it does not). */
 export async function migrateInstance(
   instance: Instance,
   address: MigrationAddress,
   options: MigrationOptions,
-  onProgress: (progress: SourceProgress) => void,
+  { onProgress, signal }: MoveListener,
 ): Promise<MigrationReport> {
   const channel = await openChannel(address, options);
-  return new MigrationSource({ ...sourceOptions(instance, channel, options), onProgress }).run();
+  const source = new MigrationSource({ ...sourceOptions(instance, channel, options), onProgress });
+  const cancel = (): void => source.cancel("whoever asked for the move has gone");
+  signal.addEventListener("abort", cancel);
+  if (signal.aborted) cancel();
+  return source.run();
 }
 
 export async function explainInstance(

@@ -54,12 +54,32 @@ export interface ReceiveOptions {
   readonly host?: string | undefined;
 }
 
-/** undefined: the source only asked. Throws what MigrationDestination throws. */
-export async function receiveVm(connection: Connection, options: ReceiveOptions): Promise<Instance | undefined> {
-  const channel = new FrameChannel(connection.stream, { deflatesPages: !connection.isLocal });
-  const host = new ReceivingHost(options);
-  const received = await new MigrationDestination({ channel, digester: nodeDigester, host }).receive();
-  return received === undefined ? undefined : instanceOf(received, options, host.drivePaths);
+/** A VM that comes in. */
+export class IncomingVm {
+  readonly #options: ReceiveOptions;
+  readonly #channel: FrameChannel;
+  readonly #host: ReceivingHost;
+  readonly #destination: MigrationDestination;
+
+  constructor(connection: Connection, options: ReceiveOptions) {
+    this.#options = options;
+    this.#channel = new FrameChannel(connection.stream, { deflatesPages: !connection.isLocal });
+    this.#host = new ReceivingHost(options);
+    this.#destination = new MigrationDestination({ channel: this.#channel, digester: nodeDigester, host: this.#host });
+  }
+
+  /** undefined: the source only asked. Throws what MigrationDestination throws. */
+  async receive(): Promise<Instance | undefined> {
+    const received = await this.#destination.receive();
+    return received === undefined ? undefined : instanceOf(received, this.#options, this.#host.drivePaths);
+  }
+
+  /** The source keeps its VM. False: it may have given it away already. */
+  sendAway(reason: string): boolean {
+    if (this.#destination.isPrepared) return false;
+    this.#channel.abort(reason);
+    return true;
+  }
 }
 
 function instanceOf(received: ReceivedVm, options: ReceiveOptions, drivePaths: ReadonlyMap<string, string>): Instance {

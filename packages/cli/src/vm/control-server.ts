@@ -30,6 +30,13 @@ const FAREWELL_MS = 1000;
 
 type Answer = (event: JsonObject) => void;
 
+/** Who asks for something that takes a while. */
+interface Asker {
+  readonly answer: Answer;
+  /** Aborts when they go. */
+  readonly signal: AbortSignal;
+}
+
 /** Somebody who sees the console. */
 interface Attached {
   readonly id: number;
@@ -56,6 +63,8 @@ export class ControlServer {
   #isClosed = false;
   /** Where the VM has gone. */
   moved: MigrationReport | undefined;
+  /** Ends the wait for a VM. False: it is just being taken over. */
+  quitReceiving: (() => boolean) | undefined;
 
   private constructor(path: string, receiving: VmStatus) {
     this.#path = path;
@@ -151,9 +160,7 @@ export class ControlServer {
   /** undefined: the answer comes when the VM ends. */
   async #answer(line: JsonObject, answer: Answer, socket: Socket, id: number): Promise<JsonObject | undefined> {
     const instance = this.#instance;
-    if (instance === undefined && line["request"] === "status") return { ...this.#receiving };
-    if (instance === undefined)
-      throw new CliError("there is no VM here yet: one is being received", { code: "receiving" });
+    if (instance === undefined) return this.#answerWithoutVm(line["request"]);
     const { session } = instance;
     const { request } = line;
     switch (request) {
@@ -189,13 +196,20 @@ export class ControlServer {
         return {};
       case "explain":
       case "migrate":
-        return this.#move(instance, line, answer);
+        return this.#move(instance, line, { answer, signal: leaving(socket) });
       default:
         throw new CliError(`a VM knows no request ${String(request)}`, { code: "control" });
     }
   }
 
-  async #move(instance: Instance, line: JsonObject, answer: Answer): Promise<JsonObject> {
+  #answerWithoutVm(request: unknown): JsonObject {
+    if (request === "status" || (request === "quit" && this.quitReceiving?.() === true)) return { ...this.#receiving };
+    const what =
+      request === "quit" && this.quitReceiving !== undefined ? "it is just being taken over" : "one is being received";
+    throw new CliError(`there is no VM here yet: ${what}`, { code: "receiving" });
+  }
+
+  async #move(instance: Instance, line: JsonObject, { answer, signal }: Asker): Promise<JsonObject> {
     const to = textOf(line, "to");
     const address = parseAddress(to);
     if (address === undefined) throw new UsageError(`${to}: expected unix:, tcp:, exec: or ssh:`);
@@ -205,11 +219,13 @@ export class ControlServer {
     if (line["request"] === "explain") {
       return explanationJson(await explainInstance(instance, address, options));
     }
-    const moving = migrateInstance(instance, address, options, (progress) =>
-      answer({
-        event: { progress: progress.step, ...("behindMs" in progress ? { behindMs: progress.behindMs } : {}) },
-      }),
-    );
+    const moving = migrateInstance(instance, address, options, {
+      signal,
+      onProgress: (progress) =>
+        answer({
+          event: { progress: progress.step, ...("behindMs" in progress ? { behindMs: progress.behindMs } : {}) },
+        }),
+    });
     this.#migration = moving.then(
       (report) => {
         this.moved = report;

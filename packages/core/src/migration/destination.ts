@@ -112,6 +112,11 @@ export class MigrationDestination {
     this.#options = options;
   }
 
+  /** From here on the source may have given the VM away: giving up leaves that in doubt. */
+  get isPrepared(): boolean {
+    return this.#preparedFor !== undefined;
+  }
+
   /**
    * Receives one VM; undefined when the source only asked. Throws MigrationRefusedError, MigrationFailedError (nothing
    * is left here), MigrationInDoubtError (the recording is left, closed, and decides nothing by itself).

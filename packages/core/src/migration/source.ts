@@ -122,11 +122,24 @@ export class MigrationSource {
   #contract: readonly ContractItem[] = [];
   /** The epoch of the move, once it has taken place. */
   #movedIn: number | undefined;
+  #isCancelled = false;
+  #rejectCancelled = (_why: Error): void => undefined;
+  /** Rejects when the move is cancelled. */
+  readonly #cancelled = new Promise<never>((_kept, reject) => (this.#rejectCancelled = reject));
 
   constructor(options: SourceOptions) {
     this.#options = options;
     this.#pacing = new Pacing(options.pacing);
     this.#startedAt = options.clock.nowMs();
+    // Whoever waits hears of it.
+    this.#cancelled.catch(() => undefined);
+  }
+
+  /** Nobody wants the move any more: the VM stays, and the destination is told. Too late once it has taken place. */
+  cancel(reason: string): void {
+    if (this.#movedIn !== undefined) return;
+    this.#isCancelled = true;
+    this.#rejectCancelled(new MigrationFailedError(reason));
   }
 
   /** Asks the destination what it would say. Nothing is touched. */
@@ -154,12 +167,18 @@ export class MigrationSource {
     } catch (error) {
       if (this.#movedIn !== undefined) throw new MigrationInDoubtError("source", this.#movedIn, reasonOf(error), error);
       if (!(error instanceof MigrationRefusedError) && !(error instanceof ChannelClosedError))
-        await channel.send(messagePayload({ kind: "abort", reason: reasonOf(error) })).catch(() => undefined);
+        await this.#sayAbort(reasonOf(error));
       throw this.#failure(error);
     } finally {
       vm.slowTo(1);
       channel.close();
     }
+  }
+
+  async #sayAbort(reason: string): Promise<void> {
+    const said = this.#options.channel.send(messagePayload({ kind: "abort", reason })).catch(() => undefined);
+    // A destination that takes nothing any more may be why it was cancelled.
+    if (!this.#isCancelled) await said;
   }
 
   #failure(error: unknown): Error {
@@ -168,7 +187,8 @@ export class MigrationSource {
   }
 
   async #send(message: MigrationMessage): Promise<void> {
-    await this.#options.channel.send(messagePayload(message));
+    // Cancelled first: what is there already does not count then.
+    await Promise.race([this.#cancelled, this.#options.channel.send(messagePayload(message))]);
   }
 
   /** Bulk goes out in bursts, between which the guest runs on. */
@@ -181,7 +201,7 @@ export class MigrationSource {
   }
 
   async #receive(): Promise<MigrationMessage> {
-    const message = readMessage(await this.#options.channel.receive());
+    const message = readMessage(await Promise.race([this.#cancelled, this.#options.channel.receive()]));
     if (message.kind === "abort") throw new MigrationFailedError(`the destination gave up: ${message.reason}`);
     return message;
   }

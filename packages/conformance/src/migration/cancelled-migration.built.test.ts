@@ -1,0 +1,67 @@
+import { afterAll, describe, expect, it, jest } from "@jest/globals";
+import { existsSync } from "node:fs";
+import { VmSandbox } from "../testing/vm-sandbox.js";
+
+// A busy machine takes many times as long to start a process.
+jest.setTimeout(300_000);
+
+const sandbox = new VmSandbox();
+afterAll(() => sandbox.close());
+
+const ENDLESS = "scenario=loop count=20000";
+/** It writes 64 MiB over and over: a VM of few pages is there before anybody can end the move. */
+const DIRTY = "scenario=dirty";
+const POLL_MS = 50;
+const SOON_MS = 20_000;
+
+/** Kept once `is` holds. */
+async function until(is: () => boolean): Promise<void> {
+  for (const end = performance.now() + SOON_MS; !is();) {
+    if (performance.now() > end) throw new Error("it never came to it");
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
+/** A move that never comes to its end, in the midst of it. */
+async function startSlowMove(src: string, dst: string): Promise<ReturnType<VmSandbox["start"]>> {
+  const moving = sandbox.start("migrate", src, dst, "--bandwidth", "1K");
+  await until(() => existsSync(sandbox.path(`${dst}.hvj`)));
+  expect(sandbox.vm(dst)?.state).toBe("receiving");
+  return moving;
+}
+
+describe("a move that is given up", () => {
+  it.each(["SIGINT", "SIGTERM"] as const)(
+    "ends on both sides when migrate gets %s, and may be tried again",
+    async (signal) => {
+      const [src, dst] = [`${signal.toLowerCase()}-src`, `${signal.toLowerCase()}-dst`];
+      sandbox.recordInteractive(src, ENDLESS);
+      const { child, finished } = await startSlowMove(src, dst);
+      child.kill(signal);
+      await finished;
+      await until(() => sandbox.vm(dst) === undefined);
+      expect(existsSync(sandbox.path(`${dst}.hvj`))).toBe(false);
+      expect(sandbox.vm(src)?.state).toBe("running");
+      expect(sandbox.must("migrate", src, dst)).toContain(`moved: ${dst} runs`);
+    },
+  );
+
+  it("ends by ctl quit of the destination: the VM stays where it is", async () => {
+    sandbox.recordDetached("stays", DIRTY);
+    const { finished } = await startSlowMove("stays", "ended");
+    expect(sandbox.must("ctl", "ended", "quit")).toBe("ended waits for no VM any more\n");
+    const { status, stderr } = await finished;
+    expect([status, stderr]).toEqual([128, expect.stringContaining("stays still owns the VM")]);
+    expect(existsSync(sandbox.path("ended.hvj"))).toBe(false);
+    expect(sandbox.vm("stays")?.state).toBe("running");
+  });
+});
+
+describe("a receive to which no VM has come", () => {
+  it("ends by ctl quit", async () => {
+    const { finished, says } = sandbox.start("receive", "--name", "idle");
+    await says(/waiting for a VM/);
+    sandbox.must("ctl", "idle", "quit");
+    expect((await finished).status).toBe(0);
+  });
+});
