@@ -8,7 +8,6 @@ jest.setTimeout(300_000);
 const sandbox = new VmSandbox();
 afterAll(() => sandbox.close());
 
-const ENDLESS = "scenario=loop count=20000";
 /** It writes 64 MiB over and over: a VM of few pages is there before anybody can end the move. */
 const DIRTY = "scenario=dirty";
 const POLL_MS = 50;
@@ -35,7 +34,7 @@ describe("a move that is given up", () => {
     "ends on both sides when migrate gets %s, and may be tried again",
     async (signal) => {
       const [src, dst] = [`${signal.toLowerCase()}-src`, `${signal.toLowerCase()}-dst`];
-      sandbox.recordInteractive(src, ENDLESS);
+      sandbox.recordDetached(src, DIRTY);
       const { child, finished } = await startSlowMove(src, dst);
       child.kill(signal);
       await finished;
