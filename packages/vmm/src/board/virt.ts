@@ -21,6 +21,7 @@ import { loadKernel } from "../boot/kernel-image.js";
 import { DEVICE_TREE_BYTES_MAX, planMemory } from "../boot/memory-layout.js";
 import { HandlerChain } from "../hypercalls/handler-chain.js";
 import type { NamedHandler } from "../hypercalls/hypercall-handler.js";
+import { smcccCalls } from "../hypercalls/smccc-calls.js";
 import type { MmioDevice } from "../devices/mmio-device.js";
 import { Pl011 } from "../devices/pl011/device.js";
 import { Pl031 } from "../devices/pl031/device.js";
@@ -87,7 +88,7 @@ class Virt implements VirtBoard {
     checkBoardOptions(options, LIMITS);
     this.#options = options;
     this.memoryBytes = options.memoryBytes;
-    this.#handlers = new HandlerChain(options.handlers ?? []);
+    this.#handlers = new HandlerChain(options.handlers ?? [], smcccCalls);
     const { pl011, pl031 } = VIRT_ADDRESS_MAP;
     this.#pl011 = new Pl011(pl011.spi, BOARD_PORT.console);
     this.#attach(this.#pl011, pl011.base, pl011.bytes);
