@@ -8,3 +8,7 @@ export type { DecodedFields } from "./isa/fields.js";
 export { amd64 } from "./kvm/architecture.js";
 export { generalInstructions } from "./isa/instructions/general.js";
 export { exitModelsMarkdown } from "./kvm/exit-document.js";
+export { hypervCallName, kvmCallName } from "./kvm/call-names.js";
+export { HypervExit } from "./kvm/hyperv/exits.js";
+export { HvCall, HvStatus } from "./kvm/hyperv/hypercalls.js";
+export { msrName } from "./kvm/msr-names.js";
