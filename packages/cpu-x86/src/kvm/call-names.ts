@@ -1,6 +1,6 @@
 /** Names of hypercalls: Hyper-V's by the Top-Level Functional Specification, KVM's by include/uapi/linux/kvm_para.h. */
 
-const HYPERV_CALLS: ReadonlyMap<number, string> = new Map([
+export const HYPERV_CALL_NAMES: ReadonlyMap<number, string> = new Map([
   [0x0001, "HvCallSwitchVirtualAddressSpace"],
   [0x0002, "HvCallFlushVirtualAddressSpace"],
   [0x0003, "HvCallFlushVirtualAddressList"],
@@ -30,7 +30,7 @@ const HYPERV_CALLS: ReadonlyMap<number, string> = new Map([
   [0x8006, "HvExtCallMemoryHeatHintAsync"],
 ]);
 
-const KVM_CALLS: ReadonlyMap<number, string> = new Map([
+export const KVM_CALL_NAMES: ReadonlyMap<number, string> = new Map([
   [1, "KVM_HC_VAPIC_POLL_IRQ"],
   [5, "KVM_HC_KICK_CPU"],
   [9, "KVM_HC_CLOCK_PAIRING"],
@@ -41,12 +41,12 @@ const KVM_CALLS: ReadonlyMap<number, string> = new Map([
 
 /** "HvExtCallQueryCapabilities (0x8001)"; of a code without a known name the number alone. */
 export function hypervCallName(code: number): string {
-  return named(HYPERV_CALLS, code, `0x${code.toString(16).padStart(4, "0")}`);
+  return named(HYPERV_CALL_NAMES, code, `0x${code.toString(16).padStart(4, "0")}`);
 }
 
 /** "KVM_HC_MAP_GPA_RANGE (12)" */
 export function kvmCallName(nr: number): string {
-  return named(KVM_CALLS, nr, String(nr));
+  return named(KVM_CALL_NAMES, nr, String(nr));
 }
 
 function named(names: ReadonlyMap<number, string>, number: number, text: string): string {

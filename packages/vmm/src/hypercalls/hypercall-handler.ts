@@ -17,7 +17,7 @@ export interface NamedHandler {
   readonly architecture?: string;
   /** Promises that have not been kept are rejected with HandlerWithdrawnError. */
   readonly withdraw?: () => void;
-  /** Part of the VMM half: it reads no more of a call than it needs, and gets it as it comes. */
+  /** Part of the VMM half of arm64: it reads no more of a call than it needs, and gets it as it comes. */
   readonly isBuiltin?: true;
   /** Answers the calls of SDEI: the device tree says that there is one. */
   readonly providesSdei?: boolean;

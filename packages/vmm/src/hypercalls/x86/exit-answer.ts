@@ -1,9 +1,8 @@
 /** From a handler's answer to what the VMM gives back in kvm_run. */
 import type { VmmPort } from "@hvjournal/core";
-import { HvStatus } from "@hvjournal/cpu-x86";
+import { HvStatus, MSR_ERROR } from "@hvjournal/cpu-x86";
 import { AnswerError, answeredValue, shownAnswer } from "../answer-error.js";
 import type { AnswerEffect } from "../handler-chain.js";
-import { MSR_ERROR, VMPORT_OUTPUTS } from "./answer-registers.js";
 import type { HvCall, VmportCall, WrmsrCall, X86Call, XmmValue } from "./exit-call.js";
 
 const WORD = 32n;
@@ -12,6 +11,8 @@ const STATUS_BITS = 16;
 const REPS_BITS = 12;
 const REPS_SHIFT = 32n;
 const STATUS_MASK = 0xffffn;
+/** What a command of the VMware backdoor may give back. */
+const VMPORT_OUTPUTS = ["eax", "ebx", "ecx", "edx", "esi", "edi"] as const;
 
 /** 64 bits; negative numbers stand for their two's complement. */
 export type AnsweredValue = bigint | number;

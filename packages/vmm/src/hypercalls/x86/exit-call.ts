@@ -3,7 +3,7 @@
  * KVM_EXIT_X86_WRMSR (Documentation/virt/kvm/api.rst, section 5), and the VMware backdoor's port. Names are kvm_run's.
  */
 import { type ExitFrame, ExitWord, frameU64, KvmExit, type VmmPort } from "@hvjournal/core";
-import { HypervExit, hypervCallName, kvmCallName, msrName } from "@hvjournal/cpu-x86";
+import { HypervExit, HypervMsr, hypervCallName, kvmCallName, KvmVcpu, msrName } from "@hvjournal/cpu-x86";
 
 /** What every question says. */
 interface AskedOf {
@@ -44,8 +44,10 @@ export interface HvCall extends AskedOf {
 export interface HvSynic extends AskedOf {
   readonly type: "hv-synic";
   readonly msr: number;
-  /** What it writes. */
-  readonly data: bigint;
+  /** SCONTROL, SIEFP and SIMP as they are once the write has been carried out. */
+  readonly control: bigint;
+  readonly evtPage: bigint;
+  readonly msgPage: bigint;
 }
 
 /** KVM_EXIT_HYPERCALL: a call by KVM's own ABI. */
@@ -124,15 +126,26 @@ function hvCall(exit: ExitFrame, port: VmmPort, type: HvCall["type"]): HvCall {
   };
 }
 
+function synicWrite(exit: ExitFrame, port: VmmPort): HvSynic {
+  const vcpu = exit[ExitWord.vcpu] ?? 0;
+  const msr = exit[ExitWord.arg0Low] ?? 0;
+  const registers = new KvmVcpu(port, vcpu);
+  const value = (index: number): bigint =>
+    index === msr ? frameU64(exit, ExitWord.arg1Low) : (registers.getMsr(index) ?? 0n);
+  return {
+    ...{ type: "hv-synic", vcpu, msr, control: value(HypervMsr.HV_X64_MSR_SCONTROL) },
+    ...{ evtPage: value(HypervMsr.HV_X64_MSR_SIEFP), msgPage: value(HypervMsr.HV_X64_MSR_SIMP) },
+  };
+}
+
 function hypervExit(exit: ExitFrame, port: VmmPort): X86Call | undefined {
   switch (exit[ExitWord.info]) {
     case HypervExit.synic:
-      return {
-        ...{ type: "hv-synic", vcpu: exit[ExitWord.vcpu] ?? 0 },
-        ...{ msr: exit[ExitWord.arg0Low] ?? 0, data: frameU64(exit, ExitWord.arg1Low) },
-      };
+      return synicWrite(exit, port);
     case HypervExit.hypercall:
       return hvCall(exit, port, "hv-call");
+    case HypervExit.hypercallXmm:
+      return hvCall(exit, port, "hv-call-xmm");
     default:
       return undefined;
   }
