@@ -38,7 +38,10 @@ function builtinNamed(name: string): NamedHandler {
   try {
     found = builtinHandler(name);
   } catch (error) {
-    throw new UsageError(`--handler ${name}: ${error instanceof Error ? error.message : ""}`, "hvjournal help handlers");
+    throw new UsageError(
+      `--handler ${name}: ${error instanceof Error ? error.message : ""}`,
+      "hvjournal help handlers",
+    );
   }
   if (found !== undefined) return found;
   const hint = meantHint(name, BUILTIN_HANDLER_NAMES);

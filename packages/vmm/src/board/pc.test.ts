@@ -89,8 +89,12 @@ describe("pc board", () => {
   it("stops at an exit of Hyper-V's of a type that it does not know, and the guest's registers are as they were", () => {
     const { guest, board } = testPc();
     const exit = (info: number): unknown => guest.exit(board, { kvmExit: KvmExit.hyperv, info, arg0: 0x1_0050n });
-    expect(() => exit(4)).toThrow(/^board pc has no answer to KVM_EXIT_HYPERV type 4, HvCallGetVpRegisters \(0x0050\) of vcpu0/);
-    expect(() => exit(5)).toThrow(/^board pc has no answer to KVM_EXIT_HYPERV type 5 of vcpu0: this build does not know it/);
+    expect(() => exit(4)).toThrow(
+      /^board pc has no answer to KVM_EXIT_HYPERV type 4, HvCallGetVpRegisters \(0x0050\) of vcpu0/,
+    );
+    expect(() => exit(5)).toThrow(
+      /^board pc has no answer to KVM_EXIT_HYPERV type 5 of vcpu0: this build does not know it/,
+    );
     expect(guest.events).toEqual([]);
   });
 

@@ -1,6 +1,6 @@
 /** Handlers that are part of the VMM half, by name: `builtin:NAME`, or with an option `builtin:NAME,OPTION=VALUE`. */
 import type { HypercallHandler, NamedHandler } from "./hypercall-handler.js";
-import { answerHvExt, EXT_CAPABILITIES } from "./x86/hv-ext.js";
+import { EXT_CAPABILITIES } from "./x86/hv-ext.js";
 import type { X86Handler } from "./x86/x86-handler-vm.js";
 
 const PREFIX = "builtin:";
@@ -27,7 +27,11 @@ function hvExt(text: string | undefined): Pick<NamedHandler, "handle"> | undefin
 
 const BUILTINS: readonly Builtin[] = [
   { name: `${PREFIX}psci`, architecture: "arm64", create: () => ({ handle: psci, isBuiltin: true }) },
-  { name: `${PREFIX}sdei`, architecture: "arm64", create: () => ({ handle: sdei, isBuiltin: true, providesSdei: true }) },
+  {
+    name: `${PREFIX}sdei`,
+    architecture: "arm64",
+    create: () => ({ handle: sdei, isBuiltin: true, providesSdei: true }),
+  },
   { name: `${PREFIX}hv-ext`, architecture: "amd64", option: "mask", create: hvExt },
 ];
 

@@ -2,7 +2,6 @@
 import { AnswerError, answeredValue, shownAnswer } from "./answer-error.js";
 import { CALL_REGISTERS } from "./hypercall-call.js";
 
-
 const FORMS = "undefined, a number for x0, a list from x0 on, registers by name, or vm.notHandled";
 
 type RegisterWrite = readonly [name: string, value: bigint];
@@ -12,7 +11,8 @@ export function registersOf(answer: unknown): RegisterWrite[] {
   if (answer === undefined) return [];
   if (typeof answer === "bigint" || typeof answer === "number") return [["x0", answeredValue("x0", answer)]];
   if (Array.isArray(answer)) return listedRegisters(answer);
-  if (typeof answer !== "object" || answer === null) throw new AnswerError(`it answered ${shownAnswer(answer)}: ${FORMS}`);
+  if (typeof answer !== "object" || answer === null)
+    throw new AnswerError(`it answered ${shownAnswer(answer)}: ${FORMS}`);
   return Object.entries(answer).map(([name, value]: [string, unknown]) => {
     if (CALL_REGISTERS.includes(name)) return [name, answeredValue(name, value)];
     throw new AnswerError(

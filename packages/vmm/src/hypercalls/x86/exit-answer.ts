@@ -114,7 +114,9 @@ function xmmValues(call: HvCall, xmm: unknown): readonly (readonly [name: string
   if (call.xmm === undefined) throw new AnswerError("it answered xmm: this exit carries no XMM registers");
   const count = call.xmm.length;
   if (!Array.isArray(xmm) || xmm.length > count)
-    throw new AnswerError(`it answered xmm = ${shownAnswer(xmm)}: a list of up to ${count} of {low, high} was expected`);
+    throw new AnswerError(
+      `it answered xmm = ${shownAnswer(xmm)}: a list of up to ${count} of {low, high} was expected`,
+    );
   return xmm.flatMap((each: unknown, index): [string, bigint][] => {
     if (each === undefined) return [];
     const { low, high } = fieldsOf(each, ["low", "high"], "xmm is a list of {low, high}");

@@ -13,11 +13,7 @@ const INPUT = 0x1000n;
 interface Machine {
   readonly guest: TestGuest;
   readonly state: HandlerState;
-  readonly call: (
-    code: number,
-    parts?: Partial<HvCall>,
-    capabilities?: bigint,
-  ) => ReturnType<X86HandlerVm["hvExt"]>;
+  readonly call: (code: number, parts?: Partial<HvCall>, capabilities?: bigint) => ReturnType<X86HandlerVm["hvExt"]>;
 }
 
 function machine(memoryBytes = 8 * MEBIBYTE): Machine {

@@ -5,11 +5,10 @@
  */
 import { isPlainMap, PAGE_BYTES } from "@hvjournal/core";
 import { HvStatus } from "@hvjournal/cpu-x86";
-import { NOT_HANDLED } from "../answer-forms.js";
+import { type HandlerState, NOT_HANDLED } from "../answer-forms.js";
 import type { HvAnswer } from "./exit-answer.js";
 import type { HvCall, X86Call } from "./exit-call.js";
 import { blockError, guestBlock } from "./hv-memory.js";
-import type { X86HandlerVm } from "./x86-handler-vm.js";
 import { zeroedRanges } from "./zeroed-memory.js";
 
 const HvExtCall = { queryCapabilities: 0x8001, getBootZeroedMemory: 0x8002, memoryHeatHint: 0x8003 } as const;
@@ -31,12 +30,16 @@ const HEAT_ENTRY_BYTES = 8;
 const COLD_DISCARD = 2n;
 const STATE_KEY = "hv-ext";
 
+/** What of a handler's VM the calls are about. */
+interface ExtVm {
+  readonly memoryBytes: number;
+  readonly state: HandlerState;
+  readMemory(physical: number, bytes: number): Uint8Array;
+  writeMemory(physical: number | bigint, bytes: Uint8Array): void;
+}
+
 /** `capabilities`: the mask that QueryCapabilities gives; a call that it does not offer is unknown. */
-export function answerHvExt(
-  call: X86Call,
-  vm: X86HandlerVm,
-  capabilities: bigint,
-): HvAnswer | typeof NOT_HANDLED {
+export function answerHvExt(call: X86Call, vm: ExtVm, capabilities: bigint): HvAnswer | typeof NOT_HANDLED {
   if (call.type !== "hv-call") return NOT_HANDLED;
   const offers = (bit: bigint): boolean => (capabilities & bit) !== 0n;
   switch (call.code) {
@@ -60,7 +63,7 @@ function isSimple({ repCount, repStart, variableHeaderSize }: HvCall): boolean {
   return repCount === 0 && repStart === 0 && variableHeaderSize === 0;
 }
 
-function queryCapabilities({ output }: HvCall, vm: X86HandlerVm, capabilities: bigint): HvAnswer {
+function queryCapabilities({ output }: HvCall, vm: ExtVm, capabilities: bigint): HvAnswer {
   const error = blockError(vm.memoryBytes, output, MASK_BYTES);
   if (error !== undefined) return failed(error);
   const mask = new DataView(new ArrayBuffer(MASK_BYTES));
@@ -70,7 +73,7 @@ function queryCapabilities({ output }: HvCall, vm: X86HandlerVm, capabilities: b
 }
 
 /** The largest ranges first, as many as there is room for. */
-function bootZeroedMemory({ output }: HvCall, vm: X86HandlerVm): HvAnswer {
+function bootZeroedMemory({ output }: HvCall, vm: ExtVm): HvAnswer {
   const error = blockError(vm.memoryBytes, output, ZEROED_BYTES);
   if (error !== undefined) return failed(error);
   const ranges = zeroedRanges(vm)
@@ -107,7 +110,7 @@ function gpaRange(entry: bigint): GpaRange {
 }
 
 /** A rep call: an element that lies outside RAM ends it, and those before it have been done. */
-function memoryHeatHint({ input, repCount, repStart }: HvCall, vm: X86HandlerVm): HvAnswer {
+function memoryHeatHint({ input, repCount, repStart }: HvCall, vm: ExtVm): HvAnswer {
   if (repCount === 0 || repStart >= repCount) return failed(HvStatus.INVALID_HYPERCALL_INPUT);
   const block = guestBlock(vm, input, HEAT_HEADER_BYTES + HEAT_ENTRY_BYTES * repCount);
   if (typeof block === "number") return failed(block, repStart);
@@ -123,7 +126,7 @@ function memoryHeatHint({ input, repCount, repStart }: HvCall, vm: X86HandlerVm)
 }
 
 /** As a host that takes the pages back: they read as zeros from now on. What was hinted is counted with the VM. */
-function discard(vm: X86HandlerVm, { page, pages }: GpaRange): void {
+function discard(vm: ExtVm, { page, pages }: GpaRange): void {
   const [first, bytes] = [Number(page) * PAGE_BYTES, Number(pages) * PAGE_BYTES];
   for (let at = first; at < first + bytes; at += PIECE_BYTES) {
     const length = Math.min(PIECE_BYTES, first + bytes - at);
