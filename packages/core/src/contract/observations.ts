@@ -5,7 +5,8 @@ import type { JournalReader } from "../ports/journal-store.js";
 import { isPlainMap } from "../canonical/canonical-encoding.js";
 import { PayloadFields } from "../canonical/payload-fields.js";
 import { eachEvent } from "../event/each-event.js";
-import { HotKind, type EventPayload } from "../event/event-kind.js";
+import { CoreKind } from "../event/core-kinds.js";
+import { HotKind, type EventPayload, ROW_EVENT, type RowEvent } from "../event/event-kind.js";
 import { ExitWord, KvmExit } from "../event/exit-frame.js";
 import { type OwnedRecording, OwnershipState } from "../migration/ownership.js";
 import type { BoardDevice } from "../ports/vmm-half.js";
@@ -95,6 +96,7 @@ export function observe(
   const state = control["architecture"] ?? null;
   const first = firstSeqOf(reader);
   eachEvent(journalCursor(reader, first), { first, last: lastSeq }, (cursor) => {
+    if (cursor.kind === ROW_EVENT) notePatch(tally, cursor.row, cursor.exitsBefore, architecture);
     if (cursor.kind !== HotKind.exited) return;
     const { exit } = cursor;
     const number = cursor.exitsBefore + 1;
@@ -108,6 +110,14 @@ export function observe(
     if (device !== undefined) tally.add(deviceItem(device.name), number);
   });
   return { observations: tally.counts, unknownUpTo: brought.unknownUpTo };
+}
+
+function notePatch(tally: Tally, row: RowEvent, exit: number, { contract }: Architecture): void {
+  const { gpa } = row.payload;
+  // A page that was made anew by a move is in the guest's registers.
+  if (row.kind !== CoreKind.codePatched.name || typeof gpa !== "number" || row.vcpu < 0) return;
+  const item = contract?.patchItem?.(gpa);
+  if (item !== undefined) tally.add(item, exit);
 }
 
 /** A move tells its destination what the guest has seen before; of a branch the parent's file would have to be asked. */

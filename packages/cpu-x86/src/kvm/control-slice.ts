@@ -4,13 +4,14 @@ import { isCapability } from "./capabilities.js";
 import { capabilityName, capabilityPart } from "./control/capability-part.js";
 import type { ControlPart, EventPart } from "./control/control-part.js";
 import { type Amd64ControlState, initialAmd64State, isEnabled } from "./control/control-state.js";
+import { hostPart } from "./control/host-part.js";
 import { hypervPart } from "./control/hyperv-part.js";
 import { msrFilterPart } from "./control/msr-filter-part.js";
 import { policyPart } from "./control/policy-part.js";
 
 export type { Amd64ControlState } from "./control/control-state.js";
 
-const PARTS: readonly ControlPart[] = [capabilityPart, policyPart, msrFilterPart, hypervPart];
+const PARTS: readonly ControlPart[] = [capabilityPart, policyPart, msrFilterPart, hypervPart, hostPart];
 
 const decisions = new Map(PARTS.flatMap(({ decide }) => Object.entries(decide)));
 const words = new Map(PARTS.flatMap(({ parse }) => Object.entries(parse)));

@@ -78,12 +78,12 @@ class Configured {
   /** As two ends of a move compare it. */
   compareWith(hostName: string) {
     const made = this.setUpOn(hostName);
-    const source = arm64Contract.items(this.state);
-    const items: readonly ContractItem[] = arm64Contract.items(made.control["architecture"]);
+    const source = arm64Contract.items(this.state, machine);
+    const items: readonly ContractItem[] = arm64Contract.items(made.control["architecture"], machine);
     const there = withRemarks(
       items,
-      { items: source, host: arm64Contract.hostOf(this.state) },
-      { architecture: arm64, host: host(hostName), ...made },
+      { items: source, host: arm64Contract.hostOf(this.state, machine) },
+      { architecture: arm64, machine, host: host(hostName), ...made },
     );
     return compareContracts(source, there);
   }
@@ -216,7 +216,7 @@ describe("filters of two VMs", () => {
   function itemsOf(filter: Filter, policy?: string): readonly ContractItem[] {
     const words = filter.map(([range, text]) => ["smccc-filter", `${range}=${text}`] as const);
     const policies = policy === undefined ? [] : [["policy", policy] as const];
-    return arm64Contract.items(new Configured("unaffected", ...policies, ...words).state);
+    return arm64Contract.items(new Configured("unaffected", ...policies, ...words).state, machine);
   }
 
   function differ(a: readonly ContractItem[], b: readonly ContractItem[]): string[] {
