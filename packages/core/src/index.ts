@@ -90,3 +90,7 @@ export * from "./rerun/exit-sequence.js";
 export * from "./rerun/outcome.js";
 export * from "./rerun/rerun.js";
 export * from "./rerun/schedule.js";
+export * from "./kvm-api/given-values.js";
+export * from "./kvm-api/kvm-error.js";
+export * from "./kvm-api/kvm-session.js";
+export * from "./kvm-api/memory-run.js";

@@ -4,7 +4,17 @@
  * when the rules accept it. What upstream does not have lies in private numbers: capabilities from 0x10000, groups of
  * attributes from 0x100.
  */
-import type { ControlContext, GuestStop, VmmPort } from "@hvjournal/core";
+import {
+  accepted,
+  type ControlContext,
+  givenBytes,
+  type GuestStop,
+  KvmError,
+  RoomError,
+  type VmmPort,
+  type WholeNumber,
+  wholeNumber,
+} from "@hvjournal/core";
 import { CAPABILITY_NAMES, checkExtension } from "../kvm/capabilities.js";
 import { capabilityName } from "../kvm/control/capability-part.js";
 import { type Arm64ControlState, isEnabled } from "../kvm/control/control-state.js";
@@ -29,8 +39,6 @@ import {
   SMCCC_FILTER,
   type ToldFilter,
 } from "./device-attributes.js";
-import { accepted, KvmError, RoomError } from "./kvm-error.js";
-import { givenBytes, type WholeNumber, wholeNumber } from "./given-values.js";
 import { KvmVcpu, noAttribute } from "./kvm-vcpu.js";
 
 const SET_DEVICE_ATTR = "KVM_SET_DEVICE_ATTR";
@@ -58,7 +66,8 @@ export class KvmVm {
     return Array.from({ length: this.vcpuCount }, (_, index) => this.vcpu(index));
   }
 
-  get #state(): Arm64ControlState {
+  /** What the control plane's events have made of the VM. */
+  get controlState(): Arm64ControlState {
     return this.#port.configuration as Arm64ControlState;
   }
 
@@ -150,11 +159,11 @@ export class KvmVm {
       case HVJ_SMCCC_FILTER_RANGES:
         return fitting(this.#ranges(), n);
       case HVJ_SMCCC_HANDLED_COUNT:
-        return handledFunctions(this.#state).length;
+        return handledFunctions(this.controlState).length;
       case HVJ_SMCCC_HANDLED:
-        return fitting(handledFunctions(this.#state), n);
+        return fitting(handledFunctions(this.controlState), n);
       case HVJ_SMCCC_FILTER_EXPORT:
-        return filterExport(this.#state.smcccFilter);
+        return filterExport(this.controlState.smcccFilter);
       default:
         throw noAttribute(GET_DEVICE_ATTR, attribute);
     }
@@ -162,7 +171,7 @@ export class KvmVm {
 
   /** Those reserved for the architecture come with the first one set, as in KVM. */
   #ranges(): ToldFilter {
-    const { smcccFilter } = this.#state;
+    const { smcccFilter } = this.controlState;
     if (smcccFilter.length === 0) return [];
     const reserved = RESERVED_RANGES.map(({ base, last }) => ({
       base,
@@ -209,12 +218,12 @@ export class KvmVm {
 
   /** Whether KVM_ENABLE_CAP has enabled a capability, by its name. */
   isEnabled(cap: string): boolean {
-    return isEnabled(this.#state, capabilityName(cap));
+    return isEnabled(this.controlState, capabilityName(cap));
   }
 
   /** The features of KVM_ARM_VCPU_INIT that all vCPUs have: a mask; 0 before the first. */
   get features(): number {
-    return this.#state.features ?? 0;
+    return this.controlState.features ?? 0;
   }
 
   get guestTimeNs(): number {

@@ -62,8 +62,17 @@ const OFFERED: readonly (readonly [name: string, number: number, answer: number]
   ["KVM_CAP_SYSTEM_EVENT_DATA", 215, 1],
 ];
 
-const NAMES: ReadonlySet<string> = new Set(OFFERED.map(([name]) => name));
+export const CAPABILITY_NAMES: ReadonlyMap<number, string> = new Map(
+  OFFERED.map(([name, number]) => [number, name] as const),
+);
+
+const ANSWERS: ReadonlyMap<string, number> = new Map(OFFERED.map(([name, , answer]) => [name, answer]));
 
 export function isCapability(name: string): boolean {
-  return NAMES.has(name);
+  return ANSWERS.has(name);
+}
+
+/** KVM_CHECK_EXTENSION: 0 for what there is not, never an error. */
+export function checkExtension(name: string): number {
+  return ANSWERS.get(name) ?? 0;
 }

@@ -26,9 +26,11 @@ import { returnVmmResult } from "./hypercalls.js";
 import { causeOf, describeCall, finishInstructionExit, readCounter, readRandom } from "./instruction-exits.js";
 import { backtrace, type DisassembledInstruction, disassemble, translateVirtual } from "./inspection.js";
 import { completeMsrExit } from "./msr-exits.js";
+import { readHostMsr, writeHostMsr } from "./host-msrs.js";
 import {
   MP_STATE,
   MSR_ERROR,
+  msrNumberOf,
   readNamedRegister,
   registerAliases,
   registerNames,
@@ -462,6 +464,8 @@ export class Amd64KernelHalf implements KernelHalf {
   readRegister(vcpu: number, name: string): bigint {
     if (name === MSR_ERROR) return this.#vm.msrError ? 1n : 0n;
     if (name === MP_STATE) return BigInt(this.#vm.schedule.of(vcpu).mpState);
+    const msr = msrNumberOf(name);
+    if (msr !== undefined) return knownMsr(name, readHostMsr(this.#vm, vcpu, msr));
     return readNamedRegister(this.#vm.states, vcpu, name);
   }
 
@@ -474,7 +478,10 @@ export class Amd64KernelHalf implements KernelHalf {
       this.#vm.setMpState(vcpu, Number(value));
       return;
     }
-    writeNamedRegister(this.#vm.states, vcpu, name, value);
+    const msr = msrNumberOf(name);
+    if (msr === undefined) writeNamedRegister(this.#vm.states, vcpu, name, value);
+    else if (!writeHostMsr(this.#vm, vcpu, msr, value))
+      throw new RangeError(`${name} does not take 0x${value.toString(16)}`);
     this.#vm.taskPriorityWritten(vcpu);
   }
 
@@ -521,6 +528,12 @@ export class Amd64KernelHalf implements KernelHalf {
     );
     return new Map(counts);
   }
+}
+
+/** Throws RangeError for an MSR that there is not. */
+function knownMsr(name: string, value: bigint | undefined): bigint {
+  if (value === undefined) throw new RangeError(`amd64 has no register ${name}`);
+  return value;
 }
 
 /** Units until guest time reaches a deadline. */

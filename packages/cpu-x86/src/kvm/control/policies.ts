@@ -29,3 +29,8 @@ export type PolicyName = (typeof POLICIES)[number]["name"];
 export function policyNamed(name: string): (Policy & { readonly name: PolicyName }) | undefined {
   return POLICIES.find((policy) => policy.name === name);
 }
+
+/** By the name or number of its capability. */
+export function policyOfCapability(capability: string | number): (Policy & { readonly name: PolicyName }) | undefined {
+  return POLICIES.find(({ capability: { name, number } }) => name === capability || number === capability);
+}

@@ -258,3 +258,8 @@ export function hypervMsrOf(vm: Vm, msr: number): MsrAccess | undefined {
   if (isEnabled(vm.control, CAP_HYPERV_ENFORCE_CPUID) && !isOffered(hyperv.features, msr)) return undefined;
   return needsSynic(msr) && !hasSynic(vm) ? undefined : registers.get(msr);
 }
+
+/** Of the VMM, whatever CPUID offers the guest. undefined: there is none of this number. */
+export function hostHypervMsrOf(msr: number): MsrAccess | undefined {
+  return registers.get(msr);
+}
