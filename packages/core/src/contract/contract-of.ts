@@ -1,6 +1,6 @@
 /** What a guest may observe of its host, item by item: what two ends of a move must have in common. */
 import type { Architecture, KernelHalf } from "../ports/architecture.js";
-import type { ContractItem } from "../ports/contract.js";
+import type { ContractItem, Observation } from "../ports/contract.js";
 import type { EventPayload, PlainValue } from "../event/event-kind.js";
 import { isPlainMap } from "../canonical/canonical-encoding.js";
 import { toHex } from "../memory/page-hash.js";
@@ -108,8 +108,15 @@ function handlerItem({ boardOptions }: MachineDescription, { contract }: Archite
   };
 }
 
+function observationOf({ name, askedAs }: ContractItem, observations: Observations): Observation | undefined {
+  if (askedAs === undefined) return observations.get(name);
+  const known = askedAs.find((each) => observations.has(each.name));
+  const observation = known && observations.get(known.name);
+  return observation === undefined || known?.did === undefined ? observation : { ...observation, did: known.did };
+}
+
 function observedItem(item: ContractItem, observations: Observations): ContractItem {
-  const observed = observations.get(item.name);
+  const observed = observationOf(item, observations);
   const asked = item.range?.isRest === true ? askedNumbers(observations, item.range.group) : [];
   return { ...item, ...(observed === undefined ? {} : { observed }), ...(asked.length === 0 ? {} : { asked }) };
 }

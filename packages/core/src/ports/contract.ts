@@ -15,9 +15,18 @@ export type ItemRule =
 
 /** Where a guest asked for an item. Exit numbers from 1. */
 export interface Observation {
+  /** What the guest did; absent: it asked. */
+  readonly did?: string;
   readonly count: number;
   readonly firstExit: number;
   readonly lastExit: number;
+}
+
+/** A name that observations are counted under. */
+export interface AskedAs {
+  readonly name: string;
+  /** What the guest did, in the past tense; absent: it asked. */
+  readonly did?: string;
 }
 
 /** A number that a guest asked for, such as the function of a call, and by which way: "hvc". */
@@ -58,6 +67,8 @@ export interface ContractItem {
   /** Whether a guest that asks leaves guest mode: only then is it known whether it has asked. */
   readonly isObservable: boolean;
   readonly observed?: Observation;
+  /** What is counted as having asked for it, what shows most first; absent: its own name. */
+  readonly askedAs?: readonly AskedAs[];
   /** An item with a range is compared by its effect. */
   readonly range?: ItemRange;
   /** Of the rest of a group: every number of the group that the guest asked for, whichever item decided. */
@@ -104,6 +115,8 @@ export interface Arrival {
 export interface ArchitectureContract {
   /** Every host that can be simulated, the default first. */
   readonly hosts: readonly HostReference[];
+  /** The exit model by which a VM leaves on this host. Absent: every one. */
+  exitModelOf?(host: HostReference): string;
   hostOf(control: unknown, machine: ContractMachine): HostReference;
   /** Every item that a guest may learn of from the configuration or the host. */
   items(control: unknown, machine: ContractMachine): readonly ContractItem[];
@@ -120,11 +133,11 @@ export interface ArchitectureContract {
   /** The item under which an instruction that was written over at an address is observed. */
   patchItem?(physical: number): string;
   /** Names of the items that the guest asked for by this exit. */
-  asks(frame: ExitFrame, control: unknown): readonly string[];
+  asks(frame: ExitFrame, control: unknown, machine: ContractMachine): readonly string[];
   /** The number of a group of ranges that the guest asked for by this exit. */
-  asksNumber?(frame: ExitFrame): NumberAsked | undefined;
+  asksNumber?(frame: ExitFrame, machine: ContractMachine): NumberAsked | undefined;
   /** The guest-physical address of an access to a device, whoever finishes it. */
-  accessedDevice(frame: ExitFrame): number | undefined;
+  accessedDevice(frame: ExitFrame, machine: ContractMachine): number | undefined;
   /** In an order that KVM accepts: Documentation/virt/kvm/api.rst and the arm64 devices' documents. */
   setUp(control: unknown): readonly SetUpStep[];
   /** The command by which a VM that has moved finds itself on another host. */

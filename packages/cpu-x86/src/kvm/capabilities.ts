@@ -68,6 +68,9 @@ export const CAPABILITY_NAMES: ReadonlyMap<number, string> = new Map(
 
 const ANSWERS: ReadonlyMap<string, number> = new Map(OFFERED.map(([name, , answer]) => [name, answer]));
 
+/** In the order of their numbers. */
+export const OFFERED_CAPABILITIES: readonly string[] = OFFERED.map(([name]) => name);
+
 export function isCapability(name: string): boolean {
   return ANSWERS.has(name);
 }

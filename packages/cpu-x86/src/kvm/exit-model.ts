@@ -190,7 +190,12 @@ export function reasonsOf(model: ExitModel, vendor: HostVendor): ReasonOf {
   return Object.fromEntries(rows) as ReasonOf;
 }
 
+/** What a row of a model stands for. */
+export function causesOfRow(model: Pick<ExitModel, "name" | "version">, reason: number): readonly ExitCause[] {
+  return rowsOf(model)[reason]?.causes ?? [];
+}
+
 /** Whether a row of a model stands for a cause. */
 export function isCause(model: ExitModel, reason: number, cause: ExitCause): boolean {
-  return rowsOf(model)[reason]?.causes.includes(cause) === true;
+  return causesOfRow(model, reason).includes(cause);
 }

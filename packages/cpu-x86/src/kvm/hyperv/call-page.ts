@@ -1,8 +1,8 @@
 /** The page of Hyper-V's calls of a VM that finds itself on another host. */
 import type { CodePatch } from "@hvjournal/core";
+import { writeHostMsr } from "../host-msrs.js";
 import type { Vm } from "../vm.js";
-import { hypervRegister } from "./msrs.js";
-import { HypervMsr } from "./registers.js";
+import { HypervMsr, type VmRegisters } from "./registers.js";
 
 const ENABLED = 1n;
 /** OR EAX, imm32 before the call, where Xen's calls are on as well. */
@@ -10,7 +10,7 @@ const OR_EAX = 0x0d;
 const [CALL_BYTES, CALL_BYTES_BESIDE_XEN] = [4, 9];
 
 /** Guest-physical address of the page; undefined: the guest has none. */
-export function callPageOf({ guestOsId, hypercall }: Vm["hyperv"]["vm"]): number | undefined {
+export function callPageOf({ guestOsId, hypercall }: Pick<VmRegisters, "guestOsId" | "hypercall">): number | undefined {
   return guestOsId === 0n || (hypercall & ENABLED) === 0n ? undefined : Number(hypercall & ~0xfffn);
 }
 
@@ -28,7 +28,7 @@ export function restoreCallPage(vm: Vm): CodePatch | undefined {
     [HypervMsr.HV_X64_MSR_GUEST_OS_ID, guestOsId],
     [HypervMsr.HV_X64_MSR_HYPERCALL, hypercall],
   ] as const)
-    hypervRegister(msr)?.write?.(vm, value);
+    writeHostMsr(vm, 0, msr, value);
   const now = Uint8Array.from(memory.read(page, CALL_BYTES_BESIDE_XEN));
   if (now.every((byte, at) => byte === old[at])) return undefined;
   const bytes = now[0] === OR_EAX ? CALL_BYTES_BESIDE_XEN : CALL_BYTES;

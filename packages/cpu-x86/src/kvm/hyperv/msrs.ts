@@ -246,11 +246,6 @@ export function hasSynic({ control }: Vm): boolean {
   return byCapability || control.hyperv?.features.includes("synic") === true;
 }
 
-/** As a VMM accesses it, whatever the guest's CPUID offers. */
-export function hypervRegister(msr: number): MsrAccess | undefined {
-  return registers.get(msr);
-}
-
 /** Of the current vCPU's guest. undefined: #GP. */
 export function hypervMsrOf(vm: Vm, msr: number): MsrAccess | undefined {
   const { hyperv } = vm.control;
