@@ -94,3 +94,6 @@ export * from "./kvm-api/given-values.js";
 export * from "./kvm-api/kvm-error.js";
 export * from "./kvm-api/kvm-session.js";
 export * from "./kvm-api/memory-run.js";
+export * from "./control/control-part.js";
+export * from "./control/enabled-capabilities.js";
+export * from "./control/policies.js";

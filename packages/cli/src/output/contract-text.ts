@@ -47,7 +47,13 @@ export function contractLines(items: readonly ContractItem[], unknownUpTo: numbe
   );
 }
 
-export function itemJson({ observed, range: _range, asked: _asked, askedAs: _askedAs, ...item }: ContractItem): Record<string, unknown> {
+export function itemJson({
+  observed,
+  range: _range,
+  asked: _asked,
+  askedAs: _askedAs,
+  ...item
+}: ContractItem): Record<string, unknown> {
   return { ...item, observed: observed ?? null };
 }
 

@@ -152,8 +152,9 @@ interface MachineFiles extends BoardFiles {
 }
 
 function describeMachine(args: Arguments, architecture: Architecture, files: MachineFiles): MachineDescription {
-  const host = hostNamed(hostOption(args), architecture);
-  const model = exitModelFor(args, architecture, host);
+  const given = hostNamed(hostOption(args), architecture);
+  const model = exitModelFor(args, architecture, given);
+  const host = given ?? hostOfModel(architecture, model);
   const cpuModel = choose("cpu", stringOption(args, "cpu"), architecture, architecture.cpuModels, String);
   const board = boardOf(architecture.name, stringOption(args, "machine"));
   const memoryBytes = parseMemory(stringOption(args, "memory") ?? DEFAULT_MEMORY);
@@ -196,6 +197,12 @@ function exitModelFor(args: Arguments, architecture: Architecture, host: HostRef
   const model = choose("exit-model", wanted ?? own, architecture, architecture.exitModels, nameOf);
   if (own === undefined || model.name === own) return model;
   throw new UsageError(`--exit-model ${model.name}: host ${host?.name ?? ""} leaves by ${own}`);
+}
+
+/** undefined: the default one. */
+function hostOfModel({ contract }: Architecture, { name }: ExitModel): HostReference | undefined {
+  const found = contract?.hosts.find((host) => contract.exitModelOf?.(host) === name);
+  return found === contract?.hosts[0] || found === undefined ? undefined : { name: found.name, version: found.version };
 }
 
 function parseVcpuCount(text: string): number {

@@ -67,7 +67,7 @@ function controlItems({ architecture, control, machine, kernel }: ContractSubjec
   const state = control["architecture"] ?? null;
   const { contract } = architecture;
   if (contract === undefined) return flatItems("config", state);
-  return [...contract.items(state, machine), ...(contract.runningItems?.(kernel, state) ?? [])];
+  return [...contract.items(state, machine), ...(contract.runningItems?.(kernel) ?? [])];
 }
 
 function registerItems({ architecture, kernel }: ContractSubject): ContractItem[] {
@@ -96,7 +96,10 @@ function handlerItem({ boardOptions }: MachineDescription, { contract }: Archite
     const hash = typeof sha256 === "string" || sha256 instanceof Uint8Array ? ` sha256:${valueText(sha256)}` : "";
     return `${String(name)}${hash}`;
   });
-  const value = texts.length === 0 ? `none: ${contract?.unansweredCall ?? "the guest is told that there is none"}` : texts.join(", ");
+  const value =
+    texts.length === 0
+      ? `none: ${contract?.unansweredCall ?? "the guest is told that there is none"}`
+      : texts.join(", ");
   return {
     name: HANDLER_ITEM,
     value,

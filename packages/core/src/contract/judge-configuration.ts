@@ -35,7 +35,11 @@ export function judgeConfiguration({
   return {
     made,
     remark(items, source) {
-      const told = withRemarks(items, { items: source, host: sourceHost }, { architecture, machine, host: here, ...made });
+      const told = withRemarks(
+        items,
+        { items: source, host: sourceHost },
+        { architecture, machine, host: here, ...made },
+      );
       const ends = { source, sourceHost, host: here, control: made.control["architecture"] ?? null, machine };
       return contract?.arrive?.({ items: told, ...ends }) ?? told;
     },

@@ -132,7 +132,9 @@ export function withRemarks(
   const { architecture, host, machine, refusals } = here;
   const wanted = new Map(source.items.map(({ name, value }) => [name, value]));
   const resetHere = new Map(freshItems({ architecture, host, machine }).map(({ name, value }) => [name, value]));
-  const resetThere = new Map(freshItems({ architecture, host: source.host, machine }).map(({ name, value }) => [name, value]));
+  const resetThere = new Map(
+    freshItems({ architecture, host: source.host, machine }).map(({ name, value }) => [name, value]),
+  );
   const known = new Set(items.map(({ name }) => name));
   const missing = [...refusals.keys()].filter((name) => !known.has(name));
   const absent = missing.map((name): ContractItem => ({ name, value: "absent", isObservable: true }));

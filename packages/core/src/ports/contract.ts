@@ -1,7 +1,7 @@
 /** What an architecture says of the contract between a host and the guest: what a guest may ask about, and how a fresh VM gets it. */
 import type { ControlCommand, ControlContext, Refusal } from "./control.js";
 import type { HostReference } from "./host.js";
-import type { KernelHalf } from "./architecture.js";
+import type { GuestMemory } from "./guest-memory.js";
 import type { ExitFrame } from "../event/exit-frame.js";
 
 /** How a difference between two ends is judged. */
@@ -99,6 +99,13 @@ export interface ContractMachine {
   readonly exitModel: { readonly name: string; readonly version: number };
 }
 
+/** What of a kernel half can be looked at. */
+export interface RunningGuest {
+  readonly memory: GuestMemory;
+  /** Throws RangeError for an unknown name. */
+  readRegister(vcpu: number, name: string): bigint;
+}
+
 /** A VM that comes to a host: both ends' items, and where it comes from and to. */
 export interface Arrival {
   /** Of the destination, before its guest is there. */
@@ -121,7 +128,7 @@ export interface ArchitectureContract {
   /** Every item that a guest may learn of from the configuration or the host. */
   items(control: unknown, machine: ContractMachine): readonly ContractItem[];
   /** What the guest itself has made of its host's: in its memory or its registers. Of a VM that has not run: nothing. */
-  runningItems?(kernel: KernelHalf, control: unknown): readonly ContractItem[];
+  runningItems?(guest: RunningGuest): readonly ContractItem[];
   /** Items that are known from what the guest has asked for. */
   observedItems?(observations: ReadonlyMap<string, Observation>, host: HostReference): readonly ContractItem[];
   /** The destination's items with what becomes there of those that a running guest has made, and with remarks of the vendor's. */

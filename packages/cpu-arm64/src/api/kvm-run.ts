@@ -11,7 +11,7 @@ import {
   type SystemEventRun,
   systemEventOf,
 } from "@hvjournal/core";
-import { policyValue } from "../kvm/control/policy-part.js";
+import { policyTable } from "../kvm/control/policies.js";
 import { HYPERCALL_SMC } from "../kvm/exit-frames.js";
 import { SystemEvent } from "../kvm/smccc/call.js";
 import type { KvmVm } from "./kvm-vm.js";
@@ -81,7 +81,7 @@ function hasData(type: number): boolean {
 }
 
 function hypercallOf(vm: KvmVm, frame: ExitFrame): Pick<HypercallRun, "hypercall" | "immediate"> {
-  const argsCount = Number(policyValue(vm.controlState, "arm.smccc.args"));
+  const argsCount = Number(policyTable.valueIn(vm.controlState, "arm.smccc.args"));
   const vcpu = vm.vcpu(frame[ExitWord.vcpu] ?? 0);
   const args = Array.from({ length: Math.max(UPSTREAM_ARGS, argsCount) }, (_, index) =>
     index < argsCount ? vcpu.getOneReg(`x${index}`) : 0n,

@@ -6,9 +6,11 @@
  */
 import {
   accepted,
+  capabilityName,
   type ControlContext,
   givenBytes,
   type GuestStop,
+  isEnabled,
   KvmError,
   RoomError,
   type VmmPort,
@@ -16,9 +18,8 @@ import {
   wholeNumber,
 } from "@hvjournal/core";
 import { CAPABILITY_NAMES, checkExtension } from "../kvm/capabilities.js";
-import { capabilityName } from "../kvm/control/capability-part.js";
-import { type Arm64ControlState, isEnabled } from "../kvm/control/control-state.js";
-import { policyOfCapability } from "../kvm/control/policies.js";
+import type { Arm64ControlState } from "../kvm/control/control-state.js";
+import { policyTable } from "../kvm/control/policies.js";
 import { filterExport } from "../kvm/smccc/filter-export.js";
 import { handledFunctions } from "../kvm/smccc/routing.js";
 import { FILTER_ACTIONS, RESERVED_RANGES } from "../kvm/smccc/smccc-filter.js";
@@ -90,7 +91,7 @@ export class KvmVm {
 
   /** KVM_CHECK_EXTENSION: 0 for what there is not, never an error. */
   checkExtension(cap: number | string): number {
-    if (policyOfCapability(cap) !== undefined) return 1;
+    if (policyTable.ofCapability(cap) !== undefined) return 1;
     const name = typeof cap === "number" ? CAPABILITY_NAMES.get(cap) : capabilityName(cap);
     return name === undefined ? 0 : checkExtension(name);
   }
@@ -98,7 +99,7 @@ export class KvmVm {
   /** KVM_ENABLE_CAP on the VM. Throws KvmError: EINVAL, EBUSY. */
   enableCap({ cap, flags = 0, args = [] }: EnableCap): void {
     if (flags !== 0) throw new KvmError({ errno: "EINVAL", call: ENABLE_CAP, reason: `flags ${flags}: must be 0` });
-    const policy = policyOfCapability(cap);
+    const policy = policyTable.ofCapability(cap);
     if (policy !== undefined) {
       // The index of a value, and never one by itself: arm.smccc.args has a value "4", and no fifth one.
       const value = policy.values[Number(args[0] ?? 0n)] ?? `argument ${args[0]}`;

@@ -82,3 +82,11 @@ export function hostModelOf({ name, version }: HostReference): HostModel {
   if (found === undefined) throw new RangeError(`there is no host ${name} version ${version}`);
   return found;
 }
+
+/** The newest row of a name. Throws RangeError for a name that this build does not have. */
+export function hostNamed(name: string): HostModel {
+  const found = HOST_MODELS.filter((host) => host.name === name).at(-1);
+  if (found === undefined)
+    throw new RangeError(`there is no host ${name}: ${HOST_MODELS.map((host) => host.name).join(", ")}`);
+  return found;
+}

@@ -39,12 +39,18 @@ function journeyOf({ source, sourceHost, host, control, machine }: Arrival): Jou
 
 /** Of the guest's own calls in its text; `observed`: it has made some. */
 function callRemark({ patches, source }: Journey, own: string): Remark {
-  if (patches) return fix("written over with the host's own when it is next executed: an event, and its page's attested hash changes");
+  if (patches)
+    return fix(
+      "written over with the host's own when it is next executed: an event, and its page's attested hash changes",
+    );
   const isCalled = source.get(CALL_INSTRUCTION_ITEM)?.observed !== undefined;
   const hasPage = [...source.keys()].some(isCallPageItem);
   const text = `${WITHOUT_PATCHES}: ${own} raises #UD`;
   // Calls through the page go on: it is made anew.
-  return { verdict: isCalled && !hasPage ? "block" : "warn", text: hasPage ? `${text} outside the page of calls` : text };
+  return {
+    verdict: isCalled && !hasPage ? "block" : "warn",
+    text: hasPage ? `${text} outside the page of calls` : text,
+  };
 }
 
 function exitsRemark({ canLeave, here }: Journey): Remark {
@@ -54,7 +60,8 @@ function exitsRemark({ canLeave, here }: Journey): Remark {
 
 /** What a guest has that this host's kernel serves nobody: it breaks a guest that knows of it. */
 function lackedRemark(name: string, { here, source }: Journey): Remark | undefined {
-  if (!here.lackedCpuid.some((each) => name.startsWith(`${each} `)) || source.get(name)?.value === "0") return undefined;
+  if (!here.lackedCpuid.some((each) => name.startsWith(`${each} `)) || source.get(name)?.value === "0")
+    return undefined;
   const isKnown = source.get(name)?.observed !== undefined;
   return { verdict: isKnown ? "block" : "warn", text: `the kernel of host ${here.name} does not serve it` };
 }

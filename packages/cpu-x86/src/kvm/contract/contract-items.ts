@@ -56,7 +56,10 @@ function offeredCapabilities({ lackedCapabilities }: HostModel): ContractItem[] 
   }));
 }
 
-function enableableCapabilities({ capabilities }: Amd64ControlState, { lackedCapabilities }: HostModel): ContractItem[] {
+function enableableCapabilities(
+  { capabilities }: Amd64ControlState,
+  { lackedCapabilities }: HostModel,
+): ContractItem[] {
   return Object.keys(ENABLEABLE).map((name) => {
     const texts = capabilities
       .filter((each) => each.name === name)

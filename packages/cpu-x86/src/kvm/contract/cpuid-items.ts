@@ -46,11 +46,13 @@ function leavesOf(source: CpuidSource, first: number): Leaf[] {
   const ask = (leaf: number, subleaf: number): CpuidWords => cpuid(source, 0, leaf, subleaf, 0);
   const [highest] = ask(first, 0);
   if (highest < first) return [];
-  return Array.from({ length: Math.min(highest - first + 1, LEAVES_MAX) }, (_, at) => first + at).flatMap((leaf): Leaf[] => {
-    const subleaves = SUBLEAVES.get(leaf);
-    if (subleaves === undefined) return [{ leaf, subleaf: undefined, words: ask(leaf, 0) }];
-    return Array.from({ length: subleaves }, (_, subleaf) => ({ leaf, subleaf, words: ask(leaf, subleaf) }));
-  });
+  return Array.from({ length: Math.min(highest - first + 1, LEAVES_MAX) }, (_, at) => first + at).flatMap(
+    (leaf): Leaf[] => {
+      const subleaves = SUBLEAVES.get(leaf);
+      if (subleaves === undefined) return [{ leaf, subleaf: undefined, words: ask(leaf, 0) }];
+      return Array.from({ length: subleaves }, (_, subleaf) => ({ leaf, subleaf, words: ask(leaf, subleaf) }));
+    },
+  );
 }
 
 function item(name: string, value: string, leaf: Leaf, more: readonly AskedAs[] = []): ContractItem {

@@ -1,5 +1,5 @@
 /** What a running guest has made of its host's in its own memory: the page of calls, and calls that were written over. */
-import type { ContractItem, HostReference, KernelHalf, Observation } from "@hvjournal/core";
+import type { ContractItem, HostReference, Observation, RunningGuest } from "@hvjournal/core";
 import { hostModelOf } from "../host-model.js";
 import { callPageOf } from "../hyperv/call-page.js";
 import { HypervMsr } from "../hyperv/registers.js";
@@ -22,14 +22,14 @@ function instructionIn(bytes: Uint8Array): string {
   return (isCall ? INSTRUCTIONS.get(bytes[at + OPCODE.length] ?? 0) : undefined) ?? "another instruction";
 }
 
-export function runningItems(kernel: KernelHalf): ContractItem[] {
-  const read = (msr: number): bigint => kernel.readRegister(0, msrRegister(msr));
+export function runningItems(guest: RunningGuest): ContractItem[] {
+  const read = (msr: number): bigint => guest.readRegister(0, msrRegister(msr));
   const page = callPageOf({
     guestOsId: read(HypervMsr.HV_X64_MSR_GUEST_OS_ID),
     hypercall: read(HypervMsr.HV_X64_MSR_HYPERCALL),
   });
   if (page === undefined) return [];
-  const value = `holds ${instructionIn(kernel.memory.read(page, OR_BYTES + OPCODE.length + 1))}`;
+  const value = `holds ${instructionIn(guest.memory.read(page, OR_BYTES + OPCODE.length + 1))}`;
   return [{ name: callPageItem(page), value, isObservable: false }];
 }
 

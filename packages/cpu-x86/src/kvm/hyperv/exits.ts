@@ -74,7 +74,7 @@ export function routeHypervWrite(vm: Vm, frame: ExitFrame): void {
     case HypervMsr.HV_X64_MSR_SIEFP:
     case HypervMsr.HV_X64_MSR_SIMP:
       // To a VMM that has asked for the SynIC.
-      if (isEnabled(vm.control, CAP_HYPERV_SYNIC) || isEnabled(vm.control, CAP_HYPERV_SYNIC2))
+      if (isEnabled(vm.control, CAP_HYPERV_SYNIC, vm.current) || isEnabled(vm.control, CAP_HYPERV_SYNIC2, vm.current))
         leave(KvmExit.hyperv, HypervExit.synic);
       return;
     default:
