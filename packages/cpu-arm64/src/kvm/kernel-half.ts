@@ -5,6 +5,7 @@ import {
   ExitWord,
   frameU64,
   type GuestMemory,
+  isEnabled,
   type KernelHalf,
   KvmExit,
   FinishedBy,
@@ -19,7 +20,7 @@ import { eventRegister } from "../isa/state.js";
 import { applyControlEvent, mpStateOf } from "./control-effects.js";
 import type { Arm64ControlState } from "./control-slice.js";
 import { CAP_ARM_NISV_TO_USER } from "./capabilities.js";
-import { isEnabled, pvTimeIpaOf } from "./control/control-state.js";
+import { pvTimeIpaOf } from "./control/control-state.js";
 import { dataAbortSyndrome } from "./data-abort-syndrome.js";
 import {
   beginExitFrame,
