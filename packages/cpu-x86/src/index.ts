@@ -20,3 +20,5 @@ export { bareMachine, KvmSession } from "./api/kvm-session.js";
 export { KvmVcpu, type MsrEntry } from "./api/kvm-vcpu.js";
 export { KvmVm } from "./api/kvm-vm.js";
 export type * from "./api/kvm-run.js";
+export { APIC_BUS_HZ } from "./kvm/irqchip/apic-timer.js";
+export { TSC_HZ } from "./kvm/time-stamp-counter.js";

@@ -32,7 +32,7 @@ function answered(words: Words, ...handlers: readonly X86Handler[]): { events: s
   const named = handlers.map((handle, index) => ({ name: `handler${index}`, handle }));
   void new HandlerChain(
     named,
-    x86Calls(() => undefined),
+    x86Calls({ noteUnanswered: () => undefined, answerBackdoor: () => undefined }),
   ).answer(exit(words), guest);
   return { events: guest.events, result };
 }
