@@ -17,6 +17,7 @@ import { kvmAmd, kvmIntel } from "../kvm/exit-model.js";
 import type { HostVendor } from "../kvm/exit-model.js";
 import { MpState } from "../kvm/schedule.js";
 import { describeRun, type X86Run } from "./kvm-run.js";
+import { AMD_HOST, INTEL_HOST } from "./kvm-system.js";
 import { KvmVm } from "./kvm-vm.js";
 
 /** Vectors of `kvm_run.debug.arch.exception`. */
@@ -37,7 +38,7 @@ export function bareMachine(options: VmOptions & { readonly hostVendor?: HostVen
 const X86_API: ArchitectureApi<KvmVm, X86Run> = {
   architecture: amd64,
 
-  vmOf: (port) => new KvmVm(port),
+  vmOf: (port, { exitModel }) => new KvmVm(port, exitModel.name === kvmAmd.name ? AMD_HOST : INTEL_HOST),
 
   checkRunnable(vm) {
     if (vm.vcpus.some((vcpu) => vcpu.getMpState() !== MpState.uninitialized)) return;

@@ -3,9 +3,18 @@
  * KVM's (Documentation/virt/kvm/api.rst). Each call that changes something is a command, and an event of the journal
  * when the rules accept it. What upstream does not have lies in private numbers: capabilities from 0x10000.
  */
-import { accepted, givenBytes, type GuestStop, type VmmPort, type WholeNumber, wholeNumber } from "@hvjournal/core";
+import {
+  accepted,
+  givenBytes,
+  type GuestStop,
+  KvmError,
+  type VmmPort,
+  type WholeNumber,
+  wholeNumber,
+} from "@hvjournal/core";
 import { type Amd64ControlState, amd64ControlSlice } from "../kvm/control-slice.js";
 import { checkCapability, type EnableCap, enableCapability } from "./enable-cap.js";
+import { INTEL_HOST, type KvmHost, KvmSystem } from "./kvm-system.js";
 import { KvmVcpu } from "./kvm-vcpu.js";
 
 export class KvmVm {
@@ -13,9 +22,13 @@ export class KvmVm {
   /** Made when they are first asked for. */
   readonly #vcpus: KvmVcpu[] = [];
 
-  /** `port`: the one through which the VMM acts. */
-  constructor(port: VmmPort) {
+  /** /dev/kvm of the host that the VM is on. */
+  readonly system: KvmSystem;
+
+  /** `port`: the one through which the VMM acts. `host`: the one that the VM was made on. */
+  constructor(port: VmmPort, host: KvmHost = INTEL_HOST) {
     this.#port = port;
+    this.system = new KvmSystem(host);
   }
 
   /** What the control plane's events have made of the VM. */
@@ -36,13 +49,19 @@ export class KvmVm {
     const index = Number(given);
     if (!Number.isInteger(index) || index < 0 || index >= this.vcpuCount)
       throw new RangeError(`vcpu${index} of ${this.vcpuCount}`);
-    this.#vcpus[index] ??= new KvmVcpu(this.#port, index);
+    this.#vcpus[index] ??= new KvmVcpu(this.#port, index, this.system.host);
     return this.#vcpus[index];
   }
 
   /** KVM_CHECK_EXTENSION: 0 for what there is not, never an error. */
   checkExtension(cap: number | string): number {
     return checkCapability(cap);
+  }
+
+  /** Not an ioctl of a VM: /dev/kvm and vCPUs have it. Throws KvmError: ENOTTY. */
+  getSupportedHvCpuid(): never {
+    const reason = "a VM has no such ioctl; /dev/kvm and vCPUs have";
+    throw new KvmError({ errno: "ENOTTY", call: "KVM_GET_SUPPORTED_HV_CPUID", reason });
   }
 
   /** KVM_ENABLE_CAP on the VM. Throws KvmError: EINVAL, EBUSY. */

@@ -7,6 +7,7 @@ export const CAP_DISABLE_QUIRKS2 = "KVM_CAP_DISABLE_QUIRKS2";
 export const CAP_ENFORCE_PV_FEATURE_CPUID = "KVM_CAP_ENFORCE_PV_FEATURE_CPUID";
 export const CAP_HYPERV_SYNIC = "KVM_CAP_HYPERV_SYNIC";
 export const CAP_HYPERV_SYNIC2 = "KVM_CAP_HYPERV_SYNIC2";
+export const CAP_HYPERV_ENLIGHTENED_VMCS = "KVM_CAP_HYPERV_ENLIGHTENED_VMCS";
 export const CAP_HYPERV_ENFORCE_CPUID = "KVM_CAP_HYPERV_ENFORCE_CPUID";
 
 /** All that upstream lets a VMM disable. */
@@ -25,6 +26,7 @@ export const ENABLEABLE: Readonly<Record<string, Enableable>> = {
   [CAP_ENFORCE_PV_FEATURE_CPUID]: { scope: "vcpu" },
   [CAP_HYPERV_SYNIC]: { scope: "vcpu" },
   [CAP_HYPERV_SYNIC2]: { scope: "vcpu", mask: 0n },
+  [CAP_HYPERV_ENLIGHTENED_VMCS]: { scope: "vcpu" },
   [CAP_HYPERV_ENFORCE_CPUID]: { scope: "vcpu" },
 };
 
@@ -53,9 +55,12 @@ const OFFERED: readonly (readonly [name: string, number: number, answer: number]
   ["KVM_CAP_HYPERV_VP_INDEX", 149, 1],
   ["KVM_CAP_HYPERV_TLBFLUSH", 155, 1],
   ["KVM_CAP_HYPERV_SEND_IPI", 161, 1],
+  [CAP_HYPERV_ENLIGHTENED_VMCS, 163, 1],
+  ["KVM_CAP_HYPERV_CPUID", 167, 1],
   ["KVM_CAP_STEAL_TIME", 187, 1],
   [CAP_USER_SPACE_MSR, 188, 7],
   [CAP_ENFORCE_PV_FEATURE_CPUID, 190, 1],
+  ["KVM_CAP_SYS_HYPERV_CPUID", 191, 1],
   [CAP_HYPERV_ENFORCE_CPUID, 199, 1],
   [CAP_EXIT_HYPERCALL, 201, 0x1000],
   [CAP_DISABLE_QUIRKS2, 213, Number(QUIRKS)],
