@@ -83,7 +83,7 @@ export interface ToldExit<Run> {
 /** What an architecture's KVM has of its own. */
 export interface ArchitectureApi<Vm, Run> {
   readonly architecture: Architecture;
-  vmOf(port: VmmPort, machine: MachineDescription): Vm;
+  vmOf(port: VmmPort): Vm;
   /** What KVM_RUN looks at before it finishes the last exit. Throws KvmError. */
   checkRunnable(vm: Vm): void;
   /** Why no vCPU would enter guest mode; undefined: one does. Asked once the last exit is finished. */
@@ -108,7 +108,7 @@ export class GenericSession<Vm, Run> {
     this.#api = api;
     this.recorder = recorder;
     this.#half = half;
-    this.vm = api.vmOf(actingPort(recorder), recorder.machine.description);
+    this.vm = api.vmOf(actingPort(recorder));
   }
 
   /** KVM_SET_GUEST_DEBUG. */

@@ -81,6 +81,7 @@ export const GUEST_NANOSECONDS_PER_UNIT = 2;
 
 /** An instruction of the guest's that the kernel half wrote over. */
 export interface CodePatch {
+  /** -1: no vCPU's call made it. */
   readonly vcpu: number;
   /** Guest-physical. */
   readonly physical: number;
@@ -123,7 +124,7 @@ export interface KernelHalf {
   readonly answerHigh: number;
   /** Of the last `finishExit`: whether a register of `Architecture.resultRegisters` behind the first is not 0. Absent: it is not known. */
   readonly hasFurtherResults?: boolean;
-  /** What the last `finishExit` wrote over. */
+  /** What the last `finishExit` or `apply` wrote over. */
   readonly codePatch?: CodePatch | undefined;
   /** The VMM half's answer: MMIO read data; for a HYPERCALL nothing (registers are set by `writeRegister`). */
   completeExit(low: number, high: number): void;

@@ -1,27 +1,16 @@
 /** /dev/kvm on x86: what does not hang on a VM. */
 import type { CpuidEntry } from "../kvm/cpuid-entry.js";
-import type { HostVendor } from "../kvm/exit-model.js";
+import type { HostModel } from "../kvm/host-model.js";
 import { checkCapability } from "./enable-cap.js";
 import { answerSupportedCpuid, answerSupportedHypervCpuid, type SupportedHypervCpuid } from "./supported-cpuid.js";
 
 const API_VERSION = 12;
 
-/** What of a host the answers hang on. */
-export interface KvmHost {
-  readonly vendor: HostVendor;
-  /** Guests may be given VMX. */
-  readonly hasNestedVmx: boolean;
-  /** Two virtual processors may share a core. */
-  readonly isSmtPossible: boolean;
-}
-
-export const INTEL_HOST: KvmHost = { vendor: "intel", hasNestedVmx: true, isSmtPossible: true };
-export const AMD_HOST: KvmHost = { vendor: "amd", hasNestedVmx: false, isSmtPossible: true };
-
 export class KvmSystem {
-  readonly host: KvmHost;
+  /** The simulated host. */
+  readonly host: HostModel;
 
-  constructor(host: KvmHost) {
+  constructor(host: HostModel) {
     this.host = host;
   }
 

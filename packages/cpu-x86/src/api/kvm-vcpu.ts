@@ -13,10 +13,10 @@ import type { Amd64ControlState } from "../kvm/control-slice.js";
 import { isEnabled } from "../kvm/control/control-state.js";
 import type { CpuidEntry } from "../kvm/cpuid-entry.js";
 import { cpuidEntries } from "../kvm/cpuid.js";
+import { hostUnder } from "../kvm/host-model.js";
 import { EVMCS_VERSIONS } from "../kvm/hyperv/supported-leaves.js";
 import { MP_STATE, msrRegister } from "../kvm/named-registers.js";
 import { capabilityNamed, type EnableCap, enableCapability } from "./enable-cap.js";
-import type { KvmHost } from "./kvm-system.js";
 import { answerSupportedHypervCpuid, type SupportedHypervCpuid } from "./supported-cpuid.js";
 
 /** `struct kvm_msr_entry`. */
@@ -28,11 +28,9 @@ export interface MsrEntry {
 export class KvmVcpu {
   readonly index: number;
   readonly #port: VmmPort;
-  readonly #host: KvmHost;
 
-  constructor(port: VmmPort, index: number, host: KvmHost) {
+  constructor(port: VmmPort, index: number) {
     this.#port = port;
-    this.#host = host;
     this.index = index;
   }
 
@@ -55,12 +53,8 @@ export class KvmVcpu {
    * its versions: high byte to low byte. Throws KvmError: EINVAL, ENOTTY.
    */
   enableCap(capability: EnableCap): number | undefined {
-    const { cap } = capability;
-    const isEvmcs = capabilityNamed(cap) === CAP_HYPERV_ENLIGHTENED_VMCS;
-    if (isEvmcs && !this.#host.hasNestedVmx)
-      throw new KvmError({ errno: "ENOTTY", call: "KVM_ENABLE_CAP", reason: "no guest has VMX on this host" });
     enableCapability(this.#port, capability, this.index);
-    return isEvmcs ? EVMCS_VERSIONS : undefined;
+    return capabilityNamed(capability.cap) === CAP_HYPERV_ENLIGHTENED_VMCS ? EVMCS_VERSIONS : undefined;
   }
 
   /** KVM_SET_CPUID2: all that the guest is told. Throws KvmError: EINVAL, E2BIG. */
@@ -82,7 +76,7 @@ export class KvmVcpu {
    */
   getSupportedHvCpuid(n = Infinity): SupportedHypervCpuid {
     const hasEvmcs = isEnabled(this.controlState, CAP_HYPERV_ENLIGHTENED_VMCS, this.index);
-    const support = { hasEvmcs, isSmtPossible: this.#host.isSmtPossible, hasApic: true };
+    const support = { hasEvmcs, isSmtPossible: hostUnder(this.controlState).isSmtPossible, hasApic: true };
     const dependsOn = [
       { on: `${CAP_HYPERV_ENLIGHTENED_VMCS} of vcpu${this.index}`, is: hasEvmcs },
       { on: "local APIC in the kernel", is: true },

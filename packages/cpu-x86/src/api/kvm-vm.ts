@@ -13,8 +13,9 @@ import {
   wholeNumber,
 } from "@hvjournal/core";
 import { type Amd64ControlState, amd64ControlSlice } from "../kvm/control-slice.js";
+import { hostUnder } from "../kvm/host-model.js";
 import { checkCapability, type EnableCap, enableCapability } from "./enable-cap.js";
-import { INTEL_HOST, type KvmHost, KvmSystem } from "./kvm-system.js";
+import { KvmSystem } from "./kvm-system.js";
 import { KvmVcpu } from "./kvm-vcpu.js";
 
 export class KvmVm {
@@ -22,13 +23,14 @@ export class KvmVm {
   /** Made when they are first asked for. */
   readonly #vcpus: KvmVcpu[] = [];
 
-  /** /dev/kvm of the host that the VM is on. */
-  readonly system: KvmSystem;
-
-  /** `port`: the one through which the VMM acts. `host`: the one that the VM was made on. */
-  constructor(port: VmmPort, host: KvmHost = INTEL_HOST) {
+  /** `port`: the one through which the VMM acts. */
+  constructor(port: VmmPort) {
     this.#port = port;
-    this.system = new KvmSystem(host);
+  }
+
+  /** /dev/kvm of the host that the VM is on. */
+  get system(): KvmSystem {
+    return new KvmSystem(hostUnder(this.controlState));
   }
 
   /** What the control plane's events have made of the VM. */
@@ -49,7 +51,7 @@ export class KvmVm {
     const index = Number(given);
     if (!Number.isInteger(index) || index < 0 || index >= this.vcpuCount)
       throw new RangeError(`vcpu${index} of ${this.vcpuCount}`);
-    this.#vcpus[index] ??= new KvmVcpu(this.#port, index, this.system.host);
+    this.#vcpus[index] ??= new KvmVcpu(this.#port, index);
     return this.#vcpus[index];
   }
 

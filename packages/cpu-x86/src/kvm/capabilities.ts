@@ -26,6 +26,7 @@ export const ENABLEABLE: Readonly<Record<string, Enableable>> = {
   [CAP_ENFORCE_PV_FEATURE_CPUID]: { scope: "vcpu" },
   [CAP_HYPERV_SYNIC]: { scope: "vcpu" },
   [CAP_HYPERV_SYNIC2]: { scope: "vcpu", mask: 0n },
+  // It changes what KVM_GET_SUPPORTED_HV_CPUID answers; nested guests are not simulated.
   [CAP_HYPERV_ENLIGHTENED_VMCS]: { scope: "vcpu" },
   [CAP_HYPERV_ENFORCE_CPUID]: { scope: "vcpu" },
 };
@@ -72,6 +73,9 @@ export const CAPABILITY_NAMES: ReadonlyMap<number, string> = new Map(
 );
 
 const ANSWERS: ReadonlyMap<string, number> = new Map(OFFERED.map(([name, , answer]) => [name, answer]));
+
+/** In the order of their numbers. */
+export const OFFERED_CAPABILITIES: readonly string[] = OFFERED.map(([name]) => name);
 
 export function isCapability(name: string): boolean {
   return ANSWERS.has(name);

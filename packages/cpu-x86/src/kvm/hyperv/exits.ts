@@ -10,8 +10,8 @@ import type { Vm } from "../vm.js";
 import { decideCall, HvCall, isExtended, readInput } from "./hypercalls.js";
 import { HypervMsr } from "./registers.js";
 
-/** `kvm_run.hyperv.type`. */
-export const HypervExit = { synic: 1, hypercall: 2 } as const;
+/** `kvm_run.hyperv.type`; those above 3 are not upstream. */
+export const HypervExit = { synic: 1, hypercall: 2, syndbg: 3, hypercallXmm: 4 } as const;
 /** KVM_SYSTEM_EVENT_*. */
 const SystemEvent = { reset: 2, crash: 3 } as const;
 const CRASH_NOTIFY = 1n << 63n;

@@ -22,6 +22,8 @@ export const HvStatus = {
   INVALID_PARAMETER: 5,
   ACCESS_DENIED: 6,
   OPERATION_DENIED: 8,
+  INVALID_PORT_ID: 0x11,
+  INVALID_CONNECTION_ID: 0x12,
 } as const;
 
 export const HvCall = {
