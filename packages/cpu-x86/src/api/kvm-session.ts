@@ -15,6 +15,7 @@ import { amd64 } from "../kvm/architecture.js";
 import { CPU_MODEL } from "../kvm/cpu-model.js";
 import { kvmAmd, kvmIntel } from "../kvm/exit-model.js";
 import type { HostVendor } from "../kvm/exit-model.js";
+import { hostNamed } from "../kvm/host-model.js";
 import { MpState } from "../kvm/schedule.js";
 import { describeRun, type X86Run } from "./kvm-run.js";
 import { KvmVm } from "./kvm-vm.js";
@@ -26,12 +27,17 @@ const DR6_STEP = 0xffff_4ff0n;
 const DR6_BREAKPOINT = 0xffff_0ff1n;
 
 /** What a machine without a board is described as, for the header of its recording. */
-export function bareMachine(options: VmOptions & { readonly hostVendor?: HostVendor }): MachineDescription {
-  return describeBareMachine(amd64, options.hostVendor === "amd" ? kvmAmd : kvmIntel, {
+export function bareMachine(
+  options: VmOptions & { readonly hostVendor?: HostVendor; readonly host?: string },
+): MachineDescription {
+  const host = hostNamed(options.host ?? options.hostVendor ?? "intel");
+  const machine = describeBareMachine(amd64, host.vendor === "amd" ? kvmAmd : kvmIntel, {
     ...options,
     cpuModel: options.cpuModel ?? CPU_MODEL,
     memoryBase: options.memoryBase ?? 0,
   });
+  const { name, version } = host;
+  return options.host === undefined && host.vendor === "intel" ? machine : { ...machine, host: { name, version } };
 }
 
 const X86_API: ArchitectureApi<KvmVm, X86Run> = {

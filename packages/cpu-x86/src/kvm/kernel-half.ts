@@ -1,6 +1,7 @@
 /** The kernel half of an amd64 VM: the run loop between guest mode and the exits. */
 import {
   type CodePatch,
+  type ControlEvent,
   type ExitFrame,
   ExitWord,
   FinishedBy,
@@ -16,9 +17,11 @@ import {
 } from "@hvjournal/core";
 import { EngineExit } from "@hvjournal/engine";
 import { ExitCode } from "../isa/exit-code.js";
+import { hostChanged } from "./control/host-part.js";
 import type { Amd64ControlState } from "./control-slice.js";
 import { beginExitFrame, leaveToVmm, MMIO_WRITE, newExitFrame } from "./exit-frames.js";
 import type { ExitCause } from "./exit-model.js";
+import { restoreCallPage } from "./hyperv/call-page.js";
 import { returnVmmResult } from "./hypercalls.js";
 import { causeOf, describeCall, finishInstructionExit, readCounter, readRandom } from "./instruction-exits.js";
 import { backtrace, type DisassembledInstruction, disassemble, translateVirtual } from "./inspection.js";
@@ -452,6 +455,10 @@ export class Amd64KernelHalf implements KernelHalf {
     this.#vm.control = state as Amd64ControlState;
   }
 
+  apply({ kind }: ControlEvent): void {
+    this.#vm.codePatch = kind === hostChanged.name ? restoreCallPage(this.#vm) : undefined;
+  }
+
   // Looking
 
   readRegister(vcpu: number, name: string): bigint {
@@ -509,6 +516,10 @@ export class Amd64KernelHalf implements KernelHalf {
     this.#heldReport = undefined;
     this.#reportIsDue = false;
     if (bytes > 0) memory.watch(physical, bytes);
+  }
+
+  unwatch(physical: number, bytes: number): void {
+    this.#vm.engine.memory.unwatch(physical, bytes);
   }
 
   breakAt(pc: bigint | undefined): void {

@@ -1,6 +1,7 @@
 /** KVM_ENABLE_CAP on amd64; of a capability of vCPUs, without a vCPU, of all. */
 import { type AskedCapability, type CapabilityRefusal, capabilityPartOf, type ControlContext } from "@hvjournal/core";
-import { ENABLEABLE } from "../capabilities.js";
+import { CAP_HYPERV_ENLIGHTENED_VMCS, ENABLEABLE } from "../capabilities.js";
+import { hostModelOf, hostOfVendor } from "../host-model.js";
 import type { ControlPart } from "./control-part.js";
 import type { Amd64ControlState } from "./control-state.js";
 
@@ -14,10 +15,19 @@ function reasonAgainst({ name, args, vcpu }: AskedCapability, { vcpuCount }: Con
   return unknown === 0n ? undefined : `${name}: bits 0x${unknown.toString(16)} are not known`;
 }
 
+/** What a host does not have: a VM that names none is on the newest one of Intel's. */
+function refusalOfHost({ host }: Amd64ControlState, name: string): CapabilityRefusal | undefined {
+  const model = host === undefined ? hostOfVendor("intel") : hostModelOf(host);
+  const reason = `${name}: host ${model.name} does not have it`;
+  if (model.lackedCapabilities.includes(name)) return { errno: "EINVAL", reason };
+  // KVM has no function to call there: kvm_vcpu_ioctl_enable_cap.
+  return name === CAP_HYPERV_ENLIGHTENED_VMCS && !model.hasNestedVmx ? { errno: "ENOTTY", reason } : undefined;
+}
+
 export const capabilityPart: ControlPart = capabilityPartOf<Amd64ControlState>({
   kind: "x86.CapEnabled",
-  refusal(_state, asked, context): CapabilityRefusal | undefined {
+  refusal(state, asked, context): CapabilityRefusal | undefined {
     const reason = reasonAgainst(asked, context);
-    return reason === undefined ? undefined : { errno: "EINVAL", reason };
+    return reason === undefined ? refusalOfHost(state, asked.name) : { errno: "EINVAL", reason };
   },
 });

@@ -1,7 +1,6 @@
 /** What the control plane's events have made of an amd64 VM. Plain data: it is saved with the control plane's state. */
 export { capabilityArgument, isEnabled } from "@hvjournal/core";
-import { type EnabledCapability, enabledCapability, type PolicySetting } from "@hvjournal/core";
-import type { HostVendor } from "../exit-model.js";
+import { type EnabledCapability, enabledCapability, type HostReference, type PolicySetting } from "@hvjournal/core";
 import type { MsrFilter } from "../msr-filter.js";
 import { type PolicyName, policyTable } from "./policies.js";
 
@@ -13,12 +12,12 @@ export interface Amd64ControlState {
   readonly msrFilter?: MsrFilter;
   /** Hyper-V enlightenments that CPUID offers; absent: the interface is not there. */
   readonly hyperv?: { readonly features: readonly string[] };
-  /** The host that the VM has moved to; absent: the one that its exit model names. */
-  readonly hostVendor?: HostVendor;
+  /** The host that the VM was created on, or has moved to; absent: the newest of the vendor that its exit model names. */
+  readonly host?: HostReference;
 }
 
-export function initialAmd64State(): Amd64ControlState {
-  return { capabilities: [] };
+export function initialAmd64State(host?: HostReference): Amd64ControlState {
+  return { capabilities: [], ...(host === undefined ? {} : { host: { name: host.name, version: host.version } }) };
 }
 
 /** Of a capability whose argument switches it on or off: 0 is off. What a command line enables without argument is on. */
