@@ -81,6 +81,24 @@ build_example() {
   rm -rf "$work"
 }
 
+# The same for amd64: entry, console and text are the bare-metal guest's.
+build_amd64_example() {
+  local name=$1 target work file
+  target=${output:+$output/$name} work=$(mktemp -d)
+  target=${target:-$guests/../examples/$name}
+  (
+    cd "$guests/amd64-bare-metal"
+    for file in start.S uart.c ../shared/*.c ../../examples/"$name"/guest/*.c; do
+      "${amd64_cross}gcc" "${amd64_flags[@]}" -I. -c "$file" -o "$work/$(basename "${file%.*}").o"
+    done
+    "${amd64_cross}gcc" "${link[@]}" -Wl,-T,guest.ld "$work"/*.o -o "$work/guest.elf"
+    "${amd64_cross}objcopy" --strip-debug --discard-all "$work/guest.elf"
+  )
+  mkdir -p "$target"
+  cp "$work/guest.elf" "$target/"
+  rm -rf "$work"
+}
+
 print_toolchain() {
   local tool
   for tool in gcc ld; do "${cross}$tool" --version | sed -n 1p; done
@@ -94,4 +112,5 @@ fi
 build_arm64_bare_metal
 build_amd64_bare_metal
 build_example forwarded-arm-calls
+build_amd64_example extended-hypercalls
 if [[ -z $output ]]; then print_toolchain >"$guests/toolchain.txt"; fi

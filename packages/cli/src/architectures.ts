@@ -9,6 +9,8 @@ import { ExitStatus } from "./exit-status.js";
 export interface ArchitectureDisplay {
   /** Where a hypercall's result comes back. */
   readonly resultRegister: string;
+  /** `kvm_run.hypercall.flags` in a word: "HVC". */
+  hypercallFlags(flags: number): string;
   /** All that an answer may set. */
   readonly resultRegisters: string;
   /** Functions by which a guest ends or resets its machine. */
@@ -42,6 +44,8 @@ const EXCEPTION_LEVELS: ReadonlyMap<bigint, string> = new Map([
 const ARM64_DISPLAY: ArchitectureDisplay = {
   resultRegister: "x0",
   resultRegisters: "x0 to x3",
+  // KVM_HYPERCALL_EXIT_SMC.
+  hypercallFlags: (flags) => ((flags & 1) === 0 ? "HVC" : "SMC"),
   // PSCI SYSTEM_OFF, SYSTEM_RESET, and the two forms of SYSTEM_RESET2 and SYSTEM_OFF2.
   stopCalls: new Set([0x8400_0008, 0x8400_0009, 0x8400_0012, 0xc400_0012, 0x8400_0015, 0xc400_0015]),
   argumentRegisters: ["x1", "x2", "x3"],
@@ -61,6 +65,8 @@ const ARM64_DISPLAY: ArchitectureDisplay = {
 const AMD64_DISPLAY: ArchitectureDisplay = {
   resultRegister: "rax",
   resultRegisters: "rax",
+  // KVM_HYPERCALL_EXIT_LONG_MODE.
+  hypercallFlags: (flags) => ((flags & 1) === 0 ? "32 bits" : "64 bits"),
   // A guest powers off by a device, not by a call.
   stopCalls: new Set(),
   argumentRegisters: ["rbx", "rcx", "rdx"],

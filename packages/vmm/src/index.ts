@@ -22,3 +22,6 @@ export {
   type HypercallHandler,
   type NamedHandler,
 } from "./hypercalls/hypercall-handler.js";
+export type { HvAnswer, MsrAnswer, X86Answer } from "./hypercalls/x86/exit-answer.js";
+export type * from "./hypercalls/x86/exit-call.js";
+export type { X86Handler, X86HandlerVm } from "./hypercalls/x86/x86-handler-vm.js";

@@ -32,7 +32,7 @@ import { asCliError } from "../report-error.js";
 import { type ControlClient, findVm, runningVms } from "../vm/control-client.js";
 import type { JsonObject } from "../vm/control-protocol.js";
 import { type DetachedInstance, spawnDetached } from "../vm/detached.js";
-import { checkHostName } from "../vm/host-option.js";
+import { checkHostName, hostOption } from "../vm/host-option.js";
 import { checkVmName, freshName, nameOfRecording, receiveSocketPath } from "../vm/vm-directory.js";
 import { attachTo } from "./attach.js";
 import {
@@ -68,6 +68,7 @@ export const migrate: Command = {
       })
       .option("drive", textOption("ID=PATH: where a drive's image is at the destination; repeatable"))
       .option("host", textOption("simulated host of the new instance (one like the source's)"))
+      .option("host-vendor", textOption("intel or amd: the CPUs of the new instance's simulated host"))
       .option("handler", {
         ...HANDLER_OPTION,
         describe: "as of record, at the destination: answers calls from there on",
@@ -99,7 +100,7 @@ async function runMigrate(args: Arguments, context: CommandContext): Promise<Exi
       return await move({ source, destination, options }, args, context);
     } catch (error) {
       destination.giveUp();
-      throw moveError(asCliError(error), { source, dst, host: stringOption(args, "host") });
+      throw moveError(asCliError(error), { source, dst, host: hostOption(args) });
     }
   } finally {
     if (source.is === "vm") source.client.close();
@@ -163,7 +164,7 @@ interface Destination {
 async function openDestination(dst: string, args: Arguments, { environment }: CommandContext): Promise<Destination> {
   const parsed = parseAddress(dst);
   const drives = listOption(args, "drive");
-  const host = checkHostName(stringOption(args, "host"));
+  const host = checkHostName(hostOption(args));
   const handlers = handlerWords(args);
   if (parsed !== undefined) {
     if (host !== undefined)

@@ -13,7 +13,7 @@ import { ControlServer } from "../vm/control-server.js";
 import { isDetached, onStarterGone, reportingToStarter, sayReady, spawnDetached } from "../vm/detached.js";
 import { finishInstance } from "../vm/finish-instance.js";
 import type { Instance } from "../vm/instance.js";
-import { checkHostName } from "../vm/host-option.js";
+import { checkHostName, hostOption } from "../vm/host-option.js";
 import { runInstance } from "../vm/run-instance.js";
 import { attachTerminal } from "../vm/terminal.js";
 import { checkVmName, nameOfRecording, receiveSocketPath } from "../vm/vm-directory.js";
@@ -39,6 +39,7 @@ export const receive: Command = {
       .option("listen", textOption("unix:PATH, tcp:HOST:PORT, or - for standard input and output"))
       .option("drive", textOption("ID=PATH: where a drive's image is; repeatable"))
       .option("host", textOption("simulated host here (one like the source's)"))
+      .option("host-vendor", textOption("intel or amd: the CPUs of the simulated host here"))
       .option("handler", HANDLER_OPTION)
       .option("handler-timeout", HANDLER_TIMEOUT_OPTION)
       .option("index", { type: "boolean", default: true, describe: "write tables for the stock sqlite3 at the end" })
@@ -61,7 +62,7 @@ function receiveOptions(args: Arguments): ReceiveOptions {
     drives: listOption(args, "drive"),
     handlers,
     index: args["index"] !== false,
-    host: checkHostName(stringOption(args, "host")),
+    host: checkHostName(hostOption(args)),
   };
 }
 

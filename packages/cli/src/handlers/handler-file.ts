@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { createRequire, SourceMap, type SourceMapPayload } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { constants, Script } from "node:vm";
-import type { HypercallHandler, NamedHandler } from "@hvjournal/vmm";
+import type { NamedHandler } from "@hvjournal/vmm";
 import { CliError } from "../cli-error.js";
 import { bundleHandler, HANDLER_BANNER, handlerFileError } from "./handler-bundle.js";
 
@@ -52,11 +52,11 @@ function run(file: string, text: string): unknown {
   return module.exports;
 }
 
-function handlerIn(exported: unknown, path: string): HypercallHandler {
-  if (typeof exported === "function") return exported as HypercallHandler;
+function handlerIn(exported: unknown, path: string): NamedHandler["handle"] {
+  if (typeof exported === "function") return exported as NamedHandler["handle"];
   const found =
     typeof exported === "object" && exported !== null && "default" in exported ? exported.default : undefined;
-  if (typeof found === "function") return found as HypercallHandler;
+  if (typeof found === "function") return found as NamedHandler["handle"];
   const what = found === undefined ? "it has no default export" : `its default export is ${kindOf(found)}`;
   throw handlerFileError(`can't use handler ${path}: ${what}; export default (call, vm) => ... is expected`);
 }

@@ -14,7 +14,7 @@ const NANOSECONDS_PER_MS = 1e6;
 const TIMEOUT_MS_MAX = 2 ** 31 - 1;
 
 export const HANDLER_OPTION = textOption(
-  "FILE or builtin:psci, builtin:sdei: answers forwarded calls; repeatable, asked in turn (hvjournal help handlers)",
+  "FILE, builtin:psci, builtin:sdei, builtin:hv-ext: answers the VMM's calls; repeatable, asked in turn (hvjournal help handlers)",
 );
 export const HANDLER_TIMEOUT_OPTION = textOption("wall clock that a handler may take (10s)");
 
@@ -34,7 +34,15 @@ export function loadHandlers(names: readonly string[], args: Arguments): LoadedH
 }
 
 function builtinNamed(name: string): NamedHandler {
-  const found = builtinHandler(name);
+  let found;
+  try {
+    found = builtinHandler(name);
+  } catch (error) {
+    throw new UsageError(
+      `--handler ${name}: ${error instanceof Error ? error.message : ""}`,
+      "hvjournal help handlers",
+    );
+  }
   if (found !== undefined) return found;
   const hint = meantHint(name, BUILTIN_HANDLER_NAMES);
   throw new UsageError(

@@ -1,5 +1,5 @@
 /** A handler that has to answer within a time of the host's clock, and whose answer may be given up before. */
-import { HandlerTimeoutError, HandlerWithdrawnError, type HandlerAnswer, type NamedHandler } from "@hvjournal/vmm";
+import { HandlerTimeoutError, HandlerWithdrawnError, type NamedHandler } from "@hvjournal/vmm";
 import type { HandlerWatchdog } from "./handler-watchdog.js";
 
 export interface TimeLimit {
@@ -18,11 +18,11 @@ export function timedHandler<Handler extends NamedHandler>(handler: Handler, ind
     withdraw() {
       for (const reject of giveUp) reject(new HandlerWithdrawnError("the VM was asked for something else meanwhile"));
     },
-    handle(call, vm) {
-      watchdog.enter(index, call.nr | 0);
-      let answer: HandlerAnswer | Promise<HandlerAnswer>;
+    handle(call, vm, number) {
+      watchdog.enter(index, number | 0);
+      let answer: unknown;
       try {
-        answer = handler.handle(call, vm);
+        answer = handler.handle(call, vm, number);
       } catch (error) {
         watchdog.leave();
         throw error;
@@ -43,19 +43,19 @@ export function timedHandler<Handler extends NamedHandler>(handler: Handler, ind
   };
 }
 
-function isThenable(answer: unknown): answer is Promise<HandlerAnswer> {
+function isThenable(answer: unknown): answer is Promise<unknown> {
   return typeof answer === "object" && answer !== null && "then" in answer && typeof answer.then === "function";
 }
 
 /** `giveUp` holds what rejects the promise for as long as that is open. */
 function within(
-  answer: Promise<HandlerAnswer>,
+  answer: Promise<unknown>,
   { limitMs, text }: TimeLimit,
   giveUp: Set<(why: Error) => void>,
-): Promise<HandlerAnswer> {
+): Promise<unknown> {
   let timer: NodeJS.Timeout | undefined;
   let rejectIt = (_why: Error): void => undefined;
-  const inTime = new Promise<HandlerAnswer>((resolve, reject) => {
+  const inTime = new Promise<unknown>((resolve, reject) => {
     const tooLate = new HandlerTimeoutError(`no answer within ${text} (--handler-timeout)`);
     timer = setTimeout(() => reject(tooLate), limitMs);
     rejectIt = reject;

@@ -79,7 +79,7 @@ export function optionsOfJson(json: JsonObject): MigrationOptions {
 
 function itemJson(item: ContractItem | undefined): JsonObject | null {
   if (item === undefined) return null;
-  const { observed, remark, range: _range, asked: _asked, ...rest } = item;
+  const { observed, remark, range: _range, asked: _asked, askedAs: _askedAs, ...rest } = item;
   return { ...rest, observed: observed === undefined ? undefined : { ...observed }, remark: remark && { ...remark } };
 }
 

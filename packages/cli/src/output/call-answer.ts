@@ -14,7 +14,7 @@ import {
 } from "@hvjournal/core";
 import { JournalDamagedError } from "@hvjournal/journal";
 import { displayOf } from "../architectures.js";
-import type { RecordedExit, RecordingParts } from "./recorded-call.js";
+import { hasGoneOn, type RecordedExit, type RecordingParts } from "./recorded-call.js";
 import { resultText, u64 } from "./value-text.js";
 
 export interface CallAnswer {
@@ -71,13 +71,14 @@ class CollectedAnswer {
   }
 
   read(last: number): void {
-    const { seq, icount } = this.#call;
-    const cursor = journalCursor(this.#parts.reader, seq + 1);
+    const cursor = journalCursor(this.#parts.reader, this.#call.seq + 1);
     for (; cursor.kind !== NO_EVENT && cursor.seq <= last; cursor.next()) {
-      this.#hasGoneOn = cursor.kind === HotKind.exited || cursor.icount !== icount;
+      this.#hasGoneOn = hasGoneOn(cursor, this.#call);
       if (this.#hasGoneOn) return;
       if (cursor.kind === HotKind.exitHandled)
         this.registers = kernelAnswer(this.#parts, this.#call, u64(cursor.handled));
+      else if (cursor.kind === HotKind.exitCompleted)
+        this.registers.set(displayOf(this.#parts.architecture).resultRegister, u64(cursor.completed));
       else if (cursor.kind === ROW_EVENT) this.#takeRow(cursor.row);
     }
   }

@@ -16,7 +16,7 @@ function timesText({ count, firstExit, lastExit }: Observation): string {
 
 /** Whether the guest has asked, where that can be known. `unknownUpTo`: exits up to this one lie in another recording. */
 function observationText(item: ContractItem | undefined, unknownUpTo: number): string {
-  if (item?.observed !== undefined) return `guest asked ${timesText(item.observed)}`;
+  if (item?.observed !== undefined) return `guest ${item.observed.did ?? "asked"} ${timesText(item.observed)}`;
   if (item?.rule === "hidden") return "";
   if (item?.isObservable !== true) return "guest may have looked: that is no exit";
   return unknownUpTo === 0 ? "guest never asked" : `guest has not asked since exit:${unknownUpTo}`;
@@ -47,7 +47,13 @@ export function contractLines(items: readonly ContractItem[], unknownUpTo: numbe
   );
 }
 
-export function itemJson({ observed, range: _range, asked: _asked, ...item }: ContractItem): Record<string, unknown> {
+export function itemJson({
+  observed,
+  range: _range,
+  asked: _asked,
+  askedAs: _askedAs,
+  ...item
+}: ContractItem): Record<string, unknown> {
   return { ...item, observed: observed ?? null };
 }
 

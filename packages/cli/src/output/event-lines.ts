@@ -242,7 +242,7 @@ export class EventLines {
       case CoreKind.guestMemoryWritten.name:
         return `${counted(Number(payload["length"]), "byte")} to ${hex(Number(payload["gpa"]))}`;
       case CoreKind.codePatched.name:
-        return `vcpu${row.vcpu} ${hex(Number(payload["gpa"]))}  ${plainText(payload["old"])} -> ${plainText(payload["new"])}`;
+        return `${row.vcpu < 0 ? "" : `vcpu${row.vcpu} `}${hex(Number(payload["gpa"]))}  ${plainText(payload["old"])} -> ${plainText(payload["new"])}`;
       case CoreKind.idleEnded.name:
       case CoreKind.hostWaited.name:
         return `until time:${formatGuestTime(Number(payload["untilNs"]))}`;

@@ -27,7 +27,7 @@ import {
 import { JournalDamagedError } from "@hvjournal/journal";
 import { type ArchitectureDisplay, displayOf } from "../architectures.js";
 import { kernelAnswer } from "./call-answer.js";
-import { exitAt, type RecordedExit, type RecordingParts } from "./recorded-call.js";
+import { exitAt, hasGoneOn, type RecordedExit, type RecordingParts } from "./recorded-call.js";
 import { boardToAsk } from "../vm/recorded-machine.js";
 import { counted, hex, quotedBytes, resultText, u64 } from "./value-text.js";
 
@@ -152,7 +152,7 @@ export class ExitText {
     if (!this.isForwarded(frame)) return "kernel half";
     if (frame[ExitWord.kvmExit] === KvmExit.io)
       return this.#askedBoard().portDeviceAt?.(frame[ExitWord.arg0Low] ?? 0) ?? "no device";
-    return frame[ExitWord.kvmExit] === KvmExit.hypercall ? "handler" : "VMM half";
+    return isAskedOfHandlers(frame) ? "handler" : "VMM half";
   }
 
   #askedBoard(): VmmHalf {
@@ -263,7 +263,7 @@ export class ExitText {
   #readAnswer(exit: RecordedExit): ExitAnswer {
     const parts: AnswerPart[] = [];
     const cursor = journalCursor(this.#parts.reader, exit.seq + 1);
-    for (; cursor.kind !== NO_EVENT && cursor.icount === exit.icount; cursor.next()) {
+    for (; cursor.kind !== NO_EVENT && !hasGoneOn(cursor, exit); cursor.next()) {
       const added = this.#answerParts(cursor, exit);
       if (added === "gone on") return { isOpen: false, parts };
       parts.push(...added);
@@ -323,6 +323,18 @@ export class ExitText {
     const isRead = isAccess && ((frame[ExitWord.info] ?? 0) & INFO_WRITE) === 0;
     return isRead ? `the ${half}'s data` : undefined;
   }
+}
+
+const ASKED_OF_HANDLERS: ReadonlySet<number> = new Set([
+  KvmExit.hypercall,
+  KvmExit.hyperv,
+  KvmExit.x86Rdmsr,
+  KvmExit.x86Wrmsr,
+]);
+
+/** Whether an exit is one that `--handler` is asked about. */
+export function isAskedOfHandlers(frame: ExitFrame): boolean {
+  return ASKED_OF_HANDLERS.has(frame[ExitWord.kvmExit] ?? 0);
 }
 
 /** What happens to a guest whose exit has been answered already. */

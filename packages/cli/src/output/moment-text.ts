@@ -4,15 +4,13 @@ import { type ArchitectureDisplay, displayOf } from "../architectures.js";
 import { recordedHandlers } from "../handlers/recorded-handlers.js";
 import { hexAddress } from "../symbols/symbols.js";
 import type { OpenRecording } from "../vm/open-recording.js";
-import { ExitText, isNoneNeeded, NO_ANSWER, pendingExit } from "./exit-text.js";
+import { ExitText, isAskedOfHandlers, isNoneNeeded, NO_ANSWER, pendingExit } from "./exit-text.js";
 import { positionText, standingVcpu } from "./standing.js";
 import { hex } from "./value-text.js";
 
 const LABEL_WIDTH = 11;
 const REGISTERS_PER_LINE = 4;
 const CALLERS_MAX = 64;
-/** `kvm_run.hypercall.flags`: KVM_HYPERCALL_EXIT_SMC. */
-const HYPERCALL_EXIT_SMC = 1;
 
 interface Instruction {
   readonly address: bigint;
@@ -81,8 +79,7 @@ export class MomentText {
     if (kvmExit === undefined) return `${head} ${action}, handled by the kernel half`;
     if (exit[ExitWord.kvmExit] !== KvmExit.hypercall) return `${head} -> ${kvmExit} ${action}`;
     const flags = exit[ExitWord.info] ?? 0;
-    const conduit = (flags & HYPERCALL_EXIT_SMC) === 0 ? "HVC" : "SMC";
-    return `${head} -> ${kvmExit} nr ${action} flags ${flags} (${conduit})`;
+    return `${head} -> ${kvmExit} nr ${action} flags ${flags} (${this.#display.hypercallFlags(flags)})`;
   }
 
   #decided(): string[] {
@@ -99,7 +96,7 @@ export class MomentText {
   /** Who is asked about a forwarded call, in turn. */
   #asked(): string[] {
     const { exit } = this.#machine.kernel;
-    if (exit[ExitWord.kvmExit] !== KvmExit.hypercall) return [];
+    if (!isAskedOfHandlers(exit)) return [];
     const names = recordedHandlers(this.#recording.description).map(({ name }) => name);
     return names.length === 0 ? [] : this.section("asked", [`${names.join(", ")}, then the board`]);
   }

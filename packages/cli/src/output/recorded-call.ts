@@ -48,10 +48,19 @@ export function carriedExit({ architecture, reader }: RecordingParts): RecordedE
   }
 }
 
+/** Whether what a cursor stands on, behind an exit's event, is no answer to it any more: the guest has gone on. */
+export function hasGoneOn({ kind, icount }: EventCursor, exit: RecordedExit): boolean {
+  if (kind === HotKind.exited) return true;
+  // An instruction that retires as it is answered is one more unit by then.
+  const isResult = kind === HotKind.exitHandled || kind === HotKind.exitCompleted;
+  return !isResult && icount !== exit.icount;
+}
+
 /** Number of the first event that answers an exit. */
-export function firstAnswer(reader: JournalReader, { seq, icount, frame }: RecordedExit): number | undefined {
+export function firstAnswer(reader: JournalReader, exit: RecordedExit): number | undefined {
+  const { seq, frame } = exit;
   const cursor = journalCursor(reader, seq + 1);
-  for (; cursor.kind !== NO_EVENT && cursor.kind !== HotKind.exited && cursor.icount === icount; cursor.next()) {
+  for (; cursor.kind !== NO_EVENT && !hasGoneOn(cursor, exit); cursor.next()) {
     if (cursor.kind === HotKind.exitHandled || cursor.kind === HotKind.exitCompleted) return cursor.seq;
     const isRow = cursor.kind === ROW_EVENT && cursor.row.kind === CoreKind.registerSet.name;
     if (isRow && cursor.row.vcpu === frame[ExitWord.vcpu]) return cursor.seq;

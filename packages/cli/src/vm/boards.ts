@@ -21,21 +21,32 @@ export interface BoardKind {
   create(options: AnyBoardOptions): VmmHalf;
 }
 
+/** What a handler of another architecture waits for never comes. */
+function checkHandlers({ handlers = [] }: AnyBoardOptions, board: string, architecture: string): void {
+  const foreign = handlers.find((handler) => (handler.architecture ?? architecture) !== architecture);
+  if (foreign === undefined) return;
+  throw new UsageError(
+    `--handler ${foreign.name} answers calls of ${foreign.architecture ?? ""}: board ${board} is ${architecture}'s`,
+    "hvjournal help handlers",
+  );
+}
+
 const BOARDS: readonly BoardKind[] = [
   {
     name: "virt",
     architecture: "arm64",
     memoryBase: VIRT_ADDRESS_MAP.ram.base,
-    create: createVirtBoard,
+    create: (options) => {
+      checkHandlers(options, "virt", "arm64");
+      return createVirtBoard(options);
+    },
   },
   {
     name: "pc",
     architecture: "amd64",
     memoryBase: PC_ADDRESS_MAP.ram.base,
     create: (options) => {
-      const [handler] = options.handlers ?? [];
-      if (handler !== undefined)
-        throw new UsageError(`--handler ${handler.name}: board pc has no call to forward to it`);
+      checkHandlers(options, "pc", "amd64");
       return createPcBoard(options);
     },
   },

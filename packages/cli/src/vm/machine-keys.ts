@@ -40,6 +40,7 @@ export const MACHINE_KEYS = {
   append: "text",
   drive: "drives",
   host: "text",
+  "host-vendor": "text",
   "exit-model": "text",
   cap: "capabilities",
   "smccc-filter": "ranges",

@@ -6,7 +6,9 @@ import {
   type BlockBackend,
   type ControlCommand,
   type EventPayload,
+  type ExitModel,
   exitModelOf,
+  type HostReference,
   isPlainMap,
   type MachineDescription,
   SeededEntropy,
@@ -22,7 +24,7 @@ import { nodeDigester } from "../host/node-digester.js";
 import { type DriveFile, openDriveFile, reason } from "../host/drive-file.js";
 import { parseSize, parseU64 } from "../sizes.js";
 import { boardNamed, boardOf } from "./boards.js";
-import { hostNamed } from "./host-option.js";
+import { hostNamed, hostOption } from "./host-option.js";
 import { locateKallsyms } from "../symbols/kallsyms.js";
 import { ARCHITECTURE_WORDS } from "./machine-keys.js";
 
@@ -45,7 +47,10 @@ export const MACHINE_OPTIONS = {
   flat: textOption("OFFSET: the kernel is plain code, placed so far from the start of RAM and entered there"),
   initrd: textOption("initial RAM disk"),
   append: textOption("kernel command line"),
-  host: textOption("simulated host: unaffected, mitigated, vulnerable, linux-6.4, linux-6.1, linux-5.15 (unaffected)"),
+  host: textOption(
+    "simulated host: arm64 has unaffected (default), mitigated, vulnerable, linux-6.4, linux-6.1, linux-5.15; amd64 has intel (default), amd, intel-no-nested, intel-no-smt, intel-linux-5.10, amd-linux-5.10",
+  ),
+  "host-vendor": textOption("intel or amd: the CPUs of an amd64 VM's simulated host, and its exit model (intel)"),
   "exit-model": textOption("which guest actions leave guest mode: kvm-arm64; kvm-intel (default on amd64), kvm-amd"),
   cap: textOption("KVM capability to enable: NAME[=ARG,...]; repeatable"),
   "smccc-filter": textOption(
@@ -147,10 +152,11 @@ interface MachineFiles extends BoardFiles {
 }
 
 function describeMachine(args: Arguments, architecture: Architecture, files: MachineFiles): MachineDescription {
-  const model = choose("exit-model", stringOption(args, "exit-model"), architecture, architecture.exitModels, nameOf);
+  const given = hostNamed(hostOption(args), architecture);
+  const model = exitModelFor(args, architecture, given);
+  const host = given ?? hostOfModel(architecture, model);
   const cpuModel = choose("cpu", stringOption(args, "cpu"), architecture, architecture.cpuModels, String);
   const board = boardOf(architecture.name, stringOption(args, "machine"));
-  const host = hostNamed(stringOption(args, "host"), architecture);
   const memoryBytes = parseMemory(stringOption(args, "memory") ?? DEFAULT_MEMORY);
   return {
     architecture: architecture.name,
@@ -180,8 +186,23 @@ function choose<Choice>(
 ): Choice {
   const found = wanted === undefined ? choices[0] : choices.find((choice) => textOf(choice) === wanted);
   if (found === undefined)
-    throw new UsageError(`--${option} ${wanted ?? ""}: ${name} has ${choices.map(textOf).join(", ")}`);
+    throw new UsageError(`--${option} ${wanted ?? ""}: ${name} has ${[...new Set(choices.map(textOf))].join(", ")}`);
   return found;
+}
+
+/** The one that was asked for, or else the host's. Throws UsageError for one of CPUs that the host does not have. */
+function exitModelFor(args: Arguments, architecture: Architecture, host: HostReference | undefined): ExitModel {
+  const wanted = stringOption(args, "exit-model");
+  const own = host && architecture.contract?.exitModelOf?.(host);
+  const model = choose("exit-model", wanted ?? own, architecture, architecture.exitModels, nameOf);
+  if (own === undefined || model.name === own) return model;
+  throw new UsageError(`--exit-model ${model.name}: host ${host?.name ?? ""} leaves by ${own}`);
+}
+
+/** undefined: the default one. */
+function hostOfModel({ contract }: Architecture, { name }: ExitModel): HostReference | undefined {
+  const found = contract?.hosts.find((host) => contract.exitModelOf?.(host) === name);
+  return found === contract?.hosts[0] || found === undefined ? undefined : { name: found.name, version: found.version };
 }
 
 function parseVcpuCount(text: string): number {

@@ -31,6 +31,7 @@ import {
   readNamed,
   rtcBase,
 } from "./machine-options.js";
+import { isHostVendor } from "./host-option.js";
 import type { OpenRecording } from "./open-recording.js";
 import {
   checkRecordedFile,
@@ -97,7 +98,8 @@ export const RECORDED_OPTIONS: Readonly<
   flat: ({ boardOptions: { kernel } }) => numberText(isPlainMap(kernel) ? kernel["flatOffset"] : undefined),
   initrd: ({ boardOptions }) => recordedFile("initrd", boardOptions["initrd"])?.name,
   append: ({ boardOptions: { append } }) => (typeof append === "string" ? append : ""),
-  host: ({ host }) => host?.name,
+  host: ({ host }) => (host !== undefined && isHostVendor(host.name) ? undefined : host?.name),
+  "host-vendor": ({ host }) => (host !== undefined && isHostVendor(host.name) ? host.name : undefined),
   "exit-model": ({ exitModel }) => exitModel.name,
   handler: (description) => {
     const handlers = recordedHandlers(description);

@@ -8,12 +8,16 @@ import { VmSandbox } from "../testing/vm-sandbox.js";
 const sandbox = new VmSandbox();
 afterAll(() => sandbox.close());
 
+/** An example's files, and what its guest prints. */
+function recordExample(example: string, files: readonly string[]): string[] {
+  for (const name of ["guest.elf", "vm.yaml", ...files])
+    copyFileSync(join(repositoryRoot, "examples", example, name), sandbox.path(name));
+  return sandbox.must("record", "-c", "vm.yaml").replaceAll("\r", "").split("\n");
+}
+
 describe("examples/forwarded-arm-calls", () => {
   it("answers a guest's calls in the VMM half, and replays without the handler", () => {
-    for (const name of ["guest.elf", "handler.mjs", "vm.yaml"])
-      copyFileSync(join(repositoryRoot, "examples", "forwarded-arm-calls", name), sandbox.path(name));
-    const console = sandbox.must("record", "-c", "vm.yaml");
-    expect(console.replaceAll("\r", "").split("\n")).toEqual([
+    expect(recordExample("forwarded-arm-calls", ["handler.mjs"])).toEqual([
       "SMCCC_VERSION: 0x10001",
       "PSCI_VERSION: 0x10003",
       "SDEI_VERSION: 0x1000000000000",
@@ -27,5 +31,39 @@ describe("examples/forwarded-arm-calls", () => {
     ]);
     rmSync(sandbox.path("handler.mjs"));
     expect(sandbox.must("replay", "forwarded.hvj")).toContain("digests, equal");
+  });
+});
+
+describe("examples/extended-hypercalls", () => {
+  it("answers what the mask offers, by the rules that are the VMM's, and replays without the handler", () => {
+    expect(recordExample("extended-hypercalls", ["handler.mjs"])).toEqual([
+      "capabilities: status 0, 0 done",
+      "  mask 0x0000000000000103",
+      "  as a fast call: status 5, 0 done",
+      "  to an odd address: status 4, 0 done",
+      "  to where no RAM is: status 8, 0 done",
+      "zeroed at boot: status 0, 0 done",
+      expect.stringMatching(/^ {2}ranges \d+, the largest 16\d{3} pages from page \d+$/),
+      "cold discard: status 0, 1 done",
+      "  the page reads 0x0000000000000000",
+      "  one in RAM, one beyond: status 5, 1 done",
+      "  from the second on: status 5, 1 done",
+      "  of no known kind: status 5, 0 done",
+      "not offered: status 2, 0 done",
+      "beyond all of them: status 2, 0 done",
+      "",
+    ]);
+    const log = sandbox.must("log", "extended.hvj", "--hypercalls");
+    expect(log).toMatch(/HYPERV 0x200008003 HvExtCallMemoryHeatHint +VMM half +-> rax=0x100000005/);
+    expect(log).toMatch(/VMCALL +0x8042 .* kernel half +-> rax=2/);
+    expect(sandbox.must("verify", "extended.hvj")).toContain("all that the VMM half did, equal");
+    rmSync(sandbox.path("handler.mjs"));
+    expect(sandbox.must("replay", "extended.hvj")).toContain("digests, equal");
+  });
+
+  it("has a call that the mask does not offer as unknown, and verify says where that makes a difference", () => {
+    const changed = ["--handler", "builtin:hv-ext,mask=0x1", "--level", "exits"];
+    const { status, stderr } = sandbox.run("verify", "extended.hvj", ...changed);
+    expect([status, stderr]).toEqual([1, expect.stringContaining("builtin:hv-ext,mask=0x1")]);
   });
 });

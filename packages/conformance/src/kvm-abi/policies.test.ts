@@ -7,8 +7,8 @@ import {
   HVJ_SMCCC_FILTER_RANGES,
   HVJ_SMCCC_HANDLED,
   HVJ_SMCCC_HANDLED_COUNT,
-  RoomError,
 } from "@hvjournal/cpu-arm64";
+import { RoomError } from "@hvjournal/core";
 import { describe, expect, it } from "@jest/globals";
 import { replayerOf, rowsOf, withRecording } from "../testing/guest-replay.js";
 import { recordingDirectory } from "../testing/recording-directory.js";

@@ -5,21 +5,14 @@
 import {
   bareMachine,
   type HypercallRun,
-  KvmError,
   type KvmRun,
   KvmSession,
   type KvmVcpu,
   type KvmVm,
 } from "@hvjournal/cpu-arm64";
-import { parseMachine, type Snapshot, toHex } from "@hvjournal/core";
-import { createWriterFor, digester, TEST_CADENCE } from "../testing/guest-recording.js";
-import { expect } from "@jest/globals";
-import { countObserved, replayerOf, withRecording } from "../testing/guest-replay.js";
-import type { RecordingWriter } from "@hvjournal/journal";
 import { hvc, moveImmediate, smc } from "./instructions.js";
+import { type ProgramHost, type ProgramKind, withRecordedProgram } from "./recorded-program.js";
 
-const PAGE_HASH_BYTES = 16;
-const ZERO_PAGE = "0".repeat(2 * PAGE_HASH_BYTES);
 export const RAM = 0x4000_0000;
 export const RAM_BYTES = 0x40_0000;
 /** Where the program of vCPU 0 lies; each further one has its own 64 KiB. */
@@ -35,20 +28,14 @@ export interface ProgramOptions {
   readonly features?: readonly (readonly string[])[] | null;
 }
 
-/** Where the VMs of one test live. */
-interface ProgramHost {
-  open(options: ProgramOptions): Program;
-  move(from: Program): Program;
-}
-
 /** A VM under test, and the words of a VMM. */
 export class Program {
   readonly session: KvmSession;
   readonly vm: KvmVm;
   readonly data: number = DATA;
-  readonly #host: ProgramHost;
+  readonly #host: ProgramHost<Program, ProgramOptions>;
 
-  constructor(session: KvmSession, host: ProgramHost) {
+  constructor(session: KvmSession, host: ProgramHost<Program, ProgramOptions>) {
     this.session = session;
     this.vm = session.vm;
     this.#host = host;
@@ -61,7 +48,7 @@ export class Program {
 
   /** The VM goes on under another VMM, from a full snapshot of this moment; its recording is replayed too. */
   moved(): Program {
-    return this.#host.move(this);
+    return this.#host.move(this.session);
   }
 
   get vcpu(): KvmVcpu {
@@ -123,16 +110,7 @@ export function callWords(id: number, args: readonly bigint[] = [], conduit: "hv
 /** A load from the device, into x9: an exit that shows that the guest has come so far. */
 export const touchDevice: readonly number[] = [...moveImmediate(10, BigInt(DEVICE)), 0xb940_0149];
 
-/** "0", or the errno by name. */
-export function errno(ioctl: () => void): string {
-  try {
-    ioctl();
-    return "0";
-  } catch (error) {
-    if (error instanceof KvmError) return error.errno;
-    throw error;
-  }
-}
+export { errno } from "./errno.js";
 
 export const NOT_SUPPORTED = 0xffff_ffff_ffff_ffffn;
 
@@ -147,72 +125,18 @@ function initialize(vm: KvmVm, features: ProgramOptions["features"]): void {
     vcpu.vcpuInit(features?.[vcpu.index] ?? (vcpu.index === 0 ? ["PSCI_0_2"] : ["PSCI_0_2", "POWER_OFF"]));
 }
 
-interface Recorded {
-  readonly writer: RecordingWriter;
-  readonly session: KvmSession;
-}
-
-/** A recording that begins where another stands. */
-function branchOf(
-  { writer: source, session }: Recorded,
-  path: string,
-): { writer: RecordingWriter; snapshot: Snapshot } {
-  const { number } = session.recorder.pause();
-  const { firstSeq, chain, exitNumber, icount } = source.end;
-  const seq = firstSeq - 1;
-  const snapshot = { ...source.loadSnapshot(number), seq };
-  const { id } = source.header;
-  const parent = { id, path: source.path, chain, seq, exitNumber, icount, why: "branch" } as const;
-  const writer = createWriterFor(parseMachine(source.header.machine), path, parent);
-  for (let at = 0; at < snapshot.pageHashes.length; at += PAGE_HASH_BYTES) {
-    const hash = toHex(snapshot.pageHashes.subarray(at, at + PAGE_HASH_BYTES));
-    if (hash !== ZERO_PAGE && !writer.hasPage(hash)) writer.storePage(hash, source.loadPage(hash));
-  }
-  writer.addSnapshot(snapshot, "full");
-  return { writer, snapshot };
-}
+const ARM64_PROGRAMS: ProgramKind<KvmSession, Program, ProgramOptions> = {
+  machineOf: ({ vcpuCount = 1 }) => bareMachine({ memoryBytes: RAM_BYTES, memoryBase: RAM, vcpuCount, seed: 42n }),
+  create: (options) => KvmSession.create(options),
+  resume: (options, snapshot) => KvmSession.resume(options, snapshot),
+  programOf(session, host, options) {
+    const program = new Program(session, host);
+    if (options !== undefined) initialize(program.vm, options.features);
+    return program;
+  },
+};
 
 /** Runs a program with a new VM, and replays what was recorded: the same exits and digests come of it. */
-export async function withProgram(
-  path: string,
-  options: ProgramOptions,
-  act: (program: Program) => void,
-): Promise<void> {
-  const recordings: Recorded[] = [];
-  const add = (writer: RecordingWriter, session: KvmSession): Program => {
-    recordings.push({ writer, session });
-    return new Program(session, host);
-  };
-  const nextPath = (): string => (recordings.length === 0 ? path : `${path}-${recordings.length}`);
-  const host: ProgramHost = {
-    open({ vcpuCount = 1, features }) {
-      const machine = bareMachine({ memoryBytes: RAM_BYTES, memoryBase: RAM, vcpuCount, seed: 42n });
-      const writer = createWriterFor(machine, nextPath());
-      const program = add(writer, KvmSession.create({ digester, writer, cadence: TEST_CADENCE }));
-      initialize(program.vm, features);
-      return program;
-    },
-    move(from) {
-      const source = recordings.find(({ session }) => session === from.session);
-      if (source === undefined) throw new RangeError("a VM of another test");
-      const { writer, snapshot } = branchOf(source, nextPath());
-      return add(writer, KvmSession.resume({ digester, writer, cadence: TEST_CADENCE }, snapshot));
-    },
-  };
-  try {
-    act(host.open(options));
-    for (const { session } of recordings) session.recorder.finish({ index: false });
-  } finally {
-    for (const { writer } of recordings) writer.close();
-  }
-  for (const { writer } of recordings) await replayWhole(writer.path);
-}
-
-/** Throws at the first difference. */
-async function replayWhole(path: string): Promise<void> {
-  await withRecording(path, (reader) => {
-    const replayer = replayerOf(reader);
-    expect(replayer.advance()).toBe("end");
-    expect(replayer.compared).toEqual(countObserved(reader));
-  });
+export function withProgram(path: string, options: ProgramOptions, act: (program: Program) => void): Promise<void> {
+  return withRecordedProgram(ARM64_PROGRAMS, path, options, act);
 }

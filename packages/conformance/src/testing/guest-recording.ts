@@ -100,9 +100,9 @@ export function createBoard(setup: GuestSetup): VmmParts {
     drives: setup.drives ?? [],
     rtcBaseNs: RTC_BASE_NS,
     entropy,
+    handlers: setup.handlers ?? [],
   };
-  const half =
-    board === "pc" ? createPcBoard(options) : createVirtBoard({ ...options, cpuModel, handlers: setup.handlers ?? [] });
+  const half = board === "pc" ? createPcBoard(options) : createVirtBoard({ ...options, cpuModel });
   return { half, entropy };
 }
 

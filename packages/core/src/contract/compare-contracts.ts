@@ -30,14 +30,13 @@ function judge(source: ContractItem | undefined, destination: ContractItem | und
   if (source === undefined) return judgeAlone(destination, "the source does not have it");
   if (destination === undefined) return judgeAlone(source, "the destination does not have it");
   const { remark } = destination;
-  if (remark?.verdict === "block") return { verdict: "block", reason: remark.text };
-  if (source.value === destination.value)
-    return remark === undefined ? undefined : { verdict: remark.verdict, reason: remark.text };
+  if (remark !== undefined) return { verdict: remark.verdict, reason: remark.text };
+  if (source.value === destination.value) return undefined;
   if (source.rule === "hidden") return { verdict: "warn", reason: "no guest can tell by it" };
   if (source.rule === "at least" && (destination.level ?? -1) >= (source.level ?? 0))
     return { verdict: "warn", reason: source.enough ?? "the destination has at least as much" };
-  if (source.rule === "at least") return { verdict: "block", reason: remark?.text ?? "the destination offers less" };
-  return { verdict: "block", reason: remark?.text ?? "the destination can't do the same" };
+  if (source.rule === "at least") return { verdict: "block", reason: "the destination offers less" };
+  return { verdict: "block", reason: "the destination can't do the same" };
 }
 
 function judgeAlone(item: ContractItem | undefined, reason: string): Judgement {

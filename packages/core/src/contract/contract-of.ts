@@ -1,6 +1,6 @@
 /** What a guest may observe of its host, item by item: what two ends of a move must have in common. */
 import type { Architecture, KernelHalf } from "../ports/architecture.js";
-import type { ContractItem } from "../ports/contract.js";
+import type { ContractItem, Observation } from "../ports/contract.js";
 import type { EventPayload, PlainValue } from "../event/event-kind.js";
 import { isPlainMap } from "../canonical/canonical-encoding.js";
 import { toHex } from "../memory/page-hash.js";
@@ -63,9 +63,11 @@ function machineItems({ architecture, machine, formatVersion }: ContractSubject)
   ];
 }
 
-function controlItems({ architecture, control }: ContractSubject): readonly ContractItem[] {
+function controlItems({ architecture, control, machine, kernel }: ContractSubject): readonly ContractItem[] {
   const state = control["architecture"] ?? null;
-  return architecture.contract?.items(state) ?? flatItems("config", state);
+  const { contract } = architecture;
+  if (contract === undefined) return flatItems("config", state);
+  return [...contract.items(state, machine), ...(contract.runningItems?.(kernel) ?? [])];
 }
 
 function registerItems({ architecture, kernel }: ContractSubject): ContractItem[] {
@@ -86,7 +88,7 @@ function deviceItems(devices: readonly BoardDevice[]): ContractItem[] {
 }
 
 /** Who answers forwarded calls: files by what is in them, not by where they lie. */
-function handlerItem({ boardOptions }: MachineDescription): ContractItem {
+function handlerItem({ boardOptions }: MachineDescription, { contract }: Architecture): ContractItem {
   const { handlers } = boardOptions;
   const texts = (Array.isArray(handlers) ? handlers : []).map((each: PlainValue) => {
     if (!isPlainMap(each)) return valueText(each);
@@ -94,7 +96,10 @@ function handlerItem({ boardOptions }: MachineDescription): ContractItem {
     const hash = typeof sha256 === "string" || sha256 instanceof Uint8Array ? ` sha256:${valueText(sha256)}` : "";
     return `${String(name)}${hash}`;
   });
-  const value = texts.length === 0 ? "none: x0 becomes -1" : texts.join(", ");
+  const value =
+    texts.length === 0
+      ? `none: ${contract?.unansweredCall ?? "the guest is told that there is none"}`
+      : texts.join(", ");
   return {
     name: HANDLER_ITEM,
     value,
@@ -106,20 +111,31 @@ function handlerItem({ boardOptions }: MachineDescription): ContractItem {
   };
 }
 
+function observationOf({ name, askedAs }: ContractItem, observations: Observations): Observation | undefined {
+  if (askedAs === undefined) return observations.get(name);
+  const known = askedAs.find((each) => observations.has(each.name));
+  const observation = known && observations.get(known.name);
+  return observation === undefined || known?.did === undefined ? observation : { ...observation, did: known.did };
+}
+
 function observedItem(item: ContractItem, observations: Observations): ContractItem {
-  const observed = observations.get(item.name);
+  const observed = observationOf(item, observations);
   const asked = item.range?.isRest === true ? askedNumbers(observations, item.range.group) : [];
   return { ...item, ...(observed === undefined ? {} : { observed }), ...(asked.length === 0 ? {} : { asked }) };
 }
 
 export function contractOf(subject: ContractSubject): ContractItem[] {
-  const { machine, devices = [], observations } = subject;
+  const { machine, devices = [], observations, architecture, control } = subject;
   const items = [
     ...machineItems(subject),
     ...controlItems(subject),
-    handlerItem(machine),
+    handlerItem(machine, architecture),
     ...deviceItems(devices),
     ...registerItems(subject),
   ];
-  return observations === undefined ? items : items.map((item) => observedItem(item, observations));
+  if (observations === undefined) return items;
+  const { contract } = architecture;
+  const host = contract?.hostOf(control["architecture"] ?? null, machine);
+  const more = host === undefined ? [] : (contract?.observedItems?.(observations, host) ?? []);
+  return [...items, ...more].map((item) => observedItem(item, observations));
 }

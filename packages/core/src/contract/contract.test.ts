@@ -19,6 +19,7 @@ function contracted(contract: Partial<ArchitectureContract> = {}): Architecture 
     contract: {
       hosts: [{ name: "small", version: 1 }],
       hostOf: () => ({ name: "small", version: 1 }),
+      unansweredCall: "nothing comes back",
       items: () => [{ name: "reason 0", value: "as it is", isObservable: true }],
       registerItem: (name, value) => ({ name, value: String(value), isObservable: false }),
       asks: (frame) => [`reason ${frame[ExitWord.reason]}`],

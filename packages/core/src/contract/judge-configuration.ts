@@ -29,22 +29,29 @@ export function judgeConfiguration({
   host,
 }: ConfigurationSubject): JudgedConfiguration {
   const { contract } = architecture;
-  const sourceHost = contract?.hostOf(control["architecture"] ?? null) ?? { name: "any", version: 1 };
+  const sourceHost = contract?.hostOf(control["architecture"] ?? null, machine) ?? { name: "any", version: 1 };
   const here = host ?? sourceHost;
   const made = setUpControl({ architecture, machine, control, host: here });
   return {
     made,
-    remark: (items, source) =>
-      withRemarks(items, { items: source, host: sourceHost }, { architecture, host: here, ...made }),
+    remark(items, source) {
+      const told = withRemarks(
+        items,
+        { items: source, host: sourceHost },
+        { architecture, machine, host: here, ...made },
+      );
+      const ends = { source, sourceHost, host: here, control: made.control["architecture"] ?? null, machine };
+      return contract?.arrive?.({ items: told, ...ends }) ?? told;
+    },
   };
 }
 
 /** Why a configuration can't be had there, with values; none: it can. */
 export function refusalsOfConfiguration(subject: ConfigurationSubject): string[] {
-  const { architecture, control } = subject;
+  const { architecture, control, machine } = subject;
   const { made, remark } = judgeConfiguration(subject);
-  const source = architecture.contract?.items(control["architecture"] ?? null) ?? [];
-  const here = remark(architecture.contract?.items(made.control["architecture"] ?? null) ?? [], source);
+  const source = architecture.contract?.items(control["architecture"] ?? null, machine) ?? [];
+  const here = remark(architecture.contract?.items(made.control["architecture"] ?? null, machine) ?? [], source);
   const reasons = blockingReasons(compareContracts(source, here));
   return reasons.length > 0 ? reasons : [...made.differences];
 }

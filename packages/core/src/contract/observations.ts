@@ -5,8 +5,10 @@ import type { JournalReader } from "../ports/journal-store.js";
 import { isPlainMap } from "../canonical/canonical-encoding.js";
 import { PayloadFields } from "../canonical/payload-fields.js";
 import { eachEvent } from "../event/each-event.js";
-import { HotKind, type EventPayload } from "../event/event-kind.js";
+import { CoreKind } from "../event/core-kinds.js";
+import { HotKind, type EventPayload, ROW_EVENT, type RowEvent } from "../event/event-kind.js";
 import { ExitWord, KvmExit } from "../event/exit-frame.js";
+import { parseMachine } from "../machine/machine-description.js";
 import { type OwnedRecording, OwnershipState } from "../migration/ownership.js";
 import type { BoardDevice } from "../ports/vmm-half.js";
 import { firstSeqOf, journalCursor } from "../replay/journal-cursor.js";
@@ -93,21 +95,31 @@ export function observe(
   const tally = new Tally();
   tally.take(brought.observations);
   const state = control["architecture"] ?? null;
+  const machine = parseMachine(reader.header.machine);
   const first = firstSeqOf(reader);
   eachEvent(journalCursor(reader, first), { first, last: lastSeq }, (cursor) => {
+    if (cursor.kind === ROW_EVENT) notePatch(tally, cursor.row, cursor.exitsBefore, architecture);
     if (cursor.kind !== HotKind.exited) return;
     const { exit } = cursor;
     const number = cursor.exitsBefore + 1;
-    for (const name of architecture.contract?.asks(exit, state) ?? []) tally.add(name, number);
-    const asked = architecture.contract?.asksNumber?.(exit);
+    for (const name of architecture.contract?.asks(exit, state, machine) ?? []) tally.add(name, number);
+    const asked = architecture.contract?.asksNumber?.(exit, machine);
     if (asked !== undefined) tally.addNumber(asked, number);
     if (exit[ExitWord.kvmExit] === KvmExit.hypercall) tally.add(HANDLER_ITEM, number);
-    const at = architecture.contract?.accessedDevice(exit);
+    const at = architecture.contract?.accessedDevice(exit, machine);
     if (at === undefined) return;
     const device = devices.find(({ base, bytes }) => at >= base && at < base + bytes);
     if (device !== undefined) tally.add(deviceItem(device.name), number);
   });
   return { observations: tally.counts, unknownUpTo: brought.unknownUpTo };
+}
+
+function notePatch(tally: Tally, row: RowEvent, exit: number, { contract }: Architecture): void {
+  const { gpa } = row.payload;
+  // A page that was made anew by a move is in the guest's registers.
+  if (row.kind !== CoreKind.codePatched.name || typeof gpa !== "number" || row.vcpu < 0) return;
+  const item = contract?.patchItem?.(gpa);
+  if (item !== undefined) tally.add(item, exit);
 }
 
 /** A move tells its destination what the guest has seen before; of a branch the parent's file would have to be asked. */
@@ -141,8 +153,8 @@ export function readObserved(payload: EventPayload): ObservedContract {
   };
 }
 
-export function observationPayload({ count, firstExit, lastExit }: Observation): EventPayload {
-  return { count, firstExit, lastExit };
+export function observationPayload({ did, count, firstExit, lastExit }: Observation): EventPayload {
+  return { count, firstExit, lastExit, ...(did === undefined ? {} : { did }) };
 }
 
 export function readObservation(fields: PayloadFields): Observation {
@@ -150,5 +162,6 @@ export function readObservation(fields: PayloadFields): Observation {
     count: fields.number("count"),
     firstExit: fields.number("firstExit"),
     lastExit: fields.number("lastExit"),
+    ...(fields.has("did") ? { did: fields.string("did") } : {}),
   };
 }

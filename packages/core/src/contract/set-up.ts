@@ -4,7 +4,7 @@
  */
 import type { Architecture } from "../ports/architecture.js";
 import type { HostReference } from "../ports/host.js";
-import type { ContractItem, SetUpStep } from "../ports/contract.js";
+import type { ContractItem, ContractMachine, SetUpStep } from "../ports/contract.js";
 import type { ControlCommand, ControlContext, Refusal } from "../ports/control.js";
 import type { EventPayload } from "../event/event-kind.js";
 import {
@@ -80,9 +80,11 @@ function freshControl(
 }
 
 /** What a fresh VM has before anything is set, as items. */
-export function freshItems(options: Pick<SetUpOptions, "architecture" | "host">): readonly ContractItem[] {
-  const { architecture, host } = options;
-  return architecture.contract?.items(initialControlState(architecture, host).architecture) ?? [];
+export function freshItems(
+  options: Pick<SetUpOptions, "architecture" | "host"> & { readonly machine: ContractMachine },
+): readonly ContractItem[] {
+  const { architecture, host, machine } = options;
+  return architecture.contract?.items(initialControlState(architecture, host).architecture, machine) ?? [];
 }
 
 function carryOut(
@@ -125,11 +127,14 @@ function refusalText({ call, errno, reason }: Refusal): string {
 export function withRemarks(
   items: readonly ContractItem[],
   source: { readonly items: readonly ContractItem[]; readonly host: HostReference },
-  { architecture, host, refusals }: { readonly architecture: Architecture; readonly host: HostReference } & SetUpResult,
+  here: Pick<SetUpOptions, "architecture" | "host"> & { readonly machine: ContractMachine } & SetUpResult,
 ): ContractItem[] {
+  const { architecture, host, machine, refusals } = here;
   const wanted = new Map(source.items.map(({ name, value }) => [name, value]));
-  const resetHere = new Map(freshItems({ architecture, host }).map(({ name, value }) => [name, value]));
-  const resetThere = new Map(freshItems({ architecture, host: source.host }).map(({ name, value }) => [name, value]));
+  const resetHere = new Map(freshItems({ architecture, host, machine }).map(({ name, value }) => [name, value]));
+  const resetThere = new Map(
+    freshItems({ architecture, host: source.host, machine }).map(({ name, value }) => [name, value]),
+  );
   const known = new Set(items.map(({ name }) => name));
   const missing = [...refusals.keys()].filter((name) => !known.has(name));
   const absent = missing.map((name): ContractItem => ({ name, value: "absent", isObservable: true }));
@@ -139,9 +144,9 @@ export function withRemarks(
     const isEqual = wanted.get(name) === value;
     if (refused !== undefined)
       return { ...item, remark: { verdict: isEqual ? "warn" : "block", text: refusalText(refused) } };
-    const [here, there] = [resetHere.get(name), resetThere.get(name)];
-    if (isEqual && item.rule === undefined && here !== undefined && here !== value && here !== there)
-      return { ...item, remark: { verdict: "fix", text: `it resets to ${here} there; set before the first run` } };
+    const [reset, there] = [resetHere.get(name), resetThere.get(name)];
+    if (isEqual && item.rule === undefined && reset !== undefined && reset !== value && reset !== there)
+      return { ...item, remark: { verdict: "fix", text: `it resets to ${reset} there; set before the first run` } };
     return item;
   });
 }

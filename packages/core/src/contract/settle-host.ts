@@ -17,8 +17,8 @@ export function settleHost(recorder: Recorder, rows: readonly OwnershipRow[]): v
   const { machine } = recorder;
   const { contract } = machine.architecture;
   if (host === undefined || contract === undefined) return;
-  const current = contract.hostOf(machine.control.architecture);
+  const current = contract.hostOf(machine.control.architecture, machine.description);
   if (current.name === host.name && current.version === host.version) return;
-  const refused = recorder.control(contract.hostCommand(host));
+  const refused = recorder.control(contract.hostCommand(host, current));
   if (refused !== undefined) throw new RangeError(`${refused.call}: ${refused.errno}: ${refused.reason}`);
 }

@@ -247,7 +247,7 @@ function readHeader(fields: PayloadFields): RecordingHeader {
 
 function contractPayload(items: readonly ContractItem[]): PlainValue {
   // Which numbers were asked for is the source's to tell; ranges are compared at both ends.
-  return items.map(({ observed, remark, range, asked: _asked, ...rest }) => ({
+  return items.map(({ observed, remark, range, asked: _asked, askedAs: _askedAs, ...rest }) => ({
     ...rest,
     ...(range === undefined ? {} : { range: { ...range, spaces: [...range.spaces] } }),
     ...(observed === undefined ? {} : { observed: observationPayload(observed) }),

@@ -81,6 +81,7 @@ export const GUEST_NANOSECONDS_PER_UNIT = 2;
 
 /** An instruction of the guest's that the kernel half wrote over. */
 export interface CodePatch {
+  /** -1: no vCPU's call made it. */
   readonly vcpu: number;
   /** Guest-physical. */
   readonly physical: number;
@@ -123,7 +124,7 @@ export interface KernelHalf {
   readonly answerHigh: number;
   /** Of the last `finishExit`: whether a register of `Architecture.resultRegisters` behind the first is not 0. Absent: it is not known. */
   readonly hasFurtherResults?: boolean;
-  /** What the last `finishExit` wrote over. */
+  /** What the last `finishExit` or `apply` wrote over. */
   readonly codePatch?: CodePatch | undefined;
   /** The VMM half's answer: MMIO read data; for a HYPERCALL nothing (registers are set by `writeRegister`). */
   completeExit(low: number, high: number): void;
@@ -167,6 +168,8 @@ export interface KernelHalf {
    * RAM; 0 bytes: nowhere. Writes through `memory` do not count. Invisible to the guest. Without it, observers go unit by unit.
    */
   watch?(physical: number, bytes: number): void;
+  /** Takes whole pages out of the watched range; without it they go on to stop. */
+  unwatch?(physical: number, bytes: number): void;
   readonly watchReport?: WatchReport | undefined;
   /**
    * From now on `run` stops with "breakpoint" at each boundary between two units at which `pc` of the vCPU that runs is this,

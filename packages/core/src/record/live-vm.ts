@@ -4,7 +4,7 @@
  */
 import type { ControlCommand, Refusal } from "../ports/control.js";
 import type { GuestStop, OutsideInput, VmmAttempt, VmmHalf, VmmPort } from "../ports/vmm-half.js";
-import type { CodePatch, RunStop } from "../ports/architecture.js";
+import type { RunStop } from "../ports/architecture.js";
 import { StateSectionError, type StateSection } from "../ports/state-section.js";
 import { CoreKind } from "../event/core-kinds.js";
 import type { EventPayload } from "../event/event-kind.js";
@@ -238,6 +238,7 @@ export class LiveVm {
       const seq = this.#sink().nextSeq;
       this.row({ name: event.kind, version: event.version }, event.payload, event.vcpu);
       this.machine.evolve(event, seq);
+      this.#notePatch();
     }
     return undefined;
   }
@@ -303,7 +304,11 @@ export class LiveVm {
     if (registers !== undefined) this.row(CoreKind.callReturned, { registers }, kernel.exit[ExitWord.vcpu] ?? 0);
   }
 
-  #notePatch({ vcpu, physical, before, after }: CodePatch): void {
+  /** What the exit or the event just behind us wrote over. */
+  #notePatch(): void {
+    const { codePatch } = this.machine.kernel;
+    if (codePatch === undefined) return;
+    const { vcpu, physical, before, after } = codePatch;
     this.row(CoreKind.codePatched, { gpa: physical, old: before, new: after }, vcpu);
   }
 
@@ -312,7 +317,7 @@ export class LiveVm {
     const { kernel } = this.machine;
     if (kernel.exit[ExitWord.finishedBy] === FinishedBy.kernelHalf) {
       if (this.machine.finishExit()) this.#noteResult();
-      if (kernel.codePatch !== undefined) this.#notePatch(kernel.codePatch);
+      this.#notePatch();
       return undefined;
     }
     this.#asked = "exit";

@@ -1,14 +1,20 @@
 /** What `struct kvm_run` holds after KVM_RUN, by exit reason (Documentation/virt/kvm/api.rst, 5). */
-import { type ExitFrame, ExitWord, frameU64, KvmExit, systemEventOf } from "@hvjournal/core";
-import { HYPERCALL_SMC, MMIO_WRITE } from "../kvm/exit-frames.js";
+import {
+  type ExitFrame,
+  ExitWord,
+  frameU64,
+  type InternalErrorRun,
+  KvmExit,
+  mmioOf,
+  type MmioRun,
+  type RunBase,
+  type SystemEventRun,
+  systemEventOf,
+} from "@hvjournal/core";
+import { policyTable } from "../kvm/control/policies.js";
+import { HYPERCALL_SMC } from "../kvm/exit-frames.js";
 import { SystemEvent } from "../kvm/smccc/call.js";
 import type { KvmVm } from "./kvm-vm.js";
-
-interface RunBase {
-  readonly vcpu: number;
-  /** Number of the exit in the recording, from 1; 0 where none was made. */
-  readonly exitNumber: number;
-}
 
 export interface HypercallRun extends RunBase {
   readonly exitReason: "HYPERCALL";
@@ -26,22 +32,6 @@ export interface HypercallRun extends RunBase {
   readonly immediate: number;
 }
 
-export interface SystemEventRun extends RunBase {
-  readonly exitReason: "SYSTEM_EVENT";
-  readonly systemEvent: { readonly type: number; readonly ndata: number; readonly data: readonly bigint[] };
-}
-
-export interface MmioRun extends RunBase {
-  readonly exitReason: "MMIO";
-  readonly mmio: {
-    readonly physAddr: bigint;
-    /** 8 bytes, little-endian; of a read, for the VMM to fill before it runs again. */
-    readonly data: Uint8Array;
-    readonly len: number;
-    readonly isWrite: boolean;
-  };
-}
-
 /** Nothing of the access has happened: the VMM sets registers and pc before it runs again, or it comes again. */
 export interface NisvRun extends RunBase {
   readonly exitReason: "ARM_NISV";
@@ -54,26 +44,21 @@ export interface DebugRun extends RunBase {
   readonly debug: { readonly hsr: number; readonly far: bigint };
 }
 
-/** KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON: the guest does what is not simulated; `reason` says what. */
-export interface InternalErrorRun extends RunBase {
-  readonly exitReason: "INTERNAL_ERROR";
-  readonly internal: { readonly suberror: number; readonly reason: string };
-}
+/** What arm64's KVM tells of. */
+export type ArmRun = HypercallRun | SystemEventRun | MmioRun | NisvRun | DebugRun;
 
-export type KvmRun = HypercallRun | SystemEventRun | MmioRun | NisvRun | DebugRun | InternalErrorRun;
+export type KvmRun = ArmRun | InternalErrorRun;
 
-const MMIO_BYTES = 8;
-const MMIO_LENGTH_MASK = 0xff;
 const UPSTREAM_ARGS = 6;
 const IMMEDIATE_MASK = 0xffffn;
 
 /** The exit that waits for its answer. */
-export function describeRun(vm: KvmVm, frame: ExitFrame, exitNumber: number, argsCount: number): KvmRun {
+export function describeRun(vm: KvmVm, frame: ExitFrame, exitNumber: number): ArmRun {
   const base = { vcpu: frame[ExitWord.vcpu] ?? 0, exitNumber };
   const info = frame[ExitWord.info] ?? 0;
   switch (frame[ExitWord.kvmExit]) {
     case KvmExit.hypercall:
-      return { ...base, exitReason: "HYPERCALL", ...hypercallOf(vm, frame, argsCount) };
+      return { ...base, exitReason: "HYPERCALL", ...hypercallOf(vm, frame) };
     case KvmExit.mmio:
       return { ...base, exitReason: "MMIO", mmio: mmioOf(frame) };
     case KvmExit.armNisv: {
@@ -95,7 +80,8 @@ function hasData(type: number): boolean {
   return type === SystemEvent.shutdown || type === SystemEvent.reset;
 }
 
-function hypercallOf(vm: KvmVm, frame: ExitFrame, argsCount: number): Pick<HypercallRun, "hypercall" | "immediate"> {
+function hypercallOf(vm: KvmVm, frame: ExitFrame): Pick<HypercallRun, "hypercall" | "immediate"> {
+  const argsCount = Number(policyTable.valueIn(vm.controlState, "arm.smccc.args"));
   const vcpu = vm.vcpu(frame[ExitWord.vcpu] ?? 0);
   const args = Array.from({ length: Math.max(UPSTREAM_ARGS, argsCount) }, (_, index) =>
     index < argsCount ? vcpu.getOneReg(`x${index}`) : 0n,
@@ -109,12 +95,4 @@ function hypercallOf(vm: KvmVm, frame: ExitFrame, argsCount: number): Pick<Hyper
     },
     immediate: Number(frameU64(frame, ExitWord.syndromeLow) & IMMEDIATE_MASK),
   };
-}
-
-function mmioOf(frame: ExitFrame): MmioRun["mmio"] {
-  const info = frame[ExitWord.info] ?? 0;
-  const isWrite = (info & MMIO_WRITE) !== 0;
-  const data = new Uint8Array(MMIO_BYTES);
-  if (isWrite) new DataView(data.buffer).setBigUint64(0, frameU64(frame, ExitWord.arg1Low), true);
-  return { physAddr: frameU64(frame, ExitWord.arg0Low), data, len: info & MMIO_LENGTH_MASK, isWrite };
 }

@@ -1,11 +1,9 @@
 /** A vCPU as a VMM sees it through KVM: the ioctls of its file descriptor. */
-import type { VmmPort } from "@hvjournal/core";
+import { accepted, KvmError, RoomError, type VmmPort, type WholeNumber, wideNumber } from "@hvjournal/core";
 import { pvTimeIpaOf, type Arm64ControlState } from "../kvm/control/control-state.js";
 import { featureMask, SVE } from "../kvm/control/vcpu-features.js";
 import { MP_STATE } from "../kvm/named-registers.js";
 import type { DeviceAttribute } from "./device-attributes.js";
-import { type WholeNumber, wideNumber } from "./given-values.js";
-import { accepted, KvmError, RoomError } from "./kvm-error.js";
 import { getOneReg, REGISTER_LIST, setOneReg } from "./one-reg.js";
 
 /** KVM_ARM_VCPU_PVTIME_CTRL and its one attribute, KVM_ARM_VCPU_PVTIME_IPA. */

@@ -4,11 +4,22 @@
  * when the rules accept it. What upstream does not have lies in private numbers: capabilities from 0x10000, groups of
  * attributes from 0x100.
  */
-import type { ControlContext, GuestStop, VmmPort } from "@hvjournal/core";
+import {
+  accepted,
+  capabilityName,
+  type ControlContext,
+  givenBytes,
+  type GuestStop,
+  isEnabled,
+  KvmError,
+  RoomError,
+  type VmmPort,
+  type WholeNumber,
+  wholeNumber,
+} from "@hvjournal/core";
 import { CAPABILITY_NAMES, checkExtension } from "../kvm/capabilities.js";
-import { capabilityName } from "../kvm/control/capability-part.js";
-import { type Arm64ControlState, isEnabled } from "../kvm/control/control-state.js";
-import { policyOfCapability } from "../kvm/control/policies.js";
+import type { Arm64ControlState } from "../kvm/control/control-state.js";
+import { policyTable } from "../kvm/control/policies.js";
 import { filterExport } from "../kvm/smccc/filter-export.js";
 import { handledFunctions } from "../kvm/smccc/routing.js";
 import { FILTER_ACTIONS, RESERVED_RANGES } from "../kvm/smccc/smccc-filter.js";
@@ -29,8 +40,6 @@ import {
   SMCCC_FILTER,
   type ToldFilter,
 } from "./device-attributes.js";
-import { accepted, KvmError, RoomError } from "./kvm-error.js";
-import { givenBytes, type WholeNumber, wholeNumber } from "./given-values.js";
 import { KvmVcpu, noAttribute } from "./kvm-vcpu.js";
 
 const SET_DEVICE_ATTR = "KVM_SET_DEVICE_ATTR";
@@ -58,7 +67,8 @@ export class KvmVm {
     return Array.from({ length: this.vcpuCount }, (_, index) => this.vcpu(index));
   }
 
-  get #state(): Arm64ControlState {
+  /** What the control plane's events have made of the VM. */
+  get controlState(): Arm64ControlState {
     return this.#port.configuration as Arm64ControlState;
   }
 
@@ -81,7 +91,7 @@ export class KvmVm {
 
   /** KVM_CHECK_EXTENSION: 0 for what there is not, never an error. */
   checkExtension(cap: number | string): number {
-    if (policyOfCapability(cap) !== undefined) return 1;
+    if (policyTable.ofCapability(cap) !== undefined) return 1;
     const name = typeof cap === "number" ? CAPABILITY_NAMES.get(cap) : capabilityName(cap);
     return name === undefined ? 0 : checkExtension(name);
   }
@@ -89,7 +99,7 @@ export class KvmVm {
   /** KVM_ENABLE_CAP on the VM. Throws KvmError: EINVAL, EBUSY. */
   enableCap({ cap, flags = 0, args = [] }: EnableCap): void {
     if (flags !== 0) throw new KvmError({ errno: "EINVAL", call: ENABLE_CAP, reason: `flags ${flags}: must be 0` });
-    const policy = policyOfCapability(cap);
+    const policy = policyTable.ofCapability(cap);
     if (policy !== undefined) {
       // The index of a value, and never one by itself: arm.smccc.args has a value "4", and no fifth one.
       const value = policy.values[Number(args[0] ?? 0n)] ?? `argument ${args[0]}`;
@@ -150,11 +160,11 @@ export class KvmVm {
       case HVJ_SMCCC_FILTER_RANGES:
         return fitting(this.#ranges(), n);
       case HVJ_SMCCC_HANDLED_COUNT:
-        return handledFunctions(this.#state).length;
+        return handledFunctions(this.controlState).length;
       case HVJ_SMCCC_HANDLED:
-        return fitting(handledFunctions(this.#state), n);
+        return fitting(handledFunctions(this.controlState), n);
       case HVJ_SMCCC_FILTER_EXPORT:
-        return filterExport(this.#state.smcccFilter);
+        return filterExport(this.controlState.smcccFilter);
       default:
         throw noAttribute(GET_DEVICE_ATTR, attribute);
     }
@@ -162,7 +172,7 @@ export class KvmVm {
 
   /** Those reserved for the architecture come with the first one set, as in KVM. */
   #ranges(): ToldFilter {
-    const { smcccFilter } = this.#state;
+    const { smcccFilter } = this.controlState;
     if (smcccFilter.length === 0) return [];
     const reserved = RESERVED_RANGES.map(({ base, last }) => ({
       base,
@@ -209,12 +219,12 @@ export class KvmVm {
 
   /** Whether KVM_ENABLE_CAP has enabled a capability, by its name. */
   isEnabled(cap: string): boolean {
-    return isEnabled(this.#state, capabilityName(cap));
+    return isEnabled(this.controlState, capabilityName(cap));
   }
 
   /** The features of KVM_ARM_VCPU_INIT that all vCPUs have: a mask; 0 before the first. */
   get features(): number {
-    return this.#state.features ?? 0;
+    return this.controlState.features ?? 0;
   }
 
   get guestTimeNs(): number {

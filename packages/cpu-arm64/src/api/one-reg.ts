@@ -1,5 +1,5 @@
 /** Registers of KVM_{GET,SET}_ONE_REG by id and by name: state of a vCPU, or configuration of the VM. */
-import type { VmmPort } from "@hvjournal/core";
+import { accepted, KvmError, type VmmPort } from "@hvjournal/core";
 import { CCSIDR_VALUES } from "../isa/id-registers.js";
 import { systemRegisters } from "../isa/system-registers.js";
 import { idRegisterOf, isInitialized, type Arm64ControlState } from "../kvm/control/control-state.js";
@@ -13,7 +13,6 @@ import {
   readFirmwareRegister,
 } from "../kvm/smccc/firmware-registers.js";
 import { hasMode } from "../kvm/vcpu-state.js";
-import { accepted, KvmError } from "./kvm-error.js";
 
 export interface OneRegister {
   readonly id: bigint;

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "@jest/globals";
-import type { ControlCommand } from "@hvjournal/core";
-import { type Arm64ControlState, arm64ControlSlice, isEnabled } from "./control-slice.js";
+import { type ControlCommand, isEnabled } from "@hvjournal/core";
+import { type Arm64ControlState, arm64ControlSlice } from "./control-slice.js";
 import { routeCall } from "./smccc/routing.js";
 
 const CPU_ON = 0xc400_0003;

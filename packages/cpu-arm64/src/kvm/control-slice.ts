@@ -2,33 +2,21 @@
  * The arm64 part of the control plane, composed of its subjects: SMCCC filter, registers, capabilities, vCPUs, policies.
  * The commands stand with each of them in `control/`.
  */
-import { type ControlEvent, type ControlSlice, PayloadFields } from "@hvjournal/core";
-import { capabilityName, capabilityPart } from "./control/capability-part.js";
+import { capabilityName, composeSlice, type ControlSlice, isEnabled } from "@hvjournal/core";
+import { capabilityPart } from "./control/capability-part.js";
 import { isCapability } from "./capabilities.js";
-import type { ControlPart, EventPart } from "./control/control-part.js";
-import { type Arm64ControlState, initialArm64State, isEnabled } from "./control/control-state.js";
+import { type Arm64ControlState, initialArm64State } from "./control/control-state.js";
 import { filterPart } from "./control/filter-part.js";
 import { hostPart } from "./control/host-part.js";
-import { policyPart, policySetting } from "./control/policy-part.js";
+import { policyTable } from "./control/policies.js";
+import { policyPart } from "./control/policy-part.js";
 import { registerPart } from "./control/register-part.js";
 import { vcpuPart } from "./control/vcpu-part.js";
 import { firmwareRegisterNamed, firmwareRegisterOf, readFirmwareRegister } from "./smccc/firmware-registers.js";
 import { routeCall } from "./smccc/routing.js";
 import { conduitsSuffix, FILTER_ACTIONS, rangeText } from "./smccc/smccc-filter.js";
 
-export { type Arm64ControlState, isEnabled } from "./control/control-state.js";
-
-const PARTS: readonly ControlPart[] = [filterPart, registerPart, capabilityPart, vcpuPart, policyPart, hostPart];
-
-const decisions = new Map(PARTS.flatMap(({ decide }) => Object.entries(decide)));
-const words = new Map(PARTS.flatMap(({ parse }) => Object.entries(parse)));
-const events = new Map(PARTS.flatMap((part) => part.events.map((each) => [each.kind.name, each] as const)));
-
-function eventPart({ kind }: ControlEvent): EventPart {
-  const found = events.get(kind);
-  if (found === undefined) throw new RangeError(`${kind} is no control event of arm64`);
-  return found;
-}
+export type { Arm64ControlState } from "./control/control-state.js";
 
 /** 1 or 0 for a capability that a VM on arm64 has, undefined for any other. */
 function queryCapability(state: Arm64ControlState, name: string | bigint): bigint | undefined {
@@ -49,20 +37,10 @@ function queryRegister(state: Arm64ControlState, name: string | bigint): bigint 
   return register === undefined ? undefined : readFirmwareRegister(state.firmware, register);
 }
 
-export const arm64ControlSlice: ControlSlice<Arm64ControlState> = {
-  kinds: [...events.values()].map(({ kind }) => kind),
-
+export const arm64ControlSlice: ControlSlice<Arm64ControlState> = composeSlice<Arm64ControlState>({
+  architecture: "arm64",
+  parts: [filterPart, registerPart, capabilityPart, vcpuPart, policyPart, hostPart],
   initialState: initialArm64State,
-
-  decide(state, command, context) {
-    const decide = decisions.get(command.name);
-    if (decide !== undefined) return decide(state, new PayloadFields(command.name, command), context, command);
-    const reason = `arm64 has no command ${command.name}: ${[...decisions.keys()].join(", ")}`;
-    return { refused: { errno: "ENOTTY", call: command.name, reason } };
-  },
-
-  evolve: (state, event, seq) =>
-    eventPart(event).evolve(state, new PayloadFields(event.kind, event.payload), event, seq),
 
   query(state, what, name) {
     switch (what) {
@@ -77,18 +55,11 @@ export const arm64ControlSlice: ControlSlice<Arm64ControlState> = {
     }
   },
 
-  describe: (event) => eventPart(event).describe(new PayloadFields(event.kind, event.payload), event),
-
   describeRule(state, seq) {
     const range = state.smcccFilter.find((each) => each.seq === seq);
     if (range !== undefined)
       return `${rangeText(range.base, range.count)} ${range.action}${conduitsSuffix(range.conduits)}`;
-    const policy = policySetting(state, "arm.smccc.default");
+    const policy = policyTable.settingIn(state, "arm.smccc.default");
     return policy?.seq === seq ? `${policy.name} -> ${policy.value}` : undefined;
   },
-
-  parse(word, text) {
-    const parse = words.get(word);
-    return parse === undefined ? `arm64 has no ${word}: ${[...words.keys()].join(", ")}` : parse(text);
-  },
-};
+});

@@ -5,6 +5,7 @@ import {
   ExitWord,
   frameU64,
   type GuestMemory,
+  isEnabled,
   type KernelHalf,
   KvmExit,
   FinishedBy,
@@ -19,7 +20,7 @@ import { eventRegister } from "../isa/state.js";
 import { applyControlEvent, mpStateOf } from "./control-effects.js";
 import type { Arm64ControlState } from "./control-slice.js";
 import { CAP_ARM_NISV_TO_USER } from "./capabilities.js";
-import { isEnabled, pvTimeIpaOf } from "./control/control-state.js";
+import { pvTimeIpaOf } from "./control/control-state.js";
 import { dataAbortSyndrome } from "./data-abort-syndrome.js";
 import {
   beginExitFrame,
@@ -562,6 +563,10 @@ export class Arm64KernelHalf implements KernelHalf {
     this.#heldReport = undefined;
     this.#reportIsDue = false;
     if (bytes > 0) memory.watch(physical, bytes);
+  }
+
+  unwatch(physical: number, bytes: number): void {
+    this.#vm.engine.memory.unwatch(physical, bytes);
   }
 
   breakAt(pc: bigint | undefined): void {

@@ -3,6 +3,7 @@ import type { Architecture, ControlSlice, KernelHalf, KernelHalfOptions } from "
 import { Engine } from "@hvjournal/engine";
 import { x86Cpu } from "../isa/cpu.js";
 import { hotVariants, warmVariants } from "../isa/hot-variants.js";
+import { amd64Contract } from "./contract/amd64-contract.js";
 import { amd64ControlSlice } from "./control-slice.js";
 import { CPU_MODEL } from "./cpu-model.js";
 import { describeExit } from "./describe-exit.js";
@@ -24,6 +25,7 @@ export const amd64: Architecture = {
   cpuModels: [CPU_MODEL],
   exitModels,
   control: amd64ControlSlice as ControlSlice,
+  contract: amd64Contract,
   createKernelHalf,
   describeExit,
   pendingExit: savedExit,

@@ -8,6 +8,7 @@ export const CAP_ENFORCE_PV_FEATURE_CPUID = "KVM_CAP_ENFORCE_PV_FEATURE_CPUID";
 export const CAP_HYPERV_SYNIC = "KVM_CAP_HYPERV_SYNIC";
 export const CAP_HYPERV_SYNIC2 = "KVM_CAP_HYPERV_SYNIC2";
 export const CAP_HYPERV_ENFORCE_CPUID = "KVM_CAP_HYPERV_ENFORCE_CPUID";
+export const CAP_HYPERV_ENLIGHTENED_VMCS = "KVM_CAP_HYPERV_ENLIGHTENED_VMCS";
 
 /** All that upstream lets a VMM disable. */
 const QUIRKS = 0x1ffn;
@@ -25,6 +26,8 @@ export const ENABLEABLE: Readonly<Record<string, Enableable>> = {
   [CAP_ENFORCE_PV_FEATURE_CPUID]: { scope: "vcpu" },
   [CAP_HYPERV_SYNIC]: { scope: "vcpu" },
   [CAP_HYPERV_SYNIC2]: { scope: "vcpu", mask: 0n },
+  // It changes what KVM_GET_SUPPORTED_HV_CPUID answers; nested guests are not simulated.
+  [CAP_HYPERV_ENLIGHTENED_VMCS]: { scope: "vcpu" },
   [CAP_HYPERV_ENFORCE_CPUID]: { scope: "vcpu" },
 };
 
@@ -53,6 +56,7 @@ const OFFERED: readonly (readonly [name: string, number: number, answer: number]
   ["KVM_CAP_HYPERV_VP_INDEX", 149, 1],
   ["KVM_CAP_HYPERV_TLBFLUSH", 155, 1],
   ["KVM_CAP_HYPERV_SEND_IPI", 161, 1],
+  [CAP_HYPERV_ENLIGHTENED_VMCS, 163, 1],
   ["KVM_CAP_STEAL_TIME", 187, 1],
   [CAP_USER_SPACE_MSR, 188, 7],
   [CAP_ENFORCE_PV_FEATURE_CPUID, 190, 1],
@@ -62,8 +66,20 @@ const OFFERED: readonly (readonly [name: string, number: number, answer: number]
   ["KVM_CAP_SYSTEM_EVENT_DATA", 215, 1],
 ];
 
-const NAMES: ReadonlySet<string> = new Set(OFFERED.map(([name]) => name));
+export const CAPABILITY_NAMES: ReadonlyMap<number, string> = new Map(
+  OFFERED.map(([name, number]) => [number, name] as const),
+);
+
+const ANSWERS: ReadonlyMap<string, number> = new Map(OFFERED.map(([name, , answer]) => [name, answer]));
+
+/** In the order of their numbers. */
+export const OFFERED_CAPABILITIES: readonly string[] = OFFERED.map(([name]) => name);
 
 export function isCapability(name: string): boolean {
-  return NAMES.has(name);
+  return ANSWERS.has(name);
+}
+
+/** KVM_CHECK_EXTENSION: 0 for what there is not, never an error. */
+export function checkExtension(name: string): number {
+  return ANSWERS.get(name) ?? 0;
 }

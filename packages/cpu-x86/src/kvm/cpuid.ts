@@ -9,6 +9,9 @@ import { policyValue } from "./control/control-state.js";
 import { TSC_HZ } from "./time-stamp-counter.js";
 import type { Vm } from "./vm.js";
 
+/** What a guest's CPUID follows from. */
+export type CpuidSource = Pick<Vm, "vcpuCount" | "control">;
+
 /** EAX, EBX, ECX, EDX. */
 export type CpuidWords = readonly [eax: number, ebx: number, ecx: number, edx: number];
 
@@ -67,7 +70,7 @@ function cacheLeaf(subleaf: number): CpuidWords {
 }
 
 /** Leaf 0xb: each vCPU is a core of one package. */
-function topologyLeaf(vm: Vm, vcpu: number, subleaf: number): CpuidWords {
+function topologyLeaf(vm: CpuidSource, vcpu: number, subleaf: number): CpuidWords {
   const shift = Math.ceil(Math.log2(vm.vcpuCount));
   if (subleaf === 0) return [0, 1, 1 << 8, vcpu];
   if (subleaf === 1) return [shift, vm.vcpuCount, 1 | (2 << 8), vcpu];
@@ -80,7 +83,7 @@ function extendedStateLeaf(subleaf: number): CpuidWords {
   return subleaf === 1 ? [mask(0, 1), XSAVE_BYTES, 0, 0] : NOTHING;
 }
 
-function basicLeaf(vm: Vm, vcpu: number, leaf: number, subleaf: number, cr4: number): CpuidWords {
+function basicLeaf(vm: CpuidSource, vcpu: number, leaf: number, subleaf: number, cr4: number): CpuidWords {
   switch (leaf) {
     case 0:
       return [HIGHEST_LEAF, VENDOR[0] ?? 0, VENDOR[2] ?? 0, VENDOR[1] ?? 0];
@@ -144,7 +147,7 @@ function kvmLeaf(leaf: number, first: number): CpuidWords {
 }
 
 /** KVM's leaves move up where Hyper-V's come first. */
-function leafOfHypervisor(vm: Vm, leaf: number): CpuidWords {
+function leafOfHypervisor(vm: CpuidSource, leaf: number): CpuidWords {
   const { hyperv } = vm.control;
   const hasKvm = policyValue(vm.control, "x86.cpuid.hypervisor") === "kvm";
   if (hyperv === undefined) return hasKvm ? kvmLeaf(leaf, KVM_LEAF) : NOTHING;
@@ -153,7 +156,7 @@ function leafOfHypervisor(vm: Vm, leaf: number): CpuidWords {
 }
 
 /** A basic leaf beyond the highest one is answered as the highest one. `cr4`: the vCPU's, for what the system has enabled. */
-export function cpuid(vm: Vm, vcpu: number, leaf: number, subleaf: number, cr4: number): CpuidWords {
+export function cpuid(vm: CpuidSource, vcpu: number, leaf: number, subleaf: number, cr4: number): CpuidWords {
   if (leaf >>> 28 === 4) return leafOfHypervisor(vm, leaf);
   if (leaf >>> 28 === 8) return extendedLeaf(leaf);
   return basicLeaf(vm, vcpu, leaf > HIGHEST_LEAF ? HIGHEST_LEAF : leaf, subleaf, cr4);

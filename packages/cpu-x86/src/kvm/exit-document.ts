@@ -1,14 +1,14 @@
 /** The text of `docs/exits-amd64.md`, from the exit models' tables. */
-import type { ExitModel, ExitReason } from "@hvjournal/core";
-import { kvmAmd, kvmIntel } from "./exit-model.js";
+import type { ExitReason } from "@hvjournal/core";
+import { EXIT_ROWS, kvmAmd, kvmIntel } from "./exit-model.js";
 
 function row({ name, code, condition, finishedBy, pc }: ExitReason): string {
   return `| ${name} | 0x${code.toString(16).padStart(2, "0")} | ${condition} | ${finishedBy} | ${pc} |`;
 }
 
-function table({ reasons }: ExitModel, code: string): string {
+function table(rows: readonly ExitReason[], code: string): string {
   const head = `| exit | ${code} | condition | finished by | pc at \`exit:N\` |\n|---|---|---|---|---|`;
-  return `${head}\n${reasons.map(row).join("\n")}`;
+  return `${head}\n${rows.map(row).join("\n")}`;
 }
 
 export function exitModelsMarkdown(): string {
@@ -18,13 +18,17 @@ KVM with its irqchip in the kernel, with nested paging and without APICv or AVIC
 
 ## Exit model \`${kvmIntel.name}\`, version ${kvmIntel.version}
 
-${table(kvmIntel, "VMX basic exit reason")}
+${table(EXIT_ROWS.intel, "VMX basic exit reason")}
 
 ## Exit model \`${kvmAmd.name}\`, version ${kvmAmd.version}
 
-${table(kvmAmd, "SVM exit code")}
+${table(EXIT_ROWS.amd, "SVM exit code")}
 
 "at" is the address of the instruction that left, which has not retired; "behind" that of the next one. For interrupts and timers it is the instruction at which the guest goes on.
+
+## A VM on a host of the other vendor
+
+A row's number stands in each recorded exit, and the table of a recording never changes. So each model has the other vendor's rows behind its own, and a VM that moves to a host of that vendor leaves by those from there on: the move is the event \`x86.HostChanged\`, and exits before it keep their names. CPUID and HLT, which both vendors have by the same name, are one row. Version 1 of each model has its own vendor's rows only; a VM that was recorded with it can't move to the other vendor.
 
 ## Decisions
 

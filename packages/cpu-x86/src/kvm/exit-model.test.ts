@@ -1,20 +1,34 @@
 import { describe, expect, it } from "@jest/globals";
-import { EXIT_CAUSES, exitModels, isCause, reasonsOf, vendorOf } from "./exit-model.js";
+import { EXIT_CAUSES, EXIT_ROWS, exitModels, hasReasonsOf, isCause, reasonsOf, vendorOf } from "./exit-model.js";
 
-describe.each(exitModels)("the exit model $name", (model) => {
+describe.each(exitModels)("the exit model $name version $version", (model) => {
   it("has each reason and each code once", () => {
     const { reasons } = model;
     expect(new Set(reasons.map(({ name }) => name)).size).toBe(reasons.length);
-    expect(new Set(reasons.map(({ code }) => code)).size).toBe(reasons.length);
+    const own = reasons.slice(0, EXIT_ROWS[vendorOf(model)].length);
+    expect(new Set(own.map(({ code }) => code)).size).toBe(own.length);
   });
 
   it("has a row for everything that makes a vCPU leave", () => {
-    const rows = reasonsOf(model);
-    for (const cause of EXIT_CAUSES)
-      expect({ cause, is: isCause(model, rows[cause], cause) }).toEqual({ cause, is: true });
+    const vendors = (["intel", "amd"] as const).filter((vendor) => hasReasonsOf(model, vendor));
+    for (const vendor of vendors)
+      for (const cause of EXIT_CAUSES)
+        expect({ cause, is: isCause(model, reasonsOf(model, vendor)[cause], cause) }).toEqual({ cause, is: true });
   });
 
   it("is of the vendor that its name says", () => {
     expect(model.name).toBe(`kvm-${vendorOf(model)}`);
+  });
+});
+
+describe("a host of the other vendor", () => {
+  it("has names of its own in the newest models, and none in the first", () => {
+    const has = exitModels.map((model) => [model.name, model.version, hasReasonsOf(model, "amd")]);
+    expect(has).toEqual([
+      ["kvm-intel", 2, true],
+      ["kvm-amd", 2, true],
+      ["kvm-intel", 1, false],
+      ["kvm-amd", 1, true],
+    ]);
   });
 });

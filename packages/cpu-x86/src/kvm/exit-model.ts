@@ -133,35 +133,69 @@ function withoutCauses({ name, code, condition, finishedBy, pc }: Row): ExitReas
   return { name, code, condition, finishedBy, pc };
 }
 
-export const kvmIntel: ExitModel = { name: "kvm-intel", version: 1, reasons: intelRows.map(withoutCauses) };
-export const kvmAmd: ExitModel = { name: "kvm-amd", version: 1, reasons: amdRows.map(withoutCauses) };
-/** The default first. */
-export const exitModels: readonly ExitModel[] = [kvmIntel, kvmAmd];
-
-const rowsByModel: ReadonlyMap<string, readonly Row[]> = new Map([
-  [kvmIntel.name, intelRows],
-  [kvmAmd.name, amdRows],
-]);
-
-function rowsOf(model: ExitModel): readonly Row[] {
-  const rows = rowsByModel.get(model.name);
-  if (rows === undefined) throw new RangeError(`amd64 has no exit model ${model.name}`);
-  return rows;
+/** Behind a vendor's own rows those of the other one, for a VM that moves there: a name that both have is one row. */
+function withRowsOf(other: readonly Row[], own: readonly Row[]): readonly Row[] {
+  return [...own, ...other.filter(({ name }) => !own.some((row) => row.name === name))];
 }
 
-export function vendorOf(model: ExitModel): HostVendor {
+export const EXIT_ROWS: Readonly<Record<HostVendor, readonly Row[]>> = { intel: intelRows, amd: amdRows };
+
+interface ModelRows {
+  readonly model: ExitModel;
+  readonly rows: readonly Row[];
+}
+
+function modelOf(name: string, version: number, rows: readonly Row[]): ModelRows {
+  return { model: { name, version, reasons: rows.map(withoutCauses) }, rows };
+}
+
+const INTEL = modelOf("kvm-intel", 2, withRowsOf(amdRows, intelRows));
+const AMD = modelOf("kvm-amd", 2, withRowsOf(intelRows, amdRows));
+/** The first versions know their own vendor only: their VMs can't move to the other. */
+const MODELS = [INTEL, AMD, modelOf("kvm-intel", 1, intelRows), modelOf("kvm-amd", 1, amdRows)] as const;
+
+export const kvmIntel: ExitModel = INTEL.model;
+export const kvmAmd: ExitModel = AMD.model;
+/** The default first. */
+export const exitModels: readonly ExitModel[] = MODELS.map(({ model }) => model);
+
+function rowsOf({ name, version }: Pick<ExitModel, "name" | "version">): readonly Row[] {
+  const found = MODELS.find(({ model }) => model.name === name && model.version === version);
+  if (found === undefined) throw new RangeError(`amd64 has no exit model ${name} version ${version}`);
+  return found.rows;
+}
+
+/** Of the host that a model was made for: the one under a VM that names none. */
+export function vendorOf(model: Pick<ExitModel, "name">): HostVendor {
   return model.name === kvmAmd.name ? "amd" : "intel";
 }
 
 /** Row of each cause in a model. */
 export type ReasonOf = Readonly<Record<ExitCause, number>>;
 
-export function reasonsOf(model: ExitModel): ReasonOf {
-  const rows = rowsOf(model).flatMap(({ causes }, index) => causes.map((cause) => [cause, index] as const));
+/** Whether a model has names for what leaves guest mode on a host of this vendor. */
+export function hasReasonsOf(model: Pick<ExitModel, "name" | "version">, vendor: HostVendor): boolean {
+  const names = new Set(rowsOf(model).map(({ name }) => name));
+  return EXIT_ROWS[vendor].every(({ name }) => names.has(name));
+}
+
+/** As the CPUs of this vendor leave. Throws RangeError for a model that has no names for that. */
+export function reasonsOf(model: ExitModel, vendor: HostVendor): ReasonOf {
+  const all = rowsOf(model);
+  const rows = EXIT_ROWS[vendor].flatMap(({ name, causes }) => {
+    const index = all.findIndex((row) => row.name === name);
+    if (index < 0) throw new RangeError(`${model.name} version ${model.version} has no exit ${name}`);
+    return causes.map((cause) => [cause, index] as const);
+  });
   return Object.fromEntries(rows) as ReasonOf;
+}
+
+/** What a row of a model stands for. */
+export function causesOfRow(model: Pick<ExitModel, "name" | "version">, reason: number): readonly ExitCause[] {
+  return rowsOf(model)[reason]?.causes ?? [];
 }
 
 /** Whether a row of a model stands for a cause. */
 export function isCause(model: ExitModel, reason: number, cause: ExitCause): boolean {
-  return rowsOf(model)[reason]?.causes.includes(cause) === true;
+  return causesOfRow(model, reason).includes(cause);
 }

@@ -6,11 +6,17 @@ import { AccessKind } from "@hvjournal/engine";
 import { Vector } from "../isa/exceptions.js";
 import { cr2, privilege } from "../isa/state.js";
 import { PAGE_FAULT } from "../isa/translation.js";
+import { type Amd64ControlState, policyValue } from "./control/control-state.js";
 import type { Vm } from "./vm.js";
 
 const VMCALL: readonly number[] = [0x0f, 0x01, 0xc1];
 const VMMCALL: readonly number[] = [0x0f, 0x01, 0xd9];
 const ERROR_CODE = 0xff;
+
+/** Whether the other vendor's call is written over, or raises #UD. */
+export function patchesCalls(control: Amd64ControlState): boolean {
+  return policyValue(control, "x86.hypercall.patch") === "on";
+}
 
 /** Instead of the call at RIP: the next to come is the host's own, or the fault of writing it. */
 export function patchCall(vm: Vm): void {

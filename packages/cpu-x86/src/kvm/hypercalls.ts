@@ -2,12 +2,11 @@
 import { type ExitFrame, ExitWord, KvmExit } from "@hvjournal/core";
 import { Vector } from "../isa/exceptions.js";
 import { Register } from "../isa/state.js";
-import { policyValue } from "./control/control-state.js";
 import { argumentOf, returnFromCall } from "./call-registers.js";
 import { leaveToVmm } from "./exit-frames.js";
 import type { ExitCause } from "./exit-model.js";
 import { describeHypervCall, finishHypervCall, returnHypervResult, speaksHyperv } from "./hyperv/exits.js";
-import { patchCall } from "./hypercall-patching.js";
+import { patchCall, patchesCalls } from "./hypercall-patching.js";
 import { callKvm, KvmCall, KvmError, mapRangeArgumentsFit } from "./kvm-hypercalls.js";
 import type { Vm } from "./vm.js";
 
@@ -26,7 +25,7 @@ export function routeCall(vm: Vm, frame: ExitFrame): void {
 /** Gives RAX; undefined: the instruction has not retired. */
 export function finishHypercall(vm: Vm, cause: ExitCause, next: bigint): bigint | undefined {
   if (cause === "invalidOpcode") {
-    if (policyValue(vm.control, "x86.hypercall.patch") === "on") patchCall(vm);
+    if (patchesCalls(vm.control)) patchCall(vm);
     else vm.states.raise(Vector.invalidOpcode);
     return undefined;
   }

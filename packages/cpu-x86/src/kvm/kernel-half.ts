@@ -1,6 +1,7 @@
 /** The kernel half of an amd64 VM: the run loop between guest mode and the exits. */
 import {
   type CodePatch,
+  type ControlEvent,
   type ExitFrame,
   ExitWord,
   FinishedBy,
@@ -16,16 +17,20 @@ import {
 } from "@hvjournal/core";
 import { EngineExit } from "@hvjournal/engine";
 import { ExitCode } from "../isa/exit-code.js";
+import { hostChanged } from "./control/host-part.js";
 import type { Amd64ControlState } from "./control-slice.js";
 import { beginExitFrame, leaveToVmm, MMIO_WRITE, newExitFrame } from "./exit-frames.js";
 import type { ExitCause } from "./exit-model.js";
+import { restoreCallPage } from "./hyperv/call-page.js";
 import { returnVmmResult } from "./hypercalls.js";
 import { causeOf, describeCall, finishInstructionExit, readCounter, readRandom } from "./instruction-exits.js";
 import { backtrace, type DisassembledInstruction, disassemble, translateVirtual } from "./inspection.js";
 import { completeMsrExit } from "./msr-exits.js";
+import { readHostMsr, writeHostMsr } from "./host-msrs.js";
 import {
   MP_STATE,
   MSR_ERROR,
+  msrNumberOf,
   readNamedRegister,
   registerAliases,
   registerNames,
@@ -450,11 +455,17 @@ export class Amd64KernelHalf implements KernelHalf {
     this.#vm.control = state as Amd64ControlState;
   }
 
+  apply({ kind }: ControlEvent): void {
+    this.#vm.codePatch = kind === hostChanged.name ? restoreCallPage(this.#vm) : undefined;
+  }
+
   // Looking
 
   readRegister(vcpu: number, name: string): bigint {
     if (name === MSR_ERROR) return this.#vm.msrError ? 1n : 0n;
     if (name === MP_STATE) return BigInt(this.#vm.schedule.of(vcpu).mpState);
+    const msr = msrNumberOf(name);
+    if (msr !== undefined) return knownMsr(name, readHostMsr(this.#vm, vcpu, msr));
     return readNamedRegister(this.#vm.states, vcpu, name);
   }
 
@@ -467,7 +478,10 @@ export class Amd64KernelHalf implements KernelHalf {
       this.#vm.setMpState(vcpu, Number(value));
       return;
     }
-    writeNamedRegister(this.#vm.states, vcpu, name, value);
+    const msr = msrNumberOf(name);
+    if (msr === undefined) writeNamedRegister(this.#vm.states, vcpu, name, value);
+    else if (!writeHostMsr(this.#vm, vcpu, msr, value))
+      throw new RangeError(`${name} does not take 0x${value.toString(16)}`);
     this.#vm.taskPriorityWritten(vcpu);
   }
 
@@ -504,6 +518,10 @@ export class Amd64KernelHalf implements KernelHalf {
     if (bytes > 0) memory.watch(physical, bytes);
   }
 
+  unwatch(physical: number, bytes: number): void {
+    this.#vm.engine.memory.unwatch(physical, bytes);
+  }
+
   breakAt(pc: bigint | undefined): void {
     this.#breakPc = pc;
   }
@@ -514,6 +532,12 @@ export class Amd64KernelHalf implements KernelHalf {
     );
     return new Map(counts);
   }
+}
+
+/** Throws RangeError for an MSR that there is not. */
+function knownMsr(name: string, value: bigint | undefined): bigint {
+  if (value === undefined) throw new RangeError(`amd64 has no register ${name}`);
+  return value;
 }
 
 /** Units until guest time reaches a deadline. */

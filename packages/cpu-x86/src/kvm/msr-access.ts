@@ -9,4 +9,7 @@ export interface MsrAccess {
   readonly accepts?: (vm: Vm, value: bigint) => boolean;
   /** False: #GP. Absent: it can't be written. */
   readonly write?: (vm: Vm, value: bigint) => boolean;
+  /** What the VMM reads, or does by a write, where that differs. False: refused, and nothing has changed. */
+  readonly hostRead?: (vm: Vm) => bigint;
+  readonly hostWrite?: (vm: Vm, value: bigint) => boolean;
 }

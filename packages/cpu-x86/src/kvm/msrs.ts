@@ -100,8 +100,7 @@ const registers: readonly (readonly [msr: number, access: MsrAccess])[] = [
 const byNumber: ReadonlyMap<number, MsrAccess> = new Map(registers);
 
 function accessOf(vm: Vm, msr: number): MsrAccess | undefined {
-  if (isHypervMsr(msr)) return hypervMsrOf(vm, msr);
-  return vm.irqchip.isX2apicMsr(msr) ? x2apicAccess(msr) : byNumber.get(msr);
+  return isHypervMsr(msr) ? hypervMsrOf(vm, msr) : msrAccessOf(vm, msr);
 }
 
 function x2apicAccess(msr: number): MsrAccess {
@@ -109,6 +108,11 @@ function x2apicAccess(msr: number): MsrAccess {
     read: ({ irqchip, current }) => irqchip.readMsr(current, msr),
     write: ({ irqchip, current }, value) => irqchip.writeMsr(current, msr, value),
   };
+}
+
+/** Of those that are not Hyper-V's: undefined where there is none. */
+export function msrAccessOf(vm: Vm, msr: number): MsrAccess | undefined {
+  return vm.irqchip.isX2apicMsr(msr) ? x2apicAccess(msr) : byNumber.get(msr);
 }
 
 /** Of the current vCPU. undefined: there is no such register. */

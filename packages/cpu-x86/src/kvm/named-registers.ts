@@ -226,6 +226,20 @@ export const MP_STATE = "mp_state";
 /** `kvm_run.msr.error`, of an MSR exit that is pending: not 0 makes the access #GP. */
 export const MSR_ERROR = "msr_error";
 
+const MSR_PREFIX = "msr_0x";
+
+/** Any MSR of KVM_GET_MSRS by its number. */
+export function msrRegister(msr: number): string {
+  return `${MSR_PREFIX}${msr.toString(16)}`;
+}
+
+/** The number in such a name; undefined: it is none. */
+export function msrNumberOf(name: string): number | undefined {
+  if (!name.startsWith(MSR_PREFIX)) return undefined;
+  const digits = name.slice(MSR_PREFIX.length);
+  return /^[0-9a-f]{1,8}$/.test(digits) ? Number.parseInt(digits, 16) : undefined;
+}
+
 export const registerAliases: readonly string[] = [...aliases.map(([alias]) => alias), MP_STATE, MSR_ERROR];
 
 export const registerNames: readonly RegisterName[] = registers.map(({ name, bits, group }) => ({ name, bits, group }));

@@ -12,6 +12,7 @@ import { CAP_EXIT_HYPERCALL } from "./capabilities.js";
 import { capabilityArgument } from "./control/control-state.js";
 import { type Amd64ControlState, amd64ControlSlice } from "./control-slice.js";
 import { type HostVendor, type ReasonOf, reasonsOf, vendorOf } from "./exit-model.js";
+import { hostModelOf } from "./host-model.js";
 import { HypervRegisters } from "./hyperv/registers.js";
 import { Irqchip } from "./irqchip/irqchip.js";
 import { MTRR_NUMBERS } from "./mtrr-numbers.js";
@@ -41,11 +42,12 @@ export class Vm {
   readonly stolenTime: StolenTime;
   readonly paravirtual: Paravirtual;
   readonly hyperv: HypervRegisters;
-  readonly reasons: ReasonOf;
-  readonly #modelVendor: HostVendor;
+  readonly #exitModel: ExitModel;
   readonly #random: readonly EntropyStream[];
   readonly #wallClockBaseNs: bigint;
-  control: Amd64ControlState = amd64ControlSlice.initialState();
+  #control: Amd64ControlState = amd64ControlSlice.initialState();
+  #hostVendor: HostVendor;
+  #reasons: ReasonOf;
   /** Units on the VM as a whole. */
   icount = 0;
   /** Idle time that was skipped, in nanoseconds. */
@@ -69,8 +71,9 @@ export class Vm {
     this.stolenTime = new StolenTime(vcpuCount);
     this.paravirtual = new Paravirtual(vcpuCount);
     this.hyperv = new HypervRegisters(vcpuCount);
-    this.reasons = reasonsOf(exitModel);
-    this.#modelVendor = vendorOf(exitModel);
+    this.#exitModel = exitModel;
+    this.#hostVendor = vendorOf(exitModel);
+    this.#reasons = reasonsOf(exitModel, this.#hostVendor);
     this.#random = Array.from({ length: vcpuCount }, (_, vcpu) => entropy.stream(`rdrand${vcpu}`));
     this.#wallClockBaseNs = options.wallClockBaseNs;
     this.irqchip = new Irqchip(vcpuCount, {
@@ -100,8 +103,24 @@ export class Vm {
     return this.schedule.current;
   }
 
+  get control(): Amd64ControlState {
+    return this.#control;
+  }
+
+  set control(state: Amd64ControlState) {
+    this.#control = state;
+    this.#hostVendor = state.host === undefined ? vendorOf(this.#exitModel) : hostModelOf(state.host).vendor;
+    this.#reasons = reasonsOf(this.#exitModel, this.#hostVendor);
+  }
+
+  /** Of the host that the VM is on now. */
   get hostVendor(): HostVendor {
-    return this.control.hostVendor ?? this.#modelVendor;
+    return this.#hostVendor;
+  }
+
+  /** Rows of the exit model, as this host's CPUs leave. */
+  get reasons(): ReasonOf {
+    return this.#reasons;
   }
 
   /** KVM_CAP_EXIT_HYPERCALL for KVM_HC_MAP_GPA_RANGE. */

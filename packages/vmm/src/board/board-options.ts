@@ -1,6 +1,7 @@
 /** What every board is made from. */
 import { type BlockBackend, type Entropy, PAGE_BYTES } from "@hvjournal/core";
 import type { KernelFile } from "../boot/kernel-format.js";
+import type { NamedHandler } from "../hypercalls/hypercall-handler.js";
 
 export interface BoardOptions {
   /** A multiple of 4 KiB, up to 3 GiB. */
@@ -15,6 +16,8 @@ export interface BoardOptions {
   /** Wall clock at guest time 0, nanoseconds since 1970-01-01T00:00Z. */
   readonly rtcBaseNs: bigint;
   readonly entropy: Entropy;
+  /** Who answers the calls that the kernel half leaves to the VMM, in turn, the board last. */
+  readonly handlers?: readonly NamedHandler[];
 }
 
 export interface BoardLimits {

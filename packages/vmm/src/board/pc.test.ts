@@ -60,11 +60,42 @@ describe("pc board", () => {
   it("answers calls and MSRs that nobody has with KVM's and Hyper-V's errors, and #GP", () => {
     const { guest, board } = testPc();
     expect(guest.exit(board, { kvmExit: KvmExit.hypercall, arg0: 12n })).toBe(0xffff_ffff_ffff_fc18n);
-    expect(guest.exit(board, { kvmExit: KvmExit.hyperv, arg0: 0x8001n })).toBe(2n);
+    expect(guest.exit(board, { kvmExit: KvmExit.hyperv, info: 2, arg0: 0x8001n })).toBe(2n);
     for (const kvmExit of [KvmExit.x86Rdmsr, KvmExit.x86Wrmsr]) {
       expect(guest.exit(board, { kvmExit, arg0: 0x10n })).toBe(0n);
       expect(guest.registers.get("vcpu0 msr_error")).toBe(1n);
     }
+    expect(Object.fromEntries(board.unansweredCalls())).toEqual({
+      "KVM_EXIT_HYPERCALL KVM_HC_MAP_GPA_RANGE (12)": 1,
+      "KVM_EXIT_HYPERV HvExtCallQueryCapabilities (0x8001)": 1,
+      "KVM_EXIT_X86_RDMSR IA32_TIME_STAMP_COUNTER": 1,
+      "KVM_EXIT_X86_WRMSR IA32_TIME_STAMP_COUNTER": 1,
+    });
+  });
+
+  it("answers messages and events as a VMM that has no connections", () => {
+    const { guest, board } = testPc();
+    const call = (arg0: bigint, arg1: bigint): bigint | undefined =>
+      guest.exit(board, { kvmExit: KvmExit.hyperv, info: 2, arg0, arg1 });
+    const message = new DataView(guest.memory.buffer);
+    expect(call(0x5cn, 0x1000n)).toBe(0x12n);
+    message.setUint32(0x100c, 241, true);
+    expect([call(0x5cn, 0x1000n), call(0x5cn, 0x1004n), call(0x5cn, 0x1f08n)]).toEqual([3n, 4n, 4n]);
+    expect([call(0x5cn, 1n << 40n), call(0x1005cn, 0x1000n)]).toEqual([8n, 2n]);
+    expect([call(0x1005dn, 0x1234n), call(0x5dn, 0x1_0000_1234n)]).toEqual([0x12n, 0x11n]);
+    expect(board.unansweredCalls().size).toBe(0);
+  });
+
+  it("stops at an exit of Hyper-V's of a type that it does not know, and the guest's registers are as they were", () => {
+    const { guest, board } = testPc();
+    const exit = (info: number): unknown => guest.exit(board, { kvmExit: KvmExit.hyperv, info, arg0: 0x1_0050n });
+    expect(() => exit(4)).toThrow(
+      /^board pc has no answer to KVM_EXIT_HYPERV type 4, HvCallGetVpRegisters \(0x0050\) of vcpu0/,
+    );
+    expect(() => exit(5)).toThrow(
+      /^board pc has no answer to KVM_EXIT_HYPERV type 5 of vcpu0: this build does not know it/,
+    );
+    expect(guest.events).toEqual([]);
   });
 
   it("ends on a triple fault and on system events, and refuses exits that no VMM can answer", () => {

@@ -27,6 +27,8 @@ import { VirtioBlock } from "../devices/virtio-block/device.js";
 import { VirtioConsole } from "../devices/virtio-console/device.js";
 import { VirtioRng } from "../devices/virtio-rng/device.js";
 import { drawBytes } from "../entropy-bytes.js";
+import { HandlerChain } from "../hypercalls/handler-chain.js";
+import { x86Calls } from "../hypercalls/x86/x86-calls.js";
 import { VirtioMmioTransport, type VirtioDevice } from "../virtio/mmio-transport.js";
 import { BOARD_PORT, VIRTIO_SLOT } from "./address-map.js";
 import { checkBoardOptions, type BoardLimits, type BoardOptions } from "./board-options.js";
@@ -46,18 +48,13 @@ export interface PcBoard extends VmmHalf {
   devices(): BoardDevice[];
   /** Accesses that no device claimed, by page or port. */
   unclaimedAccesses(): ReadonlyMap<string, number>;
+  /** Calls that nobody took, by name: the guest was told so. */
+  unansweredCalls(): ReadonlyMap<string, number>;
   /** By device: what its driver did to be told DEVICE_NEEDS_RESET. */
   driverErrors(): ReadonlyMap<string, string>;
 }
 
 const RNG_SEED_BYTES = 32;
-/** What a guest gets for calls that nobody answers: -1000 of KVM's, and 2 of Hyper-V's. */
-const KVM_ENOSYS = 0xffff_ffff_ffff_fc18n;
-const HV_STATUS_INVALID_HYPERCALL_CODE = 2;
-const LOW_WORD = 0xffff_ffffn;
-const WORD_BITS = 32n;
-/** The kernel half's register that stands for `kvm_run.msr.error`. */
-const MSR_ERROR = "msr_error";
 const LIMITS: BoardLimits = {
   board: "pc",
   memoryBytesMin: ONE_MEBIBYTE,
@@ -91,11 +88,17 @@ class Pc implements PcBoard {
   readonly #consoleTransport: VirtioMmioTransport;
   readonly #transports: VirtioMmioTransport[] = [];
   readonly #virtio: VirtioMmioPlace[] = [];
+  readonly #handlers: HandlerChain;
+  readonly #unanswered = new Map<string, number>();
 
   constructor(options: BoardOptions) {
     checkBoardOptions(options, LIMITS);
     this.#options = options;
     this.memoryBytes = options.memoryBytes;
+    this.#handlers = new HandlerChain(
+      options.handlers ?? [],
+      x86Calls((what) => this.#unanswered.set(what, (this.#unanswered.get(what) ?? 0) + 1)),
+    );
     this.#cmos = new Cmos(PC_GSI.cmos, options.rtcBaseNs, firmwareCmos(options.memoryBytes));
     this.#attachPort(new KeyboardController(), PC_PORT.keyboardController);
     this.#attachPort(this.#cmos, PC_PORT.cmos);
@@ -140,7 +143,7 @@ class Pc implements PcBoard {
     }
   }
 
-  handleExit(exit: ExitFrame, port: VmmPort): void {
+  handleExit(exit: ExitFrame, port: VmmPort): void | Promise<void> {
     switch (exit[ExitWord.kvmExit]) {
       case KvmExit.io:
         answerIo(exit, this.#ports, port);
@@ -149,17 +152,10 @@ class Pc implements PcBoard {
         answerMmio(exit, this.#bus, port);
         break;
       case KvmExit.hypercall:
-        port.complete(Number(KVM_ENOSYS & LOW_WORD), Number(KVM_ENOSYS >> WORD_BITS));
-        break;
       case KvmExit.hyperv:
-        port.complete(HV_STATUS_INVALID_HYPERCALL_CODE, 0);
-        break;
       case KvmExit.x86Rdmsr:
       case KvmExit.x86Wrmsr:
-        // As `kvm_run.msr.error`: the guest gets #GP for an MSR that nobody has.
-        port.setRegister(exit[ExitWord.vcpu] ?? 0, MSR_ERROR, 1n);
-        port.complete(0, 0);
-        break;
+        return this.#handlers.answer(exit, port);
       case KvmExit.shutdown:
         port.stop({ what: "crashed", by: "triple fault" });
         break;
@@ -169,6 +165,15 @@ class Pc implements PcBoard {
       default:
         throw new UnexpectedExitError(`the pc board has no answer to KVM exit ${exit[ExitWord.kvmExit]}`);
     }
+    return undefined;
+  }
+
+  get waitsFor(): string | undefined {
+    return this.#handlers.waitsFor;
+  }
+
+  withdraw(): void {
+    this.#handlers.withdraw();
   }
 
   reachDeadline(port: VmmPort): void {
@@ -219,11 +224,15 @@ class Pc implements PcBoard {
   }
 
   save(): StateSection[] {
-    return this.#devices.flatMap((device) => device.save());
+    return [...this.#devices.flatMap((device) => device.save()), ...this.#handlers.save()];
   }
 
   restore(sections: readonly StateSection[]): void {
-    restoreDevices(this.#devices, sections);
+    restoreDevices(this.#devices, sections, (takeIfThere) => this.#handlers.restore(takeIfThere));
+  }
+
+  unansweredCalls(): ReadonlyMap<string, number> {
+    return this.#unanswered;
   }
 
   unclaimedAccesses(): ReadonlyMap<string, number> {

@@ -20,7 +20,7 @@ import type { RamRange } from "../boot/kernel-format.js";
 import { loadKernel } from "../boot/kernel-image.js";
 import { DEVICE_TREE_BYTES_MAX, planMemory } from "../boot/memory-layout.js";
 import { HandlerChain } from "../hypercalls/handler-chain.js";
-import type { NamedHandler } from "../hypercalls/hypercall-handler.js";
+import { smcccCalls } from "../hypercalls/smccc-calls.js";
 import type { MmioDevice } from "../devices/mmio-device.js";
 import { Pl011 } from "../devices/pl011/device.js";
 import { Pl031 } from "../devices/pl031/device.js";
@@ -40,8 +40,6 @@ import { UnexpectedExitError } from "./unexpected-exit.js";
 export interface VirtBoardOptions extends BoardOptions {
   /** As `KernelHalfOptions.cpuModel`, for the device tree; default "cortex-a57". */
   readonly cpuModel?: string;
-  /** Who answers the calls that the SMCCC filter forwards, in turn; the board's own answer is NOT_SUPPORTED. */
-  readonly handlers?: readonly NamedHandler[];
 }
 
 export interface VirtBoard extends VmmHalf {
@@ -87,7 +85,7 @@ class Virt implements VirtBoard {
     checkBoardOptions(options, LIMITS);
     this.#options = options;
     this.memoryBytes = options.memoryBytes;
-    this.#handlers = new HandlerChain(options.handlers ?? []);
+    this.#handlers = new HandlerChain(options.handlers ?? [], smcccCalls);
     const { pl011, pl031 } = VIRT_ADDRESS_MAP;
     this.#pl011 = new Pl011(pl011.spi, BOARD_PORT.console);
     this.#attach(this.#pl011, pl011.base, pl011.bytes);

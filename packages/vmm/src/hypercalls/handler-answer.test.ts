@@ -1,5 +1,6 @@
 import { describe, expect, it } from "@jest/globals";
-import { AnswerError, registersOf } from "./handler-answer.js";
+import { AnswerError } from "./answer-error.js";
+import { registersOf } from "./handler-answer.js";
 
 describe("a handler's answer", () => {
   it.each<[unknown, readonly (readonly [string, bigint])[]]>([

@@ -4,7 +4,8 @@ import { ConfiguredGuest } from "../testing/configured-guest.js";
 import { HandlerChain } from "./handler-chain.js";
 import type { HandlerVm } from "./handler-vm.js";
 import type { HandlerAnswer } from "./answer-forms.js";
-import { HandlerError, HandlerWithdrawnError, type HypercallHandler } from "./hypercall-handler.js";
+import { HandlerError, HandlerWithdrawnError, type HypercallHandler, type NamedHandler } from "./hypercall-handler.js";
+import { smcccCalls } from "./smccc-calls.js";
 
 const NR = 0xc600_0001;
 const NOT_SUPPORTED = "vcpu0 x0 0xffffffffffffffff";
@@ -17,8 +18,12 @@ function exit(info = 0): ExitFrame {
   return frame;
 }
 
+function chainOfNamed(...handlers: readonly NamedHandler[]): HandlerChain {
+  return new HandlerChain(handlers, smcccCalls);
+}
+
 function chainOf(...handlers: readonly HypercallHandler[]): HandlerChain {
-  return new HandlerChain(handlers.map((handle, index) => ({ name: `handler${index}`, handle })));
+  return chainOfNamed(...handlers.map((handle, index) => ({ name: `handler${index}`, handle })));
 }
 
 function guestWith(...handlers: readonly HypercallHandler[]): { guest: ConfiguredGuest; chain: HandlerChain } {
@@ -48,16 +53,11 @@ describe("the handlers of a VM", () => {
 
   it("see the caller's registers as they were, though they have set them meanwhile", () => {
     const seen: unknown[] = [];
-    const chain = new HandlerChain([
-      {
-        name: "builtin:test",
-        isBuiltin: true,
-        handle: (call, vm) => {
-          vm.vcpu(0).setOneReg("x5", 50n);
-          seen.push(call.args[5]);
-        },
-      },
-    ]);
+    const handle: HypercallHandler = (call, vm) => {
+      vm.vcpu(0).setOneReg("x5", 50n);
+      seen.push(call.args[5]);
+    };
+    const chain = chainOfNamed({ name: "builtin:test", isBuiltin: true, handle });
     const guest = new ConfiguredGuest(1);
     guest.registers.set("vcpu0 x5", 5n);
     void chain.answer(exit(), guest);
@@ -144,17 +144,13 @@ describe("the handlers of a VM", () => {
   it("leave the VM as it was where the question is withdrawn, which is put again later", async () => {
     let [giveUp, asked] = [(_why: Error): void => undefined, 0];
     const guest = new ConfiguredGuest(1);
-    const chain = new HandlerChain([
-      {
-        name: "slow.mjs",
-        withdraw: () => giveUp(new HandlerWithdrawnError("something else came up")),
-        handle: (_, vm) => {
-          asked += 1;
-          vm.vcpu(0).setOneReg("x5", 7n);
-          return asked > 1 ? 6 : new Promise((_kept, reject) => (giveUp = reject));
-        },
-      },
-    ]);
+    const handle: HypercallHandler = (_, vm) => {
+      asked += 1;
+      vm.vcpu(0).setOneReg("x5", 7n);
+      return asked > 1 ? 6 : new Promise((_kept, reject) => (giveUp = reject));
+    };
+    const withdraw = (): void => giveUp(new HandlerWithdrawnError("something else came up"));
+    const chain = chainOfNamed({ name: "slow.mjs", withdraw, handle });
     const failing = failureOf(chain, guest);
     expect(chain.waitsFor).toBe("slow.mjs, HVC 0xc6000001");
     chain.withdraw();

@@ -3,7 +3,6 @@ import {
   decodeCanonicalMap,
   encodeCanonical,
   type ExitFrame,
-  ExitWord,
   plainValue,
   type StateSection,
   StateSectionError,
@@ -11,12 +10,10 @@ import {
   type VmmPort,
 } from "@hvjournal/core";
 import { CallPort } from "./call-port.js";
-import { AnswerError, registersOf } from "./handler-answer.js";
-import { type HandlerAnswer, type HandlerState, NOT_HANDLED } from "./answer-forms.js";
-import { HandlerVm } from "./handler-vm.js";
-import { ForwardedCall, type HypercallCall } from "./hypercall-call.js";
+import { AnswerError } from "./answer-error.js";
+import { type HandlerState, NOT_HANDLED } from "./answer-forms.js";
 import {
-  callText,
+  type CallName,
   HandlerError,
   type HandlerErrorCode,
   HandlerTimeoutError,
@@ -24,15 +21,42 @@ import {
   type NamedHandler,
 } from "./hypercall-handler.js";
 
-/** SMCCC NOT_SUPPORTED, -1 in 64 bits: what a guest gets whose call nobody handles. */
-const NOT_SUPPORTED = 0xffff_ffff_ffff_ffffn;
 const SECTION = "vmm.handlers";
 const SECTION_VERSION = 1;
 
+/** What an answer does to the guest, once all that could be wrong with it has been looked at. */
+export type AnswerEffect = (port: VmmPort) => void;
+
+/** One call of an architecture, as the exit tells it. */
+export interface AskedCall extends CallName {
+  /** What is called: a function identifier, a call code, an MSR. */
+  readonly number: number;
+  /** Reads what a change of registers would take away. */
+  settle(): void;
+  /** All of it as data, which can be printed and spread. */
+  toPlain(): unknown;
+  /** Throws AnswerError for one that makes no sense. */
+  effectOf(answer: unknown): AnswerEffect;
+  /** Nobody takes it: what the VMM does then. Throws HandlerError where nobody may. */
+  decline(): AnswerEffect;
+}
+
+/** The VM as a handler has it for one call. */
+export interface AskedVm {
+  /** What handlers keep, where one has looked at it. */
+  readonly touchedState: HandlerState | undefined;
+}
+
+/** How an architecture's calls come and are answered. */
+export interface CallInterface {
+  call(exit: ExitFrame, port: VmmPort): AskedCall;
+  vm(port: VmmPort, load: () => HandlerState): AskedVm;
+}
+
 /** One call, from the exit to its answer. */
 interface OpenCall {
-  readonly call: ForwardedCall;
-  readonly vm: HandlerVm;
+  readonly call: AskedCall;
+  readonly vm: AskedVm;
   readonly vmmPort: VmmPort;
   /** What handlers act through. */
   readonly port: CallPort;
@@ -41,20 +65,22 @@ interface OpenCall {
 
 /** What an answer comes to, before any of it has taken effect. */
 interface CallOutcome {
-  readonly registers: ReturnType<typeof registersOf>;
+  readonly effect: AnswerEffect;
   /** What handlers keep with the VM. */
   readonly state: Uint8Array | undefined;
 }
 
 export class HandlerChain {
   readonly #handlers: readonly NamedHandler[];
+  readonly #interface: CallInterface;
   /** Canonical bytes of `HandlerVm.state`; undefined: nothing has been kept. */
   #state: Uint8Array | undefined;
   /** Whose promise is not kept yet, and what was asked. */
   #waitsFor: string | undefined;
 
-  constructor(handlers: readonly NamedHandler[]) {
+  constructor(handlers: readonly NamedHandler[], callInterface: CallInterface) {
     this.#handlers = handlers;
+    this.#interface = callInterface;
   }
 
   get providesSdei(): boolean {
@@ -73,14 +99,14 @@ export class HandlerChain {
 
   /** Throws, or rejects with, HandlerError: then the VM is as it was, and the exit waits. */
   answer(exit: ExitFrame, vmmPort: VmmPort): void | Promise<void> {
-    if (this.#handlers.length === 0) return vmmPort.setRegister(exit[ExitWord.vcpu] ?? 0, "x0", NOT_SUPPORTED);
-    const call = new ForwardedCall(exit, vmmPort);
+    const call = this.#interface.call(exit, vmmPort);
+    if (this.#handlers.length === 0) return call.decline()(vmmPort);
     const port = new CallPort(vmmPort, () => call.settle());
     const open: OpenCall = {
       call,
       vmmPort,
       port,
-      vm: new HandlerVm(port, () => this.#loadState()),
+      vm: this.#interface.vm(port, () => this.#loadState()),
       attempt: vmmPort.begin(),
     };
     let outcome;
@@ -99,27 +125,29 @@ export class HandlerChain {
 
   #ask(index: number, open: OpenCall): CallOutcome | Promise<CallOutcome> {
     const handler = this.#handlers[index];
-    if (handler === undefined) return this.#outcomeOf({ x0: NOT_SUPPORTED }, open);
+    if (handler === undefined) return this.#outcomeOf(open.call.decline(), open);
     const failed = (error: unknown): never => {
       throw failure(handler, open.call, error);
     };
+    const { call, vm } = open;
     let answer;
     try {
-      answer = handler.handle(handler.isBuiltin === true ? open.call : open.call.toPlain(), open.vm);
+      const given = handler.isBuiltin === true ? call : call.toPlain();
+      answer = handler.handle(given as never, vm as never, call.number);
     } catch (error) {
       return failed(error);
     }
     if (!isPromise(answer)) return this.#take(index, answer, open);
-    this.#waitsFor = `${handler.name}, ${callText(open.call)}`;
+    this.#waitsFor = `${handler.name}, ${call.text}`;
     return Promise.resolve(answer)
       .finally(() => (this.#waitsFor = undefined))
       .then((kept) => this.#take(index, kept, open), failed);
   }
 
-  #take(index: number, answer: HandlerAnswer, open: OpenCall): CallOutcome | Promise<CallOutcome> {
+  #take(index: number, answer: unknown, open: OpenCall): CallOutcome | Promise<CallOutcome> {
     if (answer === NOT_HANDLED) return this.#ask(index + 1, open);
     try {
-      return this.#outcomeOf(answer, open);
+      return this.#outcomeOf(open.call.effectOf(answer), open);
     } catch (error) {
       const handler = this.#handlers[index];
       throw handler === undefined ? error : failure(handler, open.call, error);
@@ -127,15 +155,14 @@ export class HandlerChain {
   }
 
   /** Everything that may fail by a handler's doing. */
-  #outcomeOf(answer: HandlerAnswer, { vm }: OpenCall): CallOutcome {
-    const registers = registersOf(answer);
-    return { registers, state: vm.touchedState === undefined ? this.#state : encodedState(vm.touchedState) };
+  #outcomeOf(effect: AnswerEffect, { vm }: OpenCall): CallOutcome {
+    return { effect, state: vm.touchedState === undefined ? this.#state : encodedState(vm.touchedState) };
   }
 
-  #apply({ registers, state }: CallOutcome, { call, vmmPort, port, attempt }: OpenCall): void {
+  #apply({ effect, state }: CallOutcome, { vmmPort, port, attempt }: OpenCall): void {
     port.close();
     attempt.keep();
-    for (const [name, value] of registers) vmmPort.setRegister(call.vcpu, name, value);
+    effect(vmmPort);
     this.#state = state;
   }
 
@@ -165,11 +192,11 @@ function encodedState(state: HandlerState): Uint8Array | undefined {
   return encodeCanonical(plainValue(state, "vm.state"));
 }
 
-function isPromise<Value>(answer: Value | Promise<Value>): answer is Promise<Value> {
+function isPromise<Value>(answer: unknown): answer is Promise<Value> {
   return typeof answer === "object" && answer !== null && "then" in answer && typeof answer.then === "function";
 }
 
-function failure(handler: NamedHandler, call: HypercallCall, error: unknown): HandlerError {
+function failure(handler: NamedHandler, call: CallName, error: unknown): HandlerError {
   // One that has failed behind another one has been told already.
   if (error instanceof HandlerError) return error;
   const place = handler.placeOf?.(error);

@@ -3,16 +3,21 @@ import type { HypercallCall } from "./hypercall-call.js";
 import type { HandlerVm } from "./handler-vm.js";
 import type { HandlerAnswer } from "./answer-forms.js";
 
-/** The VM stands still as a whole until the answer is there. */
+/** Of arm64. The VM stands still as a whole until the answer is there. */
 export type HypercallHandler = (call: HypercallCall, vm: HandlerVm) => HandlerAnswer | Promise<HandlerAnswer>;
+
+/** What a chain asks for an answer: what it takes and gives is its architecture's (`HypercallHandler`, `X86Handler`). */
+export type AnyHandler = (call: never, vm: never, number: number) => unknown;
 
 export interface NamedHandler {
   /** As it was given: a file, "builtin:psci". */
   readonly name: string;
-  readonly handle: HypercallHandler;
+  readonly handle: AnyHandler;
+  /** The only one whose calls it answers; absent: its own affair. */
+  readonly architecture?: string;
   /** Promises that have not been kept are rejected with HandlerWithdrawnError. */
   readonly withdraw?: () => void;
-  /** Part of the VMM half: it reads no more of a call than it needs, and gets it as it comes. */
+  /** Part of the VMM half of arm64: it reads no more of a call than it needs, and gets it as it comes. */
   readonly isBuiltin?: true;
   /** Answers the calls of SDEI: the device tree says that there is one. */
   readonly providesSdei?: boolean;
@@ -22,9 +27,11 @@ export interface NamedHandler {
 
 /**
  * "handler-failed": it threw. "handler-answer": its answer makes no sense. "handler-timeout": none came in time.
- * "handler-withdrawn": nobody waits for it any more, and it is no fault of the handler's.
+ * "handler-withdrawn": nobody waits for it any more, and it is no fault of the handler's. "unknown-exit": an exit that neither
+ * a handler nor the board knows, so that nobody may answer it.
  */
-export type HandlerErrorCode = "handler-failed" | "handler-answer" | "handler-timeout" | "handler-withdrawn";
+export type HandlerErrorCode =
+  "handler-failed" | "handler-answer" | "handler-timeout" | "handler-withdrawn" | "unknown-exit";
 
 /** What a handler's promise is rejected with that does not keep within its time. */
 export class HandlerTimeoutError extends Error {
@@ -36,9 +43,11 @@ export class HandlerWithdrawnError extends Error {
   override readonly name = "HandlerWithdrawnError";
 }
 
-/** "HVC 0xc6000001" */
-export function callText({ conduit, nr }: HypercallCall): string {
-  return `${conduit.toUpperCase()} 0x${nr.toString(16).padStart(8, "0")}`;
+/** The call that was asked about. */
+export interface CallName {
+  readonly vcpu: number;
+  /** "HVC 0xc6000001", "KVM_EXIT_HYPERV HvExtCallQueryCapabilities" */
+  readonly text: string;
 }
 
 /** The call is not answered, and the VM is as it was when the guest left. */
@@ -46,15 +55,11 @@ export class HandlerError extends Error {
   override readonly name = "HandlerError";
   readonly code: HandlerErrorCode;
   readonly handler: string;
-  readonly call: HypercallCall;
-  constructor(
-    code: HandlerErrorCode,
-    about: { handler: string; call: HypercallCall; reason: string; cause?: unknown },
-  ) {
+  constructor(code: HandlerErrorCode, about: { handler: string; call: CallName; reason: string; cause?: unknown }) {
     const { handler, call, reason, cause } = about;
-    super(`handler ${handler} has no answer to ${callText(call)} of vcpu${call.vcpu}: ${reason}`, { cause });
+    const who = code === "unknown-exit" ? handler : `handler ${handler}`;
+    super(`${who} has no answer to ${call.text} of vcpu${call.vcpu}: ${reason}`, { cause });
     this.code = code;
     this.handler = handler;
-    this.call = call;
   }
 }

@@ -111,9 +111,9 @@ export class TestGuest implements VmmPort {
   /** An exit of vCPU 0 that the board answers. Gives what it completed the exit with. */
   exit(
     board: VmmHalf,
-    words: { readonly kvmExit: number; readonly info?: number; readonly arg0?: bigint },
+    words: { readonly kvmExit: number; readonly info?: number; readonly arg0?: bigint; readonly arg1?: bigint },
   ): bigint | undefined {
-    return this.#deliver(board, words.kvmExit, words.info ?? 0, words.arg0 ?? 0n, 0n);
+    return this.#deliver(board, words.kvmExit, words.info ?? 0, words.arg0 ?? 0n, words.arg1 ?? 0n);
   }
 
   readWide(board: VmmHalf, address: number, bytes: number): bigint {

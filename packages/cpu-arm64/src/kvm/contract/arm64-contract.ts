@@ -14,6 +14,7 @@ export const arm64Contract: ArchitectureContract = {
     const { name, version } = hostModelOf((state as Arm64ControlState).firmware.host);
     return { name, version };
   },
+  unansweredCall: "x0 becomes -1",
   items: (state) => contractItems(state as Arm64ControlState),
   registerItem,
   asks: (frame, state) => askedItems(frame, state as Arm64ControlState),

@@ -1,10 +1,9 @@
 /** What a guest may learn of an arm64 VM's configuration and its host, item by item. */
-import { type ContractItem, hostText } from "@hvjournal/core";
+import { type ContractItem, type EnabledCapability, hostText } from "@hvjournal/core";
 import { systemRegisters } from "../../isa/system-registers.js";
 import { CAP_ARM_SYSTEM_SUSPEND, checkExtension, ENABLEABLE, OFFERED_CAPABILITIES } from "../capabilities.js";
-import type { Arm64ControlState, EnabledCapability } from "../control/control-state.js";
-import { POLICIES } from "../control/policies.js";
-import { policySetting, policyValue } from "../control/policy-part.js";
+import type { Arm64ControlState } from "../control/control-state.js";
+import { POLICIES, policyTable } from "../control/policies.js";
 import { featureNames } from "../control/vcpu-features.js";
 import { registerReadTraps } from "../exit-model.js";
 import { hostModelOf } from "../host-model.js";
@@ -73,8 +72,8 @@ function vcpuItems({ features, initializedVcpus = [], pvTime = [] }: Arm64Contro
 
 function policyItems(state: Arm64ControlState): ContractItem[] {
   return POLICIES.map(({ name, frozenByRun }) => {
-    const setting = policySetting(state, name);
-    const value = policyValue(state, name);
+    const setting = policyTable.settingIn(state, name);
+    const value = policyTable.valueIn(state, name);
     return {
       name: policyItem(name),
       // Number of the event: it stands in every exit that the policy decides.
@@ -118,7 +117,7 @@ const FUNCTION_MAX = 0xffff_ffff;
 
 /** What becomes of a call in no range; a range's "handle" is the same without a policy, and never forwards with one. */
 function restEffect(state: Arm64ControlState): string {
-  return policySetting(state, "arm.smccc.default")?.value ?? "handle";
+  return policyTable.settingIn(state, "arm.smccc.default")?.value ?? "handle";
 }
 
 function filterItems(state: Arm64ControlState): ContractItem[] {

@@ -78,12 +78,12 @@ class Configured {
   /** As two ends of a move compare it. */
   compareWith(hostName: string) {
     const made = this.setUpOn(hostName);
-    const source = arm64Contract.items(this.state);
-    const items: readonly ContractItem[] = arm64Contract.items(made.control["architecture"]);
+    const source = arm64Contract.items(this.state, machine);
+    const items: readonly ContractItem[] = arm64Contract.items(made.control["architecture"], machine);
     const there = withRemarks(
       items,
-      { items: source, host: arm64Contract.hostOf(this.state) },
-      { architecture: arm64, host: host(hostName), ...made },
+      { items: source, host: arm64Contract.hostOf(this.state, machine) },
+      { architecture: arm64, machine, host: host(hostName), ...made },
     );
     return compareContracts(source, there);
   }
@@ -216,7 +216,7 @@ describe("filters of two VMs", () => {
   function itemsOf(filter: Filter, policy?: string): readonly ContractItem[] {
     const words = filter.map(([range, text]) => ["smccc-filter", `${range}=${text}`] as const);
     const policies = policy === undefined ? [] : [["policy", policy] as const];
-    return arm64Contract.items(new Configured("unaffected", ...policies, ...words).state);
+    return arm64Contract.items(new Configured("unaffected", ...policies, ...words).state, machine);
   }
 
   function differ(a: readonly ContractItem[], b: readonly ContractItem[]): string[] {
@@ -301,7 +301,7 @@ describe("what a guest asks about", () => {
       ...{ reason: Reason.hvc64, vcpu: 0, pc: 0n, rule, syndrome: (EsrClass.hvc64 << 26) >>> 0 },
       args: [BigInt(id), BigInt(x1), 0n, 0n],
     });
-    return arm64Contract.asks(frame, state);
+    return arm64Contract.asks(frame, state, machine);
   }
 
   const inNoRange = "KVM_ARM_VM_SMCCC_FILTER in no range";
@@ -332,9 +332,9 @@ describe("what a guest asks about", () => {
     const selector = (3 << 14) | (7 << 3) | 0;
     const read = { reason: Reason.sys64, vcpu: 0, pc: 0n, syndrome: 0, args: [BigInt(selector), 0n] };
     fillExitFrame(frame, { ...read, info: 0 });
-    expect(arm64Contract.asks(frame, state)).toEqual(["ID_AA64MMFR0_EL1"]);
+    expect(arm64Contract.asks(frame, state, machine)).toEqual(["ID_AA64MMFR0_EL1"]);
     fillExitFrame(frame, { ...read, info: 1 });
-    expect(arm64Contract.asks(frame, state)).toEqual([]);
+    expect(arm64Contract.asks(frame, state, machine)).toEqual([]);
     expect(arm64Contract.registerItem("id_aa64mmfr0_el1", 1n)).toMatchObject({ isObservable: true, value: "0x1" });
     expect(arm64Contract.registerItem("midr_el1", 1n)).toMatchObject({ isObservable: false });
   });

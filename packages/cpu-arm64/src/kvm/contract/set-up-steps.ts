@@ -6,7 +6,7 @@
 import type { SetUpStep } from "@hvjournal/core";
 import type { Arm64ControlState } from "../control/control-state.js";
 import { placeFilter } from "../control/filter-part.js";
-import { policyValue } from "../control/policy-part.js";
+import { policyTable } from "../control/policies.js";
 import { filterExport } from "../smccc/filter-export.js";
 import { FIRMWARE_REGISTERS, hasFirmwareRegister, readFirmwareRegister } from "../smccc/firmware-registers.js";
 import { FILTER_ACTIONS, type FilterRange } from "../smccc/smccc-filter.js";
@@ -58,7 +58,7 @@ function filterSteps(state: Arm64ControlState): SetUpStep[] {
   if (smcccFilter.length === 0) return [];
   // What is refused as a whole is told of each range.
   const items = smcccFilter.map(rangeItem);
-  switch (policyValue(state, "arm.smccc.migrate")) {
+  switch (policyTable.valueIn(state, "arm.smccc.migrate")) {
     case "register":
       return [{ items, command: { name: "smccc-filter-import", blob: filterExport(smcccFilter) } }];
     case "snapshot":

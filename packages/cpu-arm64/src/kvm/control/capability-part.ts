@@ -1,68 +1,23 @@
-/** KVM_ENABLE_CAP of the VM. Command: {name: "cap", capability, args}. */
-import type { ControlCommand, EventKind } from "@hvjournal/core";
-import { CAP_ARM_SYSTEM_SUSPEND, CAP_PREFIX, ENABLEABLE, refusedCapability } from "../capabilities.js";
+/** KVM_ENABLE_CAP of a VM on arm64. */
+import { type CapabilityRefusal, capabilityPartOf } from "@hvjournal/core";
+import { CAP_ARM_SYSTEM_SUSPEND, ENABLEABLE, refusedCapability } from "../capabilities.js";
 import { hostModelOf } from "../host-model.js";
-import { decided, type ControlPart, NUMBER, refuse } from "./control-part.js";
-import { isEnabled } from "./control-state.js";
+import type { ControlPart } from "./control-part.js";
+import type { Arm64ControlState } from "./control-state.js";
 
-const ENABLE_CAP = "KVM_ENABLE_CAP";
-
-const capEnabled: EventKind = {
-  name: "arm64.CapEnabled",
-  version: 1,
-  role: "vmm output",
-  fields: ["name", "args", "old", "new"],
-};
-
-/** KVM's name of a capability that is given with or without the prefix. */
-export function capabilityName(given: string): string {
-  const name = given.toUpperCase();
-  return name.startsWith(CAP_PREFIX) ? name : `${CAP_PREFIX}${name}`;
+function reasonAgainst({ firmware }: Arm64ControlState, name: string): string | undefined {
+  const reason = refusedCapability(name);
+  if (reason !== undefined) return `${name}: ${reason}`;
+  if (!ENABLEABLE.includes(name)) return `${name} can't be enabled for a VM on arm64; ${ENABLEABLE.join(" and ")} can`;
+  const host = hostModelOf(firmware.host);
+  if (name === CAP_ARM_SYSTEM_SUSPEND && !host.hasSystemSuspend) return `${name}: host ${host.name} does not have it`;
+  return undefined;
 }
 
-function argumentsOf(args: readonly unknown[]): bigint[] {
-  return args.map((arg) => BigInt(typeof arg === "bigint" || typeof arg === "number" ? arg : 0));
-}
-
-function parseCapability(text: string): ControlCommand | string {
-  const match = new RegExp(`^(\\w+)(?:=(${NUMBER}(?:,${NUMBER})*))?$`).exec(text);
-  if (match === null) return "expected NAME or NAME=NUMBER,...";
-  const args = match[2] === undefined ? [] : match[2].split(",").map(BigInt);
-  return { name: "cap", capability: capabilityName(match[1] ?? ""), args };
-}
-
-export const capabilityPart: ControlPart = {
-  decide: {
-    cap(state, fields) {
-      const name = fields.string("capability");
-      const args = argumentsOf(fields.array("args"));
-      const reason = refusedCapability(name);
-      if (reason !== undefined) return refuse("EINVAL", ENABLE_CAP, `${name}: ${reason}`);
-      if (!ENABLEABLE.includes(name))
-        return refuse(
-          "EINVAL",
-          ENABLE_CAP,
-          `${name} can't be enabled for a VM on arm64; ${ENABLEABLE.join(" and ")} can`,
-        );
-      const host = hostModelOf(state.firmware.host);
-      if (name === CAP_ARM_SYSTEM_SUSPEND && !host.hasSystemSuspend)
-        return refuse("EINVAL", ENABLE_CAP, `${name}: host ${host.name} does not have it`);
-      return decided(capEnabled, { name, args, old: isEnabled(state, name), new: true });
-    },
+export const capabilityPart: ControlPart = capabilityPartOf<Arm64ControlState>({
+  kind: "arm64.CapEnabled",
+  refusal(state, { name }): CapabilityRefusal | undefined {
+    const reason = reasonAgainst(state, name);
+    return reason === undefined ? undefined : { errno: "EINVAL", reason };
   },
-  events: [
-    {
-      kind: capEnabled,
-      evolve: (state, fields) => {
-        const name = fields.string("name");
-        const args = argumentsOf(fields.array("args"));
-        return { ...state, capabilities: [...state.capabilities.filter((each) => each.name !== name), { name, args }] };
-      },
-      describe: (fields) => {
-        const args = fields.array("args").map(String);
-        return args.length === 0 ? fields.string("name") : `${fields.string("name")}=${args.join(",")}`;
-      },
-    },
-  ],
-  parse: { cap: parseCapability },
-};
+});

@@ -1,46 +1,10 @@
-/** One subject of the arm64 control plane: its commands with KVM's rules, its events, their fold, and its words. */
-import type {
-  ControlCommand,
-  ControlContext,
-  ControlEvent,
-  Decision,
-  EventKind,
-  PayloadFields,
-  Refusal,
-} from "@hvjournal/core";
+/** A subject of the arm64 control plane. */
+import type { ControlPart as PartOf } from "@hvjournal/core";
 import type { Arm64ControlState } from "./control-state.js";
 
-export interface EventPart {
-  readonly kind: EventKind;
-  /** Pure. */
-  evolve(state: Arm64ControlState, fields: PayloadFields, event: ControlEvent, seq: number): Arm64ControlState;
-  describe(fields: PayloadFields, event: ControlEvent): string;
-}
+export { decided, NUMBER, refuse } from "@hvjournal/core";
 
-export interface ControlPart {
-  /** By the name of the command. */
-  readonly decide: Readonly<
-    Record<
-      string,
-      (state: Arm64ControlState, fields: PayloadFields, context: ControlContext, command: ControlCommand) => Decision
-    >
-  >;
-  readonly events: readonly EventPart[];
-  /** By the word of an option or of `ctl`; a string is what is wrong with the text. */
-  readonly parse: Readonly<Record<string, (text: string) => ControlCommand | string>>;
-}
-
-/** A number as people write it: decimal, or hexadecimal behind 0x. */
-export const NUMBER = "(0x[0-9a-fA-F]+|[0-9]+)";
-
-export function refuse(errno: string, call: string, reason: string, next?: string): { readonly refused: Refusal } {
-  return { refused: { errno, call, reason, ...(next === undefined ? {} : { next }) } };
-}
-
-/** One event of the VM, or of one vCPU. */
-export function decided(kind: EventKind, payload: ControlEvent["payload"], vcpu = -1): Decision {
-  return { events: [{ kind: kind.name, version: kind.version, vcpu, payload }] };
-}
+export type ControlPart = PartOf<Arm64ControlState>;
 
 export function hex(value: bigint | number): string {
   return `0x${value.toString(16)}`;

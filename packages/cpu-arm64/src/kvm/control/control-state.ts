@@ -1,20 +1,8 @@
 /** What the control plane's events have made of an arm64 VM. Plain data: it is saved with the control plane's state. */
-import type { HostReference } from "@hvjournal/core";
+import type { EnabledCapability, HostReference, PolicySetting } from "@hvjournal/core";
 import type { FilterRange } from "../smccc/smccc-filter.js";
 import { type FirmwareRegisters, firmwareReset } from "../smccc/firmware-registers.js";
 import type { PolicyName } from "./policies.js";
-
-export interface EnabledCapability {
-  readonly name: string;
-  readonly args: readonly bigint[];
-}
-
-/** A policy that is not upstream's, and the event that set it. */
-export interface PolicySetting {
-  readonly name: PolicyName;
-  readonly value: string;
-  readonly seq: number;
-}
 
 export interface IdRegisterValue {
   /** As the Arm ARM writes it: ID_AA64ISAR0_EL1. */
@@ -43,15 +31,11 @@ export interface Arm64ControlState {
   readonly initializedVcpus?: readonly number[];
   readonly idRegisters?: readonly IdRegisterValue[];
   readonly pvTime?: readonly PvTimeStructure[];
-  readonly policies?: readonly PolicySetting[];
+  readonly policies?: readonly PolicySetting<PolicyName>[];
 }
 
 export function initialArm64State(host?: HostReference): Arm64ControlState {
   return { smcccFilter: [], firmware: firmwareReset(host), capabilities: [] };
-}
-
-export function isEnabled(state: Arm64ControlState, capability: string): boolean {
-  return state.capabilities.some((each) => each.name === capability);
 }
 
 export function isInitialized({ initializedVcpus = [] }: Arm64ControlState, vcpu: number): boolean {

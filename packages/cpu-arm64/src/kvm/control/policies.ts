@@ -2,14 +2,7 @@
  * Policies: what the participants of the discussion about forwarded hypercalls wanted and upstream KVM does not have.
  * Each defaults to what upstream does. Their capability numbers lie in a private space, from 0x10000 up.
  */
-export interface Policy {
-  readonly name: string;
-  /** Upstream's behaviour first. The index is the argument of the capability. */
-  readonly values: readonly string[];
-  readonly capability: { readonly name: string; readonly number: number };
-  /** Refused with EBUSY once a vCPU has run, as the filter is. */
-  readonly frozenByRun: boolean;
-}
+import { type Policy, PolicyTable } from "@hvjournal/core";
 
 export const POLICIES = [
   {
@@ -34,11 +27,4 @@ export const POLICIES = [
 
 export type PolicyName = (typeof POLICIES)[number]["name"];
 
-export function policyNamed(name: string): (Policy & { readonly name: PolicyName }) | undefined {
-  return POLICIES.find((policy) => policy.name === name);
-}
-
-/** By the name or number of its capability. */
-export function policyOfCapability(capability: string | number): (Policy & { readonly name: PolicyName }) | undefined {
-  return POLICIES.find(({ capability: { name, number } }) => name === capability || number === capability);
-}
+export const policyTable: PolicyTable<PolicyName> = new PolicyTable<PolicyName>(POLICIES);

@@ -1,6 +1,7 @@
 /** The current vCPU as the kernel half's services see it. */
+import { isEnabled } from "@hvjournal/core";
 import { CAP_ARM_SYSTEM_SUSPEND } from "../capabilities.js";
-import { isEnabled, pvTimeIpaOf } from "../control/control-state.js";
+import { pvTimeIpaOf } from "../control/control-state.js";
 import type { Vm } from "../vm.js";
 import type { Caller } from "./call.js";
 import type { FirmwareRegisters } from "./firmware-registers.js";

@@ -1,6 +1,6 @@
 /** What becomes of a hypercall: kvm_smccc_call_handler's decision in arch/arm64/kvm/hypercalls.c. */
 import type { Arm64ControlState } from "../control/control-state.js";
-import { policySetting } from "../control/policy-part.js";
+import { policyTable } from "../control/policies.js";
 import { type Conduit, type FilterAction, filterRangeOf, isReserved } from "./smccc-filter.js";
 import {
   StandardHypervisorService,
@@ -76,7 +76,7 @@ export function routeCall(state: Arm64ControlState, id: number, conduit: Conduit
   const rule = range?.seq ?? 0;
   if (range !== undefined && range.action !== "handle") return { action: range.action, rule };
   if (isAllowedByDefault(id) || isAllowedByBitmap(state.firmware, id)) return { action: "handle", rule };
-  const forwarding = range === undefined ? policySetting(state, "arm.smccc.default") : undefined;
+  const forwarding = range === undefined ? policyTable.settingIn(state, "arm.smccc.default") : undefined;
   // The Arm Architecture Calls are never anybody else's.
   if (forwarding === undefined || isReserved(id)) return { action: "deny", rule };
   return { action: "forward", rule: forwarding.seq };

@@ -1,12 +1,5 @@
 /** Policies: what upstream KVM does not let a VMM choose, or chooses by a quirk. Each defaults to what upstream does. */
-export interface Policy {
-  readonly name: string;
-  /** Upstream's behaviour first. The index is the argument of the capability. */
-  readonly values: readonly string[];
-  readonly capability: { readonly name: string; readonly number: number };
-  /** Refused with EBUSY once a vCPU has run. */
-  readonly frozenByRun: boolean;
-}
+import { type Policy, PolicyTable } from "@hvjournal/core";
 
 export const POLICIES = [
   {
@@ -26,6 +19,4 @@ export const POLICIES = [
 
 export type PolicyName = (typeof POLICIES)[number]["name"];
 
-export function policyNamed(name: string): (Policy & { readonly name: PolicyName }) | undefined {
-  return POLICIES.find((policy) => policy.name === name);
-}
+export const policyTable: PolicyTable<PolicyName> = new PolicyTable<PolicyName>(POLICIES);

@@ -9,8 +9,8 @@ import type { Vm } from "../vm.js";
 import { decideCall, HvCall, isExtended, readInput } from "./hypercalls.js";
 import { HypervMsr } from "./registers.js";
 
-/** `kvm_run.hyperv.type`. */
-export const HypervExit = { synic: 1, hypercall: 2 } as const;
+/** `kvm_run.hyperv.type`; those above 3 are not upstream. */
+export const HypervExit = { synic: 1, hypercall: 2, syndbg: 3, hypercallXmm: 4 } as const;
 /** KVM_SYSTEM_EVENT_*. */
 const SystemEvent = { reset: 2, crash: 3 } as const;
 const CRASH_NOTIFY = 1n << 63n;
@@ -74,7 +74,7 @@ export function routeHypervWrite(vm: Vm, frame: ExitFrame): void {
     case HypervMsr.HV_X64_MSR_SIEFP:
     case HypervMsr.HV_X64_MSR_SIMP:
       // To a VMM that has asked for the SynIC.
-      if (isEnabled(vm.control, CAP_HYPERV_SYNIC) || isEnabled(vm.control, CAP_HYPERV_SYNIC2))
+      if (isEnabled(vm.control, CAP_HYPERV_SYNIC, vm.current) || isEnabled(vm.control, CAP_HYPERV_SYNIC2, vm.current))
         leave(KvmExit.hyperv, HypervExit.synic);
       return;
     default:

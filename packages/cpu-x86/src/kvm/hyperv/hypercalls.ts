@@ -4,7 +4,7 @@
  */
 import { elementOf } from "@hvjournal/engine";
 import { CAP_HYPERV_ENFORCE_CPUID } from "../capabilities.js";
-import { isEnabled } from "../control/control-state.js";
+import { isSwitchedOn } from "../control/control-state.js";
 import { Delivery } from "../irqchip/apic-registers.js";
 import { isInRam } from "../paravirtual.js";
 import { Register, xmm } from "../../isa/state.js";
@@ -20,6 +20,8 @@ export const HvStatus = {
   INVALID_PARAMETER: 5,
   ACCESS_DENIED: 6,
   OPERATION_DENIED: 8,
+  INVALID_PORT_ID: 0x11,
+  INVALID_CONNECTION_ID: 0x12,
 } as const;
 
 export const HvCall = {
@@ -123,7 +125,7 @@ export function isExtended(code: number): boolean {
 
 /** Decides a call in KVM's order; has no effect beside what the call itself is for. */
 export function decideCall(vm: Vm, call: HypervInput): HypervOutcome {
-  const isEnforced = isEnabled(vm.control, CAP_HYPERV_ENFORCE_CPUID);
+  const isEnforced = isSwitchedOn(vm.control, CAP_HYPERV_ENFORCE_CPUID, vm.current);
   if (vm.states.cpl !== 0 || !vm.states.isProtected) return "undefined";
   if (isEnforced && !isOffered(vm, call.code)) return status(HvStatus.ACCESS_DENIED);
   if ((call.value & RESERVED) !== 0n) return status(HvStatus.INVALID_HYPERCALL_INPUT);

@@ -3,7 +3,7 @@
  * KVM_CAP_HYPERV_ENFORCE_CPUID asks for it.
  */
 import { CAP_HYPERV_ENFORCE_CPUID, CAP_HYPERV_SYNIC, CAP_HYPERV_SYNIC2 } from "../capabilities.js";
-import { isEnabled } from "../control/control-state.js";
+import { isEnabled, isSwitchedOn } from "../control/control-state.js";
 import { APIC_BUS_HZ } from "../irqchip/apic-timer.js";
 import { ApicRegister } from "../irqchip/apic-registers.js";
 import type { MsrAccess } from "../msr-access.js";
@@ -101,7 +101,8 @@ const assistPage: MsrAccess = {
 function clearPage(vm: Vm, value: bigint): void {
   const page = value & ~0xfffn;
   // SYNIC2 leaves the pages as they are.
-  const clears = isEnabled(vm.control, CAP_HYPERV_SYNIC) && !isEnabled(vm.control, CAP_HYPERV_SYNIC2);
+  const clears =
+    isEnabled(vm.control, CAP_HYPERV_SYNIC, vm.current) && !isEnabled(vm.control, CAP_HYPERV_SYNIC2, vm.current);
   if ((value & ENABLED) === 0n || !clears || !isInRam(vm.engine.memory, page, PAGE_BYTES)) return;
   vm.engine.memory.write(Number(page), new Uint8Array(PAGE_BYTES));
 }
@@ -241,8 +242,8 @@ function needsSynic(msr: number): boolean {
 }
 
 /** The SynIC is there where a vCPU has the capability; the command line's list of features enables it too. */
-export function hasSynic({ control }: Vm): boolean {
-  const byCapability = isEnabled(control, CAP_HYPERV_SYNIC) || isEnabled(control, CAP_HYPERV_SYNIC2);
+export function hasSynic({ control, current }: Vm): boolean {
+  const byCapability = isEnabled(control, CAP_HYPERV_SYNIC, current) || isEnabled(control, CAP_HYPERV_SYNIC2, current);
   return byCapability || control.hyperv?.features.includes("synic") === true;
 }
 
@@ -250,6 +251,12 @@ export function hasSynic({ control }: Vm): boolean {
 export function hypervMsrOf(vm: Vm, msr: number): MsrAccess | undefined {
   const { hyperv } = vm.control;
   if (hyperv === undefined) return undefined;
-  if (isEnabled(vm.control, CAP_HYPERV_ENFORCE_CPUID) && !isOffered(hyperv.features, msr)) return undefined;
+  if (isSwitchedOn(vm.control, CAP_HYPERV_ENFORCE_CPUID, vm.current) && !isOffered(hyperv.features, msr))
+    return undefined;
   return needsSynic(msr) && !hasSynic(vm) ? undefined : registers.get(msr);
+}
+
+/** Of the VMM, whatever CPUID offers the guest. undefined: there is none of this number. */
+export function hostHypervMsrOf(msr: number): MsrAccess | undefined {
+  return registers.get(msr);
 }

@@ -1,5 +1,5 @@
 /** An ioctl that fails: KVM's errno, by name. */
-import type { Refusal } from "@hvjournal/core";
+import type { Refusal } from "../ports/control.js";
 
 export class KvmError extends Error {
   override readonly name = "KvmError";

@@ -1,5 +1,6 @@
 /** The VMM's port for a program that runs outside of the VM's own loop: each call is a turn of its own. */
-import type { Recorder, VmmPort } from "@hvjournal/core";
+import type { VmmPort } from "../ports/vmm-half.js";
+import type { Recorder } from "../record/recorder.js";
 
 export function actingPort(recorder: Recorder): VmmPort {
   const act = <Result>(action: (port: VmmPort) => Result): Result => recorder.act(action);

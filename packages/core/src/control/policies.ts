@@ -1,0 +1,112 @@
+/**
+ * Policies: what upstream KVM does not let a VMM choose. Each defaults to what upstream does; `policy NAME=VALUE` sets it.
+ * Command: {name: "policy", policy, value}. Their capability numbers lie in a private space, from 0x10000 up.
+ */
+import type { EventKind } from "../event/event-kind.js";
+import { meantHint } from "../nearest-word.js";
+import type { ControlCommand } from "../ports/control.js";
+import { type ControlPart, decided, refuse } from "./control-part.js";
+
+const CALL = "KVM_ENABLE_CAP";
+
+export interface Policy<Name extends string = string> {
+  readonly name: Name;
+  /** Upstream's behaviour first. The index is the argument of the capability. */
+  readonly values: readonly string[];
+  readonly capability: { readonly name: string; readonly number: number };
+  /** Refused with EBUSY once a vCPU has run. */
+  readonly frozenByRun: boolean;
+}
+
+/** A policy that was set, and the event that set it. */
+export interface PolicySetting<Name extends string = string> {
+  readonly name: Name;
+  readonly value: string;
+  readonly seq: number;
+}
+
+interface PolicyState<Name extends string> {
+  /** Absent as long as none was set. */
+  readonly policies?: readonly PolicySetting<Name>[];
+}
+
+/** The policies of an architecture. */
+export class PolicyTable<Name extends string> {
+  readonly policies: readonly Policy<Name>[];
+
+  constructor(policies: readonly Policy<Name>[]) {
+    this.policies = policies;
+  }
+
+  named(name: string): Policy<Name> | undefined {
+    return this.policies.find((policy) => policy.name === name);
+  }
+
+  /** By the name or number of its capability. */
+  ofCapability(capability: string | number): Policy<Name> | undefined {
+    return this.policies.find(({ capability: { name, number } }) => name === capability || number === capability);
+  }
+
+  /** The value in force: what was set, or upstream's. */
+  valueIn({ policies = [] }: PolicyState<Name>, name: Name): string {
+    return policies.find((each) => each.name === name)?.value ?? this.named(name)?.values[0] ?? "";
+  }
+
+  /** The setting in force where it is not upstream's. */
+  settingIn({ policies = [] }: PolicyState<Name>, name: Name): PolicySetting<Name> | undefined {
+    return policies.find((each) => each.name === name && each.value !== this.named(name)?.values[0]);
+  }
+
+  parse(text: string): ControlCommand | string {
+    const [, name = "", value = ""] = /^([\w.]+)=(.*)$/.exec(text) ?? [];
+    if (name === "") return "expected NAME=VALUE";
+    const policy = this.named(name);
+    const names = this.policies.map((each) => each.name);
+    if (policy === undefined) return `${name} is none of ${names.join(", ")}${meantHint(name, names)}`;
+    const { values } = policy;
+    if (!values.includes(value)) return `'${value}' is none of ${values.join(", ")}${meantHint(value, values)}`;
+    return { name: "policy", policy: name, value };
+  }
+}
+
+/** `kind`: the event's name, such as "arm64.PolicySet". */
+export function policyPartOf<Name extends string, State extends PolicyState<Name>>(
+  kind: string,
+  table: PolicyTable<Name>,
+): ControlPart<State> {
+  const policySet: EventKind = { name: kind, version: 1, role: "vmm output", fields: ["name", "old", "new"] };
+  return {
+    decide: {
+      policy(state, fields, { hasRun }) {
+        const [name, value] = [fields.string("policy"), fields.string("value")];
+        const policy = table.named(name);
+        if (policy === undefined) return refuse("EINVAL", CALL, `there is no policy ${name}`);
+        const { capability, values, frozenByRun } = policy;
+        if (!values.includes(value))
+          return refuse("EINVAL", CALL, `${capability.name}: ${name}=${value}: it takes ${values.join(", ")}`);
+        if (frozenByRun && hasRun)
+          return refuse(
+            "EBUSY",
+            CALL,
+            `${capability.name}: a vCPU has run; set it before the start`,
+            `hvjournal record --policy ${name}=${value}`,
+          );
+        return decided(policySet, { name, old: table.valueIn(state, policy.name), new: value });
+      },
+    },
+    events: [
+      {
+        kind: policySet,
+        evolve: (state, fields, _event, seq) => {
+          const policy = table.named(fields.string("name"));
+          if (policy === undefined) throw new RangeError(`there is no policy ${fields.string("name")}`);
+          const { name } = policy;
+          const others = (state.policies ?? []).filter((each) => each.name !== name);
+          return { ...state, policies: [...others, { name, value: fields.string("new"), seq }] };
+        },
+        describe: (fields) => `${fields.string("name")}  ${fields.string("old")} -> ${fields.string("new")}`,
+      },
+    ],
+    parse: { policy: (text) => table.parse(text) },
+  };
+}

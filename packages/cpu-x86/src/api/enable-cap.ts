@@ -1,0 +1,32 @@
+/** KVM_ENABLE_CAP and KVM_CHECK_EXTENSION on x86. */
+import { accepted, capabilityName, KvmError, type VmmPort } from "@hvjournal/core";
+import { CAPABILITY_NAMES, checkExtension } from "../kvm/capabilities.js";
+import { policyTable } from "../kvm/control/policies.js";
+
+const ENABLE_CAP = "KVM_ENABLE_CAP";
+
+export interface EnableCap {
+  /** KVM_CAP_*: its number, or its name. */
+  readonly cap: number | string;
+  readonly flags?: number;
+  readonly args?: readonly bigint[];
+}
+
+/** 0 for what there is not, never an error. */
+export function checkCapability(cap: number | string): number {
+  if (policyTable.ofCapability(cap) !== undefined) return 1;
+  const name = typeof cap === "number" ? CAPABILITY_NAMES.get(cap) : capabilityName(cap);
+  return name === undefined ? 0 : checkExtension(name);
+}
+
+/** Of the VM, or of one vCPU. Throws KvmError: EINVAL, EBUSY. */
+export function enableCapability(port: VmmPort, { cap, flags = 0, args = [] }: EnableCap, vcpu?: number): void {
+  if (flags !== 0) throw new KvmError({ errno: "EINVAL", call: ENABLE_CAP, reason: `flags ${flags}: must be 0` });
+  const policy = policyTable.ofCapability(cap);
+  if (policy !== undefined) {
+    const value = policy.values[Number(args[0] ?? 0n)] ?? `argument ${args[0]}`;
+    return accepted(port.control({ name: "policy", policy: policy.name, value }));
+  }
+  const capability = typeof cap === "number" ? (CAPABILITY_NAMES.get(cap) ?? `capability ${cap}`) : capabilityName(cap);
+  accepted(port.control({ name: "cap", capability, args: [...args], ...(vcpu === undefined ? {} : { vcpu }) }));
+}

@@ -1,0 +1,207 @@
+/** What `struct kvm_run` holds after KVM_RUN on x86, by exit reason (Documentation/virt/kvm/api.rst, 5). */
+import {
+  accessOf,
+  completeRead,
+  type ExitFrame,
+  ExitWord,
+  frameU64,
+  type InternalErrorRun,
+  KvmExit,
+  mmioOf,
+  type MmioRun,
+  type RunBase,
+  type SystemEventRun,
+  systemEventOf,
+  type ToldExit,
+  type VmmPort,
+} from "@hvjournal/core";
+import { HypervExit } from "../kvm/hyperv/exits.js";
+import { HypervMsr } from "../kvm/hyperv/registers.js";
+import { MSR_ERROR } from "../kvm/named-registers.js";
+import type { KvmVm } from "./kvm-vm.js";
+
+/** Each element of a string instruction is an exit of its own: `count` is 1. */
+export interface IoRun extends RunBase {
+  readonly exitReason: "IO";
+  readonly io: {
+    /** KVM_EXIT_IO_IN or KVM_EXIT_IO_OUT. */
+    readonly direction: 0 | 1;
+    /** In bytes. */
+    readonly size: number;
+    readonly port: number;
+    readonly count: 1;
+    /** 8 bytes, little-endian; of IN, for the VMM to fill before it runs again. */
+    readonly data: Uint8Array;
+  };
+}
+
+/** One of KVM's own hypercalls that KVM_CAP_EXIT_HYPERCALL has asked for. */
+export interface HypercallRun extends RunBase {
+  readonly exitReason: "HYPERCALL";
+  readonly hypercall: {
+    /** KVM_HC_*: RAX. */
+    readonly nr: bigint;
+    /** RBX, RCX, RDX, and zeros. */
+    readonly args: readonly bigint[];
+    /** What RAX is to be, for the VMM to set before it runs again. */
+    ret: bigint;
+    /** KVM_HYPERCALL_EXIT_LONG_MODE. */
+    readonly flags: bigint;
+  };
+}
+
+/** KVM_EXIT_HYPERV_SYNIC: a register of the SynIC was written; nothing is to be answered. */
+interface HypervSynic {
+  readonly type: 1;
+  readonly msr: number;
+  /** As they are once the write has been carried out. */
+  readonly control: bigint;
+  readonly evtPage: bigint;
+  readonly msgPage: bigint;
+}
+
+/** KVM_EXIT_HYPERV_HCALL. */
+interface HypervCall {
+  readonly type: 2;
+  /** The input value. */
+  readonly input: bigint;
+  /** For the VMM to set before it runs again; it begins as HV_STATUS_INVALID_HYPERCALL_CODE, where upstream leaves what was there. */
+  result: bigint;
+  /** Addresses of input and output, or the two parameters of a fast call. */
+  readonly params: readonly [bigint, bigint];
+}
+
+export interface HypervRun extends RunBase {
+  readonly exitReason: "HYPERV";
+  readonly hyperv: HypervSynic | HypervCall;
+}
+
+/** RDMSR or WRMSR that KVM_CAP_X86_USER_SPACE_MSR has asked for. */
+export interface MsrRun extends RunBase {
+  readonly exitReason: "X86_RDMSR" | "X86_WRMSR";
+  readonly msr: {
+    /** For the VMM to set before it runs again: not 0 makes the access #GP. */
+    error: number;
+    /** KVM_MSR_EXIT_REASON_*: 1 invalid, 2 unknown, 4 filter. */
+    readonly reason: number;
+    readonly index: number;
+    /** Of RDMSR, for the VMM to set before it runs again. */
+    data: bigint;
+  };
+}
+
+/** A fault at the delivery of a double fault: the vCPU has shut down. */
+export interface ShutdownRun extends RunBase {
+  readonly exitReason: "SHUTDOWN";
+}
+
+/** After KVM_SET_GUEST_DEBUG. */
+export interface DebugRun extends RunBase {
+  readonly exitReason: "DEBUG";
+  readonly debug: { readonly exception: number; readonly pc: bigint; readonly dr6: bigint };
+}
+
+/** What amd64's KVM tells of. */
+export type X86Run = IoRun | MmioRun | HypercallRun | HypervRun | MsrRun | SystemEventRun | ShutdownRun | DebugRun;
+
+export type KvmRun = X86Run | InternalErrorRun;
+
+const HYPERCALL_ARGS = 6;
+/** HV_STATUS_INVALID_HYPERCALL_CODE. */
+const INVALID_HYPERCALL_CODE = 2n;
+const WORD_BITS = 32n;
+
+/** The exit that waits for its answer. */
+export function describeRun(vm: KvmVm, frame: ExitFrame, exitNumber: number): ToldExit<X86Run> {
+  const base = { vcpu: frame[ExitWord.vcpu] ?? 0, exitNumber };
+  switch (frame[ExitWord.kvmExit]) {
+    case KvmExit.io:
+      return describeIo(base, frame);
+    case KvmExit.mmio: {
+      const mmio = mmioOf(frame);
+      const run = { ...base, exitReason: "MMIO", mmio } as const;
+      return mmio.isWrite ? { run } : { run, answer: (port) => completeRead(port, mmio), isRestarted: true };
+    }
+    case KvmExit.hypercall:
+      return describeHypercall(base, frame);
+    case KvmExit.hyperv:
+      return describeHyperv(base, vm, frame);
+    case KvmExit.x86Rdmsr:
+    case KvmExit.x86Wrmsr:
+      return describeMsr(base, frame);
+    case KvmExit.systemEvent: {
+      const { type } = systemEventOf(frame[ExitWord.info] ?? 0);
+      return { run: { ...base, exitReason: "SYSTEM_EVENT", systemEvent: { type, ndata: 0, data: [] } } };
+    }
+    case KvmExit.shutdown:
+      return { run: { ...base, exitReason: "SHUTDOWN" } };
+    default:
+      throw new RangeError(`no VMM is told of exit ${exitNumber}`);
+  }
+}
+
+function describeIo(base: RunBase, frame: ExitFrame): ToldExit<IoRun> {
+  const { data, len, isWrite } = accessOf(frame);
+  const io = { direction: isWrite ? 1 : 0, size: len, port: frame[ExitWord.arg0Low] ?? 0, count: 1, data } as const;
+  const run = { ...base, exitReason: "IO", io } as const;
+  return isWrite
+    ? { run, isRestarted: true }
+    : { run, answer: (port) => completeRead(port, { data }), isRestarted: true };
+}
+
+function complete(port: VmmPort, value: bigint): void {
+  port.complete(Number(BigInt.asUintN(32, value)), Number(BigInt.asUintN(32, value >> WORD_BITS)));
+}
+
+function describeHypercall(base: RunBase, frame: ExitFrame): ToldExit<HypercallRun> {
+  const given = [ExitWord.arg1Low, ExitWord.arg2Low, ExitWord.arg3Low].map((word) => frameU64(frame, word));
+  const hypercall = {
+    nr: frameU64(frame, ExitWord.arg0Low),
+    args: Array.from({ length: HYPERCALL_ARGS }, (_, index) => given[index] ?? 0n),
+    ret: 0n,
+    flags: BigInt(frame[ExitWord.info] ?? 0),
+  };
+  return { run: { ...base, exitReason: "HYPERCALL", hypercall }, answer: (port) => complete(port, hypercall.ret) };
+}
+
+function describeHyperv(base: RunBase, vm: KvmVm, frame: ExitFrame): ToldExit<HypervRun> {
+  if (frame[ExitWord.info] === HypervExit.synic)
+    return { run: { ...base, exitReason: "HYPERV", hyperv: synicOf(vm, frame) } };
+  const hyperv: HypervCall = {
+    type: 2,
+    input: frameU64(frame, ExitWord.arg0Low),
+    result: INVALID_HYPERCALL_CODE,
+    params: [frameU64(frame, ExitWord.arg1Low), frameU64(frame, ExitWord.arg2Low)],
+  };
+  return { run: { ...base, exitReason: "HYPERV", hyperv }, answer: (port) => complete(port, hyperv.result) };
+}
+
+/** The register that is being written has its new value: the write is carried out when the VMM has been told. */
+function synicOf(vm: KvmVm, frame: ExitFrame): HypervSynic {
+  const vcpu = vm.vcpu(frame[ExitWord.vcpu] ?? 0);
+  const msr = frame[ExitWord.arg0Low] ?? 0;
+  const value = (index: number): bigint =>
+    index === msr ? frameU64(frame, ExitWord.arg1Low) : (vcpu.getMsr(index) ?? 0n);
+  return {
+    type: 1,
+    msr,
+    control: value(HypervMsr.HV_X64_MSR_SCONTROL),
+    evtPage: value(HypervMsr.HV_X64_MSR_SIEFP),
+    msgPage: value(HypervMsr.HV_X64_MSR_SIMP),
+  };
+}
+
+function describeMsr(base: RunBase, frame: ExitFrame): ToldExit<MsrRun> {
+  const isRead = frame[ExitWord.kvmExit] === KvmExit.x86Rdmsr;
+  const msr = {
+    error: 0,
+    reason: frame[ExitWord.arg2Low] ?? 0,
+    index: frame[ExitWord.arg0Low] ?? 0,
+    data: isRead ? 0n : frameU64(frame, ExitWord.arg1Low),
+  };
+  const answer = (port: VmmPort): void => {
+    if (msr.error !== 0) port.setRegister(base.vcpu, MSR_ERROR, 1n);
+    else if (isRead) complete(port, msr.data);
+  };
+  return { run: { ...base, exitReason: isRead ? "X86_RDMSR" : "X86_WRMSR", msr }, answer };
+}

@@ -1,0 +1,77 @@
+/** KVM_RUN on x86, and a program around it: `GenericSession` with what is x86's own. */
+import {
+  type ArchitectureApi,
+  createRecorder,
+  describeBareMachine,
+  GenericSession,
+  KvmError,
+  type MachineDescription,
+  type Recorder,
+  resumeRecorder,
+  type SessionOptions,
+  type VmOptions,
+} from "@hvjournal/core";
+import { amd64 } from "../kvm/architecture.js";
+import { CPU_MODEL } from "../kvm/cpu-model.js";
+import { kvmAmd, kvmIntel } from "../kvm/exit-model.js";
+import type { HostVendor } from "../kvm/exit-model.js";
+import { hostNamed } from "../kvm/host-model.js";
+import { MpState } from "../kvm/schedule.js";
+import { describeRun, type X86Run } from "./kvm-run.js";
+import { KvmVm } from "./kvm-vm.js";
+
+/** Vectors of `kvm_run.debug.arch.exception`. */
+const DEBUG_EXCEPTION = 1;
+/** DR6 of a step, and of the first breakpoint; bits 11 to 4 and 31 to 16 are always set. */
+const DR6_STEP = 0xffff_4ff0n;
+const DR6_BREAKPOINT = 0xffff_0ff1n;
+
+/** What a machine without a board is described as, for the header of its recording. */
+export function bareMachine(
+  options: VmOptions & { readonly hostVendor?: HostVendor; readonly host?: string },
+): MachineDescription {
+  const host = hostNamed(options.host ?? options.hostVendor ?? "intel");
+  const machine = describeBareMachine(amd64, host.vendor === "amd" ? kvmAmd : kvmIntel, {
+    ...options,
+    cpuModel: options.cpuModel ?? CPU_MODEL,
+    memoryBase: options.memoryBase ?? 0,
+  });
+  const { name, version } = host;
+  return options.host === undefined && host.vendor === "intel" ? machine : { ...machine, host: { name, version } };
+}
+
+const X86_API: ArchitectureApi<KvmVm, X86Run> = {
+  architecture: amd64,
+
+  vmOf: (port) => new KvmVm(port),
+
+  checkRunnable(vm) {
+    if (vm.vcpus.some((vcpu) => vcpu.getMpState() !== MpState.uninitialized)) return;
+    throw new KvmError({ errno: "EAGAIN", call: "KVM_RUN", reason: "no vCPU has had its INIT" });
+  },
+
+  blockedBy: () => undefined,
+
+  describe: describeRun,
+
+  describeDebug: ({ vcpu, pc, isStep }) => ({
+    exitReason: "DEBUG",
+    vcpu,
+    exitNumber: 0,
+    debug: { exception: DEBUG_EXCEPTION, pc, dr6: isStep ? DR6_STEP : DR6_BREAKPOINT },
+  }),
+};
+
+export class KvmSession extends GenericSession<KvmVm, X86Run> {
+  /** KVM_CREATE_VM, KVM_CREATE_IRQCHIP, KVM_CREATE_PIT2 and KVM_CREATE_VCPU. All vCPUs but the first wait for INIT and SIPI. */
+  static create(options: SessionOptions): KvmSession {
+    const { recorder, half } = createRecorder(amd64, options);
+    return new KvmSession(X86_API, recorder, half);
+  }
+
+  /** Goes on with a VM that another program has left, from a full snapshot. */
+  static resume(options: SessionOptions, snapshot: Parameters<typeof Recorder.resume>[1]): KvmSession {
+    const { recorder, half } = resumeRecorder(amd64, options, snapshot);
+    return new KvmSession(X86_API, recorder, half);
+  }
+}

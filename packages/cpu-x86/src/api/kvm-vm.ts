@@ -1,0 +1,98 @@
+/**
+ * A VM as a VMM sees it through KVM on x86: the ioctls of its file descriptor, and of its vCPUs. Names, scopes and errno are
+ * KVM's (Documentation/virt/kvm/api.rst). Each call that changes something is a command, and an event of the journal
+ * when the rules accept it. What upstream does not have lies in private numbers: capabilities from 0x10000.
+ */
+import { accepted, givenBytes, type GuestStop, type VmmPort, type WholeNumber, wholeNumber } from "@hvjournal/core";
+import { type Amd64ControlState, amd64ControlSlice } from "../kvm/control-slice.js";
+import { checkCapability, type EnableCap, enableCapability } from "./enable-cap.js";
+import { KvmVcpu } from "./kvm-vcpu.js";
+
+export class KvmVm {
+  readonly #port: VmmPort;
+  /** Made when they are first asked for. */
+  readonly #vcpus: KvmVcpu[] = [];
+
+  /** `port`: the one through which the VMM acts. */
+  constructor(port: VmmPort) {
+    this.#port = port;
+  }
+
+  /** What the control plane's events have made of the VM. */
+  get controlState(): Amd64ControlState {
+    return this.#port.configuration as Amd64ControlState;
+  }
+
+  get vcpuCount(): number {
+    return this.#port.context.vcpuCount;
+  }
+
+  get vcpus(): readonly KvmVcpu[] {
+    return Array.from({ length: this.vcpuCount }, (_, index) => this.vcpu(index));
+  }
+
+  /** Throws RangeError for a vCPU that there is not. */
+  vcpu(given: WholeNumber): KvmVcpu {
+    const index = Number(given);
+    if (!Number.isInteger(index) || index < 0 || index >= this.vcpuCount)
+      throw new RangeError(`vcpu${index} of ${this.vcpuCount}`);
+    this.#vcpus[index] ??= new KvmVcpu(this.#port, index);
+    return this.#vcpus[index];
+  }
+
+  /** KVM_CHECK_EXTENSION: 0 for what there is not, never an error. */
+  checkExtension(cap: number | string): number {
+    return checkCapability(cap);
+  }
+
+  /** KVM_ENABLE_CAP on the VM. Throws KvmError: EINVAL, EBUSY. */
+  enableCap(capability: EnableCap): void {
+    enableCapability(this.#port, capability);
+  }
+
+  /**
+   * Not an ioctl: a word of the command line and its text, as `record` and `ctl` take them: ("hv", "all"). Throws KvmError: what
+   * the rules refuse; RangeError: the text is wrong.
+   */
+  configure(word: string, text: string): void {
+    const command = amd64ControlSlice.parse(word, text);
+    if (typeof command === "string") throw new RangeError(`${word} ${text}: ${command}`);
+    accepted(this.#port.control(command));
+  }
+
+  /** Guest RAM, by guest-physical address. Throws RangeError outside. */
+  readMemory(physical: WholeNumber, bytes: WholeNumber): Uint8Array {
+    return this.#port.readMemory(
+      wholeNumber("readMemory: physical", physical),
+      wholeNumber("readMemory: bytes, a count,", bytes),
+    );
+  }
+
+  writeMemory(physical: WholeNumber, bytes: Uint8Array): void {
+    this.#port.writeMemory(wholeNumber("writeMemory: physical", physical), givenBytes("writeMemory: bytes", bytes));
+  }
+
+  /** KVM_IRQ_LINE of a GSI. */
+  setIrqLine(gsi: WholeNumber, level: 0 | 1): void {
+    this.#port.setIrqLine(wholeNumber("setIrqLine: gsi", gsi), level);
+  }
+
+  /** Bytes that leave the machine; port 0 is the console. */
+  output(port: number, bytes: Uint8Array): void {
+    this.#port.output(port, givenBytes("output: bytes", bytes));
+  }
+
+  /** The VMM ends the VM: what the guest has done, and by what. */
+  stop(reason: GuestStop): void {
+    this.#port.stop(reason);
+  }
+
+  get guestTimeNs(): number {
+    return this.#port.guestTimeNs;
+  }
+
+  /** Whether any vCPU has been run. */
+  get hasRun(): boolean {
+    return this.#port.context.hasRun;
+  }
+}

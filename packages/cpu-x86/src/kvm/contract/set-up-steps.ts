@@ -1,0 +1,53 @@
+/**
+ * By which commands a fresh VM gets the configuration of another one, in an order that KVM accepts: KVM_SET_CPUID2 before what
+ * follows from it; capabilities, policies, the filter. MSRs, and of these GUEST_OS_ID before HYPERCALL, come with the vCPUs'
+ * state, and are no configuration.
+ */
+import type { SetUpStep } from "@hvjournal/core";
+import type { Amd64ControlState } from "../control/control-state.js";
+import type { MsrFilter } from "../msr-filter.js";
+import { MSR_FILTER_REST_ITEM, policyItem } from "./item-names.js";
+
+const DEFAULT_DENY = 1;
+
+export function setUpSteps(state: Amd64ControlState): SetUpStep[] {
+  const { capabilities, policies = [], msrFilter, hyperv, host: _host, ...others } = state;
+  return [
+    ...capabilities.map(({ name, ...enabled }): SetUpStep => ({
+      items: [name],
+      command: { name: "cap", capability: name, ...enabled, args: [...enabled.args] },
+    })),
+    ...(hyperv === undefined
+      ? []
+      : [{ items: ["CPUID 0x40000003"], command: { name: "hv", features: [...hyperv.features] } }]),
+    ...policies.map(({ name, value, seq }): SetUpStep => ({
+      ...{ items: [policyItem(name)], command: { name: "policy", policy: name, value }, seq },
+    })),
+    ...(msrFilter === undefined ? [] : [{ items: [MSR_FILTER_REST_ITEM], command: filterCommand(msrFilter) }]),
+    ...otherSteps(others),
+  ];
+}
+
+function filterCommand({ deniesOthers, ranges }: MsrFilter): {
+  readonly name: string;
+  readonly flags: number;
+  readonly ranges: { base: number; count: number; bitmap: Uint8Array; flags: number }[];
+} {
+  return {
+    name: "msr-filter",
+    flags: deniesOthers ? DEFAULT_DENY : 0,
+    ranges: ranges.map(({ reads, writes, base, count, bitmap }) => ({
+      ...{ base, count, bitmap, flags: (reads ? 1 : 0) | (writes ? 2 : 0) },
+    })),
+  };
+}
+
+/** What has no command of its own here is put in place as it is. */
+function otherSteps(others: object): SetUpStep[] {
+  return Object.entries(others)
+    .filter(([, value]) => value !== undefined)
+    .map(([name, value]) => ({
+      items: [name],
+      place: (fresh) => ({ state: { ...(fresh as Amd64ControlState), [name]: value as unknown } }),
+    }));
+}

@@ -1,0 +1,237 @@
+/**
+ * What an amd64 guest's VMM is asked, as a handler sees it: KVM_EXIT_HYPERV, KVM_EXIT_HYPERCALL, KVM_EXIT_X86_RDMSR and
+ * KVM_EXIT_X86_WRMSR (Documentation/virt/kvm/api.rst, section 5), and the VMware backdoor's port. Names are kvm_run's.
+ */
+import { type ExitFrame, ExitWord, frameU64, KvmExit, type VmmPort } from "@hvjournal/core";
+import { HypervExit, HypervMsr, hypervCallName, kvmCallName, KvmVcpu, msrName } from "@hvjournal/cpu-x86";
+
+/** What every question says. */
+interface AskedOf {
+  /** Who asks, from 0. */
+  readonly vcpu: number;
+}
+
+/** An XMM register: 64 bits each. */
+export interface XmmValue {
+  readonly low: bigint;
+  readonly high: bigint;
+}
+
+/** KVM_EXIT_HYPERV_HCALL: a hypercall by the TLFS's ABI. */
+export interface HvCall extends AskedOf {
+  readonly type: "hv-call" | "hv-call-xmm";
+  /** Bits 15 to 0 of the input value. */
+  readonly code: number;
+  /** The parameters are values, not addresses. */
+  readonly fast: boolean;
+  /** Units of 8 bytes. */
+  readonly variableHeaderSize: number;
+  readonly repCount: number;
+  readonly repStart: number;
+  /** `hcall.input`: the input value, of which the fields above are parts. */
+  readonly inputValue: bigint;
+  /** `hcall.params`. */
+  readonly params: readonly [bigint, bigint];
+  /** `params[0]`: guest-physical address of the input block, or the first parameter. */
+  readonly input: bigint;
+  /** `params[1]`: guest-physical address of the output block, or the second parameter. */
+  readonly output: bigint;
+  /** XMM0 to XMM5, where the exit carries them: `hv-call-xmm`, or a struct that has grown. Not upstream. */
+  readonly xmm?: readonly XmmValue[];
+}
+
+/** KVM_EXIT_HYPERV_SYNIC: the guest writes SCONTROL, SIEFP or SIMP. Told, not asked. */
+export interface HvSynic extends AskedOf {
+  readonly type: "hv-synic";
+  readonly msr: number;
+  /** SCONTROL, SIEFP and SIMP as they are once the write has been carried out. */
+  readonly control: bigint;
+  readonly evtPage: bigint;
+  readonly msgPage: bigint;
+}
+
+/** KVM_EXIT_HYPERCALL: a call by KVM's own ABI. */
+export interface KvmCall extends AskedOf {
+  readonly type: "kvm-call";
+  readonly nr: number;
+  readonly args: readonly bigint[];
+  /** KVM_HYPERCALL_EXIT_LONG_MODE */
+  readonly longMode: boolean;
+}
+
+/** KVM_MSR_EXIT_REASON_*. */
+export type MsrExitReason = "inval" | "unknown" | "filter";
+
+export interface RdmsrCall extends AskedOf {
+  readonly type: "rdmsr";
+  readonly index: number;
+  readonly reason: MsrExitReason;
+}
+
+export interface WrmsrCall extends AskedOf {
+  readonly type: "wrmsr";
+  readonly index: number;
+  readonly data: bigint;
+  readonly reason: MsrExitReason;
+}
+
+/** An access to the VMware backdoor's port; registers are 32 bits wide. */
+export interface VmportCall extends AskedOf {
+  readonly type: "vmport";
+  readonly port: number;
+  readonly isWrite: boolean;
+  readonly bytes: number;
+  readonly eax: number;
+  readonly ebx: number;
+  readonly ecx: number;
+  readonly edx: number;
+  readonly esi: number;
+  readonly edi: number;
+}
+
+export type X86Call = HvCall | HvSynic | KvmCall | RdmsrCall | WrmsrCall | VmportCall;
+
+const HYPERCALL_LONG_MODE = 1;
+const MSR_REASONS: Readonly<Record<number, MsrExitReason>> = { 1: "inval", 2: "unknown", 4: "filter" };
+const IO_WRITE = 0x100;
+const IO_LENGTH = 0xff;
+const XMM_COUNT = 6;
+const VMPORT_REGISTERS = ["eax", "ebx", "ecx", "edx", "esi", "edi"] as const;
+
+function field(value: bigint, shift: bigint, bits: bigint): number {
+  return Number((value >> shift) & ((1n << bits) - 1n));
+}
+
+function readXmm(vcpu: number, port: VmmPort): readonly XmmValue[] {
+  return Array.from({ length: XMM_COUNT }, (_, index) => ({
+    low: port.readRegister(vcpu, `xmm${index}.q[0]`),
+    high: port.readRegister(vcpu, `xmm${index}.q[1]`),
+  }));
+}
+
+function hvCall(exit: ExitFrame, port: VmmPort, type: HvCall["type"]): HvCall {
+  const [inputValue, input, output] = [ExitWord.arg0Low, ExitWord.arg1Low, ExitWord.arg2Low].map((word) =>
+    frameU64(exit, word),
+  ) as [bigint, bigint, bigint];
+  const vcpu = exit[ExitWord.vcpu] ?? 0;
+  return {
+    ...{ type, vcpu },
+    code: field(inputValue, 0n, 16n),
+    fast: field(inputValue, 16n, 1n) === 1,
+    variableHeaderSize: field(inputValue, 17n, 10n),
+    repCount: field(inputValue, 32n, 12n),
+    repStart: field(inputValue, 48n, 12n),
+    ...{ inputValue, params: [input, output], input, output },
+    ...(type === "hv-call-xmm" ? { xmm: readXmm(vcpu, port) } : {}),
+  };
+}
+
+function synicWrite(exit: ExitFrame, port: VmmPort): HvSynic {
+  const vcpu = exit[ExitWord.vcpu] ?? 0;
+  const msr = exit[ExitWord.arg0Low] ?? 0;
+  const registers = new KvmVcpu(port, vcpu);
+  const value = (index: number): bigint =>
+    index === msr ? frameU64(exit, ExitWord.arg1Low) : (registers.getMsr(index) ?? 0n);
+  return {
+    ...{ type: "hv-synic", vcpu, msr, control: value(HypervMsr.HV_X64_MSR_SCONTROL) },
+    ...{ evtPage: value(HypervMsr.HV_X64_MSR_SIEFP), msgPage: value(HypervMsr.HV_X64_MSR_SIMP) },
+  };
+}
+
+function hypervExit(exit: ExitFrame, port: VmmPort): X86Call | undefined {
+  switch (exit[ExitWord.info]) {
+    case HypervExit.synic:
+      return synicWrite(exit, port);
+    case HypervExit.hypercall:
+      return hvCall(exit, port, "hv-call");
+    case HypervExit.hypercallXmm:
+      return hvCall(exit, port, "hv-call-xmm");
+    default:
+      return undefined;
+  }
+}
+
+function kvmCall(exit: ExitFrame): KvmCall {
+  return {
+    ...{ type: "kvm-call", vcpu: exit[ExitWord.vcpu] ?? 0 },
+    nr: Number(frameU64(exit, ExitWord.arg0Low)),
+    args: [ExitWord.arg1Low, ExitWord.arg2Low, ExitWord.arg3Low].map((word) => frameU64(exit, word)),
+    longMode: ((exit[ExitWord.info] ?? 0) & HYPERCALL_LONG_MODE) !== 0,
+  };
+}
+
+function msrCall(exit: ExitFrame): RdmsrCall | WrmsrCall {
+  const reason = MSR_REASONS[exit[ExitWord.arg2Low] ?? 0] ?? "unknown";
+  const common = { vcpu: exit[ExitWord.vcpu] ?? 0, index: exit[ExitWord.arg0Low] ?? 0, reason };
+  if (exit[ExitWord.kvmExit] === KvmExit.x86Rdmsr) return { type: "rdmsr", ...common };
+  return { type: "wrmsr", ...common, data: frameU64(exit, ExitWord.arg1Low) };
+}
+
+function vmportCall(exit: ExitFrame, port: VmmPort): VmportCall {
+  const vcpu = exit[ExitWord.vcpu] ?? 0;
+  const info = exit[ExitWord.info] ?? 0;
+  const [eax = 0, ebx = 0, ecx = 0, edx = 0, esi = 0, edi = 0] = VMPORT_REGISTERS.map((name) =>
+    Number(port.readRegister(vcpu, name)),
+  );
+  return {
+    ...{ type: "vmport", vcpu, port: exit[ExitWord.arg0Low] ?? 0 },
+    ...{ isWrite: (info & IO_WRITE) !== 0, bytes: info & IO_LENGTH },
+    ...{ eax, ebx, ecx, edx, esi, edi },
+  };
+}
+
+/** What an exit asks; undefined: of a kind that this build does not know, or that asks nothing. */
+export function x86CallOf(exit: ExitFrame, port: VmmPort): X86Call | undefined {
+  switch (exit[ExitWord.kvmExit]) {
+    case KvmExit.hyperv:
+      return hypervExit(exit, port);
+    case KvmExit.hypercall:
+      return kvmCall(exit);
+    case KvmExit.x86Rdmsr:
+    case KvmExit.x86Wrmsr:
+      return msrCall(exit);
+    case KvmExit.io:
+      return vmportCall(exit, port);
+    default:
+      return undefined;
+  }
+}
+
+/** What is called: a call code, an MSR, a backdoor command. */
+export function x86CallNumber(call: X86Call): number {
+  switch (call.type) {
+    case "hv-call":
+    case "hv-call-xmm":
+      return call.code;
+    case "hv-synic":
+      return call.msr;
+    case "kvm-call":
+      return call.nr;
+    case "vmport":
+      return call.ecx & 0xffff;
+    default:
+      return call.index;
+  }
+}
+
+/** "KVM_EXIT_HYPERV HvExtCallQueryCapabilities" */
+export function x86CallText(call: X86Call): string {
+  switch (call.type) {
+    case "hv-call":
+      return `KVM_EXIT_HYPERV ${hypervCallName(call.code)}`;
+    case "hv-call-xmm":
+      return `KVM_EXIT_HYPERV type ${HypervExit.hypercallXmm}, ${hypervCallName(call.code)}`;
+    case "hv-synic":
+      return `KVM_EXIT_HYPERV ${msrName(call.msr)}`;
+    case "kvm-call":
+      return `KVM_EXIT_HYPERCALL ${kvmCallName(call.nr)}`;
+    case "rdmsr":
+      return `KVM_EXIT_X86_RDMSR ${msrName(call.index)}`;
+    case "wrmsr":
+      return `KVM_EXIT_X86_WRMSR ${msrName(call.index)}`;
+    case "vmport":
+      return `the VMware backdoor's command 0x${(call.ecx & 0xffff).toString(16)}`;
+    default:
+      return call satisfies never;
+  }
+}

@@ -1,0 +1,96 @@
+/** What an amd64 guest's VMM is asked, as its handlers are asked for it, and what board `pc` does about the rest. */
+import { type ExitFrame, ExitWord, type VmmPort } from "@hvjournal/core";
+import { HvStatus } from "@hvjournal/cpu-x86";
+import type { AnswerEffect, AskedCall, CallInterface } from "../handler-chain.js";
+import { HandlerError } from "../hypercall-handler.js";
+import { msrError, x86Effect } from "./exit-answer.js";
+import { type X86Call, x86CallNumber, x86CallOf, x86CallText } from "./exit-call.js";
+import { connectionStatus } from "./hv-connections.js";
+import { X86HandlerVm } from "./x86-handler-vm.js";
+
+/** -KVM_ENOSYS. */
+const KVM_ENOSYS = -1000n;
+const BOARD = "board pc";
+
+class X86AskedCall implements AskedCall {
+  readonly plain: X86Call;
+  readonly #port: VmmPort;
+  readonly #noteUnanswered: (what: string) => void;
+
+  constructor(plain: X86Call, port: VmmPort, noteUnanswered: (what: string) => void) {
+    this.plain = plain;
+    this.#port = port;
+    this.#noteUnanswered = noteUnanswered;
+  }
+
+  get vcpu(): number {
+    return this.plain.vcpu;
+  }
+
+  get text(): string {
+    return x86CallText(this.plain);
+  }
+
+  get number(): number {
+    return x86CallNumber(this.plain);
+  }
+
+  settle(): void {
+    // All of it was read as the guest left.
+  }
+
+  toPlain(): X86Call {
+    return this.plain;
+  }
+
+  effectOf(answer: unknown): AnswerEffect {
+    return x86Effect(this.plain, answer);
+  }
+
+  decline(): AnswerEffect {
+    const { plain } = this;
+    switch (plain.type) {
+      case "hv-synic":
+        return this.effectOf(undefined);
+      case "hv-call-xmm":
+        // A VMM of before would take it for nothing: whatever it gave back, the guest would read registers that nobody wrote.
+        throw this.#unknown("it knows KVM_EXIT_HYPERV up to type 3, and no handler takes it");
+      case "hv-call":
+        return this.#declineHv(connectionStatus(plain, this.#port));
+      case "kvm-call":
+        this.#noteUnanswered(this.text);
+        return this.effectOf(KVM_ENOSYS);
+      case "rdmsr":
+      case "wrmsr":
+        this.#noteUnanswered(this.text);
+        return msrError(plain.vcpu);
+      case "vmport":
+        return this.effectOf(undefined);
+      default:
+        return plain satisfies never;
+    }
+  }
+
+  #declineHv(status: number | undefined): AnswerEffect {
+    if (status === undefined) this.#noteUnanswered(this.text);
+    return this.effectOf(status ?? HvStatus.INVALID_HYPERCALL_CODE);
+  }
+
+  #unknown(reason: string): HandlerError {
+    return new HandlerError("unknown-exit", { handler: BOARD, call: this, reason });
+  }
+}
+
+/** `noteUnanswered` is told of each call that nobody takes, by its name. */
+export function x86Calls(noteUnanswered: (what: string) => void): CallInterface {
+  return {
+    call(exit: ExitFrame, port: VmmPort): AskedCall {
+      const plain = x86CallOf(exit, port);
+      if (plain !== undefined) return new X86AskedCall(plain, port, noteUnanswered);
+      const [vcpu, type] = [exit[ExitWord.vcpu] ?? 0, exit[ExitWord.info] ?? 0];
+      const call = { vcpu, text: `KVM_EXIT_HYPERV type ${type}` };
+      throw new HandlerError("unknown-exit", { handler: BOARD, call, reason: "this build does not know it" });
+    },
+    vm: (port, load) => new X86HandlerVm(port, load),
+  };
+}
