@@ -3,9 +3,10 @@
  * KVM's (Documentation/virt/kvm/api.rst). Each call that changes something is a command, and an event of the journal
  * when the rules accept it. What upstream does not have lies in private numbers: capabilities from 0x10000.
  */
-import { accepted, givenBytes, type GuestStop, type VmmPort, type WholeNumber, wholeNumber } from "@hvjournal/core";
+import { accepted, givenBytes, type GuestStop, type VmmPort, type WholeNumber, wholeNumber, wideNumber } from "@hvjournal/core";
 import { type Amd64ControlState, amd64ControlSlice } from "../kvm/control-slice.js";
 import { checkCapability, type EnableCap, enableCapability } from "./enable-cap.js";
+import { KVM_CLOCK } from "../kvm/named-registers.js";
 import { KvmVcpu } from "./kvm-vcpu.js";
 
 export class KvmVm {
@@ -42,7 +43,7 @@ export class KvmVm {
 
   /** KVM_CHECK_EXTENSION: 0 for what there is not, never an error. */
   checkExtension(cap: number | string): number {
-    return checkCapability(cap);
+    return checkCapability(cap, this.controlState);
   }
 
   /** KVM_ENABLE_CAP on the VM. Throws KvmError: EINVAL, EBUSY. */
@@ -58,6 +59,16 @@ export class KvmVm {
     const command = amd64ControlSlice.parse(word, text);
     if (typeof command === "string") throw new RangeError(`${word} ${text}: ${command}`);
     accepted(this.#port.control(command));
+  }
+
+  /** KVM_GET_CLOCK: nanoseconds. */
+  getClock(): bigint {
+    return this.#port.readRegister(0, KVM_CLOCK);
+  }
+
+  /** KVM_SET_CLOCK: nanoseconds. */
+  setClock(ns: WholeNumber): void {
+    this.#port.setRegister(0, KVM_CLOCK, wideNumber("setClock: ns", ns));
   }
 
   /** Guest RAM, by guest-physical address. Throws RangeError outside. */

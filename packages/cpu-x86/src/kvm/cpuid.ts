@@ -5,12 +5,11 @@ import { PHYSICAL_ADDRESS_BITS } from "../isa/translation.js";
 import { hypervLeaf, KVM_LEAF_BESIDE_HYPERV } from "./hyperv/leaves.js";
 import { APIC_BUS_HZ } from "./irqchip/apic-timer.js";
 import { SIGNATURE } from "./cpu-model.js";
-import { policyValue } from "./control/control-state.js";
 import { TSC_HZ } from "./time-stamp-counter.js";
 import type { Vm } from "./vm.js";
 
 /** What a guest's CPUID follows from. */
-export type CpuidSource = Pick<Vm, "vcpuCount" | "control">;
+export type CpuidSource = Pick<Vm, "vcpuCount" | "control"> & Partial<Pick<Vm, "hyperv">>;
 
 /** EAX, EBX, ECX, EDX. */
 export type CpuidWords = readonly [eax: number, ebx: number, ecx: number, edx: number];
@@ -110,7 +109,12 @@ function basicLeaf(vm: CpuidSource, vcpu: number, leaf: number, subleaf: number,
   }
 }
 
-function extendedLeaf(leaf: number): CpuidWords {
+/** Where Hyper-V's guest is to ask for an invariant counter, it is not told of one before (HV_EXPOSE_INVARIANT_TSC). */
+function hasInvariantCounter({ control, hyperv }: CpuidSource): boolean {
+  return control.hyperv?.features.includes("tsc-invariant") !== true || hyperv?.vm.invariantTsc === 1n;
+}
+
+function extendedLeaf(vm: CpuidSource, leaf: number): CpuidWords {
   switch (leaf) {
     case 0x8000_0000:
       return [HIGHEST_EXTENDED_LEAF, 0, 0, 0];
@@ -123,7 +127,7 @@ function extendedLeaf(leaf: number): CpuidWords {
       return BRAND.slice(at, at + 4) as unknown as CpuidWords;
     }
     case 0x8000_0007:
-      return [0, 0, 0, INVARIANT_TSC];
+      return [0, 0, 0, hasInvariantCounter(vm) ? INVARIANT_TSC : 0];
     case 0x8000_0008:
       return [PHYSICAL_ADDRESS_BITS | (LINEAR_ADDRESS_BITS << 8), 0, 0, 0];
     default:
@@ -149,7 +153,9 @@ function kvmLeaf(leaf: number, first: number): CpuidWords {
 /** KVM's leaves move up where Hyper-V's come first. */
 function leafOfHypervisor(vm: CpuidSource, leaf: number): CpuidWords {
   const { hyperv } = vm.control;
-  const hasKvm = policyValue(vm.control, "x86.cpuid.hypervisor") === "kvm";
+  // Linux takes the highest of the hypervisors that it finds: beside Hyper-V's, KVM's leaves are there only if asked for.
+  const chosen = vm.control.policies?.find(({ name }) => name === "x86.cpuid.hypervisor")?.value;
+  const hasKvm = (chosen ?? (hyperv === undefined ? "kvm" : "plain")) === "kvm";
   if (hyperv === undefined) return hasKvm ? kvmLeaf(leaf, KVM_LEAF) : NOTHING;
   if (leaf < KVM_LEAF_BESIDE_HYPERV) return hypervLeaf(hyperv.features, leaf);
   return hasKvm ? kvmLeaf(leaf, KVM_LEAF_BESIDE_HYPERV) : NOTHING;
@@ -158,6 +164,6 @@ function leafOfHypervisor(vm: CpuidSource, leaf: number): CpuidWords {
 /** A basic leaf beyond the highest one is answered as the highest one. `cr4`: the vCPU's, for what the system has enabled. */
 export function cpuid(vm: CpuidSource, vcpu: number, leaf: number, subleaf: number, cr4: number): CpuidWords {
   if (leaf >>> 28 === 4) return leafOfHypervisor(vm, leaf);
-  if (leaf >>> 28 === 8) return extendedLeaf(leaf);
+  if (leaf >>> 28 === 8) return extendedLeaf(vm, leaf);
   return basicLeaf(vm, vcpu, leaf > HIGHEST_LEAF ? HIGHEST_LEAF : leaf, subleaf, cr4);
 }

@@ -7,6 +7,11 @@ export const HYPERV_LEAF = 0x4000_0000;
 /** Where KVM's own leaves go. */
 export const KVM_LEAF_BESIDE_HYPERV = 0x4000_0100;
 const HIGHEST = 0x4000_0005;
+/** With the debugger, whose leaves begin at 0x40000080. */
+const HIGHEST_OF_DEBUGGER = 0x4000_0082;
+/** "VS#1". */
+const DEBUGGER_INTERFACE = 0x3123_5356;
+const ALLOWS_DEBUGGING = 2;
 /** "Microsoft Hv". */
 const VENDOR: readonly [number, number, number] = [0x7263_694d, 0x666f_736f, 0x7648_2074];
 /** "Hv#1". */
@@ -21,11 +26,25 @@ const VCPUS_MAX = 64;
 const PROCESSORS_MAX = 64;
 const NOTHING: Words = [0, 0, 0, 0];
 
+function debuggerLeaf(leaf: number): Words {
+  switch (leaf) {
+    case 0x4000_0080:
+      return [HIGHEST_OF_DEBUGGER, ...VENDOR];
+    case 0x4000_0081:
+      return [DEBUGGER_INTERFACE, 0, 0, 0];
+    case HIGHEST_OF_DEBUGGER:
+      return [ALLOWS_DEBUGGING, 0, 0, 0];
+    default:
+      return NOTHING;
+  }
+}
+
 export function hypervLeaf(features: readonly string[], leaf: number): Words {
   const bits = bitsOf(features);
+  const hasDebugger = features.includes("syndbg");
   switch (leaf) {
     case HYPERV_LEAF:
-      return [HIGHEST, ...VENDOR];
+      return [hasDebugger ? HIGHEST_OF_DEBUGGER : HIGHEST, ...VENDOR];
     case 0x4000_0001:
       return [INTERFACE, 0, 0, 0];
     case 0x4000_0002:
@@ -37,6 +56,6 @@ export function hypervLeaf(features: readonly string[], leaf: number): Words {
     case 0x4000_0005:
       return [VCPUS_MAX, PROCESSORS_MAX, 0, 0];
     default:
-      return NOTHING;
+      return hasDebugger ? debuggerLeaf(leaf) : NOTHING;
   }
 }
