@@ -14,8 +14,13 @@ export interface EnableCap {
   readonly args?: readonly bigint[];
 }
 
+/** KVM's name of a capability by number or name; of a number that there is not, a text that says so. */
+export function capabilityNamed(cap: number | string): string {
+  return typeof cap === "number" ? (CAPABILITY_NAMES.get(cap) ?? `capability ${cap}`) : capabilityName(cap);
+}
+
 /** 0 for what there is not, never an error. */
-export function checkCapability(cap: number | string, state: Amd64ControlState): number {
+export function checkCapability(cap: number | string, state: Amd64ControlState = { capabilities: [] }): number {
   const policy = policyTable.ofCapability(cap);
   if (policy !== undefined) return checkPolicy(policy, state);
   const name = typeof cap === "number" ? CAPABILITY_NAMES.get(cap) : capabilityName(cap);
@@ -36,6 +41,6 @@ export function enableCapability(port: VmmPort, { cap, flags = 0, args = [] }: E
     const value = policyArgument(policy, args[0] ?? 0n);
     return accepted(port.control({ name: "policy", policy: policy.name, value }));
   }
-  const capability = typeof cap === "number" ? (CAPABILITY_NAMES.get(cap) ?? `capability ${cap}`) : capabilityName(cap);
+  const capability = capabilityNamed(cap);
   accepted(port.control({ name: "cap", capability, args: [...args], ...(vcpu === undefined ? {} : { vcpu }) }));
 }

@@ -244,7 +244,13 @@ export function msrNumberOf(name: string): number | undefined {
   return /^[0-9a-f]{1,8}$/.test(digits) ? Number.parseInt(digits, 16) : undefined;
 }
 
-export const registerAliases: readonly string[] = [...aliases.map(([alias]) => alias), MP_STATE, MSR_ERROR, KVM_CLOCK, ...OUTPUT_REGISTERS];
+export const registerAliases: readonly string[] = [
+  ...aliases.map(([alias]) => alias),
+  MP_STATE,
+  MSR_ERROR,
+  KVM_CLOCK,
+  ...OUTPUT_REGISTERS,
+];
 
 export const registerNames: readonly RegisterName[] = registers.map(({ name, bits, group }) => ({ name, bits, group }));
 

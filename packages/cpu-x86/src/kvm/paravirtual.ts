@@ -51,7 +51,8 @@ export function tellSystemTime(vm: Vm, vcpu: number = vm.current): void {
 
 /** KVM_SET_CLOCK: all that tells of the clock tells of the new one. Throws RangeError for a clock beyond 104 days. */
 export function setClock(vm: Vm, ns: bigint): void {
-  if (ns > BigInt(Number.MAX_SAFE_INTEGER)) throw new RangeError(`a clock of ${ns} ns: up to ${Number.MAX_SAFE_INTEGER}`);
+  if (ns > BigInt(Number.MAX_SAFE_INTEGER))
+    throw new RangeError(`a clock of ${ns} ns: up to ${Number.MAX_SAFE_INTEGER}`);
   vm.clockOffsetNs = Number(ns) - vm.guestTimeNs;
   for (let vcpu = 0; vcpu < vm.vcpuCount; vcpu++)
     if ((vm.paravirtual.of(vcpu).systemTime & ENABLED) !== 0n) tellSystemTime(vm, vcpu);

@@ -26,7 +26,10 @@ function missingRequirement(names: readonly string[]): string | undefined {
 function parseFeatures(text: string): ControlCommand | string {
   const names = text.split(",").map((name) => name.trim().replace(/^hv-/, ""));
   if (names.length === 1 && names[0] === "all")
-    return { name: "hv", features: HYPERV_FEATURES.filter(({ isSpecial }) => isSpecial !== true).map(({ name }) => name) };
+    return {
+      name: "hv",
+      features: HYPERV_FEATURES.filter(({ isSpecial }) => isSpecial !== true).map(({ name }) => name),
+    };
   const unknown = names.find((name) => featureNamed(name) === undefined);
   if (unknown !== undefined)
     return `'${unknown}' is none of ${HYPERV_FEATURES.map(({ name }) => name).join(", ")}; or all`;
@@ -39,6 +42,8 @@ export const hypervPart: ControlPart = {
       const names = inOrder(fields.array("features").map(String));
       const missing = missingRequirement(names);
       if (missing !== undefined) return refuse("EINVAL", CALL, missing);
+      const own = state.cpuidEntries?.[0]?.vcpu;
+      if (own !== undefined) return refuse("EINVAL", CALL, `vcpu${own} has leaves of its own, by KVM_SET_CPUID2`);
       const old = [...(state.hyperv?.features ?? [])];
       if (hasRun && names.join() !== old.join())
         return refuse("EINVAL", CALL, "a vCPU has run; its CPUID can't change");

@@ -1,5 +1,6 @@
 /** Hyper-V's calls and registers on their way out: what is the VMM's to answer, and how it is told. */
 import { type ExitFrame, ExitWord, frameU64, KvmExit, setFrameU64 } from "@hvjournal/core";
+import { hypervOffer } from "../cpuid.js";
 import { leaveToVmm } from "../exit-frames.js";
 import { Vector } from "../../isa/exceptions.js";
 import { Register } from "../../isa/state.js";
@@ -8,7 +9,6 @@ import { HypervExit } from "./exit-types.js";
 import { readInput } from "./hypercall-input.js";
 import { decideCall } from "./hypercalls.js";
 import { hasSynic } from "./msrs.js";
-import { hasInterface } from "./offered.js";
 import { HypervMsr } from "./registers.js";
 import { carriesXmm, writeBackOutput, xmmExit } from "./xmm-output.js";
 
@@ -18,7 +18,7 @@ const CRASH_NOTIFY = 1n << 63n;
 
 /** The guest has said that it speaks Hyper-V's interface: VMCALL is that. */
 export function speaksHyperv(vm: Vm): boolean {
-  return vm.hyperv.vm.guestOsId !== 0n && hasInterface(vm);
+  return vm.hyperv.vm.guestOsId !== 0n && hypervOffer(vm, vm.current) !== undefined;
 }
 
 /** The frame of a call: input value, and the two parameters. */

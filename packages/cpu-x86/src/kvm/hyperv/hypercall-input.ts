@@ -62,9 +62,7 @@ export function memoryWord(memory: GuestMemory, address: bigint): bigint | undef
 export function inputWords(vm: Vm, call: HypervInput, count: number): bigint[] | undefined {
   const words: bigint[] = [];
   for (let index = 0; index < count; index++) {
-    const word = call.isFast
-      ? fastWord(vm, call, index)
-      : memoryWord(vm.engine.memory, call.input + BigInt(8 * index));
+    const word = call.isFast ? fastWord(vm, call, index) : memoryWord(vm.engine.memory, call.input + BigInt(8 * index));
     if (word === undefined) return undefined;
     words.push(word);
   }

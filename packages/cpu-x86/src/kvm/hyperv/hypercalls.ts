@@ -4,6 +4,7 @@
  */
 import { CAP_HYPERV_ENFORCE_CPUID } from "../capabilities.js";
 import { isSwitchedOn, policyValue } from "../control/control-state.js";
+import { hypervOffer } from "../cpuid.js";
 import { Delivery } from "../irqchip/apic-registers.js";
 import type { Vm } from "../vm.js";
 import { HvCall } from "./call-codes.js";
@@ -12,7 +13,7 @@ import { extendedBit, isExtended } from "./extended-call-mask.js";
 import { Feature, HypercallPrivilege, Recommendation } from "./features.js";
 import { type HypervInput, inputWords, memoryWord } from "./hypercall-input.js";
 import { hasSynic } from "./msrs.js";
-import { hasDebugger, type OfferedBits, offeredBits } from "./offered.js";
+import { type HypervOffer, tellsOfSpinning } from "./leaves.js";
 import { HvStatus } from "./status.js";
 import { fitsRegisters, hasXmmOutput, knowsXmmOutput } from "./xmm-output.js";
 
@@ -50,12 +51,13 @@ function repsDone({ repCount }: HypervInput): HypervOutcome {
 const wrongInput: HypervOutcome = status(HvStatus.INVALID_HYPERCALL_INPUT);
 
 /** Whether CPUID offers a call; unknown ones pass. */
-function isOffered(vm: Vm, { privilegesHigh, recommendations, spinWait }: OfferedBits, code: number): boolean {
+function isOffered(offer: HypervOffer, code: number): boolean {
+  const { privilegesHigh, recommendations } = offer;
   const recommends = (bits: number): boolean => (recommendations & bits) === bits;
   const allows = (bits: number): boolean => (privilegesHigh & bits) !== 0;
   switch (code) {
     case HvCall.NOTIFY_LONG_SPIN_WAIT:
-      return spinWait;
+      return tellsOfSpinning(offer);
     case HvCall.POST_MESSAGE:
       return allows(HypercallPrivilege.postMessages);
     case HvCall.SIGNAL_EVENT:
@@ -63,7 +65,7 @@ function isOffered(vm: Vm, { privilegesHigh, recommendations, spinWait }: Offere
     case HvCall.POST_DEBUG_DATA:
     case HvCall.RETRIEVE_DEBUG_DATA:
     case HvCall.RESET_DEBUG_SESSION:
-      return !hasDebugger(vm) || allows(HypercallPrivilege.debugging);
+      return !offer.allowsDebugging || allows(HypercallPrivilege.debugging);
     case HvCall.FLUSH_VIRTUAL_ADDRESS_LIST:
     case HvCall.FLUSH_VIRTUAL_ADDRESS_SPACE:
       return recommends(Recommendation.remoteFlush);
@@ -83,16 +85,17 @@ function isOffered(vm: Vm, { privilegesHigh, recommendations, spinWait }: Offere
 export function decideCall(vm: Vm, call: HypervInput): HypervOutcome {
   const isEnforced = isSwitchedOn(vm.control, CAP_HYPERV_ENFORCE_CPUID, vm.current);
   if (vm.states.cpl !== 0 || !vm.states.isProtected) return "undefined";
-  const offered = offeredBits(vm);
-  if (isEnforced && !isOffered(vm, offered, call.code)) return status(HvStatus.ACCESS_DENIED);
+  const offer = hypervOffer(vm, vm.current);
+  if (offer === undefined) return "undefined";
+  if (isEnforced && !isOffered(offer, call.code)) return status(HvStatus.ACCESS_DENIED);
   if ((call.value & RESERVED) !== 0n) return wrongInput;
-  const lacks = (feature: number): boolean => (offered.features & feature) === 0;
+  const lacks = (feature: number): boolean => (offer.features & feature) === 0;
   if (call.isFast && XMM_CALLS.has(call.code) && isEnforced && lacks(Feature.xmmInput)) return "undefined";
   if (hasXmmOutput(call.code) && knowsXmmOutput(vm.control)) {
     const isThere = vm.states.isLongMode && !lacks(Feature.xmmOutput);
     return decideXmmOutput(call, isThere, isEnforced);
   }
-  return decideByCode(vm, call);
+  return decideByCode(vm, call, offer);
 }
 
 /** The slow form is a call as others. A guest outside 64-bit mode has no such registers. */
@@ -102,7 +105,7 @@ function decideXmmOutput(call: HypervInput, isThere: boolean, isEnforced: boolea
   return fitsRegisters(call) ? { userspace: call } : wrongInput;
 }
 
-function decideByCode(vm: Vm, call: HypervInput): HypervOutcome {
+function decideByCode(vm: Vm, call: HypervInput, { allowsDebugging }: HypervOffer): HypervOutcome {
   const { code } = call;
   const isSimple = call.repCount === 0 && call.repStart === 0;
   const hasHeader = call.variableHeader !== 0;
@@ -127,9 +130,9 @@ function decideByCode(vm: Vm, call: HypervInput): HypervOutcome {
       return isSimple ? sendIpiEx(vm, call) : wrongInput;
     case HvCall.POST_DEBUG_DATA:
     case HvCall.RETRIEVE_DEBUG_DATA:
-      return call.isFast ? status(HvStatus.INVALID_PARAMETER) : debug(vm, call);
+      return call.isFast ? status(HvStatus.INVALID_PARAMETER) : debug(vm, call, allowsDebugging);
     case HvCall.RESET_DEBUG_SESSION:
-      return debug(vm, call);
+      return debug(vm, call, allowsDebugging);
     default:
       return isExtended(code) ? extended(vm, call) : status(HvStatus.INVALID_HYPERCALL_CODE);
   }
@@ -155,8 +158,8 @@ function extended(vm: Vm, call: HypervInput): HypervOutcome {
   return isKernels ? { act: () => callExtended(vm, call) } : { userspace: call };
 }
 
-function debug(vm: Vm, call: HypervInput): HypervOutcome {
-  if (!hasDebugger(vm)) return status(HvStatus.INVALID_HYPERCALL_CODE);
+function debug(vm: Vm, call: HypervInput, isAllowed: boolean): HypervOutcome {
+  if (!isAllowed) return status(HvStatus.INVALID_HYPERCALL_CODE);
   const byCalls = (vm.hyperv.vm.debugOptions & DEBUG_BY_CALLS) !== 0n;
   return byCalls ? { userspace: call } : status(HvStatus.OPERATION_DENIED);
 }

@@ -4,6 +4,7 @@
  */
 import { CAP_HYPERV_ENFORCE_CPUID, CAP_HYPERV_SYNIC, CAP_HYPERV_SYNIC2 } from "../capabilities.js";
 import { isEnabled, isSwitchedOn } from "../control/control-state.js";
+import { hypervOffer } from "../cpuid.js";
 import { APIC_BUS_HZ } from "../irqchip/apic-timer.js";
 import { ApicRegister } from "../irqchip/apic-registers.js";
 import type { MsrAccess } from "../msr-access.js";
@@ -11,7 +12,7 @@ import { isInRam } from "../paravirtual.js";
 import { TSC_HZ } from "../time-stamp-counter.js";
 import type { Vm } from "../vm.js";
 import { Feature, Privilege } from "./features.js";
-import { hasDebugger, hasInterface, type OfferedBits, offeredBits } from "./offered.js";
+import type { HypervOffer } from "./leaves.js";
 import { referenceTime, tellReferenceTime, UNIT_NS } from "./reference-time.js";
 import {
   CRASH_PARAMETERS,
@@ -52,7 +53,10 @@ const readOnly = (read: (vm: Vm) => bigint): MsrAccess => ({ read, write: () => 
 /** The VMM's writes are taken, and change nothing: it follows from something else. */
 const derived = (read: (vm: Vm) => bigint): MsrAccess => ({ ...readOnly(read), hostWrite: () => true });
 
-function vmRegister(name: VmName, write?: (vm: Vm, value: bigint) => boolean): Required<Pick<MsrAccess, "read" | "write">> {
+function vmRegister(
+  name: VmName,
+  write?: (vm: Vm, value: bigint) => boolean,
+): Required<Pick<MsrAccess, "read" | "write">> {
   return {
     read: ({ hyperv }) => hyperv.vm[name],
     write(vm, value) {
@@ -151,7 +155,8 @@ const interruptCommand: MsrAccess = {
 
 /** A timer in direct mode is refused where that is not offered. */
 function writeGuestTimer(vm: Vm, index: number, value: bigint): boolean {
-  const isRefused = isDirect(value) && isEnforced(vm) && (offeredBits(vm).features & Feature.directTimers) === 0;
+  const isRefused =
+    isDirect(value) && isEnforced(vm) && ((hypervOffer(vm, vm.current)?.features ?? 0) & Feature.directTimers) === 0;
   return !isRefused && writeTimerConfig(vm, index, value);
 }
 
@@ -293,7 +298,7 @@ export function isHypervMsr(msr: number): boolean {
 }
 
 /** What CPUID must offer for each: bits of EAX or EDX of leaf 0x40000003. */
-function isOffered(bits: OfferedBits, msr: number): boolean {
+function isOffered(bits: HypervOffer, msr: number): boolean {
   const needs = (privilege: number): boolean => (bits.privileges & privilege) !== 0;
   const has = (feature: number): boolean => (bits.features & feature) !== 0;
   if (msr <= M.HV_X64_MSR_HYPERCALL) return needs(Privilege.hypercall);
@@ -329,9 +334,10 @@ function isEnforced(vm: Vm): boolean {
 /** Of the current vCPU's guest. undefined: #GP. */
 export function hypervMsrOf(vm: Vm, msr: number): MsrAccess | undefined {
   const access = registers.get(msr);
-  if (access === undefined || !hasInterface(vm)) return undefined;
-  if (isEnforced(vm) && !isOffered(offeredBits(vm), msr)) return undefined;
-  if (isOfDebugger(msr) && !hasDebugger(vm)) return undefined;
+  const offer = hypervOffer(vm, vm.current);
+  if (access === undefined || offer === undefined) return undefined;
+  if (isEnforced(vm) && !isOffered(offer, msr)) return undefined;
+  if (isOfDebugger(msr) && !offer.allowsDebugging) return undefined;
   return needsSynic(msr) && !hasSynic(vm) ? undefined : access;
 }
 

@@ -175,7 +175,14 @@ const VM_NAMES = [
 ] as const;
 /** Saved where they are not 0. */
 const SELDOM_NAMES = [
-  ...(["debugControl", "debugStatus", "debugSendPage", "debugReceivePage", "debugPendingPage", "debugOptions"] as const),
+  ...([
+    "debugControl",
+    "debugStatus",
+    "debugSendPage",
+    "debugReceivePage",
+    "debugPendingPage",
+    "debugOptions",
+  ] as const),
   "referenceClockNs",
 ] as const;
 const VCPU_NAMES = ["assistPage", "control", "eventPage", "messagePage"] as const;

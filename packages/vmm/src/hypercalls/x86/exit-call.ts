@@ -3,7 +3,16 @@
  * KVM_EXIT_X86_WRMSR (Documentation/virt/kvm/api.rst, section 5), and the VMware backdoor's port. Names are kvm_run's.
  */
 import { type ExitFrame, ExitWord, frameU64, KvmExit, type VmmPort } from "@hvjournal/core";
-import { type Amd64ControlState, carriesXmm, HypervExit, HypervMsr, hypervCallName, kvmCallName, KvmVcpu, msrName } from "@hvjournal/cpu-x86";
+import {
+  type Amd64ControlState,
+  carriesXmm,
+  HypervExit,
+  HypervMsr,
+  hypervCallName,
+  kvmCallName,
+  KvmVcpu,
+  msrName,
+} from "@hvjournal/cpu-x86";
 
 /** What every question says. */
 interface AskedOf {
