@@ -14,7 +14,7 @@ export interface FeatureBits {
 export interface HyperVFeature extends FeatureBits {
   readonly name: string;
   readonly requires: readonly string[];
-  /** Not among "all": it is for a debugger, or not upstream. */
+  /** Not among "all": it is for a debugger. */
   readonly isSpecial?: true;
 }
 
@@ -99,7 +99,6 @@ export const HYPERV_FEATURES: readonly HyperVFeature[] = [
     features: Feature.guestDebugging | Feature.debugMsrs,
     isSpecial: true,
   },
-  { name: "xmm-output", requires: [], features: Feature.xmmOutput, isSpecial: true },
 ];
 
 export function featureNamed(name: string): HyperVFeature | undefined {

@@ -38,7 +38,8 @@ function debuggerLeaf(leaf: number): Words {
   }
 }
 
-export function hypervLeaf(features: readonly string[], leaf: number): Words {
+/** `moreFeatures`: bits of EDX of leaf 0x40000003 that follow from elsewhere. */
+export function hypervLeaf(features: readonly string[], leaf: number, moreFeatures = 0): Words {
   const bits = bitsOf(features);
   const hasDebugger = features.includes("syndbg");
   switch (leaf) {
@@ -49,7 +50,7 @@ export function hypervLeaf(features: readonly string[], leaf: number): Words {
     case 0x4000_0002:
       return [BUILD, VERSION, 0, 0];
     case 0x4000_0003:
-      return [bits.privileges, bits.privilegesHigh, 0, bits.features];
+      return [bits.privileges, bits.privilegesHigh, 0, bits.features | moreFeatures];
     case 0x4000_0004:
       return [bits.recommendations, features.includes("spinlocks") ? SPIN_ATTEMPTS : NEVER_NOTIFY, 0, 0];
     case 0x4000_0005:
