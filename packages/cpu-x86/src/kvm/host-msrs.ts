@@ -48,7 +48,7 @@ function fits({ rule }: Msr, value: bigint): boolean {
 }
 
 function accessOf(vm: Vm, msr: number): MsrAccess | undefined {
-  return hostHypervMsrOf(msr) ?? msrAccessOf(vm, msr);
+  return hostHypervMsrOf(vm, msr) ?? msrAccessOf(vm, msr);
 }
 
 /** Undefined: there is no such register. */

@@ -26,7 +26,10 @@ function missingRequirement(names: readonly string[]): string | undefined {
 function parseFeatures(text: string): ControlCommand | string {
   const names = text.split(",").map((name) => name.trim().replace(/^hv-/, ""));
   if (names.length === 1 && names[0] === "all")
-    return { name: "hv", features: HYPERV_FEATURES.map(({ name }) => name) };
+    return {
+      name: "hv",
+      features: HYPERV_FEATURES.filter(({ isSpecial }) => isSpecial !== true).map(({ name }) => name),
+    };
   const unknown = names.find((name) => featureNamed(name) === undefined);
   if (unknown !== undefined)
     return `'${unknown}' is none of ${HYPERV_FEATURES.map(({ name }) => name).join(", ")}; or all`;
