@@ -21,5 +21,7 @@ export { KvmVcpu, type MsrEntry } from "./api/kvm-vcpu.js";
 export { KvmSystem } from "./api/kvm-system.js";
 export type { Dependency, SupportedHypervCpuid } from "./api/supported-cpuid.js";
 export type { CpuidEntry } from "./kvm/cpuid-entry.js";
-export { KvmVm } from "./api/kvm-vm.js";
+export type { KvmRegs, KvmSegment, KvmSregs } from "./api/regs.js";
+export type { VcpuEvents } from "./api/vcpu-events.js";
+export { KvmVm, type MsrFilterOptions } from "./api/kvm-vm.js";
 export type * from "./api/kvm-run.js";
