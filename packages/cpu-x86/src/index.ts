@@ -25,3 +25,5 @@ export type { KvmRegs, KvmSegment, KvmSregs } from "./api/regs.js";
 export type { VcpuEvents } from "./api/vcpu-events.js";
 export { KvmVm, type MsrFilterOptions } from "./api/kvm-vm.js";
 export type * from "./api/kvm-run.js";
+export { APIC_BUS_HZ } from "./kvm/irqchip/apic-timer.js";
+export { TSC_HZ } from "./kvm/time-stamp-counter.js";
