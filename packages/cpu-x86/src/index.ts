@@ -18,5 +18,8 @@ export type { Amd64ControlState } from "./kvm/control-slice.js";
 export type { EnableCap } from "./api/enable-cap.js";
 export { bareMachine, KvmSession } from "./api/kvm-session.js";
 export { KvmVcpu, type MsrEntry } from "./api/kvm-vcpu.js";
+export { KvmSystem } from "./api/kvm-system.js";
+export type { Dependency, SupportedHypervCpuid } from "./api/supported-cpuid.js";
+export type { CpuidEntry } from "./kvm/cpuid-entry.js";
 export { KvmVm } from "./api/kvm-vm.js";
 export type * from "./api/kvm-run.js";

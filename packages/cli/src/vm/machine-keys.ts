@@ -49,6 +49,8 @@ export const MACHINE_KEYS = {
   "firmware-reg": "pairs",
   policy: "pairs",
   hv: "text",
+  cpuid: "pairs",
+  "msr-filter": "pairs",
   "pvtime-ipa": "pairs",
   seed: "number",
   rtc: "text",

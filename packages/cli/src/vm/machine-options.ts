@@ -60,6 +60,8 @@ export const MACHINE_OPTIONS = {
   "firmware-reg": textOption("firmware pseudo-register, or ID register: NAME=VALUE; repeatable"),
   policy: textOption("what upstream KVM does not have: arm.smccc.default=forward-unhandled ...; repeatable"),
   hv: textOption("Hyper-V enlightenments that an amd64 guest is offered: vpindex,time,... or all"),
+  cpuid: textOption("LEAF[.SUBLEAF]:EAX|EBX|ECX|EDX=VALUE: what an amd64 guest is told instead; repeatable"),
+  "msr-filter": textOption("BASE+COUNT=rw|r|w|-: what an amd64 guest may do with MSRs; repeatable, the last one holds"),
   "pvtime-ipa": textOption("VCPU=ADDRESS: where a vCPU's stolen time is told to the guest; repeatable"),
   seed: textOption("entropy for the guest and the vCPU schedule; random, printed. A run is the same with --rtc only"),
   rtc: textOption("base=now|DATE: guest wall clock at start; now, printed, and so another in each run"),
@@ -72,6 +74,8 @@ export const CONTROL_OPTIONS = [
   ["firmware-reg", "one-reg"],
   ["policy", "policy"],
   ["hv", "hv"],
+  ["cpuid", "cpuid"],
+  ["msr-filter", "msr-filter"],
   ["pvtime-ipa", "pvtime-ipa"],
 ] as const;
 

@@ -102,7 +102,7 @@ const rows: readonly Row[] = [
     "the MSRs set by another VMM once RAM is there put its host's call into the page, and the guest calls by it",
     (p) => {
       enablePage(p);
-      const there = p.another({ hostVendor: "amd", configuration: HYPERV });
+      const there = p.another({ host: "amd", configuration: HYPERV });
       there.vm.writeMemory(DATA, p.vm.readMemory(DATA, 4096));
       expect(pageOf(there)).toEqual([...CALL.intel, 0]);
       expect(there.vcpu.setMsrs(p.vcpu.getMsrs([GUEST_OS_ID, HYPERCALL]))).toBe(2);
@@ -116,7 +116,7 @@ const rows: readonly Row[] = [
     "HYPERCALL restored before GUEST_OS_ID is lost: the page is as RAM brought it",
     (p) => {
       enablePage(p);
-      const there = p.another({ hostVendor: "amd", configuration: HYPERV });
+      const there = p.another({ host: "amd", configuration: HYPERV });
       there.vm.writeMemory(DATA, p.vm.readMemory(DATA, 4096));
       expect(there.vcpu.setMsrs(p.vcpu.getMsrs([HYPERCALL, GUEST_OS_ID]))).toBe(2);
       expect([there.vcpu.getMsr(HYPERCALL), pageOf(there)]).toEqual([0n, [...CALL.intel, 0]]);
@@ -229,7 +229,7 @@ const rows: readonly Row[] = [
     (p) => {
       const cap = { cap: "KVM_CAP_HYPERV_ENLIGHTENED_VMCS" };
       expect(errno(() => p.vcpu.enableCap(cap))).toBe("0");
-      expect(errno(() => p.another({ hostVendor: "amd" }).vcpu.enableCap(cap))).toBe("ENOTTY");
+      expect(errno(() => p.another({ host: "amd" }).vcpu.enableCap(cap))).toBe("ENOTTY");
     },
     { configuration: HYPERV },
   ],
