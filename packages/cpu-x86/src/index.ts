@@ -23,3 +23,5 @@ export type { Dependency, SupportedHypervCpuid } from "./api/supported-cpuid.js"
 export type { CpuidEntry } from "./kvm/cpuid-entry.js";
 export { KvmVm } from "./api/kvm-vm.js";
 export type * from "./api/kvm-run.js";
+export { APIC_BUS_HZ } from "./kvm/irqchip/apic-timer.js";
+export { TSC_HZ } from "./kvm/time-stamp-counter.js";

@@ -46,6 +46,7 @@ export const MACHINE_KEYS = {
   "smccc-filter": "ranges",
   handler: "handlers",
   "handler-timeout": "time",
+  vmport: "text",
   "firmware-reg": "pairs",
   policy: "pairs",
   hv: "text",
