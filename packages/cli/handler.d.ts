@@ -1,9 +1,15 @@
 /**
- * Handlers of forwarded hypercalls, for `hvjournal record --handler FILE`:
+ * Handlers of what a guest asks its VMM, for `hvjournal record --handler FILE`. On arm64:
  *
  *     import type { Handler } from "hvjournal/handler";
  *     const handler: Handler = (call, vm) => (call.nr === 0xc6000001 ? [0, 7n] : vm.notHandled);
  *     export default handler;
+ *
+ * On amd64 it is an `X86Handler`, which is asked for what KVM_EXIT_HYPERV, KVM_EXIT_HYPERCALL and KVM_EXIT_X86_RDMSR and
+ * WRMSR tell:
+ *
+ *     const handler: X86Handler = (call, vm) =>
+ *       call.type === "hv-call" && call.code === 0x8001 ? vm.hvExt(call, 1n) : vm.notHandled;
  *
  * `hvjournal help handlers` says what they may do, and when.
  */
@@ -119,3 +125,155 @@ export interface HandlerVm {
 
 /** The VM stands still as a whole until the answer is there. */
 export type Handler = (call: HypercallCall, vm: HandlerVm) => HandlerAnswer | Promise<HandlerAnswer>;
+
+/** What every question of an amd64 guest's VMM says. */
+interface AskedOf {
+  /** Who asks, from 0. */
+  readonly vcpu: number;
+}
+
+/** An XMM register: 64 bits each. */
+export interface XmmValue {
+  readonly low: bigint;
+  readonly high: bigint;
+}
+
+/** KVM_EXIT_HYPERV_HCALL. `hv-call-xmm` is not upstream: the exit of a call that may give back XMM registers. */
+export interface HvCall extends AskedOf {
+  readonly type: "hv-call" | "hv-call-xmm";
+  readonly code: number;
+  /** The parameters are values, not addresses. */
+  readonly fast: boolean;
+  /** Units of 8 bytes. */
+  readonly variableHeaderSize: number;
+  readonly repCount: number;
+  readonly repStart: number;
+  /** The input value, of which the fields above are parts. */
+  readonly inputValue: bigint;
+  readonly params: readonly [bigint, bigint];
+  /** `params[0]`: guest-physical address of the input block, or the first parameter. Of a slow HvCallSignalEvent: its value. */
+  readonly input: bigint;
+  /** `params[1]`: guest-physical address of the output block, or the second parameter. */
+  readonly output: bigint;
+  /** XMM0 to XMM5, where the exit carries them. */
+  readonly xmm?: readonly XmmValue[];
+}
+
+/** KVM_EXIT_HYPERV_SYNIC: the guest writes SCONTROL, SIEFP or SIMP, given as they will be. Told, not asked. */
+export interface HvSynic extends AskedOf {
+  readonly type: "hv-synic";
+  readonly msr: number;
+  readonly control: bigint;
+  readonly evtPage: bigint;
+  readonly msgPage: bigint;
+}
+
+/** KVM_EXIT_HYPERCALL: KVM_HC_MAP_GPA_RANGE (12), where KVM_CAP_EXIT_HYPERCALL has asked for it. */
+export interface KvmCall extends AskedOf {
+  readonly type: "kvm-call";
+  readonly nr: number;
+  readonly args: readonly bigint[];
+  readonly longMode: boolean;
+}
+
+export type MsrExitReason = "inval" | "unknown" | "filter";
+
+/** Where KVM_CAP_X86_USER_SPACE_MSR has asked for it. */
+export interface RdmsrCall extends AskedOf {
+  readonly type: "rdmsr";
+  readonly index: number;
+  readonly reason: MsrExitReason;
+}
+
+export interface WrmsrCall extends AskedOf {
+  readonly type: "wrmsr";
+  readonly index: number;
+  readonly data: bigint;
+  readonly reason: MsrExitReason;
+}
+
+/** The VMware backdoor's ports, with --vmport on: the command is in CX. Registers are 32 bits wide. */
+export interface VmportCall extends AskedOf {
+  readonly type: "vmport";
+  readonly port: number;
+  readonly isWrite: boolean;
+  readonly bytes: number;
+  readonly eax: number;
+  readonly ebx: number;
+  readonly ecx: number;
+  readonly edx: number;
+  readonly esi: number;
+  readonly edi: number;
+}
+
+export type X86Call = HvCall | HvSynic | KvmCall | RdmsrCall | WrmsrCall | VmportCall;
+
+/** Of a hypercall. */
+export interface HvAnswer {
+  /** HV_STATUS_*: 0 success, 2 unknown code, 4 alignment ... */
+  readonly status: number;
+  /** Of a rep call: counted from its first element, whatever its start index. */
+  readonly repsCompleted?: number;
+  /** XMM0 to XMM5, written on success; of an exit that carries them. */
+  readonly xmm?: readonly (XmmValue | undefined)[];
+}
+
+/** Of an MSR: `error: 1` is #GP. */
+export interface MsrAnswer {
+  readonly data?: RegisterValue;
+  readonly error?: 0 | 1;
+}
+
+/** Of the VMware backdoor. */
+export interface VmportAnswer {
+  readonly eax?: RegisterValue;
+  readonly ebx?: RegisterValue;
+  readonly ecx?: RegisterValue;
+  readonly edx?: RegisterValue;
+  readonly esi?: RegisterValue;
+  readonly edi?: RegisterValue;
+}
+
+/**
+ * A number is a hypercall's result, RDMSR's data, or EAX of the backdoor. undefined is what kvm_run holds when the guest leaves:
+ * result 2 (unknown code) of Hyper-V's calls, 0 of KVM's, data 0, a WRMSR that succeeds. `vm.notHandled`: the next handler is
+ * asked, the board last: 2, -1000, #GP. An exit that the board does not know waits.
+ */
+export type X86Answer = void | undefined | RegisterValue | HvAnswer | MsrAnswer | VmportAnswer | NotHandled;
+
+/** A vCPU by KVM's ioctls. */
+export interface X86Vcpu {
+  readonly index: number;
+  /** By its name: "rax", "rip", "cr3", "xmm0.q[1]". Throws RangeError for none. */
+  getReg(name: string): bigint;
+  setReg(name: string, value: WholeNumber): void;
+  /** undefined: there is none. */
+  getMsr(index: WholeNumber): bigint | undefined;
+  /** How many were set, before the first that is refused. */
+  setMsrs(entries: readonly { readonly index: number; readonly data: bigint }[]): number;
+  getMpState(): number;
+  setMpState(state: number): void;
+}
+
+/** As `HandlerVm`, of an amd64 guest. */
+export interface X86HandlerVm {
+  readonly notHandled: NotHandled;
+  readonly vcpuCount: number;
+  /** RAM begins at 0. */
+  readonly memoryBytes: number;
+  vcpu(index: WholeNumber): X86Vcpu;
+  checkExtension(cap: number | string): number;
+  enableCap(cap: { readonly cap: number | string; readonly args?: readonly bigint[] }): void;
+  readMemory(physical: WholeNumber, bytes: WholeNumber): Uint8Array;
+  writeMemory(physical: WholeNumber, bytes: Uint8Array): void;
+  /** A GSI. */
+  setIrqLine(gsi: WholeNumber, level: 0 | 1): void;
+  output(port: number, bytes: Uint8Array): void;
+  stop(reason: { readonly what: string; readonly by: string; readonly status?: number }): void;
+  readonly guestTimeNs: number;
+  readonly state: { [key: string]: PlainValue };
+  /** Hyper-V's extended calls, of which the mask of 0x8001 is `capabilities`; `notHandled` for what it does not offer. */
+  hvExt(call: X86Call, capabilities?: bigint): HvAnswer | NotHandled;
+}
+
+export type X86Handler = (call: X86Call, vm: X86HandlerVm) => X86Answer | Promise<X86Answer>;

@@ -1,6 +1,7 @@
 /** Every command, in the order in which the help lists them. */
 import { type Command, commandName } from "./command.js";
 import { attach } from "./attach.js";
+import { attest } from "./attest.js";
 import { bisect } from "./bisect.js";
 import { completionOf } from "./completion.js";
 import { contract } from "./contract.js";
@@ -33,6 +34,7 @@ export const COMMANDS: readonly Command[] = [
   attach,
   ctl,
   contract,
+  attest,
   log,
   show,
   stat,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@jest/globals";
-import type { HandlerVm, HypercallCall, HypercallHandler } from "@hvjournal/vmm";
+import type { HandlerVm, HypercallCall, HypercallHandler, X86Call, X86Handler, X86HandlerVm } from "@hvjournal/vmm";
 import type * as Shipped from "../../handler.js";
 
 /** Whose symbol it is differs between the two, and nothing else. */
@@ -20,6 +20,42 @@ describe("handler.d.ts", () => {
     const taken: readonly Awaited<ReturnType<HypercallHandler>>[] = answers;
     expect([call, back, vm].map((check) => check.length)).toEqual([1, 1, 1]);
     expect(taken).toHaveLength(5);
+  });
+
+  it("says the same of amd64's", () => {
+    const call = (given: X86Call): Shipped.X86Call => given;
+    const back = (given: Shipped.X86Call): X86Call => given;
+    const vm = (given: X86HandlerVm): Omit<Shipped.X86HandlerVm, "notHandled" | "hvExt"> => given;
+    const answers: readonly Exclude<Shipped.X86Answer, Shipped.NotHandled>[] = [
+      undefined,
+      5n,
+      -1,
+      { status: 0, repsCompleted: 3, xmm: [{ low: 1n, high: 2n }] },
+      { error: 1 },
+      { data: 7n },
+      { eax: 6, ebx: 1n },
+    ];
+    const taken: readonly Awaited<ReturnType<X86Handler>>[] = answers;
+    expect([call, back, vm].map((check) => check.length)).toEqual([1, 1, 1]);
+    expect(taken).toHaveLength(7);
+  });
+
+  it("is enough to write a handler of amd64", () => {
+    const handler: Shipped.X86Handler = (call, vm) => {
+      switch (call.type) {
+        case "hv-call":
+          return call.code === 0x8001 ? vm.hvExt(call, 1n) : { status: 0, repsCompleted: call.repCount };
+        case "rdmsr":
+          return vm.vcpu(call.vcpu).getMsr(call.index) ?? { error: 1 };
+        case "wrmsr":
+          return call.data === 0n ? undefined : { error: 1 };
+        case "kvm-call":
+          return call.args[1];
+        default:
+          return vm.notHandled;
+      }
+    };
+    expect(handler).toHaveLength(2);
   });
 
   it("is enough to write a handler", () => {

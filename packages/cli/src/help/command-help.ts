@@ -76,6 +76,14 @@ const COMMAND_HELP: Readonly<Record<string, CommandHelp>> = {
     examples: ["hvjournal stat boot.hvj", "hvjournal stat boot.hvj exit:4000..exit:5000 --event hypercall"],
     statuses: "0 done; 1 no such moment",
   },
+  attest: {
+    topics: ["positions"],
+    examples: [
+      "hvjournal attest vm.hvj --at exit:4821",
+      "hvjournal attest vm.hvj --since 'console:/login:/' --pages text,0x7ffe1000",
+    ],
+    statuses: "0 every measured page holds what it held; 1 some hold something else, or no such moment",
+  },
   fsck: { topics: [], examples: [], statuses: "0 whole, as far as it goes; 1 damaged, or its -wal is missing" },
 };
 

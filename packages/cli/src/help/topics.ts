@@ -75,7 +75,8 @@ begins with * or &, stands between quotes.
 The schema, with which an editor completes and checks the file:
   hvjournal help machine-file --json > machine.schema.json
 `,
-  handlers: `--handler FILE|builtin:NAME answers the calls that --smccc-filter forwards. It may be repeated: they are asked in turn.
+  handlers: `--handler FILE|builtin:NAME answers what a guest asks its VMM: on arm64 the calls that --smccc-filter forwards, on amd64
+Hyper-V's and KVM's hypercalls and MSRs that KVM leaves to it. It may be repeated: they are asked in turn.
 
 FILE is .js, .mjs, .cjs or .ts (types are taken off, not checked); its default export is the handler:
 
@@ -86,6 +87,7 @@ FILE is .js, .mjs, .cjs or .ts (types are taken off, not checked); its default e
   };
   export default handler;
 
+On arm64:
 call: nr, conduit ("hvc" or "smc"), is16Bit, immediate, vcpu, args (x0 to x17 as bigint)
 answer, or a promise of it; the whole VM stands still until it is there:
   nothing                   registers as they are: x0 keeps the function id, as with KVM
@@ -94,7 +96,7 @@ answer, or a promise of it; the whole VM stands still until it is there:
   vm.notHandled             not mine
 vm, where addresses, counts and values are numbers or bigints, as call.args are:
   readMemory(physical, count): Uint8Array      writeMemory(physical, bytes: Uint8Array)
-  vcpu(index).getOneReg(name): bigint          vcpu(index).setOneReg(name, value)
+  vcpu(index).getOneReg(name): bigint          vcpu(index).setOneReg(name, value)        (amd64: getReg, setReg)
   setIrqLine(spi, 0 | 1)                       output(port, bytes: Uint8Array)
   stop({what, by}), guestTimeNs, vcpuCount; vcpu(index).getMpState, setMpState, vcpuInit; enableCap, setDeviceAttr
   vm.psci(call), vm.sdei(call)
@@ -102,8 +104,24 @@ vm, where addresses, counts and values are numbers or bigints, as call.args are:
   errno. vm.state is plain data that is saved with the VM, and moves with it; a variable of the handler's own is not, and
   does not.
 
+On amd64 (X86Handler) call.type says what is asked, and the other fields are kvm_run's:
+  hv-call                   code, fast, repCount, repStart, input, output (params), inputValue; KVM_EXIT_HYPERV type 2
+  hv-call-xmm               the same with xmm, type 4; not upstream: --policy hv.xmmOutput
+  hv-synic                  msr, control, evtPage, msgPage; told, not asked
+  kvm-call                  nr, args, longMode; with --cap exit_hypercall=0x1000
+  rdmsr, wrmsr              index, reason ("inval", "unknown", "filter"), data; with --cap x86_user_space_msr=7
+  vmport                    port, isWrite, bytes, eax, ebx, ecx, edx, esi, edi; with --vmport on
+answer:
+  { status: 0, repsCompleted: 3, xmm: [{ low, high }] }      of a hypercall; a number is the whole result
+  7n, { data: 7n }, { error: 1 }                             of an MSR: data, #GP
+  { eax: 6, ebx: 0x564d5868 }                                of the backdoor
+  nothing                   what kvm_run holds: result 2 of Hyper-V's calls, 0 of KVM's, data 0, a WRMSR that succeeds
+  vm.notHandled             the board last: 2, -1000, #GP, and the end of the run names such calls. An exit of a type that the
+                            board does not know (4 and up) waits instead, as after a handler that fails.
+
 builtin:psci                PSCI by KVM's own rules, for a forwarded 0x84000000+0x20 and 0xc4000000+0x20
 builtin:sdei                SDEI 1.0 for a forwarded 0xc4000020+0x20: its event 0 can be registered, nothing signals it
+builtin:hv-ext              amd64: Hyper-V's extended calls 0x8001, 0x8002 and 0x8003; builtin:hv-ext,mask=BITS offers fewer
 
 What a handler does takes effect with its answer, all of it or nothing, and is recorded: replay needs neither the file nor
 what it gives. A handler that throws, answers nonsense or takes longer than --handler-timeout (10s) leaves the call waiting

@@ -97,7 +97,7 @@ export class BisectReport {
     if (first === undefined || writer === undefined) return [];
     const lines =
       writer.by === "event"
-        ? [`first: ${this.#eventText(writer)}`, `  ${momentLine(first)}`]
+        ? [`first: ${this.eventText(writer)}`, `  ${momentLine(first)}`]
         : [`first: ${momentLine(first)}`, ...this.#writerLines(writer, machine, caller)];
     // Where it holds for another reason, what was read is no news.
     if (value !== undefined && value.before !== value.after) {
@@ -120,9 +120,9 @@ export class BisectReport {
         ];
       }
       case "exit":
-        return [`  ${this.#exitText(writer.exitNumber)}`];
+        return [`  ${this.exitText(writer.exitNumber)}`];
       case "answer":
-        return [`  the answer to ${this.#exitText(writer.exitNumber)}`];
+        return [`  the answer to ${this.exitText(writer.exitNumber)}`];
       case "time":
         return ["  while every vCPU waited"];
       case "event":
@@ -133,7 +133,7 @@ export class BisectReport {
   }
 
   /** "exit:412  HVC64 0xc4000003 PSCI CPU_ON" */
-  #exitText(number: number): string {
+  exitText(number: number): string {
     const { reader } = this.#recording;
     const seq = exitSeq(reader, number, reader.seekByExit(number + 1).firstSeq + SEARCH_EVENTS);
     const cursor = journalCursor(reader, seq);
@@ -141,7 +141,7 @@ export class BisectReport {
   }
 
   /** "event:51011, the answer to exit:22840 (virtio-blk MMIO write ...): DMA of 512 bytes to 0x48000200" */
-  #eventText({ seq, kind, written }: BisectWriter & { readonly by: "event" }): string {
+  eventText({ seq, kind, written }: BisectWriter & { readonly by: "event" }): string {
     const { reader } = this.#recording;
     const { exitsBefore } = journalCursor(reader, seq);
     const cause = exitsBefore === 0 ? "" : `, the answer to ${this.#causeText(seq, exitsBefore)}`;

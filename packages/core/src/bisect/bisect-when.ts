@@ -8,7 +8,7 @@
  */
 import type { SymbolTable } from "../ports/symbols.js";
 import { NO_EVENT } from "../event/event-cursor.js";
-import { HotKind, ROW_EVENT } from "../event/event-kind.js";
+import { HotKind } from "../event/event-kind.js";
 import { Evaluator, type SeenChange } from "../expression/evaluate.js";
 import { JournalEnvironment } from "../expression/journal-environment.js";
 import type { LastPlaces } from "../expression/last-places.js";
@@ -21,6 +21,7 @@ import { machinePosition } from "../position/print-position.js";
 import { journalCursor } from "../replay/journal-cursor.js";
 import type { AdvanceResult, Replayer } from "../replay/replayer.js";
 import { seek } from "../replay/seek.js";
+import { type BisectWriter, eventWriter, type PhysicalRange } from "./event-writer.js";
 import { UnitSteps, type UnitStep } from "./unit-steps.js";
 
 export interface BisectMoment {
@@ -31,24 +32,6 @@ export interface BisectMoment {
   readonly icount: number;
   readonly guestTimeNs: number;
 }
-
-export interface PhysicalRange {
-  readonly physical: number;
-  readonly bytes: number;
-}
-
-/** Who made it so. */
-export type BisectWriter =
-  /** The instruction at `pc` on `vcpu`, and where it wrote if it was seen writing. */
-  | { readonly by: "instruction"; readonly vcpu: number; readonly pc: bigint; readonly written?: PhysicalRange }
-  /** An event: a write by a device, an answer, a command. */
-  | { readonly by: "event"; readonly seq: number; readonly kind: string; readonly written?: PhysicalRange }
-  /** The exit itself: the expression asks about exits. */
-  | { readonly by: "exit"; readonly exitNumber: number }
-  /** What finished an exit: the kernel half, or the VMM half's answer to a read. */
-  | { readonly by: "answer"; readonly exitNumber: number }
-  /** Idle time that passed, with no instruction. */
-  | { readonly by: "time" };
 
 export interface BisectTransition {
   readonly moment: BisectMoment;
@@ -321,7 +304,7 @@ class WhenSearch {
   /** Who made it so in the last step, which began before event `seq`. */
   #stepWriter(seq: number, { length, exitNumber }: StepTaken): BisectWriter {
     const replayer = this.#replayer;
-    if (replayer.nextSeq > seq) return this.#describeEvent(seq);
+    if (replayer.nextSeq > seq) return eventWriter(this.#replayer.reader, seq);
     if (length === "answer") return { by: "answer", exitNumber };
     if (length === "far") return { by: "time" };
     const vcpu = replayer.machine.kernel.currentVcpu ?? 0;
@@ -369,30 +352,12 @@ class WhenSearch {
     if (replayer.nextSeq <= seq) replayer.advance({ seq });
     // What it remembers is of this moment from here on.
     this.#ask();
-    return this.#describeEvent(seq);
+    return eventWriter(this.#replayer.reader, seq);
   }
 
   #holdsNow(): boolean {
     const value = this.#ask();
     return value !== undefined && value !== 0n;
-  }
-
-  #describeEvent(seq: number): BisectWriter {
-    const cursor = journalCursor(this.#replayer.reader, seq);
-    if (cursor.kind === HotKind.exited) return { by: "exit", exitNumber: cursor.exitsBefore + 1 };
-    if (cursor.kind === HotKind.exitHandled || cursor.kind === HotKind.exitCompleted)
-      return { by: "answer", exitNumber: cursor.exitsBefore };
-    if (cursor.kind !== ROW_EVENT) {
-      const names: { readonly [kind: number]: string } = {
-        [HotKind.irqLineSet]: "IrqLineSet",
-        [HotKind.outputProduced]: "OutputProduced",
-      };
-      return { by: "event", seq, kind: names[cursor.kind] ?? "Digested" };
-    }
-    const { kind, payload } = cursor.row;
-    const { gpa, length } = payload;
-    if (typeof gpa !== "number" || typeof length !== "number") return { by: "event", seq, kind };
-    return { by: "event", seq, kind, written: { physical: gpa, bytes: length } };
   }
 }
 

@@ -170,6 +170,8 @@ export interface KernelHalf {
    * RAM; 0 bytes: nowhere. Writes through `memory` do not count. Invisible to the guest. Without it, observers go unit by unit.
    */
   watch?(physical: number, bytes: number): void;
+  /** Takes whole pages out of the watched range; without it they go on to stop. */
+  unwatch?(physical: number, bytes: number): void;
   readonly watchReport?: WatchReport | undefined;
   /**
    * From now on `run` stops with "breakpoint" at each boundary between two units at which `pc` of the vCPU that runs is this,

@@ -94,6 +94,8 @@ export interface VmmHalf {
   portDeviceAt?(port: number): string | undefined;
   /** Every device that a guest may find, in the order of their addresses. */
   devices?(): readonly BoardDevice[];
+  /** Calls of the guest that nobody took, by name, with their count; what the guest was told is the interface's own error. */
+  unansweredCalls?(): ReadonlyMap<string, number>;
   save(): StateSection[];
   restore(sections: readonly StateSection[]): void;
 }

@@ -565,6 +565,10 @@ export class Arm64KernelHalf implements KernelHalf {
     if (bytes > 0) memory.watch(physical, bytes);
   }
 
+  unwatch(physical: number, bytes: number): void {
+    this.#vm.engine.memory.unwatch(physical, bytes);
+  }
+
   breakAt(pc: bigint | undefined): void {
     this.#breakPc = pc;
   }

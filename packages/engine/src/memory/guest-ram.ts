@@ -134,6 +134,13 @@ export class GuestRam {
     }
   }
 
+  /** Takes whole pages out of what `watch` made stop. */
+  unwatch(physical: number, bytes: number): void {
+    const offset = this.#check(physical, bytes);
+    for (let index = Math.ceil(offset / PAGE_BYTES); (index + 1) * PAGE_BYTES <= offset + bytes; index++)
+      this.#states[index] = (this.#states[index] ?? 0) & ~PageState.watched;
+  }
+
   unwatchAll(): void {
     this.#watched.length = 0;
     for (let index = 0; index < this.pageCount; index++)

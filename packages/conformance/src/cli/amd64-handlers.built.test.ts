@@ -1,0 +1,139 @@
+/** Handlers of an amd64 guest's calls, by the guest of examples/extended-hypercalls. */
+import { afterAll, describe, expect, it, jest } from "@jest/globals";
+import { renameSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { keepOnFailure } from "../testing/keep-recording.js";
+import { repositoryRoot } from "../testing/repository.js";
+import { type Finished, VmSandbox } from "../testing/vm-sandbox.js";
+
+jest.setTimeout(300_000);
+
+const sandbox = new VmSandbox();
+afterAll(() => sandbox.close());
+
+const GUEST = [
+  ...[join(repositoryRoot, "examples", "extended-hypercalls", "guest.elf"), "--memory", "32M"],
+  ...["--cap", "hyperv_enforce_cpuid", "--hv", "ext-calls", "--seed", "7", "--rtc", "base=2026-01-01"],
+];
+
+function write(name: string, ...lines: readonly string[]): string {
+  writeFileSync(sandbox.path(name), `${lines.join("\n")}\n`);
+  return name;
+}
+
+function record(name: string, ...words: readonly string[]): Finished {
+  return sandbox.run("record", ...GUEST, "--headless", ...words, "-o", `${name}.hvj`);
+}
+
+/** Answers 0x8001 with the mask in mask.txt, late. */
+function maskFromFile(): string {
+  return write(
+    "mask.mjs",
+    'import { readFileSync } from "node:fs";',
+    "export default async (call, vm) => {",
+    '  if (call.type !== "hv-call" || call.code !== 0x8001) return vm.notHandled;',
+    "  await new Promise((resolve) => setTimeout(resolve, 5));",
+    `  return vm.hvExt(call, BigInt(readFileSync(${JSON.stringify(sandbox.path("mask.txt"))}, "utf8")));`,
+    "};",
+  );
+}
+
+describe("record --handler FILE of an amd64 guest", () => {
+  it("asks files in turn, late ones too; it verifies with them and replays without", () => {
+    write("mask.txt", "0x3");
+    const { status, stdout } = record("demo", "--handler", maskFromFile(), "--handler", "builtin:hv-ext,mask=0x3");
+    expect([status, stdout]).toEqual([0, expect.stringMatching(/mask 0x0{15}3[^]*cold discard: status 0, 1 done/)]);
+    expect(sandbox.must("info", "demo.hvj")).toMatch(/^handler +mask\.mjs, sha256:[0-9a-f]{64}$/m);
+    expect(sandbox.must("show", "demo.hvj", "hypercall:0x8001")).toMatch(
+      /KVM_EXIT_HYPERV 0x8001 HvExtCallQueryCapabilities\n[^]*\n {2}asked +mask\.mjs, builtin:hv-ext,mask=0x3, then the board\n {2}answer .*8 bytes to 0x[^]*/,
+    );
+    expect(sandbox.must("verify", "demo.hvj")).toContain("all that the VMM half did, equal");
+    renameSync(sandbox.path("mask.mjs"), sandbox.path("mask.away"));
+    expect(sandbox.must("replay", "demo.hvj")).toContain("equal");
+    renameSync(sandbox.path("mask.away"), sandbox.path("mask.mjs"));
+  });
+
+  it("that answers otherwise though its file is the same: verify says what was recorded, and what it answers now", () => {
+    write("mask.txt", "0x3");
+    expect(record("config", "--handler", maskFromFile()).status).toBe(0);
+    write("mask.txt", "0x1");
+    const { status, stderr } = sandbox.run("verify", "config.hvj");
+    expect(stderr).toMatch(
+      /^error: replay diverged at exit:\d+ \(vcpu0, .*\n {2}recorded {3}GuestMemoryWritten .*\n {2}replayed {3}GuestMemoryWritten /,
+    );
+    expect(status).toBe(1);
+  });
+
+  it("that fails leaves the call pending; mended, the VM goes on from there", () => {
+    const source = (last: string): string[] => [
+      "export default (call, vm) => {",
+      "  vm.vcpu(0).setReg('r9', 7n);",
+      last,
+      "};",
+    ];
+    const { status, stderr } = record(
+      "failed",
+      "--handler",
+      write("failing.mjs", ...source('  throw new Error("no");')),
+    );
+    expect([status, stderr]).toEqual([
+      128,
+      expect.stringMatching(
+        /failing\.mjs has no answer to KVM_EXIT_HYPERV HvExtCallQueryCapabilities \(0x8001\) of vcpu0: it threw no \(failing\.mjs:3\)/,
+      ),
+    ]);
+    expect(sandbox.must("replay", "failed.hvj")).toMatch(/answer, pending: the VMM half's answer \(rax\)/);
+    write("failing.mjs", ...source("  return { status: 6 };"));
+    const mended = ["--handler", "failing.mjs", "--headless", "-o", "mended.hvj"];
+    expect(sandbox.must("record", "--from", "failed.hvj", ...mended)).toMatch(/capabilities: status 6, 0 done/);
+    for (const command of ["replay", "verify"]) expect(sandbox.must(command, "mended.hvj")).toContain("equal");
+  });
+
+  it("says at the end which calls nobody answered, by name", () => {
+    const { status, stdout, stderr } = record("unanswered");
+    expect([status, stdout]).toEqual([0, expect.stringContaining("capabilities: status 2, 0 done")]);
+    expect(stderr).toMatch(
+      /note: nobody answered KVM_EXIT_HYPERV HvExtCallMemoryHeatHint \(0x8003\), 4 times; KVM_EXIT_HYPERV HvExtCallQueryCapabilities \(0x8001\), 3 times;/,
+    );
+  });
+
+  it.each([
+    ["builtin:psci", /builtin:psci answers calls of arm64: board pc is amd64's/],
+    ["builtin:hv-ext,mask=0x4", /mask is a number with bits of 0x103/],
+    ["builtin:hv-ext,maks=1", /builtin:hv-ext takes mask=VALUE alone/],
+    ["builtin:hv-exd", /there are builtin:psci, builtin:sdei, builtin:hv-ext; did you mean builtin:hv-ext\?/],
+  ])("%s is not there, and there is no recording", (name, message) => {
+    const { status, stderr } = record("none", "--handler", name);
+    expect([status, stderr]).toEqual([129, expect.stringMatching(message)]);
+    expect(sandbox.run("info", "none.hvj").status).toBe(128);
+  });
+});
+
+describe("an amd64 VM that moves while an extended call waits", () => {
+  it("has it answered at its destination, and is the same VM", async () => {
+    const paths = ["whole.hvj", "src.hvj", "dst.hvj"];
+    await keepOnFailure(
+      paths.map((path) => sandbox.path(path)),
+      async () => {
+        const answers = "export default (call, vm) => { vm.state.asked = true; return vm.hvExt(call, 0x3n); };";
+        expect(record("whole", "--handler", write("whole.mjs", answers)).status).toBe(0);
+        const failing = write("src.mjs", 'export default () => { throw new Error("no backend"); };');
+        sandbox.must("record", ...GUEST, "--handler", failing, "--detach", "-o", "src.hvj");
+        expect(await sandbox.paused("src")).toMatchObject({ pausedBy: "handler failed" });
+        sandbox.must("migrate", "src", "dst", "--handler", "whole.mjs");
+        sandbox.must("ctl", "dst", "resume");
+        expect(await sandbox.gone("dst")).toBe(true);
+        expect(sandbox.must("log", "src.hvj", "--hypercalls")).toMatch(/HvExtCallQueryCapabilities .*-> pending .*\n$/);
+        expect(sandbox.must("log", "dst.hvj", "--hypercalls")).toMatch(
+          /^.* answer +rax <- 0 .*0x8001 HvExtCallQueryCapabilities, made in the parent recording/,
+        );
+        expect(sandbox.joinedConsole("src.hvj", "dst.hvj")).toBe(sandbox.console("whole.hvj"));
+        const endOf = (path: string): unknown =>
+          sandbox.open(path, ({ end: { icount, exitNumber } }) => ({ icount, exitNumber }));
+        expect(endOf("dst.hvj")).toEqual(endOf("whole.hvj"));
+        expect(sandbox.must("verify", "dst.hvj")).toContain("equal");
+        for (const path of paths) expect(sandbox.must("replay", path)).toContain("equal");
+      },
+    );
+  });
+});
