@@ -238,10 +238,18 @@ export function cpuidEntries(source: CpuidSource, vcpu: number): readonly CpuidE
 }
 
 /** KVM_GET_SUPPORTED_CPUID: what the CPU and KVM have. Hyper-V's leaves are not in it. */
-export function supportedCpuid(vcpuCount: number): readonly CpuidEntry[] {
+export function supportedCpuid(vcpuCount: number, vcpu = 0): readonly CpuidEntry[] {
   const ask = (leaf: number, subleaf: number): CpuidWords =>
-    modelCpuid({ control: { capabilities: [] }, vcpuCount }, 0, leaf, subleaf);
+    modelCpuid({ control: { capabilities: [] }, vcpuCount }, vcpu, leaf, subleaf);
   return entriesOf(ask, [...MODEL_LEAVES, KVM_LEAF, KVM_LEAF + 1]);
+}
+
+/** KVM's own leaves, where they stand behind Hyper-V's. */
+export function kvmLeaves(): readonly CpuidEntry[] {
+  return entriesOf(
+    (leaf) => kvmLeaf(leaf, KVM_LEAF_BESIDE_HYPERV),
+    [0, 1, 0x10].map((at) => KVM_LEAF_BESIDE_HYPERV + at),
+  );
 }
 
 /** What Hyper-V's leaves offer a guest; undefined: the interface is not there. */

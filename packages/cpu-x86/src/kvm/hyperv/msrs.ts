@@ -245,7 +245,7 @@ function needsSynic(msr: number): boolean {
 /** The SynIC is there where a vCPU has the capability; the command line's list of features enables it too. */
 export function hasSynic({ control, current }: Vm): boolean {
   const byCapability = isEnabled(control, CAP_HYPERV_SYNIC, current) || isEnabled(control, CAP_HYPERV_SYNIC2, current);
-  return byCapability || control.hyperv?.features.includes("synic") === true;
+  return byCapability || control.hypervPassthrough === true || control.hyperv?.features.includes("synic") === true;
 }
 
 /** Of the current vCPU's guest. undefined: #GP. */
