@@ -317,20 +317,18 @@ const rows: readonly Row[] = [
   ...[
     [SYNIC, [], 0],
     [SYNIC2, [0n], 0x55],
-  ].map(
-    ([cap, args, first]): Row => [
-      "E27",
-      `SIMP enabled with ${String(cap)}: the page is ${first === 0 ? "cleared" : "kept"}`,
-      (it) => {
-        it.vcpu.enableCap({ cap: String(cap), args: args as bigint[] });
-        it.vm.writeMemory(DATA, new Uint8Array(16).fill(0x55));
-        const run = it.exit(writeMsr(H.HV_X64_MSR_SIMP, PAGE | ENABLED));
-        expect(run.exitReason).toBe("HYPERV");
-        expect(it.outcomeNow()).toBe("done");
-        expect(pageBytes(it, 2)).toEqual([first, first]);
-      },
-    ],
-  ),
+  ].map(([cap, args, first]): Row => [
+    "E27",
+    `SIMP enabled with ${String(cap)}: the page is ${first === 0 ? "cleared" : "kept"}`,
+    (it) => {
+      it.vcpu.enableCap({ cap: String(cap), args: args as bigint[] });
+      it.vm.writeMemory(DATA, new Uint8Array(16).fill(0x55));
+      const run = it.exit(writeMsr(H.HV_X64_MSR_SIMP, PAGE | ENABLED));
+      expect(run.exitReason).toBe("HYPERV");
+      expect(it.outcomeNow()).toBe("done");
+      expect(pageBytes(it, 2)).toEqual([first, first]);
+    },
+  ]),
   [
     "E28",
     "SYNIC2 with an argument: EINVAL; of the VM: EINVAL",
