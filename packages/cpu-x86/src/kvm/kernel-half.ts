@@ -68,6 +68,7 @@ export class Amd64KernelHalf implements KernelHalf {
   };
   readonly registers: readonly RegisterName[] = registerNames;
   readonly registerAliases: readonly string[] = registerAliases;
+  readonly pcName: string = "rip";
   answerLow = 0;
   answerHigh = 0;
   watchReport: WatchReport | undefined;
