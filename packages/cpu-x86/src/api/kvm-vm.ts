@@ -18,6 +18,20 @@ import { checkCapability, type EnableCap, enableCapability } from "./enable-cap.
 import { KvmSystem } from "./kvm-system.js";
 import { KvmVcpu } from "./kvm-vcpu.js";
 
+/** `struct kvm_msr_filter`. */
+export interface MsrFilterOptions {
+  /** KVM_MSR_FILTER_DEFAULT_DENY: 1. */
+  readonly flags: number;
+  readonly ranges: readonly {
+    /** KVM_MSR_FILTER_READ: 1, KVM_MSR_FILTER_WRITE: 2. */
+    readonly flags: number;
+    readonly nmsrs: number;
+    readonly base: number;
+    /** A bit for each, least significant first: 1 allows. */
+    readonly bitmap: Uint8Array;
+  }[];
+}
+
 export class KvmVm {
   readonly #port: VmmPort;
   /** Made when they are first asked for. */
@@ -79,6 +93,18 @@ export class KvmVm {
     const command = amd64ControlSlice.parse(word, text);
     if (typeof command === "string") throw new RangeError(`${word} ${text}: ${command}`);
     accepted(this.#port.control(command));
+  }
+
+  /** KVM_X86_SET_MSR_FILTER: takes the place of the one that there is. Throws KvmError: EINVAL. */
+  setMsrFilter({ flags, ranges }: MsrFilterOptions): void {
+    const plain = ranges.map(({ flags: own, nmsrs, base, bitmap }) => ({ flags: own, base, count: nmsrs, bitmap }));
+    accepted(this.#port.control({ name: "msr-filter", flags, ranges: plain }));
+  }
+
+  /** KVM_SET_BOOT_CPU_ID: EBUSY, for vCPUs come with the VM. */
+  setBootCpuId(id: number): never {
+    const reason = `${id}: there are vCPUs`;
+    throw new KvmError({ errno: "EBUSY", call: "KVM_SET_BOOT_CPU_ID", reason });
   }
 
   /** Guest RAM, by guest-physical address. Throws RangeError outside. */

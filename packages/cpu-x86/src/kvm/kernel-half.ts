@@ -16,6 +16,7 @@ import {
   type WatchReport,
 } from "@hvjournal/core";
 import { EngineExit } from "@hvjournal/engine";
+import { Vector } from "../isa/exceptions.js";
 import { ExitCode } from "../isa/exit-code.js";
 import { hostChanged } from "./control/host-part.js";
 import type { Amd64ControlState } from "./control-slice.js";
@@ -44,6 +45,7 @@ import { isReady, MpState } from "./schedule.js";
 import { findStuck } from "./stuck.js";
 import { advanceTimers, timersDeadline } from "./timers.js";
 import type { Vm } from "./vm.js";
+import { readBackdoorCounter, servesBackdoor } from "./vmware-backdoor.js";
 
 /** Budgets of the engine are 32-bit numbers. */
 const BUDGET_MAX = 0x3fff_ffff;
@@ -244,6 +246,14 @@ export class Amd64KernelHalf implements KernelHalf {
       case ExitCode.portRead:
       case ExitCode.portWrite:
         return this.#leaveForPort(code === ExitCode.portWrite);
+      case ExitCode.backdoorRead:
+      case ExitCode.backdoorWrite:
+        if (servesBackdoor(vm)) return this.#leaveForPort(code === ExitCode.backdoorWrite);
+        vm.states.raise(Vector.generalProtection);
+        return undefined;
+      case ExitCode.backdoorCounter:
+        readBackdoorCounter(vm, engine.exitOperand(0));
+        return undefined;
       case ExitCode.notSimulated:
         refuseUnsimulated(vm, engine.exitWord(0), engine.exitOperand(1));
         return "stuck";

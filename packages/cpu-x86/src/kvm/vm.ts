@@ -111,6 +111,7 @@ export class Vm {
     this.#control = state;
     this.#hostVendor = state.host === undefined ? vendorOf(this.#exitModel) : hostModelOf(state.host).vendor;
     this.#reasons = reasonsOf(this.#exitModel, this.#hostVendor);
+    this.states.leavesForMsrs = state.msrFilter !== undefined;
   }
 
   /** Of the host that the VM is on now. */

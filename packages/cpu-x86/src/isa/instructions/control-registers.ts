@@ -1,18 +1,17 @@
 /** Control and debug registers. References: sections of Intel SDM volume 2. */
 import { elementOf, type Instruction, type Stage, type StateField, type Value } from "@hvjournal/engine";
 import { assembly, modrmText, registerName } from "../assembly-text.js";
-import { BreakpointKind, kindOf } from "../breakpoints.js";
 import { contextChanged } from "../context.js";
 import { checkCr0, checkCr3, checkCr4 } from "../control-registers.js";
 import { accessMemory } from "../effective-address.js";
 import { defineEncoded } from "../encoding.js";
 import { noteDebugFault, raiseException, raiseIf, Vector } from "../exceptions.js";
-import { ExitCode, NotSimulated } from "../exit-code.js";
+import { ExitCode } from "../exit-code.js";
 import { type DecodedFields, Mode } from "../fields.js";
 import { low32, type OperandSize, readRegister, sizeOf, writeRegister } from "../general-registers.js";
 import { memoryOperand, register } from "../operands.js";
 import { modrmPlace } from "../places.js";
-import { Cr0, Cr4, Dr6, DR6_FIXED, Dr7, DR7_ENABLES, DR7_FIXED } from "../registers.js";
+import { Cr0, Cr4, Dr6, DR6_FIXED, Dr7, DR7_FIXED } from "../registers.js";
 import { cpl, cr0, cr2, cr3, cr4, debugAddress, dr6, dr7, taskPriority } from "../state.js";
 
 function requireSystem(stage: Stage): void {

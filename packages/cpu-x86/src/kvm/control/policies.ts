@@ -15,6 +15,13 @@ export const POLICIES = [
     capability: { name: "HVJ_CAP_X86_CPUID_HYPERVISOR", number: 0x1_0011 },
     frozenByRun: true,
   },
+  {
+    // KVM's parameter enable_vmware_backdoor: every level may use VMware's backdoor, whatever its I/O permissions.
+    name: "x86.vmware.backdoor",
+    values: ["off", "on"],
+    capability: { name: "HVJ_CAP_X86_VMWARE_BACKDOOR", number: 0x1_0030 },
+    frozenByRun: true,
+  },
 ] as const satisfies readonly Policy[];
 
 export type PolicyName = (typeof POLICIES)[number]["name"];
