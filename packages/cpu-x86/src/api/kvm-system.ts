@@ -40,8 +40,8 @@ export class KvmSystem {
 
   /** KVM_GET_SUPPORTED_HV_CPUID, the system's form: all that KVM supports, whatever VMs do. Throws KvmError: E2BIG. */
   getSupportedHvCpuid(n = Infinity): SupportedHypervCpuid {
-    const { hasNestedVmx, isSmtPossible } = this.host;
-    const support = { hasEvmcs: hasNestedVmx, isSmtPossible, hasApic: true };
+    const { hasNestedVmx, isSmtPossible, lackedCpuid } = this.host;
+    const support = { hasEvmcs: hasNestedVmx, isSmtPossible, lackedCpuid, hasApic: true };
     return answerSupportedHypervCpuid(n, "system", { support, dependsOn: [] });
   }
 }

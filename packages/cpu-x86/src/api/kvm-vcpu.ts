@@ -78,7 +78,8 @@ export class KvmVcpu {
    */
   getSupportedHvCpuid(n = Infinity): SupportedHypervCpuid {
     const hasEvmcs = isEnabled(this.controlState, CAP_HYPERV_ENLIGHTENED_VMCS, this.index);
-    const support = { hasEvmcs, isSmtPossible: hostUnder(this.controlState).isSmtPossible, hasApic: true };
+    const { isSmtPossible, lackedCpuid } = hostUnder(this.controlState);
+    const support = { hasEvmcs, isSmtPossible, lackedCpuid, hasApic: true };
     const dependsOn = [
       { on: `${CAP_HYPERV_ENLIGHTENED_VMCS} of vcpu${this.index}`, is: hasEvmcs },
       { on: "local APIC in the kernel", is: true },

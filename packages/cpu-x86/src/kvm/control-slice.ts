@@ -7,6 +7,7 @@ import { cpuidPart } from "./control/cpuid-part.js";
 import { hostPart } from "./control/host-part.js";
 import { hypervPart } from "./control/hyperv-part.js";
 import { msrFilterPart } from "./control/msr-filter-part.js";
+import { passthroughPart } from "./control/passthrough-part.js";
 import { policyPart } from "./control/policy-part.js";
 
 export type { Amd64ControlState } from "./control/control-state.js";
@@ -21,7 +22,7 @@ function queryCapability(state: Amd64ControlState, name: string | bigint): bigin
 
 export const amd64ControlSlice: ControlSlice<Amd64ControlState> = composeSlice<Amd64ControlState>({
   architecture: "amd64",
-  parts: [capabilityPart, policyPart, msrFilterPart, hypervPart, cpuidPart, hostPart],
+  parts: [capabilityPart, policyPart, msrFilterPart, hypervPart, passthroughPart, cpuidPart, hostPart],
   initialState: initialAmd64State,
   query: (state, what, name) => (what === "cap" ? queryCapability(state, name) : undefined),
 });

@@ -19,6 +19,8 @@ export interface Amd64ControlState {
   readonly msrFilter?: MsrFilter;
   /** Hyper-V enlightenments that CPUID offers; absent: the interface is not there. */
   readonly hyperv?: { readonly features: readonly string[] };
+  /** What vCPUs are told of Hyper-V is the host's own answer. */
+  readonly hypervPassthrough?: boolean;
   /** KVM_SET_CPUID2, by vCPU. */
   readonly cpuidEntries?: readonly VcpuCpuid[];
   /** Single words of what vCPUs without it are told. */
