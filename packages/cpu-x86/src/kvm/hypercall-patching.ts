@@ -6,25 +6,34 @@ import { AccessKind } from "@hvjournal/engine";
 import { Vector } from "../isa/exceptions.js";
 import { cr2, privilege } from "../isa/state.js";
 import { PAGE_FAULT } from "../isa/translation.js";
-import { type Amd64ControlState, policyValue } from "./control/control-state.js";
+import { CAP_DISABLE_QUIRKS2 } from "./capabilities.js";
+import { type Amd64ControlState, capabilityArgument, policyValue } from "./control/control-state.js";
 import type { Vm } from "./vm.js";
 
 const VMCALL: readonly number[] = [0x0f, 0x01, 0xc1];
 const VMMCALL: readonly number[] = [0x0f, 0x01, 0xd9];
 const ERROR_CODE = 0xff;
 
+/** KVM_X86_QUIRK_FIX_HYPERCALL_INSN, which KVM_CAP_DISABLE_QUIRKS2 disables. */
+const FIX_HYPERCALL_INSN = 1n << 5n;
+
 /** Whether the other vendor's call is written over, or raises #UD. */
 export function patchesCalls(control: Amd64ControlState): boolean {
-  return policyValue(control, "x86.hypercall.patch") === "patch";
+  const disabled = capabilityArgument(control, CAP_DISABLE_QUIRKS2) ?? 0n;
+  return (disabled & FIX_HYPERCALL_INSN) === 0n && policyValue(control, "x86.hypercall.patch") === "patch";
 }
 
 /** Instead of the call at RIP: the next to come is the host's own, or the fault of writing it. */
 export function patchCall(vm: Vm): void {
   const { engine, states } = vm;
   const bytes = vm.hostVendor === "amd" ? VMMCALL : VMCALL;
-  const places = bytes.map((_, index) => placeOf(vm, BigInt.asUintN(64, states.pc + BigInt(index))));
-  if (places.includes(undefined)) return;
-  const physical = places as number[];
+  const physical: number[] = [];
+  for (const index of bytes.keys()) {
+    const place = placeOf(vm, BigInt.asUintN(64, states.pc + BigInt(index)));
+    // One fault: a second would be a double one.
+    if (place === undefined) return;
+    physical.push(place);
+  }
   const before = Uint8Array.from(physical, (place) => engine.memory.read(place, 1)[0] ?? 0);
   physical.forEach((place, index) => {
     engine.memory.write(place, Uint8Array.of(bytes[index] ?? 0));

@@ -1,7 +1,8 @@
 /** KVM's own hypercalls and paravirtual features on x86. Documentation/virt/kvm/x86/hypercalls.rst, cpuid.rst, msr.rst. */
 import { expect } from "@jest/globals";
 import { move, readMsr, spin, vmcall, vmmcall } from "./instructions.js";
-import { CODE, DATA, DEVICE, errno, outcomeOf, type Program } from "./program.js";
+import { putWords, wordAt } from "./hyperv-calls.js";
+import { CODE, DATA, DEVICE, errno, outcomeOf, type Program, RAM_BYTES } from "./program.js";
 import { type Row, testRows } from "./rows.js";
 import { enterCompatibilityMode, enterUserMode } from "./user-mode.js";
 
@@ -46,6 +47,8 @@ const enableMapRange = ({ vm }: Program): void => {
 
 /** Where the call of `callBytes(nr, [], call)` stands. */
 const CALL_AT = CODE + 10;
+const PML4 = 0x1000;
+const CANONICAL_END = 0x8000_0000_0000n;
 const NO_XEN = "Xen's interface is not there";
 
 const rows: readonly Row[] = [
@@ -97,32 +100,41 @@ const rows: readonly Row[] = [
   ],
   [
     "K04",
-    "a call that ends where the canonical addresses do completes; then the fetch faults",
-    "a program's tables map the first 4 GiB only",
+    "a call that ends where the lower canonical addresses do completes, and the fetch behind it faults there",
+    (it) => {
+      // The last 2 MiB of them are the last 2 MiB of RAM.
+      const [pdpt, directory] = [DATA, DATA + 0x1000];
+      putWords(it, PML4 + 8 * 255, BigInt(pdpt | 7));
+      putWords(it, pdpt + 8 * 511, BigInt(directory | 7));
+      putWords(it, directory + 8 * 511, 0x20_0083n);
+      it.vm.writeMemory(RAM_BYTES - 3, Uint8Array.from(vmcall));
+      it.load([]);
+      it.vcpu.setReg("rip", CANONICAL_END - 3n);
+      it.vcpu.setReg("rax", 0xffff_ffff_ffff_ffffn);
+      expect(outcomeOf(it.run())).toBe("#GP");
+      expect(BigInt.asIntN(64, it.vcpu.getReg("rax"))).toBe(ENOSYS);
+      // Of the exception's frame: the error code, then RIP.
+      expect(wordAt(it, Number(it.vcpu.getReg("rsp")) + 8)).toBe(CANONICAL_END);
+    },
   ],
   [
     "K05",
     "the other vendor's call on a page that is read-only: #PF, and the bytes stay",
     (it) => {
-      // PML4, PDPT, PD of the first GiB with 2-MiB pages: that of the program is read-only, its own stack and tables are in it too.
-      const [pdpt, directory] = [DATA, DATA + 0x1000];
-      const put = (at: number, value: bigint): void => {
-        const view = new DataView(new ArrayBuffer(8));
-        view.setBigUint64(0, value, true);
-        it.vm.writeMemory(at, new Uint8Array(view.buffer));
-      };
-      put(DATA + 0x2000, BigInt(pdpt | 7));
-      put(pdpt, BigInt(directory | 7));
-      put(directory, 0x81n);
-      put(directory + 8, 0x20_0083n);
-      put(directory + 8 * 128, 0x1000_0083n);
-      it.load(callBytes(Call.schedYield, [], vmmcall));
-      it.vcpu.setReg("cr3", DATA + 0x2000);
+      // The first GiB in pages of 2 MiB, of which the second is read-only: tables and stack are in the first.
+      const [pml4, pdpt, directory, code] = [DATA, DATA + 0x1000, DATA + 0x2000, DATA + 0x1_0000];
+      putWords(it, pml4, BigInt(pdpt | 7));
+      putWords(it, pdpt, BigInt(directory | 7));
+      putWords(it, directory, 0xe3n, 0x20_00e1n);
+      putWords(it, directory + 8 * (DEVICE >>> 21), BigInt(DEVICE) | 0x83n);
+      it.load([]);
+      it.vm.writeMemory(code, Uint8Array.from(callBytes(Call.schedYield, [], vmmcall)));
+      it.vcpu.setReg("rip", code);
+      it.vcpu.setReg("cr3", pml4);
       it.vcpu.setReg("cr0", 0x8001_0033);
-      it.vcpu.setReg("rsp", DATA + 0x8000);
       expect(outcomeOf(it.run())).toBe("#PF");
-      expect(it.vcpu.getReg("cr2")).toBe(BigInt(CALL_AT));
-      expect([...it.vm.readMemory(CALL_AT, 3)]).toEqual([...vmmcall]);
+      expect(it.vcpu.getReg("cr2")).toBe(BigInt(code + 10));
+      expect([...it.vm.readMemory(code + 10, 3)]).toEqual([...vmmcall]);
     },
   ],
   [
