@@ -3,7 +3,18 @@
  * KVM's (Documentation/virt/kvm/api.rst). Each call that changes something is a command, and an event of the journal
  * when the rules accept it. What upstream does not have lies in private numbers: capabilities from 0x10000.
  */
-import { accepted, givenBytes, type GuestStop, type VmmPort, type WholeNumber, wholeNumber } from "@hvjournal/core";
+import {
+  accepted,
+  type Eventfd,
+  givenBytes,
+  type GuestStop,
+  type IoeventfdArguments,
+  openEventfd,
+  setIoeventfd,
+  type VmmPort,
+  type WholeNumber,
+  wholeNumber,
+} from "@hvjournal/core";
 import { type Amd64ControlState, amd64ControlSlice } from "../kvm/control-slice.js";
 import { checkCapability, type EnableCap, enableCapability } from "./enable-cap.js";
 import { KvmVcpu } from "./kvm-vcpu.js";
@@ -58,6 +69,29 @@ export class KvmVm {
     const command = amd64ControlSlice.parse(word, text);
     if (typeof command === "string") throw new RangeError(`${word} ${text}: ${command}`);
     accepted(this.#port.control(command));
+  }
+
+  /** eventfd(2), non-blocking. */
+  eventfd(): Eventfd {
+    return openEventfd(this.#port);
+  }
+
+  /** KVM_IOEVENTFD. Throws KvmError: EINVAL, EBADF, EEXIST, ENOENT. */
+  ioeventfd(ioeventfd: IoeventfdArguments): void {
+    setIoeventfd(this.#port, ioeventfd);
+  }
+
+  /** KVM_HYPERV_EVENTFD. Throws KvmError: EINVAL, EBADF, EEXIST, ENOENT. */
+  hypervEventfd({
+    connId,
+    fd,
+    flags = 0,
+  }: {
+    readonly connId: number;
+    readonly fd: number;
+    readonly flags?: number;
+  }): void {
+    accepted(this.#port.control({ name: "hv-eventfd", connectionId: connId, fd, flags }));
   }
 
   /** Guest RAM, by guest-physical address. Throws RangeError outside. */

@@ -1,9 +1,10 @@
 /** The amd64 part of the control plane, composed of its subjects. The commands stand with each of them in `control/`. */
-import { capabilityName, composeSlice, type ControlSlice, isEnabled } from "@hvjournal/core";
+import { capabilityName, composeSlice, eventfdPartOf, type ControlSlice, isEnabled } from "@hvjournal/core";
 import { isCapability } from "./capabilities.js";
 import { capabilityPart } from "./control/capability-part.js";
 import { type Amd64ControlState, initialAmd64State } from "./control/control-state.js";
 import { hostPart } from "./control/host-part.js";
+import { hypervEventfdPart } from "./control/hyperv-eventfd-part.js";
 import { hypervPart } from "./control/hyperv-part.js";
 import { msrFilterPart } from "./control/msr-filter-part.js";
 import { policyPart } from "./control/policy-part.js";
@@ -20,7 +21,15 @@ function queryCapability(state: Amd64ControlState, name: string | bigint): bigin
 
 export const amd64ControlSlice: ControlSlice<Amd64ControlState> = composeSlice<Amd64ControlState>({
   architecture: "amd64",
-  parts: [capabilityPart, policyPart, msrFilterPart, hypervPart, hostPart],
+  parts: [
+    capabilityPart,
+    policyPart,
+    msrFilterPart,
+    hypervPart,
+    hostPart,
+    eventfdPartOf<Amd64ControlState>("x86"),
+    hypervEventfdPart,
+  ],
   initialState: initialAmd64State,
   query: (state, what, name) => (what === "cap" ? queryCapability(state, name) : undefined),
 });

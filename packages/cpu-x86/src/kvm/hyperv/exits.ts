@@ -6,7 +6,7 @@ import { leaveToVmm } from "../exit-frames.js";
 import { Vector } from "../../isa/exceptions.js";
 import { Register } from "../../isa/state.js";
 import type { Vm } from "../vm.js";
-import { decideCall, HvCall, isExtended, readInput } from "./hypercalls.js";
+import { decideCall, HvCall, HvStatus, isExtended, readInput } from "./hypercalls.js";
 import { HypervMsr } from "./registers.js";
 
 /** `kvm_run.hyperv.type`; those above 3 are not upstream. */
@@ -43,7 +43,9 @@ export function finishHypervCall(vm: Vm, next: bigint): bigint | undefined {
     vm.states.raise(Vector.invalidOpcode);
     return undefined;
   }
-  if (outcome === "userspace") throw new Error("a call that is the VMM's was given to the kernel half");
+  // Its eventfd was taken away while the exit was pending.
+  if (outcome === "userspace") return returnHypervResult(vm, BigInt(HvStatus.INVALID_PORT_ID), next);
+  if (outcome.signals !== undefined) vm.signal(outcome.signals);
   return returnHypervResult(vm, outcome.result, next);
 }
 

@@ -78,7 +78,8 @@ export function readInput({ states }: Vm): HypervInput {
 }
 
 /** What becomes of a call: its result, #UD, or the VMM's answer. */
-export type HypervOutcome = { readonly result: bigint } | "undefined" | "userspace";
+export type HypervOutcome =
+  { readonly result: bigint; /** An eventfd. */ readonly signals?: number } | "undefined" | "userspace";
 
 function status(code: number): HypervOutcome {
   return { result: BigInt(code) };
@@ -169,7 +170,7 @@ function isList({ repCount, repStart }: HypervInput): boolean {
   return repCount > 0 && repStart === 0;
 }
 
-/** Connections are the VMM's; KVM looks at the parameter before it hands it over. */
+/** Connections are the VMM's, but for those of KVM_HYPERV_EVENTFD; KVM looks at the parameter before it hands it over. */
 function signalEvent(vm: Vm, call: HypervInput): HypervOutcome {
   if (call.code !== HvCall.SIGNAL_EVENT) return "userspace";
   const parameter = call.isFast ? call.input : readWord(vm, call.input);
@@ -177,7 +178,8 @@ function signalEvent(vm: Vm, call: HypervInput): HypervOutcome {
   // Flag numbers other than 0 are the VMM's to look at.
   if (((parameter >> 32n) & 0xffffn) === 0n && (parameter & ~0xff_ffffn) !== 0n)
     return status(HvStatus.INVALID_HYPERCALL_INPUT);
-  return "userspace";
+  const assigned = vm.control.hypervEventfds?.find(({ connectionId }) => BigInt(connectionId) === parameter);
+  return assigned === undefined ? "userspace" : { result: BigInt(HvStatus.SUCCESS), signals: assigned.fd };
 }
 
 /** Eight bytes that are aligned; undefined: they are not, or there is no RAM. */
