@@ -100,6 +100,7 @@ void scenario_hypercalls(void);
 void scenario_loop(void);
 void scenario_dirty(void);
 void scenario_idle(void);
+void scenario_exits(void);
 void scenario_triple_fault(void);
 void scenario_garbage(void);
 

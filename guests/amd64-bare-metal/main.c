@@ -10,6 +10,7 @@ static const struct {
     {"loop", scenario_loop},
     {"dirty", scenario_dirty},
     {"idle", scenario_idle},
+    {"exits", scenario_exits},
     {"triple-fault", scenario_triple_fault},
     {"garbage", scenario_garbage},
 };

@@ -2,6 +2,7 @@
  * `npm run bench`: measures what SPECIFICATION.md promises.
  *
  *     npm run bench -- [boot] [overhead] [replay] [seek] [size] [memory] [startup] [exits] [migrate]
+ *                      [boot-amd64] [overhead-amd64] [replay-amd64] [size-amd64] [exits-amd64]
  *                                                 default: all
  *         --quick          few repetitions: for a first impression, and for CI
  *         --pairs N        interleaved runs of boot, replay, startup and exits (10); --overhead-pairs N (30); --seeks N (200);
@@ -16,7 +17,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { BARE_METAL_BENCHES, BENCHES } from "./benches.js";
+import { BENCHES } from "./benches.js";
 import { findingLine } from "./findings.js";
 import { prepareGuest, QEMU } from "./guest-commands.js";
 import { programVersion } from "./measured-process.js";
@@ -73,21 +74,30 @@ function print(bench, finding) {
   process.stdout.write(values.json ? `${JSON.stringify({ bench, ...finding })}\n` : `${findingLine(finding)}\n`);
 }
 
+/** The guests of the architectures that are asked for, by architecture; bare-metal benches bring their own. */
+async function prepareGuests(names, directory) {
+  const guests = {};
+  for (const { architecture } of names.map((name) => BENCHES[name]))
+    if (architecture !== undefined) guests[architecture] ??= await prepareGuest(directory, architecture);
+  return guests;
+}
+
 /** Gives the exit status. */
 async function run(names, directory, options) {
-  const isBareMetal = names.every((name) => Object.hasOwn(BARE_METAL_BENCHES, name));
-  const guest = isBareMetal ? { directory, release: "none" } : await prepareGuest(directory);
+  const guests = await prepareGuests(names, directory);
   if (!values.json) {
     const [processor] = cpus();
+    const releases = Object.values(guests).map(({ release }) => release);
     const qemu = programVersion(QEMU) ?? `no ${QEMU}`;
     process.stdout.write(`${cpus().length} x ${processor?.model}, load ${loadavg()[0]?.toFixed(1)}\n`);
-    process.stdout.write(`node ${process.versions.node}, guest linux ${guest.release}, ${qemu}\n`);
+    process.stdout.write(`node ${process.versions.node}, guest linux ${releases.join(", ") || "none"}, ${qemu}\n`);
   }
   let status = 0;
   for (const name of names) {
     if (!values.json) process.stdout.write(`${name}\n`);
     try {
-      const findings = BENCHES[name]({ guest, note, ...options });
+      const { run: bench, architecture } = BENCHES[name];
+      const findings = bench({ guest: guests[architecture] ?? { directory }, note, ...options });
       clearNote();
       for (const finding of findings) print(name, finding);
       if (status === 0 && findings.some(({ isMet }) => isMet === false)) status = 1;

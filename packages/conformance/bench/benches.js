@@ -2,12 +2,14 @@
 import { openRecording, recordingSizes } from "@hvjournal/journal";
 import { statSync } from "node:fs";
 import { join } from "node:path";
-import { EXITS, prepareExitGuests } from "./exit-guests.js";
+import { EXITS, prepareAmd64ExitGuests, prepareExitGuests } from "./exit-guests.js";
 import { finding } from "./findings.js";
 import {
   GUEST_RAM_BYTES,
   hvjournal,
   QEMU,
+  QEMU_AMD64,
+  qemuAmd64RecordCommands,
   qemuRecordCommand,
   recordBareMetalCommand,
   recordCommand,
@@ -55,6 +57,26 @@ function spread(values) {
 function ratioFinding(name, numerators, denominators, bound) {
   const { ratio, low, high } = pairedRatio(cpu(numerators), cpu(denominators));
   return finding(name, ratio, "times", { low, high, bound });
+}
+
+function least(samples) {
+  return Math.min(...cpu(samples));
+}
+
+/** Against the faster of QEMU's machines, by the least of each: what a busy host adds is left out. */
+function bootAmd64({ guest, pairs, note }) {
+  if (programVersion(QEMU_AMD64) === undefined)
+    throw new BenchError(`boot-amd64 compares with ${QEMU_AMD64}, which is not installed`);
+  const record = recordCommand(guest, join(guest.directory, "boot-amd64.hvj"));
+  const samples = interleaved({ record, ...qemuAmd64RecordCommands(guest) }, pairs, note);
+  const fastest = least(samples.pc) < least(samples.microvm) ? "pc" : "microvm";
+  return [
+    cpuFinding("hvjournal record, CPU (range)", samples.record),
+    cpuFinding(`${QEMU_AMD64} -M pc rr=record, CPU (range)`, samples.pc),
+    cpuFinding(`${QEMU_AMD64} -M microvm rr=record, CPU (range)`, samples.microvm),
+    ratioFinding(`record / QEMU's record (${fastest}), CPU`, samples.record, samples[fastest]),
+    finding(`the same, least of each`, least(samples.record) / least(samples[fastest]), "times", { bound: 3 }),
+  ];
 }
 
 /** Records the quiet boot once, for those that read it. */
@@ -160,6 +182,16 @@ function size({ guest, note }) {
   });
 }
 
+function sizeAmd64({ guest }) {
+  const { events, snapshots, file, end } = sizesOf(recordOnce({ guest }, "size-amd64.hvj"));
+  return [
+    finding("exits (quiet log)", end.exitNumber, "count", { bound: 10_000 }),
+    finding("events (quiet log)", events, "MiB", { bound: 1e6 / MIB }),
+    finding("pages and snapshots (quiet log)", snapshots, "MiB"),
+    finding("whole file (quiet log)", file, "MiB", { bound: 200e6 / MIB }),
+  ];
+}
+
 function memory({ guest, note }) {
   const bound = (GUEST_RAM_BYTES + 200e6) / MIB;
   note("record");
@@ -209,6 +241,20 @@ const EXIT_KINDS = {
   mmioWrite: { what: "MMIO write, pl011 UARTDR", ratioMax: 1.1 },
   mmioRead: { what: "MMIO read, pl011 UARTFR" },
 };
+
+/** By the names of the guest. */
+const AMD64_EXIT_KINDS = {
+  "pio-write": { what: "OUT, COM1 scratch", ratioMax: 1.1 },
+  "pio-read": { what: "IN, COM1 scratch" },
+  "mmio-write": { what: "MMIO write, virtio Status" },
+  "mmio-read": { what: "MMIO read, virtio MagicValue" },
+  kvm: { what: "VMCALL, KVM's, finished by the kernel half" },
+  "kvm-forwarded": { what: "VMCALL, KVM's, answered by the board", recordedNsMax: 1000 },
+  hyperv: { what: "VMCALL, Hyper-V's, finished by the kernel half" },
+  "hyperv-forwarded": { what: "VMCALL, Hyper-V's, answered by the board", recordedNsMax: 1000 },
+  rdmsr: { what: "RDMSR, IA32_TSC_ADJUST" },
+  cpuid: { what: "CPUID" },
+};
 const RECORDING_NS_MAX = 150;
 
 /** CPU of the run alone: the start of the process and of the engine is no exit's. */
@@ -217,7 +263,15 @@ function nanosecondsPerExit(samples) {
 }
 
 function exits({ guest, pairs, note }) {
-  return Object.entries(prepareExitGuests(guest.directory)).flatMap(([name, options]) => {
+  return measureExits(EXIT_KINDS, prepareExitGuests(guest.directory), { guest, pairs, note });
+}
+
+function exitsAmd64({ guest, pairs, note }) {
+  return measureExits(AMD64_EXIT_KINDS, prepareAmd64ExitGuests(Object.keys(AMD64_EXIT_KINDS)), { guest, pairs, note });
+}
+
+function measureExits(kinds, machines, { guest, pairs, note }) {
+  return Object.entries(machines).flatMap(([name, options]) => {
     const path = join(guest.directory, `${name}.hvj`);
     const commands = Object.fromEntries(
       ["unrecorded", "default"].map((mode) => [mode, runMachineCommand(mode, path, options)]),
@@ -226,7 +280,7 @@ function exits({ guest, pairs, note }) {
     checkEnds(samples);
     note(`${name}: replay`);
     measure(hvjournal("replay", path, "-q"));
-    return exitFindings(EXIT_KINDS[name], samples);
+    return exitFindings(kinds[name], samples);
   });
 }
 
@@ -247,7 +301,20 @@ function exitFindings({ what, recordedNsMax, ratioMax }, samples) {
   ];
 }
 
-/** Without the stock kernel. */
-export const BARE_METAL_BENCHES = { exits, migrate };
-
-export const BENCHES = { boot, overhead, replay, seek, size, memory, startup, ...BARE_METAL_BENCHES };
+/** Those without an architecture do without a stock kernel. */
+export const BENCHES = {
+  boot: { run: boot, architecture: "arm64" },
+  overhead: { run: overhead, architecture: "arm64" },
+  replay: { run: replay, architecture: "arm64" },
+  seek: { run: seek, architecture: "arm64" },
+  size: { run: size, architecture: "arm64" },
+  memory: { run: memory, architecture: "arm64" },
+  startup: { run: startup, architecture: "arm64" },
+  exits: { run: exits },
+  migrate: { run: migrate },
+  "boot-amd64": { run: bootAmd64, architecture: "amd64" },
+  "overhead-amd64": { run: overhead, architecture: "amd64" },
+  "replay-amd64": { run: replay, architecture: "amd64" },
+  "size-amd64": { run: sizeAmd64, architecture: "amd64" },
+  "exits-amd64": { run: exitsAmd64 },
+};

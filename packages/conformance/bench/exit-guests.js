@@ -1,9 +1,10 @@
-/** Bare-metal guests of one loop each: a million exits of one kind, then PSCI SYSTEM_OFF. */
+/** Bare-metal guests of one loop each: a million exits of one kind, then the power is off. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { hvc, moveImmediate } from "../../cpu-arm64/dist/isa/testing/encodings.js";
 import { UART } from "../../cpu-arm64/dist/kvm/testing/guest.js";
 import { branchIfNotEqual, decrement, load32, store32, systemOff } from "../../cpu-arm64/dist/kvm/testing/programs.js";
+import { exitsAmd64Options } from "./guest-commands.js";
 
 export const EXITS = 1_000_000;
 
@@ -53,4 +54,15 @@ export function prepareExitGuests(directory) {
       return [name, { image, flat: "0x80000", memory: "64M", ...guest.options }];
     }),
   );
+}
+
+const AMD64_OPTIONS = {
+  "kvm-forwarded": { cap: ["KVM_CAP_EXIT_HYPERCALL=0x1000"] },
+  hyperv: { hv: ["vpindex"] },
+  "hyperv-forwarded": { hv: ["vpindex"] },
+};
+
+/** @returns {Record<string, object>} the options of `record` for these kinds of the guest's scenario `exits` */
+export function prepareAmd64ExitGuests(kinds) {
+  return Object.fromEntries(kinds.map((kind) => [kind, { ...exitsAmd64Options(kind, EXITS), ...AMD64_OPTIONS[kind] }]));
 }

@@ -12,6 +12,11 @@ export interface EnableCap {
   readonly args?: readonly bigint[];
 }
 
+/** KVM's name of a capability by number or name; of a number that there is not, a text that says so. */
+export function capabilityNamed(cap: number | string): string {
+  return typeof cap === "number" ? (CAPABILITY_NAMES.get(cap) ?? `capability ${cap}`) : capabilityName(cap);
+}
+
 /** 0 for what there is not, never an error. */
 export function checkCapability(cap: number | string): number {
   if (policyTable.ofCapability(cap) !== undefined) return 1;
@@ -27,6 +32,6 @@ export function enableCapability(port: VmmPort, { cap, flags = 0, args = [] }: E
     const value = policy.values[Number(args[0] ?? 0n)] ?? `argument ${args[0]}`;
     return accepted(port.control({ name: "policy", policy: policy.name, value }));
   }
-  const capability = typeof cap === "number" ? (CAPABILITY_NAMES.get(cap) ?? `capability ${cap}`) : capabilityName(cap);
+  const capability = capabilityNamed(cap);
   accepted(port.control({ name: "cap", capability, args: [...args], ...(vcpu === undefined ? {} : { vcpu }) }));
 }

@@ -14,7 +14,6 @@ import {
 import { amd64 } from "../kvm/architecture.js";
 import { CPU_MODEL } from "../kvm/cpu-model.js";
 import { kvmAmd, kvmIntel } from "../kvm/exit-model.js";
-import type { HostVendor } from "../kvm/exit-model.js";
 import { hostNamed } from "../kvm/host-model.js";
 import { MpState } from "../kvm/schedule.js";
 import { describeRun, type X86Run } from "./kvm-run.js";
@@ -27,10 +26,8 @@ const DR6_STEP = 0xffff_4ff0n;
 const DR6_BREAKPOINT = 0xffff_0ff1n;
 
 /** What a machine without a board is described as, for the header of its recording. */
-export function bareMachine(
-  options: VmOptions & { readonly hostVendor?: HostVendor; readonly host?: string },
-): MachineDescription {
-  const host = hostNamed(options.host ?? options.hostVendor ?? "intel");
+export function bareMachine(options: VmOptions & { readonly host?: string }): MachineDescription {
+  const host = hostNamed(options.host ?? "intel");
   const machine = describeBareMachine(amd64, host.vendor === "amd" ? kvmAmd : kvmIntel, {
     ...options,
     cpuModel: options.cpuModel ?? CPU_MODEL,

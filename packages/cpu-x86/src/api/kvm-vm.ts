@@ -9,6 +9,7 @@ import {
   givenBytes,
   type GuestStop,
   type IoeventfdArguments,
+  KvmError,
   openEventfd,
   setIoeventfd,
   type VmmPort,
@@ -16,7 +17,9 @@ import {
   wholeNumber,
 } from "@hvjournal/core";
 import { type Amd64ControlState, amd64ControlSlice } from "../kvm/control-slice.js";
+import { hostUnder } from "../kvm/host-model.js";
 import { checkCapability, type EnableCap, enableCapability } from "./enable-cap.js";
+import { KvmSystem } from "./kvm-system.js";
 import { KvmVcpu } from "./kvm-vcpu.js";
 
 export class KvmVm {
@@ -27,6 +30,11 @@ export class KvmVm {
   /** `port`: the one through which the VMM acts. */
   constructor(port: VmmPort) {
     this.#port = port;
+  }
+
+  /** /dev/kvm of the host that the VM is on. */
+  get system(): KvmSystem {
+    return new KvmSystem(hostUnder(this.controlState));
   }
 
   /** What the control plane's events have made of the VM. */
@@ -54,6 +62,12 @@ export class KvmVm {
   /** KVM_CHECK_EXTENSION: 0 for what there is not, never an error. */
   checkExtension(cap: number | string): number {
     return checkCapability(cap);
+  }
+
+  /** Not an ioctl of a VM: /dev/kvm and vCPUs have it. Throws KvmError: ENOTTY. */
+  getSupportedHvCpuid(): never {
+    const reason = "a VM has no such ioctl; /dev/kvm and vCPUs have";
+    throw new KvmError({ errno: "ENOTTY", call: "KVM_GET_SUPPORTED_HV_CPUID", reason });
   }
 
   /** KVM_ENABLE_CAP on the VM. Throws KvmError: EINVAL, EBUSY. */

@@ -3,6 +3,7 @@ import { capabilityName, composeSlice, eventfdPartOf, type ControlSlice, isEnabl
 import { isCapability } from "./capabilities.js";
 import { capabilityPart } from "./control/capability-part.js";
 import { type Amd64ControlState, initialAmd64State } from "./control/control-state.js";
+import { cpuidPart } from "./control/cpuid-part.js";
 import { hostPart } from "./control/host-part.js";
 import { hypervEventfdPart } from "./control/hyperv-eventfd-part.js";
 import { hypervPart } from "./control/hyperv-part.js";
@@ -26,6 +27,7 @@ export const amd64ControlSlice: ControlSlice<Amd64ControlState> = composeSlice<A
     policyPart,
     msrFilterPart,
     hypervPart,
+    cpuidPart,
     hostPart,
     eventfdPartOf<Amd64ControlState>("x86"),
     hypervEventfdPart,

@@ -114,7 +114,7 @@ describe("MSRs that the VMM answers", () => {
     const control = new Configured(it.kernel);
     expect(control.set("cap", "X86_USER_SPACE_MSR=8")).toBe("EINVAL");
     expect(control.set("cap", "X86_USER_SPACE_MSR=6")).toBe("0");
-    expect(control.set("msr-filter", "deny:0x10+1")).toBe("0");
+    expect(control.set("msr-filter", "0x10+1=-")).toBe("0");
     it.setGate(13, HANDLER);
     it.place(HANDLER, a.hlt);
     const reasons: unknown[] = [];

@@ -39,6 +39,8 @@ export const hypervPart: ControlPart = {
       const names = inOrder(fields.array("features").map(String));
       const missing = missingRequirement(names);
       if (missing !== undefined) return refuse("EINVAL", CALL, missing);
+      const own = state.cpuidEntries?.[0]?.vcpu;
+      if (own !== undefined) return refuse("EINVAL", CALL, `vcpu${own} has leaves of its own, by KVM_SET_CPUID2`);
       const old = [...(state.hyperv?.features ?? [])];
       if (hasRun && names.join() !== old.join())
         return refuse("EINVAL", CALL, "a vCPU has run; its CPUID can't change");

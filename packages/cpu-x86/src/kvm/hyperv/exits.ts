@@ -2,6 +2,7 @@
 import { type ExitFrame, ExitWord, frameU64, KvmExit, setFrameU64 } from "@hvjournal/core";
 import { CAP_HYPERV_SYNIC, CAP_HYPERV_SYNIC2 } from "../capabilities.js";
 import { isEnabled } from "../control/control-state.js";
+import { hypervOffer } from "../cpuid.js";
 import { leaveToVmm } from "../exit-frames.js";
 import { Vector } from "../../isa/exceptions.js";
 import { Register } from "../../isa/state.js";
@@ -16,8 +17,8 @@ const SystemEvent = { reset: 2, crash: 3 } as const;
 const CRASH_NOTIFY = 1n << 63n;
 
 /** The guest has said that it speaks Hyper-V's interface: VMCALL is that. */
-export function speaksHyperv({ control, hyperv }: Vm): boolean {
-  return control.hyperv !== undefined && hyperv.vm.guestOsId !== 0n;
+export function speaksHyperv(vm: Vm): boolean {
+  return vm.hyperv.vm.guestOsId !== 0n && hypervOffer(vm, vm.current) !== undefined;
 }
 
 function mayBeUserspace(code: number): boolean {

@@ -5,11 +5,13 @@
 import { elementOf } from "@hvjournal/engine";
 import { CAP_HYPERV_ENFORCE_CPUID } from "../capabilities.js";
 import { isSwitchedOn } from "../control/control-state.js";
+import { hypervOffer } from "../cpuid.js";
 import { Delivery } from "../irqchip/apic-registers.js";
 import { isInRam } from "../paravirtual.js";
 import { Register, xmm } from "../../isa/state.js";
 import type { Vm } from "../vm.js";
-import { bitsOf, Feature, HypercallPrivilege, Recommendation } from "./features.js";
+import { Feature, HypercallPrivilege, Recommendation } from "./features.js";
+import { tellsOfSpinning } from "./leaves.js";
 import { hasSynic } from "./msrs.js";
 
 export const HvStatus = {
@@ -89,18 +91,15 @@ function repsDone({ repCount }: HypervInput): HypervOutcome {
   return { result: BigInt(repCount) << REPS_SHIFT };
 }
 
-function featuresOf({ control }: Vm): readonly string[] {
-  return control.hyperv?.features ?? [];
-}
-
 /** Whether CPUID offers a call; unknown ones pass. */
 function isOffered(vm: Vm, code: number): boolean {
-  const features = featuresOf(vm);
-  const { privilegesHigh, recommendations } = bitsOf(features);
+  const offer = hypervOffer(vm, vm.current);
+  if (offer === undefined) return false;
+  const { privilegesHigh, recommendations } = offer;
   const recommends = (bits: number): boolean => (recommendations & bits) === bits;
   switch (code) {
     case HvCall.NOTIFY_LONG_SPIN_WAIT:
-      return features.includes("spinlocks");
+      return tellsOfSpinning(offer);
     case HvCall.POST_MESSAGE:
       return (privilegesHigh & HypercallPrivilege.postMessages) !== 0;
     case HvCall.SIGNAL_EVENT:
@@ -130,7 +129,7 @@ export function decideCall(vm: Vm, call: HypervInput): HypervOutcome {
   if (vm.states.cpl !== 0 || !vm.states.isProtected) return "undefined";
   if (isEnforced && !isOffered(vm, call.code)) return status(HvStatus.ACCESS_DENIED);
   if ((call.value & RESERVED) !== 0n) return status(HvStatus.INVALID_HYPERCALL_INPUT);
-  const hasXmmInput = (bitsOf(featuresOf(vm)).features & Feature.xmmInput) !== 0;
+  const hasXmmInput = ((hypervOffer(vm, vm.current)?.features ?? 0) & Feature.xmmInput) !== 0;
   if (call.isFast && XMM_CALLS.has(call.code) && isEnforced && !hasXmmInput) return "undefined";
   return decideByCode(vm, call);
 }

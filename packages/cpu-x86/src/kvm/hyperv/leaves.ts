@@ -1,7 +1,6 @@
 /** CPUID leaves from 0x40000000 on of a VM with Hyper-V enlightenments. */
-import { bitsOf } from "./features.js";
-
-type Words = readonly [eax: number, ebx: number, ecx: number, edx: number];
+import type { CpuidWords as Words } from "../cpuid-entry.js";
+import { bitsOf, type FeatureBits } from "./features.js";
 
 export const HYPERV_LEAF = 0x4000_0000;
 /** Where KVM's own leaves go. */
@@ -39,4 +38,23 @@ export function hypervLeaf(features: readonly string[], leaf: number): Words {
     default:
       return NOTHING;
   }
+}
+
+/** What a guest's CPUID offers it of Hyper-V. */
+export interface HypervOffer extends Required<FeatureBits> {
+  /** 0 and 0xffffffff: the guest is not to tell of its waits. */
+  readonly spinAttempts: number;
+}
+
+/** Whether the guest may tell that it waits for a spin lock. */
+export function tellsOfSpinning({ spinAttempts }: HypervOffer): boolean {
+  return spinAttempts !== 0 && spinAttempts !== NEVER_NOTIFY;
+}
+
+/** From the leaves themselves, whoever has set them. undefined: leaf 0x40000001 is not Hyper-V's. */
+export function readHypervOffer(ask: (leaf: number) => Words): HypervOffer | undefined {
+  if (ask(0x4000_0001)[0] !== INTERFACE) return undefined;
+  const [privileges, privilegesHigh, , features] = ask(0x4000_0003);
+  const [recommendations, spinAttempts] = ask(0x4000_0004);
+  return { privileges, privilegesHigh, features, recommendations, spinAttempts: spinAttempts >>> 0 };
 }

@@ -4,13 +4,15 @@
  */
 import { CAP_HYPERV_ENFORCE_CPUID, CAP_HYPERV_SYNIC, CAP_HYPERV_SYNIC2 } from "../capabilities.js";
 import { isEnabled, isSwitchedOn } from "../control/control-state.js";
+import { hypervOffer } from "../cpuid.js";
 import { APIC_BUS_HZ } from "../irqchip/apic-timer.js";
 import { ApicRegister } from "../irqchip/apic-registers.js";
 import type { MsrAccess } from "../msr-access.js";
 import { isInRam } from "../paravirtual.js";
 import { TSC_HZ } from "../time-stamp-counter.js";
 import type { Vm } from "../vm.js";
-import { bitsOf, Feature, Privilege } from "./features.js";
+import { Feature, Privilege } from "./features.js";
+import type { HypervOffer } from "./leaves.js";
 import { referenceTime, tellReferenceTime, UNIT_NS } from "./reference-time.js";
 import {
   CRASH_PARAMETERS,
@@ -219,8 +221,7 @@ export function isHypervMsr(msr: number): boolean {
 }
 
 /** What CPUID must offer for each: bits of EAX or EDX of leaf 0x40000003. */
-function isOffered(features: readonly string[], msr: number): boolean {
-  const bits = bitsOf(features);
+function isOffered(bits: HypervOffer, msr: number): boolean {
   const needs = (privilege: number): boolean => (bits.privileges & privilege) !== 0;
   if (msr <= M.HV_X64_MSR_HYPERCALL) return needs(Privilege.hypercall);
   if (msr === M.HV_X64_MSR_VP_INDEX) return needs(Privilege.vpIndex);
@@ -249,10 +250,9 @@ export function hasSynic({ control, current }: Vm): boolean {
 
 /** Of the current vCPU's guest. undefined: #GP. */
 export function hypervMsrOf(vm: Vm, msr: number): MsrAccess | undefined {
-  const { hyperv } = vm.control;
-  if (hyperv === undefined) return undefined;
-  if (isSwitchedOn(vm.control, CAP_HYPERV_ENFORCE_CPUID, vm.current) && !isOffered(hyperv.features, msr))
-    return undefined;
+  const offer = hypervOffer(vm, vm.current);
+  if (offer === undefined) return undefined;
+  if (isSwitchedOn(vm.control, CAP_HYPERV_ENFORCE_CPUID, vm.current) && !isOffered(offer, msr)) return undefined;
   return needsSynic(msr) && !hasSynic(vm) ? undefined : registers.get(msr);
 }
 

@@ -32,17 +32,14 @@ export interface MsrAnswer {
   readonly error?: 0 | 1;
 }
 
+/** What a command of the VMware backdoor leaves in registers; those that are left out stay. */
+export type VmportAnswer = { readonly [register in (typeof VMPORT_OUTPUTS)[number]]?: AnsweredValue };
+
 /**
  * undefined: what kvm_run holds when the guest leaves, so 2 (INVALID_HYPERCALL_CODE) of a hypercall, 0 of a call of KVM's,
  * data 0 of RDMSR, a WRMSR that succeeds, and EAX as it was of the backdoor.
  */
-export type X86Answer =
-  | void
-  | undefined
-  | AnsweredValue
-  | HvAnswer
-  | MsrAnswer
-  | { readonly [register in (typeof VMPORT_OUTPUTS)[number]]?: AnsweredValue };
+export type X86Answer = void | undefined | AnsweredValue | HvAnswer | MsrAnswer | VmportAnswer;
 
 function complete(port: VmmPort, value: bigint): void {
   port.complete(Number(value & LOW_WORD), Number(value >> WORD));
