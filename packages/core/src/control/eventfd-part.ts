@@ -66,13 +66,34 @@ function samePlace(a: Ioeventfd, b: Ioeventfd): boolean {
   return a.bus === b.bus && a.addr === b.addr && a.len === b.len && a.datamatch === b.datamatch && a.fd === b.fd;
 }
 
-function decideIoeventfd(state: EventfdState, fields: PayloadFields, kind: EventKind): Decision {
+/** Of a command line, which opens no files: an eventfd is opened with the first that signals it. */
+export function opensEventfd(state: EventfdState, fields: PayloadFields): boolean {
+  return fields.has("opens") && fields.number("fd") === nextEventfd(state);
+}
+
+/** `decision`, behind the opening of its eventfd where it opens one. */
+export function withEventfd(opens: boolean, fd: number, kind: EventKind, decision: Decision): Decision {
+  const opened = decided(kind, { fd });
+  if (!opens || "refused" in decision || "refused" in opened) return decision;
+  return { events: [...opened.events, ...decision.events] };
+}
+
+export function eventfdCreated(architecture: string): EventKind {
+  return { name: `${architecture}.EventfdCreated`, version: 1, role: "vmm output", fields: ["fd"] };
+}
+
+function decideIoeventfd(
+  state: EventfdState,
+  fields: PayloadFields,
+  { kind, created }: { readonly kind: EventKind; readonly created: EventKind },
+): Decision {
   const flags = fields.number("flags");
   const entry = readEntry(fields);
   const isDeassign = (flags & IoeventfdFlag.deassign) !== 0;
   const broken = isDeassign ? undefined : brokenRule(entry.addr, entry.len, flags);
   if (broken !== undefined) return refuse("EINVAL", CALL, broken);
-  const noFile = eventfdRefusal(state, entry.fd, CALL);
+  const opens = opensEventfd(state, fields);
+  const noFile = opens ? undefined : eventfdRefusal(state, entry.fd, CALL);
   if (noFile !== undefined) return noFile;
   const { ioeventfds = [] } = state;
   if (isDeassign && !ioeventfds.some((each) => samePlace(each, entry)))
@@ -80,7 +101,7 @@ function decideIoeventfd(state: EventfdState, fields: PayloadFields, kind: Event
   const other = isDeassign ? undefined : ioeventfds.find((each) => collides(each, entry));
   if (other !== undefined) return refuse("EEXIST", CALL, `${entryText(other)} is there`);
   const { bus, addr, len, datamatch = null, fd } = entry;
-  return decided(kind, { bus, addr, len, datamatch, fd, assigned: !isDeassign });
+  return withEventfd(opens, fd, created, decided(kind, { bus, addr, len, datamatch, fd, assigned: !isDeassign }));
 }
 
 function eventEntry(fields: PayloadFields): Ioeventfd {
@@ -112,15 +133,20 @@ function parseIoeventfd(text: string): ControlCommand | string {
     (datamatch === undefined ? 0 : IoeventfdFlag.datamatch) |
     (deassign === undefined ? 0 : IoeventfdFlag.deassign);
   const data = datamatch === undefined ? 0n : BigInt(datamatch);
-  return { name: "ioeventfd", addr: BigInt(addr), len: Number(len), fd: Number(fd), flags, datamatch: data };
+  return {
+    name: "ioeventfd",
+    addr: BigInt(addr),
+    len: Number(len),
+    fd: Number(fd),
+    flags,
+    datamatch: data,
+    opens: true,
+  };
 }
 
 /** `architecture`: what the events' names begin with. */
 export function eventfdPartOf<State extends EventfdState>(architecture: string): ControlPart<State> {
-  const created: EventKind = {
-    ...{ name: `${architecture}.EventfdCreated`, version: 1, role: "vmm output" },
-    fields: ["fd"],
-  };
+  const created = eventfdCreated(architecture);
   const set: EventKind = {
     ...{ name: `${architecture}.IoeventfdSet`, version: 1, role: "vmm output" },
     fields: ["bus", "addr", "len", "datamatch", "fd", "assigned"],
@@ -144,7 +170,7 @@ export function eventfdPartOf<State extends EventfdState>(architecture: string):
   return {
     decide: {
       eventfd: (state) => decided(created, { fd: nextEventfd(state) }),
-      ioeventfd: (state, fields) => decideIoeventfd(state, fields, set),
+      ioeventfd: (state, fields) => decideIoeventfd(state, fields, { kind: set, created }),
     },
     events,
     parse: {

@@ -377,7 +377,12 @@ export class LiveVm {
 
   reachDeadline(): void {
     const { deadlineNs } = this.vmm;
-    this.#ask("deadline", () => this.vmm.reachDeadline(this.#port));
+    try {
+      this.#ask("deadline", () => this.vmm.reachDeadline(this.#port));
+    } catch (error) {
+      this.#undo();
+      throw error;
+    }
     if (deadlineNs !== undefined && this.vmm.deadlineNs === deadlineNs)
       throw new VmmPortError("reachDeadline", `the deadline at ${deadlineNs} ns is still set behind it`);
   }

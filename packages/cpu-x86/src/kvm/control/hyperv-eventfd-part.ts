@@ -2,7 +2,15 @@
  * KVM_HYPERV_EVENTFD: which connection's HvCallSignalEvent signals an eventfd, without an exit to the VMM
  * (virt/kvm/api.rst, 4.113; arch/x86/kvm/hyperv.c). Command: {name: "hv-eventfd", connectionId, fd, flags}.
  */
-import { type ControlCommand, eventfdRefusal, type EventKind, NUMBER } from "@hvjournal/core";
+import {
+  type ControlCommand,
+  eventfdCreated,
+  eventfdRefusal,
+  type EventKind,
+  NUMBER,
+  opensEventfd,
+  withEventfd,
+} from "@hvjournal/core";
 import { decided, type ControlPart, refuse } from "./control-part.js";
 
 const CALL = "KVM_HYPERV_EVENTFD";
@@ -25,7 +33,7 @@ function parse(text: string): ControlCommand | string {
   if (match === null) return "expected CONNECTION,fd=N or CONNECTION,deassign";
   const [, connectionId, fd, deassign] = match;
   const flags = deassign === undefined ? 0 : HYPERV_EVENTFD_DEASSIGN;
-  return { name: "hv-eventfd", connectionId: Number(connectionId), fd: Number(fd ?? -1), flags };
+  return { name: "hv-eventfd", connectionId: Number(connectionId), fd: Number(fd ?? -1), flags, opens: true };
 }
 
 export const hypervEventfdPart: ControlPart = {
@@ -41,11 +49,12 @@ export const hypervEventfdPart: ControlPart = {
         if (there === undefined) return refuse("ENOENT", CALL, `connection ${hex(connectionId)} is not assigned`);
         return decided(set, { connectionId, fd: there.fd, assigned: false });
       }
-      const noFile = eventfdRefusal(state, fd, CALL);
+      const opens = opensEventfd(state, fields);
+      const noFile = opens ? undefined : eventfdRefusal(state, fd, CALL);
       if (noFile !== undefined) return noFile;
       if (there !== undefined)
         return refuse("EEXIST", CALL, `connection ${hex(connectionId)} signals eventfd ${there.fd}`);
-      return decided(set, { connectionId, fd, assigned: true });
+      return withEventfd(opens, fd, eventfdCreated("x86"), decided(set, { connectionId, fd, assigned: true }));
     },
   },
   events: [

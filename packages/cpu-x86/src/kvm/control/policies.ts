@@ -15,6 +15,13 @@ export const POLICIES = [
     capability: { name: "HVJ_CAP_X86_CPUID_HYPERVISOR", number: 0x1_0011 },
     frozenByRun: true,
   },
+  {
+    // Upstream answers a number that it does not know by -KVM_ENOSYS; "forward" gives such calls to the VMM, by KVM_EXIT_HYPERCALL.
+    name: "x86.hypercall.unhandled",
+    values: ["enosys", "forward"],
+    capability: { name: "HVJ_CAP_X86_HYPERCALL_UNHANDLED", number: 0x1_0018 },
+    frozenByRun: false,
+  },
 ] as const satisfies readonly Policy[];
 
 export type PolicyName = (typeof POLICIES)[number]["name"];
