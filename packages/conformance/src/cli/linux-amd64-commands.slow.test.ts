@@ -9,7 +9,8 @@ testLinuxCommands(await linuxForTests("amd64"), {
   image: "bzImage",
   banner: /^recording vm\.hvj: amd64 pc, /m,
   poweredOff: /guest powered off \(ACPI S5\) at exit:\d+ icount:\d+ time:[23]\.\d+s/,
-  lastStack: /stack +acpi_os_write_port\+0x[0-9a-f]+ < .*acpi_enter_sleep_state.* < .*kernel_power_off/,
+  lastStack:
+    /stack +acpi_os_write_port\+0x[0-9a-f]+ < .*acpi_power_off.* < native_machine_power_off.* < entry_SYSCALL_64/,
   consoleWrite: "serial8250_console_write",
   exitPosition: "exit:MSR_READ#-1",
 });
