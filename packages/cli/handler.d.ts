@@ -168,6 +168,18 @@ export interface HvSynic extends AskedOf {
   readonly msgPage: bigint;
 }
 
+/** KVM_EXIT_HYPERV_SYNDBG: the guest writes the synthetic debugger's control register; the answer is its status. */
+export interface HvSyndbg extends AskedOf {
+  readonly type: "hv-syndbg";
+  readonly msr: number;
+  readonly control: bigint;
+  /** As it is. */
+  readonly status: bigint;
+  readonly sendPage: bigint;
+  readonly recvPage: bigint;
+  readonly pendingPage: bigint;
+}
+
 /**
  * KVM_EXIT_HYPERCALL: KVM_HC_MAP_GPA_RANGE (12), where KVM_CAP_EXIT_HYPERCALL has asked for it; and what KVM does not know, with
  * --policy x86.hypercall.unhandled=forward.
@@ -239,7 +251,7 @@ export interface EventfdSignal extends AskedOf {
 }
 
 export type X86Call =
-  HvCall | HvSynic | KvmCall | RdmsrCall | WrmsrCall | VmportCall | IoAccess | MmioAccess | EventfdSignal;
+  HvCall | HvSynic | HvSyndbg | KvmCall | RdmsrCall | WrmsrCall | VmportCall | IoAccess | MmioAccess | EventfdSignal;
 
 /** Of a hypercall. */
 export interface HvAnswer {

@@ -17,6 +17,8 @@ import { hostUnder } from "../kvm/host-model.js";
 import { EVMCS_VERSIONS } from "../kvm/hyperv/supported-leaves.js";
 import { MP_STATE, msrRegister } from "../kvm/named-registers.js";
 import { capabilityNamed, type EnableCap, enableCapability } from "./enable-cap.js";
+import { type KvmRegs, type KvmSregs, readRegs, readSregs, writeRegs, writeSregs } from "./regs.js";
+import { readVcpuEvents, type VcpuEvents, writeVcpuEvents } from "./vcpu-events.js";
 import { answerSupportedHypervCpuid, type SupportedHypervCpuid } from "./supported-cpuid.js";
 
 /** `struct kvm_msr_entry`. */
@@ -76,12 +78,43 @@ export class KvmVcpu {
    */
   getSupportedHvCpuid(n = Infinity): SupportedHypervCpuid {
     const hasEvmcs = isEnabled(this.controlState, CAP_HYPERV_ENLIGHTENED_VMCS, this.index);
-    const support = { hasEvmcs, isSmtPossible: hostUnder(this.controlState).isSmtPossible, hasApic: true };
+    const { isSmtPossible, lackedCpuid } = hostUnder(this.controlState);
+    const support = { hasEvmcs, isSmtPossible, lackedCpuid, hasApic: true };
     const dependsOn = [
       { on: `${CAP_HYPERV_ENLIGHTENED_VMCS} of vcpu${this.index}`, is: hasEvmcs },
       { on: "local APIC in the kernel", is: true },
     ];
     return answerSupportedHypervCpuid(n, "vcpu", { support, dependsOn });
+  }
+
+  /** KVM_GET_REGS. */
+  getRegs(): KvmRegs {
+    return readRegs(this.#port, this.index);
+  }
+
+  /** KVM_SET_REGS of those that are given; a pending exception is gone. Throws KvmError: EINVAL. */
+  setRegs(regs: KvmRegs): void {
+    writeRegs(this.#port, this.index, regs);
+  }
+
+  /** KVM_GET_SREGS. */
+  getSregs(): KvmSregs {
+    return readSregs(this.#port, this.index);
+  }
+
+  /** KVM_SET_SREGS. Throws KvmError: EINVAL. */
+  setSregs(sregs: KvmSregs): void {
+    writeSregs(this.#port, this.index, sregs);
+  }
+
+  /** KVM_GET_VCPU_EVENTS. */
+  getVcpuEvents(): VcpuEvents {
+    return readVcpuEvents(this.#port, this.index);
+  }
+
+  /** KVM_SET_VCPU_EVENTS. Throws KvmError: EINVAL. */
+  setVcpuEvents(events: VcpuEvents): void {
+    writeVcpuEvents(this.#port, this.index, events);
   }
 
   /** One MSR of KVM_GET_MSRS; undefined: there is none of this number, and KVM_GET_MSRS stops there. */

@@ -8,6 +8,7 @@ import { hostPart } from "./control/host-part.js";
 import { hypervEventfdPart } from "./control/hyperv-eventfd-part.js";
 import { hypervPart } from "./control/hyperv-part.js";
 import { msrFilterPart } from "./control/msr-filter-part.js";
+import { passthroughPart } from "./control/passthrough-part.js";
 import { policyPart } from "./control/policy-part.js";
 
 export type { Amd64ControlState } from "./control/control-state.js";
@@ -27,6 +28,7 @@ export const amd64ControlSlice: ControlSlice<Amd64ControlState> = composeSlice<A
     policyPart,
     msrFilterPart,
     hypervPart,
+    passthroughPart,
     cpuidPart,
     hostPart,
     eventfdPartOf<Amd64ControlState>("x86"),

@@ -32,6 +32,8 @@ export interface Amd64ControlState extends EventfdState {
   readonly hyperv?: { readonly features: readonly string[] };
   /** KVM_HYPERV_EVENTFD, in the order in which they were assigned. */
   readonly hypervEventfds?: readonly HypervEventfd[];
+  /** What vCPUs are told of Hyper-V is the host's own answer. */
+  readonly hypervPassthrough?: boolean;
   /** KVM_SET_CPUID2, by vCPU. */
   readonly cpuidEntries?: readonly VcpuCpuid[];
   /** Single words of what vCPUs without it are told. */

@@ -25,11 +25,16 @@ function missingRequirement(names: readonly string[]): string | undefined {
 
 function parseFeatures(text: string): ControlCommand | string {
   const names = text.split(",").map((name) => name.trim().replace(/^hv-/, ""));
+  if (names.includes("passthrough"))
+    return names.length === 1 ? { name: "hv-passthrough" } : "passthrough is all that the host has, and goes alone";
   if (names.length === 1 && names[0] === "all")
-    return { name: "hv", features: HYPERV_FEATURES.map(({ name }) => name) };
+    return {
+      name: "hv",
+      features: HYPERV_FEATURES.filter(({ isSpecial }) => isSpecial !== true).map(({ name }) => name),
+    };
   const unknown = names.find((name) => featureNamed(name) === undefined);
   if (unknown !== undefined)
-    return `'${unknown}' is none of ${HYPERV_FEATURES.map(({ name }) => name).join(", ")}; or all`;
+    return `'${unknown}' is none of ${HYPERV_FEATURES.map(({ name }) => name).join(", ")}; or all, or passthrough`;
   return { name: "hv", features: inOrder(names) };
 }
 

@@ -37,13 +37,16 @@ export interface HypervSupport {
   readonly isSmtPossible: boolean;
   /** The local APIC is the kernel's. */
   readonly hasApic: boolean;
+  /** Bits that the host's kernel does not have: "CPUID 0x40000003.EBX[20]". */
+  readonly lackedCpuid?: readonly string[];
 }
 
 const ALL = HYPERV_FEATURES.map(({ name }) => name);
 /** What needs the kernel's local APIC. */
 const NEEDS_APIC = ["ipi", "stimer-direct"];
 
-export function supportedHypervLeaves({ hasEvmcs, isSmtPossible, hasApic }: HypervSupport): readonly CpuidEntry[] {
+export function supportedHypervLeaves(support: HypervSupport): readonly CpuidEntry[] {
+  const { hasEvmcs, isSmtPossible, hasApic, lackedCpuid = [] } = support;
   const bits = bitsOf(hasApic ? ALL : ALL.filter((name) => !NEEDS_APIC.includes(name)));
   const recommendations =
     bits.recommendations |
@@ -64,5 +67,14 @@ export function supportedHypervLeaves({ hasEvmcs, isSmtPossible, hasApic }: Hype
     [0x4000_0082, [hasDebugger ? DEBUGGING : 0, 0, 0, 0]],
     [0x4000_000a, [NESTED_FEATURES | (hasEvmcs ? EVMCS_VERSIONS : 0), PERF_GLOBAL_CONTROL, 0, 0]],
   ];
-  return leaves.map(([leaf, words]) => entryOf(leaf, undefined, words));
+  return leaves.map(([leaf, words]) => entryOf(leaf, undefined, withoutLacked(leaf, words, lackedCpuid)));
+}
+
+const BIT = /^CPUID (0x[0-9a-f]+)\.E([A-D])X\[(\d+)\]$/;
+
+function withoutLacked(leaf: number, words: CpuidWords, lacked: readonly string[]): CpuidWords {
+  const own = lacked.map((name) => BIT.exec(name)).filter((match) => Number(match?.[1]) === leaf);
+  return words.map((word, at) =>
+    own.filter((match) => match?.[2] === "ABCD"[at]).reduce((left, match) => left & ~(1 << Number(match?.[3])), word),
+  ) as unknown as CpuidWords;
 }
