@@ -58,7 +58,7 @@ export class Campaign {
     targets: readonly FuzzTarget<Case>[],
     seed: number,
     count: number,
-    progress: (cases: number) => void,
+    progress: (cases: number, differing: number) => void,
   ): Findings {
     for (const { definitions } of targets) definitions.forEach((mnemonic) => this.#of(mnemonic));
     for (let round = 0; this.#cases < count; round++) {
@@ -66,7 +66,7 @@ export class Campaign {
         if (this.#cases >= count) break;
         this.#round(target, (seed + round) >>> 0, count - this.#cases);
       }
-      progress(this.#cases);
+      progress(this.#cases, this.#differing);
     }
     const [cases, differing, open] = [this.#cases, this.#differing, this.#open];
     return { cases, differing, open, shown: this.#shown, coverage: this.#coverage };

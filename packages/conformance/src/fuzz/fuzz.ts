@@ -130,8 +130,10 @@ function fuzz(options: Options, architectures: readonly Architecture[]): number 
     if (all.length === 0) continue;
     const begun = performance.now();
     const elapsed = (): number => Math.round((performance.now() - begun) / 1000);
-    const findings = new Campaign().run(all, seed, count, (cases) => {
-      process.stderr.write(`\r${architecture}, seed ${seed}: ${cases} of ${count} cases, ${elapsed()} s `);
+    const findings = new Campaign().run(all, seed, count, (done, differ) => {
+      process.stderr.write(
+        `\r${architecture}, seed ${seed}: ${done} of ${count} cases, ${differ} differ, ${elapsed()} s `,
+      );
     });
     process.stderr.write("\n");
     report(architecture, seed, elapsed(), findings);
