@@ -12,7 +12,9 @@ import { bareMetalAmd64, bareMetalElf, bareMetalImage, readBareMetalImage } from
 
 const pathOf = recordingDirectory();
 const examples = join(repositoryRoot, "examples");
-const exampleGuests = ["forwarded-arm-calls", "extended-hypercalls"].map((name) => join(examples, name, "guest.elf"));
+const exampleGuests = ["forwarded-arm-calls", "extended-hypercalls", "hv-cpuid-scope"].map((name) =>
+  join(examples, name, "guest.elf"),
+);
 const script = join(repositoryRoot, "guests", "build.sh");
 const recordedToolChain = readFileSync(join(repositoryRoot, "guests", "toolchain.txt"), "utf8");
 const { stdout: presentToolChain } = spawnSync(script, ["--toolchain"], { encoding: "utf8" });
