@@ -110,10 +110,16 @@ export class MomentText {
     const { kernel } = this.#machine;
     const named = (group: string): string[] =>
       kernel.registers.filter((each) => each.group === group).map(({ name }) => name);
-    const lines = this.#registerLines(named("general"));
+    const general = named("general");
+    const pcAt = general.indexOf(kernel.pcName ?? "pc");
     const name = this.#recording.symbols.name(this.#pc);
-    // Its line has room: pc and pstate stand alone on it.
-    if (name !== undefined) lines.push(`${lines.pop() ?? ""}  ${name}`.trimStart());
+    // pc and the flags behind it stand alone on their line, which has room for the name.
+    const place = `${this.#registerLines(general.slice(pcAt, pcAt + 2)).join("")}  ${name ?? ""}`.trimEnd();
+    const lines = [
+      ...this.#registerLines(general.slice(0, pcAt)),
+      place,
+      ...this.#registerLines(general.slice(pcAt + 2)),
+    ];
     const system = withAll ? named("system") : this.#display.systemRegisters;
     const vector = withAll ? this.#registerLines(named("vector"), 2) : [];
     return this.section("registers", [...lines, ...this.#registerLines(system), ...vector]);

@@ -11,11 +11,13 @@ import {
   type VmmPort,
   type WholeNumber,
   wholeNumber,
+  wideNumber,
 } from "@hvjournal/core";
 import { type Amd64ControlState, amd64ControlSlice } from "../kvm/control-slice.js";
 import { hostUnder } from "../kvm/host-model.js";
 import { checkCapability, type EnableCap, enableCapability } from "./enable-cap.js";
 import { KvmSystem } from "./kvm-system.js";
+import { KVM_CLOCK } from "../kvm/named-registers.js";
 import { KvmVcpu } from "./kvm-vcpu.js";
 
 /** `struct kvm_msr_filter`. */
@@ -71,7 +73,7 @@ export class KvmVm {
 
   /** KVM_CHECK_EXTENSION: 0 for what there is not, never an error. */
   checkExtension(cap: number | string): number {
-    return checkCapability(cap);
+    return checkCapability(cap, this.controlState);
   }
 
   /** Not an ioctl of a VM: /dev/kvm and vCPUs have it. Throws KvmError: ENOTTY. */
@@ -93,6 +95,16 @@ export class KvmVm {
     const command = amd64ControlSlice.parse(word, text);
     if (typeof command === "string") throw new RangeError(`${word} ${text}: ${command}`);
     accepted(this.#port.control(command));
+  }
+
+  /** KVM_GET_CLOCK: nanoseconds. */
+  getClock(): bigint {
+    return this.#port.readRegister(0, KVM_CLOCK);
+  }
+
+  /** KVM_SET_CLOCK: nanoseconds. */
+  setClock(ns: WholeNumber): void {
+    this.#port.setRegister(0, KVM_CLOCK, wideNumber("setClock: ns", ns));
   }
 
   /** KVM_X86_SET_MSR_FILTER: takes the place of the one that there is. Throws KvmError: EINVAL. */

@@ -2,6 +2,7 @@
 import { XSAVE_BYTES, XSAVE_COMPONENTS } from "../isa/instructions/fxsave.js";
 import { Cr4 } from "../isa/registers.js";
 import { PHYSICAL_ADDRESS_BITS } from "../isa/translation.js";
+import { Feature } from "./hyperv/features.js";
 import { type HypervOffer, hypervLeaf, KVM_LEAF_BESIDE_HYPERV, readHypervOffer } from "./hyperv/leaves.js";
 import { APIC_BUS_HZ } from "./irqchip/apic-timer.js";
 import { SIGNATURE } from "./cpu-model.js";
@@ -150,12 +151,19 @@ function kvmLeaf(leaf: number, first: number): CpuidWords {
   }
 }
 
+/** Who is offered input in XMM registers is offered output in them, where the VMM has asked for it. */
+function xmmOutputBit(control: Amd64ControlState, features: readonly string[]): number {
+  return features.includes("xmm-input") && policyValue(control, "hv.xmmOutput") !== "absent" ? Feature.xmmOutput : 0;
+}
+
 /** KVM's leaves move up where Hyper-V's come first. */
 function leafOfHypervisor(control: Amd64ControlState, leaf: number): CpuidWords {
   const { hyperv } = control;
-  const hasKvm = policyValue(control, "x86.cpuid.hypervisor") === "kvm";
+  // Linux takes the highest of the hypervisors that it finds: beside Hyper-V's, KVM's leaves are there only if asked for.
+  const chosen = control.policies?.find(({ name }) => name === "x86.cpuid.hypervisor")?.value;
+  const hasKvm = (chosen ?? (hyperv === undefined ? "kvm" : "plain")) === "kvm";
   if (hyperv === undefined) return hasKvm ? kvmLeaf(leaf, KVM_LEAF) : NOTHING;
-  if (leaf < KVM_LEAF_BESIDE_HYPERV) return hypervLeaf(hyperv.features, leaf);
+  if (leaf < KVM_LEAF_BESIDE_HYPERV) return hypervLeaf(hyperv.features, leaf, xmmOutputBit(control, hyperv.features));
   return hasKvm ? kvmLeaf(leaf, KVM_LEAF_BESIDE_HYPERV) : NOTHING;
 }
 

@@ -20,7 +20,7 @@ function asVcpu<Result>(vm: Vm, vcpu: number, action: () => Result): Result {
 }
 
 function accessOf(vm: Vm, msr: number): MsrAccess | undefined {
-  return hostHypervMsrOf(msr) ?? msrAccessOf(vm, msr);
+  return hostHypervMsrOf(vm, msr) ?? msrAccessOf(vm, msr);
 }
 
 /** Undefined: there is no such register. */

@@ -99,7 +99,7 @@ describe("the other vendor's call", () => {
 
   it("raises #UD with the policy off, and the code stays", () => {
     const it = caller({ rax: 11 }, a.vmmcall);
-    expect(it.control.set("policy", "x86.hypercall.patch=off")).toBe("0");
+    expect(it.control.set("policy", "x86.hypercall.patch=ud")).toBe("0");
     expect(runOn(it.kernel).stop).toBe("idle");
     expect(it.kernel.readRegister(0, "rip")).toBe(BigInt(HANDLER + 2));
     expect([...it.kernel.memory.read(CODE, 3)]).toEqual([...a.vmmcall]);

@@ -23,12 +23,15 @@ import type { Amd64ControlState } from "./control-slice.js";
 import { beginExitFrame, leaveToVmm, MMIO_WRITE, newExitFrame } from "./exit-frames.js";
 import type { ExitCause } from "./exit-model.js";
 import { restoreCallPage } from "./hyperv/call-page.js";
+import { takeDebuggerStatus } from "./hyperv/exits.js";
+import { carriesXmm, outputWordNamed, readOutputWord } from "./hyperv/xmm-output.js";
 import { returnVmmResult } from "./hypercalls.js";
 import { causeOf, describeCall, finishInstructionExit, readCounter, readRandom } from "./instruction-exits.js";
 import { backtrace, type DisassembledInstruction, disassemble, translateVirtual } from "./inspection.js";
 import { completeMsrExit } from "./msr-exits.js";
 import { readHostMsr, writeHostMsr } from "./host-msrs.js";
 import {
+  KVM_CLOCK,
   MP_STATE,
   MSR_ERROR,
   msrNumberOf,
@@ -38,7 +41,7 @@ import {
   writeNamedRegister,
 } from "./named-registers.js";
 import { refuseUnsimulated } from "./not-simulated.js";
-import { tellStolenTime } from "./paravirtual.js";
+import { setClock, tellStolenTime } from "./paravirtual.js";
 import { finishPortExit, fillPortExit } from "./port-exits.js";
 import { restoreSections, type RunState, saveSections } from "./saved-state.js";
 import { isReady, MpState } from "./schedule.js";
@@ -65,6 +68,7 @@ export class Amd64KernelHalf implements KernelHalf {
   };
   readonly registers: readonly RegisterName[] = registerNames;
   readonly registerAliases: readonly string[] = registerAliases;
+  readonly pcName: string = "rip";
   answerLow = 0;
   answerHigh = 0;
   watchReport: WatchReport | undefined;
@@ -396,6 +400,7 @@ export class Amd64KernelHalf implements KernelHalf {
     const frame = this.#pendingExit(FinishedBy.vmmHalf);
     this.#run.exitPending = false;
     this.#completeForVmm(frame, low, high);
+    this.#vm.hypervOutput.clear();
     this.#entered();
   }
 
@@ -433,8 +438,10 @@ export class Amd64KernelHalf implements KernelHalf {
     const { cause, next } = this.#run;
     const kvmExit = frame[ExitWord.kvmExit];
     if (kvmExit === KvmExit.x86Rdmsr || kvmExit === KvmExit.x86Wrmsr) completeMsrExit(vm, kvmExit, result, next);
-    else if (cause === "writeMsr") finishInstructionExit(vm, cause, frame, next);
-    else returnVmmResult(vm, kvmExit, result, next);
+    else if (cause === "writeMsr") {
+      finishInstructionExit(vm, cause, frame, next);
+      if (kvmExit === KvmExit.hyperv) takeDebuggerStatus(vm, frame, result);
+    } else returnVmmResult(vm, frame, result, next);
   }
 
   #pendingExit(by: number): ExitFrame {
@@ -474,6 +481,9 @@ export class Amd64KernelHalf implements KernelHalf {
   readRegister(vcpu: number, name: string): bigint {
     if (name === MSR_ERROR) return this.#vm.msrError ? 1n : 0n;
     if (name === MP_STATE) return BigInt(this.#vm.schedule.of(vcpu).mpState);
+    if (name === KVM_CLOCK) return BigInt(this.#vm.clockNs);
+    const word = outputWordNamed(name);
+    if (word !== undefined) return readOutputWord(this.#vm, word);
     const msr = msrNumberOf(name);
     if (msr !== undefined) return knownMsr(name, readHostMsr(this.#vm, vcpu, msr));
     return readNamedRegister(this.#vm.states, vcpu, name);
@@ -488,11 +498,27 @@ export class Amd64KernelHalf implements KernelHalf {
       this.#vm.setMpState(vcpu, Number(value));
       return;
     }
+    if (name === KVM_CLOCK) {
+      setClock(this.#vm, value);
+      return;
+    }
+    const word = outputWordNamed(name);
+    if (word !== undefined) {
+      this.#stageOutput(vcpu, word, value);
+      return;
+    }
     const msr = msrNumberOf(name);
     if (msr === undefined) writeNamedRegister(this.#vm.states, vcpu, name, value);
     else if (!writeHostMsr(this.#vm, vcpu, msr, value))
       throw new RangeError(`${name} does not take 0x${value.toString(16)}`);
     this.#vm.taskPriorityWritten(vcpu);
+  }
+
+  #stageOutput(vcpu: number, word: number, value: bigint): void {
+    const { exit, exitPending } = this.#run;
+    if (!exitPending || !carriesXmm(this.#vm.control, exit) || exit[ExitWord.vcpu] !== vcpu)
+      throw new RangeError(`vcpu${vcpu} waits for no call with output in XMM registers`);
+    this.#vm.hypervOutput.set(word, value);
   }
 
   translate(vcpu: number, virtual: bigint): number | undefined {

@@ -28,7 +28,10 @@ function parseFeatures(text: string): ControlCommand | string {
   if (names.includes("passthrough"))
     return names.length === 1 ? { name: "hv-passthrough" } : "passthrough is all that the host has, and goes alone";
   if (names.length === 1 && names[0] === "all")
-    return { name: "hv", features: HYPERV_FEATURES.map(({ name }) => name) };
+    return {
+      name: "hv",
+      features: HYPERV_FEATURES.filter(({ isSpecial }) => isSpecial !== true).map(({ name }) => name),
+    };
   const unknown = names.find((name) => featureNamed(name) === undefined);
   if (unknown !== undefined)
     return `'${unknown}' is none of ${HYPERV_FEATURES.map(({ name }) => name).join(", ")}; or all, or passthrough`;

@@ -3,7 +3,16 @@
  * KVM_EXIT_X86_WRMSR (Documentation/virt/kvm/api.rst, section 5), and the VMware backdoor's port. Names are kvm_run's.
  */
 import { type ExitFrame, ExitWord, frameU64, KvmExit, type VmmPort } from "@hvjournal/core";
-import { HypervExit, HypervMsr, hypervCallName, kvmCallName, KvmVcpu, msrName } from "@hvjournal/cpu-x86";
+import {
+  type Amd64ControlState,
+  carriesXmm,
+  HypervExit,
+  HypervMsr,
+  hypervCallName,
+  kvmCallName,
+  KvmVcpu,
+  msrName,
+} from "@hvjournal/cpu-x86";
 
 /** What every question says. */
 interface AskedOf {
@@ -122,7 +131,7 @@ function hvCall(exit: ExitFrame, port: VmmPort, type: HvCall["type"]): HvCall {
     repCount: field(inputValue, 32n, 12n),
     repStart: field(inputValue, 48n, 12n),
     ...{ inputValue, params: [input, output], input, output },
-    ...(type === "hv-call-xmm" ? { xmm: readXmm(vcpu, port) } : {}),
+    ...(carriesXmm(port.configuration as Amd64ControlState, exit) ? { xmm: readXmm(vcpu, port) } : {}),
   };
 }
 
