@@ -45,7 +45,7 @@ static uint64_t call(uint64_t value, uint64_t first, uint64_t second, struct reg
       "movups (%[xmm]), %%xmm0\n\tmovups 16(%[xmm]), %%xmm1\n\tmovups 32(%[xmm]), %%xmm2\n\t"
       "call *%[page]\n\t"
       "movups %%xmm0, (%[xmm])\n\tmovups %%xmm1, 16(%[xmm])\n\tmovups %%xmm2, 32(%[xmm])"
-      : "=a"(result), "+c"(value), "+d"(first), "+r"(r8)
+      : "=&a"(result), "+c"(value), "+d"(first), "+r"(r8)
       : [page] "r"(call_page), [xmm] "r"(xmm)
       : "memory", "r9", "r10", "r11");
   return result;

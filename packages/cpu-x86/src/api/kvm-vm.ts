@@ -97,16 +97,6 @@ export class KvmVm {
     accepted(this.#port.control(command));
   }
 
-  /** KVM_GET_CLOCK: nanoseconds. */
-  getClock(): bigint {
-    return this.#port.readRegister(0, KVM_CLOCK);
-  }
-
-  /** KVM_SET_CLOCK: nanoseconds. */
-  setClock(ns: WholeNumber): void {
-    this.#port.setRegister(0, KVM_CLOCK, wideNumber("setClock: ns", ns));
-  }
-
   /** KVM_X86_SET_MSR_FILTER: takes the place of the one that there is. Throws KvmError: EINVAL. */
   setMsrFilter({ flags, ranges }: MsrFilterOptions): void {
     const plain = ranges.map(({ flags: own, nmsrs, base, bitmap }) => ({ flags: own, base, count: nmsrs, bitmap }));
@@ -117,6 +107,16 @@ export class KvmVm {
   setBootCpuId(id: number): never {
     const reason = `${id}: there are vCPUs`;
     throw new KvmError({ errno: "EBUSY", call: "KVM_SET_BOOT_CPU_ID", reason });
+  }
+
+  /** KVM_GET_CLOCK: nanoseconds. */
+  getClock(): bigint {
+    return this.#port.readRegister(0, KVM_CLOCK);
+  }
+
+  /** KVM_SET_CLOCK: nanoseconds. */
+  setClock(ns: WholeNumber): void {
+    this.#port.setRegister(0, KVM_CLOCK, wideNumber("setClock: ns", ns));
   }
 
   /** Guest RAM, by guest-physical address. Throws RangeError outside. */

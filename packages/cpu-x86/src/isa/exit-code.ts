@@ -52,14 +52,8 @@ export const BACKDOOR_COUNTERS = { first: 0x1_0000, last: 0x1_0002 } as const;
 
 /** First operand of `ExitCode.notSimulated`. */
 export const NotSimulated = {
-  /** Virtual-8086 mode. Detail: EFLAGS. */
-  virtual8086: 2,
   /** A fetch where there is no RAM. */
   fetchOutsideMemory: 5,
   /** An x87 error reported by FERR# and not by #MF (CR0.NE clear). */
   floatErrorPin: 6,
-  /** DR7 with a breakpoint of ports. Detail: its value. */
-  portBreakpoint: 8,
-  /** A call gate that copies parameters. Detail: its selector. */
-  gateParameters: 9,
 } as const;

@@ -6,6 +6,7 @@
  */
 import type { Instruction, Stage, Value } from "@hvjournal/engine";
 import { assembly, registerName, repeatText } from "../assembly-text.js";
+import { notePortAccess } from "../breakpoints.js";
 import { defineEncoded } from "../encoding.js";
 import { raiseException, Vector } from "../exceptions.js";
 import { BACKDOOR_PORTS, ExitCode } from "../exit-code.js";
@@ -103,7 +104,8 @@ function writePort(stage: Stage, port: Value<32>, bytes: number, data: Value<32>
   stage.if(isIncomplete(stage), () => leaveToWrite(stage, ExitCode.portWrite, { port, bytes, data }));
 }
 
-function endAccess(stage: Stage): void {
+function endAccess(stage: Stage, port: Value<32>, bytes: number): void {
+  notePortAccess(stage, port, bytes);
   stage.write(portComplete, stage.constant32(0));
   stage.write(portData, stage.constant32(0));
 }
@@ -132,7 +134,7 @@ function input(pattern: string, isFixed: boolean): Instruction {
       const port = portOf(stage, isFixed ? fixed : undefined);
       checkRead(stage, port, bytesOf(size));
       const data = readPort(stage, port, bytesOf(size));
-      endAccess(stage);
+      endAccess(stage, port, bytesOf(size));
       writeRegister(stage, size, stage.constant32(RAX), data);
       stage.endBlock("a device has answered");
     },
@@ -155,7 +157,7 @@ function output(pattern: string, isFixed: boolean): Instruction {
         leaveToWrite(stage, ExitCode.backdoorWrite, { port, bytes: bytesOf(size), data }),
       );
       writePort(stage, port, bytesOf(size), data);
-      endAccess(stage);
+      endAccess(stage, port, bytesOf(size));
       stage.endBlock("a device has been written");
     },
   });
@@ -197,7 +199,7 @@ function inputString(pattern: string): Instruction {
         const to = accessSegment(stage, segmentOperand(stage, Segment.es), destination, bytesOf(size), "write");
         const data = readPort(stage, port, bytesOf(size));
         return () => {
-          endAccess(stage);
+          endAccess(stage, port, bytesOf(size));
           storeOperand(stage, size, to, data);
           writeIndex(stage, form, Register.rdi, stage.add(destination, stringStep(stage, size)));
         };
@@ -224,7 +226,7 @@ function outputString(pattern: string): Instruction {
         const from = accessSegment(stage, segment, source, bytesOf(size), "read");
         writePort(stage, port, bytesOf(size), loadOperand(stage, size, from) as Value<32>);
         return () => {
-          endAccess(stage);
+          endAccess(stage, port, bytesOf(size));
           writeIndex(stage, form, Register.rsi, stage.add(source, stringStep(stage, size)));
         };
       });

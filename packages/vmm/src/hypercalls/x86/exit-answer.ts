@@ -53,6 +53,8 @@ export function x86Effect(call: X86Call, answer: unknown): AnswerEffect {
     case "hv-synic":
       if (answer !== undefined) throw wrongForm(answer, "it is told, and gives nothing back");
       return () => undefined;
+    case "hv-syndbg":
+      return valueEffect("status", answer ?? call.status);
     case "kvm-call":
       return valueEffect("ret", answer);
     case "rdmsr":

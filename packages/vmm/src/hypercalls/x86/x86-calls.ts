@@ -65,6 +65,9 @@ class X86AskedCall implements AskedCall {
         throw this.#unknown("it knows KVM_EXIT_HYPERV up to type 3, and no handler takes it");
       case "hv-call":
         return this.#declineHv(connectionStatus(plain, this.#port));
+      case "hv-syndbg":
+        this.#board.noteUnanswered(this.text);
+        return this.effectOf(undefined);
       case "kvm-call":
         this.#board.noteUnanswered(this.text);
         return this.effectOf(KVM_ENOSYS);
