@@ -205,17 +205,41 @@ class Decoder implements VariableLengthDecoder {
     opcode: number,
     modrm: Address | undefined,
   ): Fields {
+    // Written out: it is made for each instruction, and all are to have one shape.
+    const {
+      memory,
+      modrm: byte,
+      reg,
+      rm,
+      base,
+      index,
+      scale,
+      displacement,
+      relative,
+      segment: own,
+    } = modrm ?? EMPTY_FIELDS;
     const fields: Fields = {
-      ...EMPTY_FIELDS,
       mode: this.#mode,
       stackSize: this.#stackSize,
       segmented: this.#segmentation !== "flat" || this.#leavesFlat(prefixes) ? 1 : 0,
       size: this.#operandSize(encoding, prefixes),
       addressSize,
+      memory,
       rep: prefixes.rep,
       lock: prefixes.lock ? 1 : 0,
       rex: prefixes.rex === 0 ? 0 : 1,
-      ...modrm,
+      modrm: byte,
+      reg,
+      rm,
+      base,
+      index,
+      scale,
+      displacement,
+      relative,
+      segment: own,
+      immediate: 0,
+      immediateHigh: 0,
+      length: 0,
     };
     if (encoding.registerInOpcode) fields.rm = (opcode & 7) | ((prefixes.rex & REX_B) << 3);
     const { segment } = prefixes;

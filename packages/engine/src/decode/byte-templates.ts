@@ -12,22 +12,35 @@ const RECORD_WORDS = 8;
 
 type Source = Instruction["operands"][string];
 
-interface Template {
-  /** Of the instruction. */
+/** An operand that depends on the numbers at the end. */
+interface VaryingOperand {
+  readonly place: OperandPlace;
+  readonly source: Source;
+}
+
+/** Classes, so that all have one shape: this runs a hundred thousand times in a boot. */
+class Template {
   readonly length: number;
   /** The record of the one that was kept. */
   readonly words: Int32Array;
   /** Overwritten with each use: those of `numbers`. */
-  readonly fields: Record<string, number>;
+  readonly fields: Record<string, number> = {};
   readonly numbers: readonly TailNumber[];
-  /** Operands that depend on `numbers`. */
-  readonly varying: readonly { readonly place: OperandPlace; readonly source: Source }[];
+  readonly varying: readonly VaryingOperand[];
+
+  constructor(kept: KeptBytes, words: Int32Array) {
+    this.length = kept.length;
+    this.words = words;
+    this.numbers = kept.tail;
+    this.varying = varyingOf(kept);
+    for (const [name, value] of Object.entries(kept.fields)) this.fields[name] = value;
+  }
 }
 
 /** Of the tree by bytes of a head: one that ends here, or what may follow. */
-interface Node {
-  template?: Template;
-  next?: (Node | undefined)[];
+class Node {
+  template: Template | undefined = undefined;
+  next: (Node | undefined)[] | undefined = undefined;
 }
 
 /** What was decoded, and where its complete record lies. */
@@ -46,7 +59,7 @@ export class ByteTemplates {
   readonly #bytes: Uint8Array;
   readonly #words: Int32Array;
   readonly #view: DataView;
-  #root: Node = {};
+  #root = new Node();
   #count = 0;
 
   constructor(buffer: ArrayBuffer) {
@@ -63,13 +76,16 @@ export class ByteTemplates {
       node = node.next?.[this.#bytes[from] ?? 0];
       if (node === undefined) return false;
     }
-    const { length, words, numbers, fields, varying } = node.template;
-    if (at + length > end) return false;
-    this.#words.set(words, record >> 2);
-    if (varying.length === 0) return true;
+    if (at + node.template.length > end) return false;
+    this.#write(node.template, at, record);
+    return true;
+  }
+
+  #write({ words, numbers, fields, varying }: Template, at: number, record: number): void {
+    for (let word = 0; word < RECORD_WORDS; word++) this.#words[(record >> 2) + word] = words[word] ?? 0;
+    if (varying.length === 0) return;
     for (const number of numbers) fields[number.field] = this.#signed(at + number.at, number.bytes);
     for (const { place, source } of varying) writeOperand(this.#view, record, place, operandValue(source, fields));
-    return true;
   }
 
   /** Keeps what stands at `at`, if the definition makes no variants by the numbers at its end. */
@@ -81,16 +97,13 @@ export class ByteTemplates {
     let node = this.#root;
     for (let from = at; from < at + headBytes; from++) {
       node.next ??= new Array<Node | undefined>(256);
-      node = node.next[this.#bytes[from] ?? 0] ??= {};
+      node = node.next[this.#bytes[from] ?? 0] ??= new Node();
     }
-    node.template = {
-      ...{ length, numbers: tail, fields: { ...kept.fields }, varying: varyingOf(kept) },
-      words: this.#words.slice(record >> 2, (record >> 2) + RECORD_WORDS),
-    };
+    node.template = new Template(kept, this.#words.slice(record >> 2, (record >> 2) + RECORD_WORDS));
   }
 
   #forget(): void {
-    this.#root = {};
+    this.#root = new Node();
     this.#count = 1;
   }
 
@@ -101,7 +114,7 @@ export class ByteTemplates {
 }
 
 /** Operands whose sources look at a number of the tail: one that has not looked will not with another number either. */
-function varyingOf({ instruction, places, fields, tail }: KeptBytes): Template["varying"] {
+function varyingOf({ instruction, places, fields, tail }: KeptBytes): readonly VaryingOperand[] {
   return [...places].flatMap(([name, place]) => {
     const source = instruction.operands[name];
     return source !== undefined && looksAt(source, fields, tail) ? [{ place, source }] : [];
