@@ -97,6 +97,7 @@ _Noreturn void reset(void);
 uint64_t churn(uint64_t value, uint64_t rounds);
 void scenario_main(void);
 void scenario_hypercalls(void);
+void scenario_host(void);
 void scenario_loop(void);
 void scenario_dirty(void);
 void scenario_idle(void);

@@ -7,6 +7,7 @@ static const struct {
 } scenarios[] = {
     {"main", scenario_main},
     {"hypercalls", scenario_hypercalls},
+    {"host", scenario_host},
     {"loop", scenario_loop},
     {"dirty", scenario_dirty},
     {"idle", scenario_idle},

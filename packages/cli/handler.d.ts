@@ -168,6 +168,18 @@ export interface HvSynic extends AskedOf {
   readonly msgPage: bigint;
 }
 
+/** KVM_EXIT_HYPERV_SYNDBG: the guest writes the synthetic debugger's control register; the answer is its status. */
+export interface HvSyndbg extends AskedOf {
+  readonly type: "hv-syndbg";
+  readonly msr: number;
+  readonly control: bigint;
+  /** As it is. */
+  readonly status: bigint;
+  readonly sendPage: bigint;
+  readonly recvPage: bigint;
+  readonly pendingPage: bigint;
+}
+
 /** KVM_EXIT_HYPERCALL: KVM_HC_MAP_GPA_RANGE (12), where KVM_CAP_EXIT_HYPERCALL has asked for it. */
 export interface KvmCall extends AskedOf {
   readonly type: "kvm-call";
@@ -206,7 +218,7 @@ export interface VmportCall extends AskedOf {
   readonly edi: number;
 }
 
-export type X86Call = HvCall | HvSynic | KvmCall | RdmsrCall | WrmsrCall | VmportCall;
+export type X86Call = HvCall | HvSynic | HvSyndbg | KvmCall | RdmsrCall | WrmsrCall | VmportCall;
 
 /** Of a hypercall. */
 export interface HvAnswer {

@@ -20,7 +20,18 @@ const CONTROL_WORDS: ReadonlySet<string> = new Set([
   "pvtime-ipa",
 ]);
 /** Those that some VM of this build carries out. */
-const ACTIONS = ["pause", "resume", "snapshot", "quit", "cap", "one-reg", "smccc-filter", "policy", "pvtime-ipa"];
+const ACTIONS = [
+  "pause",
+  "resume",
+  "snapshot",
+  "quit",
+  "cap",
+  "one-reg",
+  "smccc-filter",
+  "msr-filter",
+  "policy",
+  "pvtime-ipa",
+];
 
 const HELP = `Actions:
   pause                           stand still now; with --at, at a moment to come
@@ -30,6 +41,7 @@ const HELP = `Actions:
   cap NAME[=ARG,...]              KVM_ENABLE_CAP: ARM_SYSTEM_SUSPEND
   one-reg NAME=VALUE              KVM_SET_ONE_REG, a firmware register: PSCI_VERSION=0x10000
   smccc-filter BASE+COUNT=ACTION  handle, deny or forward, before the VM runs: record --paused
+  msr-filter BASE+COUNT=ACCESS    KVM_X86_SET_MSR_FILTER: rw, r, w or -, before or behind the start: the next access follows it
   policy NAME=VALUE               what upstream KVM does not have: arm.smccc.default, arm.smccc.migrate, arm.smccc.args
   pvtime-ipa VCPU=ADDRESS         KVM_ARM_VCPU_PVTIME_IPA: where the guest finds the vCPU's stolen time
 

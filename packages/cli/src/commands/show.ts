@@ -142,7 +142,8 @@ function memoryOption(args: Arguments, machine: Machine, { symbols }: OpenRecord
   const [address, length] = [value(text.slice(0, comma)), value(text.slice(comma + 1))];
   if (length > BigInt(MEMORY_BYTES_MAX)) throw new UsageError(`--mem ${text}: at most ${MEMORY_BYTES_MAX} bytes`);
   const bytes = readVirtual(machine, standingVcpu(machine), address, Number(length));
-  if (bytes === undefined) throw new UsageError(`--mem ${text}: ${notMapped(machine)}`);
+  if (bytes === undefined)
+    throw new UsageError(`--mem ${text}: 0x${address.toString(16)}+${length}: ${notMapped(machine)}`);
   return { address, bytes };
 }
 

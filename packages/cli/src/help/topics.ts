@@ -106,8 +106,9 @@ vm, where addresses, counts and values are numbers or bigints, as call.args are:
 
 On amd64 (X86Handler) call.type says what is asked, and the other fields are kvm_run's:
   hv-call                   code, fast, repCount, repStart, input, output (params), inputValue; KVM_EXIT_HYPERV type 2
-  hv-call-xmm               the same with xmm, type 4; not upstream: --policy hv.xmmOutput
+  hv-call-xmm               the same with xmm, type 4; not upstream: --policy hv.xmmOutput=new-type
   hv-synic                  msr, control, evtPage, msgPage; told, not asked
+  hv-syndbg                 msr, control, status, sendPage, recvPage, pendingPage; the answer is the new status
   kvm-call                  nr, args, longMode; with --cap exit_hypercall=0x1000
   rdmsr, wrmsr              index, reason ("inval", "unknown", "filter"), data; with --cap x86_user_space_msr=7
   vmport                    port, isWrite, bytes, eax, ebx, ecx, edx, esi, edi; with --vmport on

@@ -2,6 +2,7 @@
 import { ExitWord, formatGuestTime, frameU64, KvmExit, type Machine, type Replayer, toHex } from "@hvjournal/core";
 import { type ArchitectureDisplay, displayOf } from "../architectures.js";
 import { recordedHandlers } from "../handlers/recorded-handlers.js";
+import { callersOf } from "../symbols/callers.js";
 import { hexAddress } from "../symbols/symbols.js";
 import type { OpenRecording } from "../vm/open-recording.js";
 import { ExitText, isAskedOfHandlers, isNoneNeeded, NO_ANSWER, pendingExit } from "./exit-text.js";
@@ -110,10 +111,16 @@ export class MomentText {
     const { kernel } = this.#machine;
     const named = (group: string): string[] =>
       kernel.registers.filter((each) => each.group === group).map(({ name }) => name);
-    const lines = this.#registerLines(named("general"));
+    const general = named("general");
+    const pcAt = general.indexOf(kernel.pcName ?? "pc");
     const name = this.#recording.symbols.name(this.#pc);
-    // Its line has room: pc and pstate stand alone on it.
-    if (name !== undefined) lines.push(`${lines.pop() ?? ""}  ${name}`.trimStart());
+    // pc and the flags behind it stand alone on their line, which has room for the name.
+    const place = `${this.#registerLines(general.slice(pcAt, pcAt + 2)).join("")}  ${name ?? ""}`.trimEnd();
+    const lines = [
+      ...this.#registerLines(general.slice(0, pcAt)),
+      place,
+      ...this.#registerLines(general.slice(pcAt + 2)),
+    ];
     const system = withAll ? named("system") : this.#display.systemRegisters;
     const vector = withAll ? this.#registerLines(named("vector"), 2) : [];
     return this.section("registers", [...lines, ...this.#registerLines(system), ...vector]);
@@ -140,7 +147,7 @@ export class MomentText {
   /** Innermost first, the present one included. */
   callers(): { readonly address: bigint; readonly name: string | undefined }[] {
     const { symbols } = this.#recording;
-    const callers = this.#machine.kernel.backtrace(this.#vcpu, CALLERS_MAX);
+    const callers = callersOf(this.#machine, this.#vcpu, symbols, CALLERS_MAX);
     return [
       { address: this.#pc, name: symbols.name(this.#pc) },
       ...callers.map((address) => ({ address, name: symbols.callerName(address) })),

@@ -1,17 +1,17 @@
 /** The boards of this build, and which one an architecture's machine has. */
 import type { VmmHalf } from "@hvjournal/core";
 import {
-  type BoardOptions,
   createPcBoard,
   createVirtBoard,
   PC_ADDRESS_MAP,
+  type PcBoardOptions,
   type VirtBoardOptions,
   VIRT_ADDRESS_MAP,
 } from "@hvjournal/vmm";
 import { CliError, UsageError } from "../cli-error.js";
 import { ExitStatus } from "../exit-status.js";
 
-type AnyBoardOptions = BoardOptions & VirtBoardOptions;
+type AnyBoardOptions = PcBoardOptions & VirtBoardOptions;
 
 export interface BoardKind {
   readonly name: string;
@@ -38,6 +38,7 @@ const BOARDS: readonly BoardKind[] = [
     memoryBase: VIRT_ADDRESS_MAP.ram.base,
     create: (options) => {
       checkHandlers(options, "virt", "arm64");
+      if (options.vmport === true) throw new UsageError("--vmport on: board virt has no ports; it goes with board pc");
       return createVirtBoard(options);
     },
   },

@@ -57,9 +57,12 @@ export const MACHINE_OPTIONS = {
     "BASE+COUNT=handle|deny|forward; repeatable. A forwarded call is answered by --handler, else x0 = -1",
   ),
   handler: HANDLER_OPTION,
+  vmport: textOption("on: board pc has VMware's backdoor at port 0x5658 (off)"),
   "firmware-reg": textOption("firmware pseudo-register, or ID register: NAME=VALUE; repeatable"),
   policy: textOption("what upstream KVM does not have: arm.smccc.default=forward-unhandled ...; repeatable"),
   hv: textOption("Hyper-V enlightenments that an amd64 guest is offered: vpindex,time,... or all"),
+  cpuid: textOption("LEAF[.SUBLEAF]:EAX|EBX|ECX|EDX=VALUE: what an amd64 guest is told instead; repeatable"),
+  "msr-filter": textOption("BASE+COUNT=rw|r|w|-: what an amd64 guest may do with MSRs; repeatable, the last one holds"),
   "pvtime-ipa": textOption("VCPU=ADDRESS: where a vCPU's stolen time is told to the guest; repeatable"),
   seed: textOption("entropy for the guest and the vCPU schedule; random, printed. A run is the same with --rtc only"),
   rtc: textOption("base=now|DATE: guest wall clock at start; now, printed, and so another in each run"),
@@ -72,6 +75,8 @@ export const CONTROL_OPTIONS = [
   ["firmware-reg", "one-reg"],
   ["policy", "policy"],
   ["hv", "hv"],
+  ["cpuid", "cpuid"],
+  ["msr-filter", "msr-filter"],
   ["pvtime-ipa", "pvtime-ipa"],
 ] as const;
 
@@ -123,7 +128,7 @@ export interface BoardFiles {
 export function boardFor(description: MachineDescription, files: BoardFiles): VmmParts {
   const board = boardNamed(description.board);
   const entropy = new SeededEntropy(description.seed, "vmm");
-  const { append, rtcBaseNs } = description.boardOptions;
+  const { append, rtcBaseNs, vmport } = description.boardOptions;
   const half = board.create({
     memoryBytes: description.memoryBytes,
     vcpuCount: description.vcpuCount,
@@ -133,6 +138,7 @@ export function boardFor(description: MachineDescription, files: BoardFiles): Vm
     append: typeof append === "string" ? append : "",
     drives: files.drives,
     handlers: files.handlers ?? [],
+    vmport: vmport === true,
     rtcBaseNs: typeof rtcBaseNs === "bigint" ? rtcBaseNs : 0n,
     entropy,
   });
@@ -254,7 +260,14 @@ function boardOptions(args: Arguments, files: MachineFiles): EventPayload {
       sha256: drive.fingerprint(),
     })),
     ...handlersPayload(files.handlers ?? []),
+    ...(vmportOption(args) ? { vmport: true } : {}),
   };
+}
+
+function vmportOption(args: Arguments): boolean {
+  const text = stringOption(args, "vmport") ?? "off";
+  if (text !== "on" && text !== "off") throw new UsageError(`--vmport ${text}: expected on or off`);
+  return text === "on";
 }
 
 /** `--flat OFFSET`: the kernel is plain code, which nothing in the file says. */

@@ -106,6 +106,7 @@ export const RECORDED_OPTIONS: Readonly<
     if (handlers.length === 0) return undefined;
     return handlers.map(({ name, sha256 }) => ({ text: name, identity: sha256 ?? name }));
   },
+  vmport: ({ boardOptions: { vmport } }) => (vmport === true ? "on" : "off"),
   seed: ({ seed }) => String(seed),
   rtc: ({ boardOptions: { rtcBaseNs } }) => `base=${rtcText(typeof rtcBaseNs === "bigint" ? rtcBaseNs : 0n)}`,
 };

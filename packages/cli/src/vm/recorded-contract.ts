@@ -8,6 +8,7 @@ import {
   type MachineDescription,
   observe,
   plainControlState,
+  type Replayer,
   seek,
 } from "@hvjournal/core";
 import { nodeDigester } from "../host/node-digester.js";
@@ -23,10 +24,13 @@ export interface RecordedContract {
 /** Throws CliError for a moment that the recording does not have. */
 export function recordedContract(recording: OpenRecording, place: string | undefined): RecordedContract {
   const { architecture, description, reader } = recording;
-  const lastSeq = place === undefined ? reader.end.firstSeq - 1 : seqAt(recording, place);
+  const isOfEnd = place === undefined;
+  // What a guest has made of its host's is in its memory.
+  const reached = isOfEnd && architecture.contract?.runningItems === undefined ? undefined : reach(recording, place);
+  const lastSeq = isOfEnd || reached === undefined ? reader.end.firstSeq - 1 : reached.nextSeq - 1;
   const { state } = controlHistory(architecture, reader, lastSeq);
-  const machine = new Machine({ architecture, digester: nodeDigester, machine: description });
-  machine.kernel.configure(state.architecture);
+  const machine = reached?.machine ?? new Machine({ architecture, digester: nodeDigester, machine: description });
+  if (reached === undefined) machine.kernel.configure(state.architecture);
   const control = plainControlState(state);
   const devices = boardDevices(description);
   const { observations, unknownUpTo } = observe(reader, { architecture, control, devices }, lastSeq);
@@ -35,12 +39,11 @@ export function recordedContract(recording: OpenRecording, place: string | undef
   return { items: contractOf({ ...subject, devices, observations }), unknownUpTo };
 }
 
-/** The last event that has taken effect at a moment. */
-function seqAt(recording: OpenRecording, text: string): number {
+function reach(recording: OpenRecording, text = "end"): Replayer {
   const place = findPlace(text, recording.reader);
   const replayer = createReplayer(recording);
   checkReached(seek(replayer, place.goal), place, replayer, recording.path);
-  return replayer.nextSeq - 1;
+  return replayer;
 }
 
 export function boardDevices(description: MachineDescription): readonly BoardDevice[] {

@@ -55,7 +55,7 @@ export function engineRunner(options: Partial<EngineOptions> = {}): UserRunner {
   const engine = new Engine(cortexA57, { ramBase: RAM_BASE, ramBytes: RAM_BYTES, vcpuCount: 1, ...options });
   placeWords(engine, SYNCHRONOUS_FROM_EL0, [STOP]);
   mapCodeAndData(engine);
-  return (cases) => cases.map((userCase, index) => runCase(engine, userCase, index));
+  return (cases) => cases.map((userCase, index) => runCase(engine, userCase, userCase.slot ?? index));
 }
 
 function placeWords(engine: Engine, address: number, words: readonly number[]): void {
@@ -79,19 +79,19 @@ function placeDescriptor(engine: Engine, address: number, descriptor: bigint): v
   engine.memory.write(address, new Uint8Array(BigUint64Array.of(descriptor).buffer));
 }
 
-function runCase(engine: Engine, { state, words }: UserCase, caseIndex: number): UserResult {
-  const start = codeAddress(caseIndex);
+function runCase(engine: Engine, { state, words }: UserCase, slot: number): UserResult {
+  const start = codeAddress(slot);
   placeWords(engine, start, [...words, STOP]);
   writeState(engine, state, start);
   // Branches only lead forward: as many units as words reach the end, where the vCPU stays.
   const exit = engine.run(words.length + 1);
-  if (exit !== EngineExit.budget) throw new Error(`case ${caseIndex}: the vCPU left guest mode with exit ${exit}`);
+  if (exit !== EngineExit.budget) throw new Error(`case in slot ${slot}: the vCPU left guest mode with exit ${exit}`);
   const pc = Number(engine.readField(vcpuState.pc));
   if (pc === SYNCHRONOUS_FROM_EL0) {
     return { state: readState(engine, vcpuState.spInactive), trap: trapOf(engine, start) };
   }
   const end = start + 4 * words.length;
-  if (pc !== end) throw new Error(`case ${caseIndex}: pc 0x${pc.toString(16)}, not 0x${end.toString(16)}`);
+  if (pc !== end) throw new Error(`case in slot ${slot}: pc 0x${pc.toString(16)}, not 0x${end.toString(16)}`);
   return { state: readState(engine, vcpuState.sp), trap: undefined };
 }
 

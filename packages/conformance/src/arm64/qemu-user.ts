@@ -91,20 +91,25 @@ export function runUnderQemu(cases: readonly UserCase[]): UserResult[] {
         `${QEMU} ended with status ${run.status}, signal ${run.signal} behind ${results} of ${cases.length} cases: ${run.stderr.toString()}`,
       );
     }
+    const slots = slotsOf(cases);
     return cases.map((_, index) =>
-      resultOf(run.stdout.subarray(index * BLOCK_BYTES, (index + 1) * BLOCK_BYTES), index),
+      resultOf(run.stdout.subarray(index * BLOCK_BYTES, (index + 1) * BLOCK_BYTES), slots[index] ?? index),
     );
   } finally {
     rmSync(folder, { recursive: true });
   }
 }
 
-function resultOf(block: Uint8Array, caseIndex: number): UserResult {
+function slotsOf(cases: readonly UserCase[]): number[] {
+  return cases.map(({ slot }, index) => slot ?? index);
+}
+
+function resultOf(block: Uint8Array, slot: number): UserResult {
   const { state, signal, trapPc } = decodeBlock(block);
   if (signal === 0) return { state, trap: undefined };
   const kind = TRAP_KINDS.get(signal);
-  if (kind === undefined) throw new Error(`case ${caseIndex}: signal ${signal} at 0x${trapPc.toString(16)}`);
-  return { state, trap: { kind, word: (Number(trapPc) - codeAddress(caseIndex)) / 4 } };
+  if (kind === undefined) throw new Error(`case in slot ${slot}: signal ${signal} at 0x${trapPc.toString(16)}`);
+  return { state, trap: { kind, word: (Number(trapPc) - codeAddress(slot)) / 4 } };
 }
 
 // The program
@@ -119,10 +124,10 @@ interface Segment {
 const SegmentFlag = { execute: 1, write: 2, read: 4 } as const;
 
 function programOf(cases: readonly UserCase[]): Uint8Array {
-  const runtime = runtimeCode(cases.length);
+  const runtime = runtimeCode(slotsOf(cases));
   const data = runtimeData(runtime.handler, cases);
   return elfOf(runtime.start, [
-    segment(CODE_ADDRESS, wordsToBytes(caseCode(cases, runtime.save)), SegmentFlag.read | SegmentFlag.execute),
+    segment(CODE_ADDRESS, caseCode(cases, runtime.save), SegmentFlag.read | SegmentFlag.execute),
     {
       address: DATA_ADDRESS,
       bytes: new Uint8Array(0),
@@ -145,15 +150,18 @@ function wordsToBytes(words: readonly number[]): Uint8Array {
   return bytes;
 }
 
-/** The words of each case, then a branch to `save`. */
-function caseCode(cases: readonly UserCase[], save: number): number[] {
-  return cases.flatMap(({ words }, index) => {
-    if (words.length > CASE_WORDS_MAX)
-      throw new RangeError(`case ${index}: ${words.length} words of ${CASE_WORDS_MAX}`);
-    const leave = branch(codeAddress(index) + 4 * words.length, save);
-    const padding = Array.from({ length: CASE_STRIDE / 4 - words.length - 1 }, () => 0);
-    return [...words, leave, ...padding];
+/** The words of each case in its slot, then a branch to `save`. */
+function caseCode(cases: readonly UserCase[], save: number): Uint8Array {
+  const slots = slotsOf(cases);
+  const words = new Uint32Array(((Math.max(...slots) + 1) * CASE_STRIDE) / 4);
+  cases.forEach((userCase, index) => {
+    const slot = slots[index] ?? index;
+    const count = userCase.words.length;
+    if (count > CASE_WORDS_MAX) throw new RangeError(`case in slot ${slot}: ${count} words of ${CASE_WORDS_MAX}`);
+    const leave = branch(codeAddress(slot) + 4 * count, save);
+    words.set([...userCase.words, leave], (slot * CASE_STRIDE) / 4);
   });
+  return new Uint8Array(words.buffer);
 }
 
 interface Runtime {
@@ -163,7 +171,7 @@ interface Runtime {
   readonly handler: number;
 }
 
-function runtimeCode(caseCount: number): Runtime {
+function runtimeCode(slots: readonly number[]): Runtime {
   const words: number[] = [];
   const here = (): number => RUNTIME_ADDRESS + 4 * words.length;
   const copy = here();
@@ -172,9 +180,11 @@ function runtimeCode(caseCount: number): Runtime {
   words.push(...saveAndGoOn());
   const handler = here();
   words.push(...signalHandler(save));
+  const load = here();
+  words.push(...loadState());
   const start = here();
   words.push(...installHandlers());
-  for (let index = 0; index < caseCount; index++) words.push(...startCase(index, here(), copy));
+  slots.forEach((slot, index) => words.push(...startCase(index, slot, here(), copy, load)));
   words.push(moveImmediate16(0, 0), moveImmediate16(8, SystemCall.exitGroup), SVC_0);
   return { words, start, save, handler };
 }
@@ -198,18 +208,26 @@ const SPECIAL_REGISTERS = [
   [SystemRegister.fpsr, StateOffset.fpsr],
 ] as const;
 
-/** Loads everything for a case, whose next is the code behind this, and jumps to it. */
-function startCase(index: number, address: number, copy: number): number[] {
-  const words = moveAddress(1, BLOCKS_ADDRESS + index * BLOCK_BYTES);
-  words.push(branchWithLink(address + 4 * words.length, copy), ...moveAddress(0, STATE_ADDRESS));
-  const nextAddress = words.length;
-  words.push(0, 0, storeX(1, 0, StateOffset.next));
-  words.push(loadX(1, 0, StateOffset.sp), addImmediate(SP, 1, 0));
+/** (X0 the state): loads everything but X0 and X30. */
+function loadState(): number[] {
+  const words = [loadX(1, 0, StateOffset.sp), addImmediate(SP, 1, 0)];
   for (const [register, offset] of SPECIAL_REGISTERS) words.push(loadX(1, 0, offset), writeSystemRegister(register, 1));
   for (let vector = 0; vector < 32; vector++) words.push(loadQ(vector, 0, StateOffset.v + 16 * vector));
-  for (let register = 30; register >= 0; register--) words.push(loadX(register, 0, StateOffset.x + 8 * register));
-  words.push(branch(address + 4 * words.length, codeAddress(index)));
-  words.splice(nextAddress, 2, ...moveAddress(1, address + 4 * words.length));
+  for (let register = 29; register >= 1; register--) words.push(loadX(register, 0, StateOffset.x + 8 * register));
+  return [...words, RET];
+}
+
+/** Loads everything for a case, whose next is the code behind this, and jumps to it. */
+function startCase(index: number, slot: number, address: number, copy: number, load: number): number[] {
+  const words = moveAddress(1, BLOCKS_ADDRESS + index * BLOCK_BYTES);
+  const here = (): number => address + 4 * words.length;
+  words.push(branchWithLink(here(), copy), ...moveAddress(0, STATE_ADDRESS));
+  const nextAddress = words.length;
+  words.push(0, 0, storeX(1, 0, StateOffset.next));
+  words.push(branchWithLink(here(), load));
+  words.push(loadX(30, 0, StateOffset.x + 8 * 30), loadX(0, 0, StateOffset.x));
+  words.push(branch(here(), codeAddress(slot)));
+  words.splice(nextAddress, 2, ...moveAddress(1, here()));
   return words;
 }
 

@@ -20,7 +20,7 @@ const INDEX_LAST = 63;
  * is an implementation's choice.
  */
 const EXCLUSIVE_POINTER_REGISTERS = [20, 21, 22, 23, 24] as const;
-const POINTER_REGISTERS = [25, 26, 27] as const;
+export const POINTER_REGISTERS = [25, 26, 27] as const;
 /** Behind all that other instructions reach, and apart: whether a plain store opens the monitor is such a choice too. */
 const EXCLUSIVE_POINTER_FIRST = DATA_ADDRESS + 0x1d00;
 const EXCLUSIVE_POINTER_STRIDE = 0x80;
@@ -117,12 +117,30 @@ export class RandomCases {
 
   /** `length` instructions of which any may follow any, with branches forward. */
   sequence(length: number, caseIndex: number): UserCase {
-    const start = codeAddress(caseIndex);
+    const words = this.words(length, caseIndex);
+    return { state: this.#state(), words };
+  }
+
+  /** The words of `sequence`, for any state whose registers are reserved as in `randomUserState`. */
+  words(length: number, slot: number): number[] {
+    return this.#words(slot, length, () => this.#random.pick(this.#instructions), "reserved");
+  }
+
+  /** One instruction, with what leads to it and tells where it went; only its bases and indices are reserved. */
+  alone(instruction: Instruction, slot: number): number[] {
+    const words = this.#words(slot, 1, () => instruction, "bases");
+    return classOf(compilePattern(instruction.pattern).value) === "branch"
+      ? [...words, MARKER, MARKER, MARKER, MARKER]
+      : words;
+  }
+
+  #words(slot: number, length: number, next: () => Instruction, registers: "bases" | "reserved"): number[] {
+    const start = codeAddress(slot);
     const drawn: Drawn[] = [];
     while (drawn.length < length) {
       const at = start + 4 * drawn.length;
-      const instruction = this.#random.pick(this.#instructions);
-      const word = this.#draw(instruction, at, "reserved");
+      const instruction = next();
+      const word = this.#draw(instruction, at, registers);
       const target = this.#fieldsOf(word.encoding)["Rn"];
       const isIndirect = classOf(word.encoding) === "branch" && target !== undefined;
       if (!isIndirect) drawn.push(word);
@@ -130,7 +148,7 @@ export class RandomCases {
       else if (target !== REGISTER_31) drawn.push(addressOfNextButOne(instruction, target), { ...word, isGlued: true });
     }
     const words = drawn.slice(0, CASE_WORDS_MAX);
-    return { state: this.#state(), words: words.map((word, index) => this.#placed(word, index, words)) };
+    return words.map((word, index) => this.#placed(word, index, words));
   }
 
   #placed(word: Drawn, index: number, words: readonly Drawn[]): number {
@@ -149,7 +167,7 @@ export class RandomCases {
     return this.#decoder.decode(encoding)?.fields ?? {};
   }
 
-  #draw(instruction: Instruction, address: number, registers: "any" | "reserved"): Drawn {
+  #draw(instruction: Instruction, address: number, registers: Registers): Drawn {
     const pattern = compilePattern(instruction.pattern);
     const kind = classOf(pattern.value);
     const distance = kind === "branch" ? pattern.fields.find(({ name }) => DISTANCE_FIELDS.includes(name)) : undefined;
@@ -159,12 +177,12 @@ export class RandomCases {
       let encoding = pattern.value | ~named;
       for (const { name, mask, shift } of pattern.fields) {
         if (name === distance?.name) continue;
-        const value = registers === "reserved" ? this.#reservedRegister(name, kind, pattern.value) : undefined;
+        const value = registers === "any" ? undefined : this.#register(name, kind, pattern.value, registers);
         encoding |= (value ?? this.#fieldValue(name, mask, kind, address)) << shift;
       }
       encoding >>>= 0;
       // Zero stands for the distance: it decodes alike.
-      if (registers === "reserved" && this.#harmsReserved(encoding, kind)) continue;
+      if (registers !== "any" && this.#harmsReserved(encoding, kind)) continue;
       if (this.#decoder.decode(encoding)?.instruction === instruction) {
         return { instruction, encoding, distanceShift: distance?.shift, isGlued: false };
       }
@@ -183,14 +201,14 @@ export class RandomCases {
   }
 
   /** In a sequence: only bases are pointers, and nothing else is a base. `bits`: what the pattern fixes. */
-  #reservedRegister(name: string, kind: Class, bits: number): number | undefined {
+  #register(name: string, kind: Class, bits: number, registers: "bases" | "reserved"): number | undefined {
     if (kind === "memory" && name === "Rn") {
       return isExclusive(bits)
         ? EXCLUSIVE_POINTER_REGISTERS[(bits >>> 30) + ((bits >>> 21) & 1)]
-        : this.#random.pick(POINTER_REGISTERS);
+        : this.#random.pick(registers === "bases" ? [...POINTER_REGISTERS, REGISTER_31] : POINTER_REGISTERS);
     }
     if (kind === "memory" && name === "Rm") return this.#random.pick(INDEX_REGISTERS);
-    return /^R[a-z]2?$/.test(name) ? this.#random.pick(FREE_REGISTERS) : undefined;
+    return registers === "reserved" && /^R[a-z]2?$/.test(name) ? this.#random.pick(FREE_REGISTERS) : undefined;
   }
 
   /** A pointer must not walk out of the data in a few writebacks. */
@@ -214,49 +232,55 @@ export class RandomCases {
   }
 
   #pointer(): bigint {
-    return BigInt(this.#random.between(POINTER_FIRST, POINTER_LAST));
-  }
-
-  #register(): bigint {
-    const random = this.#random;
-    if (random.oneIn(3)) return random.pick(INTERESTING);
-    if (random.oneIn(3)) return BigInt(random.word());
-    return random.doubleword() >> BigInt(random.oneIn(2) ? random.below(64) : 0);
-  }
-
-  #vector(): bigint {
-    return (this.#register() << 64n) | this.#register();
+    return randomPointer(this.#random);
   }
 
   #state(): MutableState {
-    const random = this.#random;
-    const x = Array.from({ length: 31 }, () => this.#register());
-    for (const register of POINTER_REGISTERS) x[register] = this.#pointer() & ~15n;
-    EXCLUSIVE_POINTER_REGISTERS.forEach((register, size) => {
-      x[register] = BigInt(EXCLUSIVE_POINTER_FIRST + size * EXCLUSIVE_POINTER_STRIDE + 16 * random.below(8));
-    });
-    for (const register of INDEX_REGISTERS) {
-      x[register] = BigInt(random.between(0, INDEX_LAST));
-    }
-    const memory = new Uint8Array(DATA_BYTES);
-    const view = new DataView(memory.buffer);
-    for (let offset = 0; offset < DATA_BYTES; offset += 4) view.setUint32(offset, random.word(), true);
-    return {
-      x,
-      sp: this.#pointer() & ~15n,
-      nzcv: random.below(16),
-      fpcr: random.pick(this.#options.fpcr ?? [0]),
-      fpsr: 0,
-      v: Array.from({ length: 32 }, () => this.#vector()),
-      memory,
-    };
+    return randomUserState(this.#random, this.#options.fpcr ?? [0]);
   }
+}
+
+function randomPointer(random: RandomSource): bigint {
+  return BigInt(random.between(POINTER_FIRST, POINTER_LAST));
+}
+
+function randomRegister(random: RandomSource): bigint {
+  if (random.oneIn(3)) return random.pick(INTERESTING);
+  if (random.oneIn(3)) return BigInt(random.word());
+  return random.doubleword() >> BigInt(random.oneIn(2) ? random.below(64) : 0);
+}
+
+/** With pointers and indices in the registers that are reserved for them. */
+export function randomUserState(random: RandomSource, fpcr: readonly number[]): MutableState {
+  const x = Array.from({ length: 31 }, () => randomRegister(random));
+  for (const register of POINTER_REGISTERS) x[register] = randomPointer(random) & ~15n;
+  EXCLUSIVE_POINTER_REGISTERS.forEach((register, size) => {
+    x[register] = BigInt(EXCLUSIVE_POINTER_FIRST + size * EXCLUSIVE_POINTER_STRIDE + 16 * random.below(8));
+  });
+  for (const register of INDEX_REGISTERS) {
+    x[register] = BigInt(random.between(0, INDEX_LAST));
+  }
+  const memory = new Uint8Array(DATA_BYTES);
+  const view = new DataView(memory.buffer);
+  for (let offset = 0; offset < DATA_BYTES; offset += 4) view.setUint32(offset, random.word(), true);
+  return {
+    x,
+    sp: randomPointer(random) & ~15n,
+    nzcv: random.below(16),
+    fpcr: random.pick(fpcr),
+    fpsr: 0,
+    v: Array.from({ length: 32 }, () => (randomRegister(random) << 64n) | randomRegister(random)),
+    memory,
+  };
 }
 
 /** Load/store exclusive, without the ordered ones: bits 29 to 24, and 23. */
 function isExclusive(bits: number): boolean {
   return ((bits >>> 23) & 0b111_1111) === 0b001_0000;
 }
+
+/** `bases`: pointers and indices of loads and stores alone are reserved. `reserved`: nothing else may be in those registers. */
+type Registers = "any" | "bases" | "reserved";
 
 interface MutableState extends UserState {
   readonly x: bigint[];

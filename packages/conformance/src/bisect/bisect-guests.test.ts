@@ -14,9 +14,10 @@ import {
   resolvePosition,
   type Verdict,
 } from "@hvjournal/core";
+import { arm64 } from "@hvjournal/cpu-arm64";
 import { openRecording, type RecordingReader } from "@hvjournal/journal";
 import { digester, type GuestSetup, MIB, recordGuest } from "../testing/guest-recording.js";
-import { countedArm64 } from "../testing/counted-architecture.js";
+import { countedArchitecture } from "../testing/counted-architecture.js";
 import { exitsOf, replayerOf } from "../testing/guest-replay.js";
 import { memoryDrive, randomSectors } from "../testing/memory-drive.js";
 import { recordingDirectory } from "../testing/recording-directory.js";
@@ -52,7 +53,7 @@ interface Search extends BisectWhenResult {
 }
 
 function when(reader: RecordingReader, source: string, options: { good?: string; all?: boolean } = {}): Search {
-  const { architecture, unitsRun } = countedArm64();
+  const { architecture, unitsRun } = countedArchitecture(arm64);
   const replayer = new Replayer({ architecture, digester, reader });
   const result = bisectWhen({
     replayer,

@@ -12,7 +12,8 @@ import {
   seek,
 } from "@hvjournal/core";
 import { openRecording } from "@hvjournal/journal";
-import { countedArm64 } from "../testing/counted-architecture.js";
+import { countedArchitecture } from "../testing/counted-architecture.js";
+import { arm64 } from "@hvjournal/cpu-arm64";
 import { digester, MIB, recordGuest } from "../testing/guest-recording.js";
 import { replayerOf } from "../testing/guest-replay.js";
 import { recordingDirectory } from "../testing/recording-directory.js";
@@ -63,7 +64,7 @@ interface Search extends BisectWhenResult {
 }
 
 function when(source: string, good = start, withAll = false): Search {
-  const { architecture, unitsRun, runs } = countedArm64();
+  const { architecture, unitsRun, runs } = countedArchitecture(arm64);
   const replayer = new Replayer({ architecture, digester, reader });
   const lastSeq = reader.end.firstSeq - 1;
   const result = bisectWhen({ replayer, expression: parseExpression(source), good, lastSeq, all: withAll });

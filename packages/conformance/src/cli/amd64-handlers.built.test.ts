@@ -97,6 +97,17 @@ describe("record --handler FILE of an amd64 guest", () => {
     );
   });
 
+  it("is told at the start where nothing can come to it", () => {
+    const [image = ""] = GUEST;
+    const words = ["record", image, "--headless", "--handler", "builtin:hv-ext", "--force", "-o", "unasked.hvj"];
+    const { stdout, stderr } = sandbox.run(...words);
+    expect(stdout).toContain("no extended hypercalls");
+    expect(stderr).toContain(
+      "note: --handler builtin:hv-ext will never be asked: nothing is left to the VMM (--hv all,",
+    );
+    expect(sandbox.run(...words, "--hv", "vpindex").stderr).not.toContain("never be asked");
+  });
+
   it.each([
     ["builtin:psci", /builtin:psci answers calls of arm64: board pc is amd64's/],
     ["builtin:hv-ext,mask=0x4", /mask is a number with bits of 0x103/],

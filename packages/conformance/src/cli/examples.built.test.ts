@@ -3,15 +3,19 @@ import { afterAll, describe, expect, it } from "@jest/globals";
 import { copyFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { repositoryRoot } from "../testing/repository.js";
-import { VmSandbox } from "../testing/vm-sandbox.js";
+import { type Finished, VmSandbox } from "../testing/vm-sandbox.js";
 
 const sandbox = new VmSandbox();
 afterAll(() => sandbox.close());
 
-/** An example's files, and what its guest prints. */
-function recordExample(example: string, files: readonly string[]): string[] {
+function copyExample(example: string, files: readonly string[]): void {
   for (const name of ["guest.elf", "vm.yaml", ...files])
     copyFileSync(join(repositoryRoot, "examples", example, name), sandbox.path(name));
+}
+
+/** What the guest of an example prints. */
+function recordExample(example: string, files: readonly string[]): string[] {
+  copyExample(example, files);
   return sandbox.must("record", "-c", "vm.yaml").replaceAll("\r", "").split("\n");
 }
 
@@ -54,7 +58,7 @@ describe("examples/extended-hypercalls", () => {
       "",
     ]);
     const log = sandbox.must("log", "extended.hvj", "--hypercalls");
-    expect(log).toMatch(/HYPERV 0x200008003 HvExtCallMemoryHeatHint +VMM half +-> rax=0x100000005/);
+    expect(log).toMatch(/HYPERV 0x200008003 HvExtCallMemoryHeatHint +handler +-> rax=0x100000005/);
     expect(log).toMatch(/VMCALL +0x8042 .* kernel half +-> rax=2/);
     expect(sandbox.must("verify", "extended.hvj")).toContain("all that the VMM half did, equal");
     rmSync(sandbox.path("handler.mjs"));
@@ -65,5 +69,66 @@ describe("examples/extended-hypercalls", () => {
     const changed = ["--handler", "builtin:hv-ext,mask=0x1", "--level", "exits"];
     const { status, stderr } = sandbox.run("verify", "extended.hvj", ...changed);
     expect([status, stderr]).toEqual([1, expect.stringContaining("builtin:hv-ext,mask=0x1")]);
+  });
+});
+
+describe("examples/xmm-output", () => {
+  const VALUES = [
+    "HvCallGetVpRegisters: status 0, 2 done",
+    "  guest OS identity: 0x8100000000000000",
+    "  index of this processor: 0x0000000000000000",
+  ];
+  const LEFT = ["  guest OS identity: what stood there before", "  index of this processor: what stood there before"];
+
+  function run(name: string, policy: string, handler: string, ...words: readonly string[]): Finished {
+    copyExample("xmm-output", ["handler.mjs", "old-handler.mjs"]);
+    const options = ["--policy", `hv.xmmOutput=${policy}`, "--handler", handler, ...words, "--force"];
+    return sandbox.run("record", "-c", "vm.yaml", ...options, "-o", `${name}.hvj`);
+  }
+
+  const linesOf = ({ stdout }: Finished): string[] => stdout.replaceAll("\r", "").trimEnd().split("\n");
+
+  it.each(["new-type", "grow-struct", "valid-fields"])(
+    "gives a VMM that knows of it what it asked for: %s",
+    (policy) => {
+      const finished = run("known", policy, "handler.mjs");
+      expect([finished.status, linesOf(finished)]).toEqual([0, ["output in XMM registers: offered", ...VALUES]]);
+      for (const command of ["verify", "replay"]) expect(sandbox.must(command, "known.hvj")).toContain("equal");
+    },
+  );
+
+  it("loses data without a word where the struct has grown and the VMM is from before", () => {
+    const finished = run("silent", "grow-struct", "old-handler.mjs");
+    expect([finished.status, linesOf(finished).slice(1)]).toEqual([0, [VALUES[0], ...LEFT]]);
+    expect(finished.stderr).not.toMatch(/error|nobody answered/);
+  });
+
+  it("stops loudly where the type is new to the VMM; one that knows it goes on from there", () => {
+    const { status, stderr } = run("loud", "new-type", "old-handler.mjs");
+    expect([status, stderr]).toEqual([
+      128,
+      expect.stringMatching(
+        /board pc has no answer to KVM_EXIT_HYPERV type 4, HvCallGetVpRegisters \(0x0050\) of vcpu0/,
+      ),
+    ]);
+    expect(sandbox.must("show", "loud.hvj", "end", "--regs")).toMatch(/rcx +0000000200010050[^]*xmm1 +(5a){16}/);
+    expect(sandbox.must("replay", "loud.hvj")).toMatch(/answer, pending/);
+    const mended = ["--from", "loud.hvj", "--handler", "handler.mjs", "--headless", "--force", "-o", "mended.hvj"];
+    expect(
+      sandbox
+        .must("record", ...mended)
+        .replaceAll("\r", "")
+        .trimEnd()
+        .split("\n"),
+    ).toEqual(VALUES);
+  });
+
+  it("is not there upstream, and undefined for a guest that is not offered it", () => {
+    expect(linesOf(run("absent", "absent", "handler.mjs"))).toEqual([
+      "output in XMM registers: not offered",
+      "HvCallGetVpRegisters: status 2, 0 done",
+      ...LEFT,
+    ]);
+    expect(linesOf(run("hidden", "new-type", "handler.mjs", "--hv", "vpindex"))[1]).toBe("HvCallGetVpRegisters: #UD");
   });
 });

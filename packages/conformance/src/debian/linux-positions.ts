@@ -58,36 +58,64 @@ function someRow(reader: RecordingReader): Moment {
   }
 }
 
-/** In the order of the run, so that a replay which visits them goes on most of the time. */
-export function expectedPositions(reader: RecordingReader): ExpectedPosition[] {
-  const exits = exitsOf(reader);
-  const exit = (occurrence: number, matches: (exit: RecordedExit) => boolean): Moment =>
-    atExit(pick(exits, occurrence, matches));
+type Find = (occurrence: number, matches: (exit: RecordedExit) => boolean) => Moment;
+
+/** The positions whose words are an architecture's own. */
+export type ArchitecturePositions = (find: Find) => readonly (readonly [string, Moment])[];
+
+function startsWith(...names: readonly string[]): (exit: RecordedExit) => boolean {
+  return ({ text }) => names.some((name) => text.startsWith(name));
+}
+
+function leavesWith(kvmExit: number): (exit: RecordedExit) => boolean {
+  return ({ words }) => words[ExitWord.kvmExit] === kvmExit;
+}
+
+export const ARM64_POSITIONS: ArchitecturePositions = (find) => {
   const isCall =
     (id: string) =>
-    ({ text }: RecordedExit) =>
-      /^(HVC64|SMC64) /.test(text) && text.includes(id);
+    (exit: RecordedExit): boolean =>
+      startsWith("HVC64 ", "SMC64 ")(exit) && exit.text.includes(id);
+  return [
+    ["hypercall:0x84000000", find(1, isCall("0x84000000"))],
+    ["exit:SYS64", find(1, startsWith("SYS64"))],
+    ["exit:mmio#50", find(50, leavesWith(KvmExit.mmio))],
+    ["exit:WFx", find(1, startsWith("WFx"))],
+    ["exit:WFx#-1", find(-1, startsWith("WFx"))],
+    ["hypercall:0x84000008#-1", find(-1, isCall("0x84000008"))],
+    ["exit:SYSTEM_EVENT", find(-1, isCall("0x84000008"))],
+  ];
+};
+
+export const AMD64_POSITIONS: ArchitecturePositions = (find) => [
+  ["exit:CPUID", find(1, startsWith("CPUID"))],
+  ["exit:MSR_WRITE", find(1, startsWith("MSR_WRITE"))],
+  ["exit:io#50", find(50, leavesWith(KvmExit.io))],
+  ["exit:mmio#10", find(10, leavesWith(KvmExit.mmio))],
+  ["exit:PREEMPTION_TIMER#3", find(3, startsWith("PREEMPTION_TIMER"))],
+  ["exit:HLT", find(1, startsWith("HLT"))],
+  ["exit:HLT#-1", find(-1, startsWith("HLT"))],
+  ["exit:IO_INSTRUCTION#-1", find(-1, startsWith("IO_INSTRUCTION"))],
+];
+
+/** In the order of the run, so that a replay which visits them goes on most of the time. */
+export function expectedPositions(reader: RecordingReader, own: ArchitecturePositions): ExpectedPosition[] {
+  const exits = exitsOf(reader);
+  const find: Find = (occurrence, matches) => atExit(pick(exits, occurrence, matches));
   const row = someRow(reader);
   const [hundredth] = exits.slice(99);
   const last = reader.snapshots().at(-1);
   if (hundredth === undefined || last === undefined) throw new Error("the recording is too short");
-  const isWait = ({ text }: RecordedExit): boolean => text.startsWith("WFx");
-  const expected: [string, Moment][] = [
+  const expected: (readonly [string, Moment])[] = [
     ["start", { exitNumber: 0, icount: 0 }],
-    ["exit:1", exit(1, () => true)],
-    ["hypercall:0x84000000", exit(1, isCall("0x84000000"))],
+    ["exit:1", find(1, () => true)],
     ["exit 100", atExit(hundredth)],
     [`icount:${hundredth.icount + 3}`, { exitNumber: 100, icount: hundredth.icount + 3 }],
-    ["exit:SYS64", exit(1, ({ text }) => text.startsWith("SYS64"))],
     ["console:/Linux version/", consoleMoment(reader, /Linux version/g, 1)],
-    ["exit:mmio#50", exit(50, ({ words }) => words[ExitWord.kvmExit] === KvmExit.mmio)],
     [`event:${row.seq}`, row],
-    ["exit:WFx", exit(1, isWait)],
     [`snapshot:${last.number}`, { exitNumber: last.exitNumber, icount: last.icount, seq: last.seq }],
-    ["exit:WFx#-1", exit(-1, isWait)],
     ["console:/power/#-1", consoleMoment(reader, /power/g, -1)],
-    ["hypercall:0x84000008#-1", exit(-1, isCall("0x84000008"))],
-    ["exit:SYSTEM_EVENT", exit(-1, isCall("0x84000008"))],
+    ...own(find),
   ];
   return expected
     .map(([position, moment]) => ({ position, moment }))

@@ -6,7 +6,7 @@ import type { GuestSetup } from "../testing/guest-recording.js";
 import { MIB } from "../testing/guest-recording.js";
 import { memoryDrive, type MemoryDrive, randomSectors } from "../testing/memory-drive.js";
 import { buildInitrd } from "./initrd.js";
-import type { StockGuest } from "./stock-guest.js";
+import type { LinuxGuest } from "./linux-guest.js";
 
 /** Each line waits for the answer to the one before. */
 const script = String.raw`
@@ -15,9 +15,6 @@ at console / \/dev\/vda[^]*# $/ send "awk 'BEGIN{printf \"%.17g %.17g %s\\n\", 3
 at console /\binf\r[^]*# $/ send "echo written > /dev/vda; sync; head -c 8 /dev/vda\n"
 at console /\nwritten[^]*# $/ send "poweroff -f\n"
 `;
-
-/** Every virtual CPU has the same disk, initrd and script; only the serial port has another name. */
-const SERIAL_PORTS: Readonly<Record<string, string>> = { arm64: "ttyAMA0", amd64: "ttyS0" };
 
 const DISK_SECTORS = 2048;
 /** A boot with all its messages and this session. */
@@ -33,16 +30,20 @@ export interface LinuxSession {
 }
 
 /** Equal each time, but for the files, which are its own. */
-export function linuxSession(guest: StockGuest, changes: Partial<GuestSetup> = {}): LinuxSession {
+export function linuxSession(
+  { guest, architecture, serialPort }: LinuxGuest,
+  changes: Partial<GuestSetup> = {},
+): LinuxSession {
   const disk = randomSectors(DISK_SECTORS, 11);
   const drive = memoryDrive("disk0", disk);
   const kernel = new Uint8Array(readFileSync(guest.image));
   const initrd = buildInitrd(guest, { modules: ["virtio_mmio", "virtio_blk"] });
   return {
     setup: {
+      architecture,
       kernel: { name: guest.image, bytes: kernel },
       initrd: { name: "initrd", bytes: initrd },
-      append: `console=${SERIAL_PORTS[changes.architecture?.name ?? "arm64"] ?? ""}`,
+      append: `console=${serialPort}`,
       memoryBytes: 256 * MIB,
       drives: [drive],
       cadence: DEFAULT_CADENCE,

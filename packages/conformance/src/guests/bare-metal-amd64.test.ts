@@ -1,9 +1,18 @@
 /** The bare-metal guest of amd64 on board pc: recorded, replayed, verified, entered by each boot protocol. */
 import { describe, expect, it } from "@jest/globals";
 import { readFileSync } from "node:fs";
-import { toHex, Verifier } from "@hvjournal/core";
+import {
+  bisectWhen,
+  parseExpression,
+  parsePosition,
+  Replayer,
+  resolvePosition,
+  toHex,
+  Verifier,
+} from "@hvjournal/core";
 import { amd64 } from "@hvjournal/cpu-x86";
 import { BootError } from "@hvjournal/vmm";
+import { countedArchitecture } from "../testing/counted-architecture.js";
 import { createBoard, createGuest, digester, type GuestSetup, MIB, recordGuest } from "../testing/guest-recording.js";
 import { countObserved, eventLines, goTo, replayerOf, withRecording } from "../testing/guest-replay.js";
 import { recordingDirectory } from "../testing/recording-directory.js";
@@ -103,5 +112,31 @@ describe("the bare-metal guest of amd64", () => {
     expect(() => createGuest(guest("", { kernel: image }), pathOf("again"))).toThrow(
       /can't boot guest.img: it is an arm64 kernel \(Image\); this VM has x86-64 vCPUs/,
     );
+  });
+});
+
+describe("a search for an instruction of amd64", () => {
+  it("runs from visit to visit by either name of the register, and finds what single steps find", async () => {
+    const { path } = await recordGuest(guest("scenario=loop count=3 period=500"), pathOf("search"));
+    await withRecording(path, (reader) => {
+      const good = resolvePosition(parsePosition("start"), reader);
+      const lastSeq = reader.end.firstSeq - 1;
+      const when = (source: string): readonly [number | undefined, number] => {
+        const { architecture, runs } = countedArchitecture(amd64);
+        const replayer = new Replayer({ architecture, digester, reader });
+        const { first } = bisectWhen({ replayer, expression: parseExpression(source), good, lastSeq });
+        return [first?.icount, runs()];
+      };
+      const replayer = replayerOf(reader);
+      goTo(replayer, "exit:5+3");
+      const pc = `0x${replayer.machine.kernel.readRegister(0, "rip").toString(16)}`;
+      const [stepped, steps] = when(`$rip >= ${pc} && $rip <= ${pc}`);
+      expect(stepped).toBeDefined();
+      for (const name of ["rip", "pc"]) {
+        const [found, runs] = when(`$${name} == ${pc}`);
+        expect(found).toBe(stepped);
+        expect(runs).toBeLessThan(steps / 2);
+      }
+    });
   });
 });

@@ -12,7 +12,9 @@ import { bareMetalAmd64, bareMetalElf, bareMetalImage, readBareMetalImage } from
 
 const pathOf = recordingDirectory();
 const examples = join(repositoryRoot, "examples");
-const exampleGuest = join(examples, "forwarded-arm-calls", "guest.elf");
+const exampleGuests = ["forwarded-arm-calls", "extended-hypercalls", "xmm-output"].map((name) =>
+  join(examples, name, "guest.elf"),
+);
 const script = join(repositoryRoot, "guests", "build.sh");
 const recordedToolChain = readFileSync(join(repositoryRoot, "guests", "toolchain.txt"), "utf8");
 const { stdout: presentToolChain } = spawnSync(script, ["--toolchain"], { encoding: "utf8" });
@@ -52,9 +54,9 @@ describeWhere(presentToolChain === recordedToolChain)("the guests, built again b
         expect(readFileSync(join(output, basename(path))).equals(readFileSync(path))).toBe(true);
       }
       for (const [root, path] of [
-        [examples, exampleGuest],
-        [join(repositoryRoot, "guests"), bareMetalAmd64],
-      ] as const) {
+        ...exampleGuests.map((guest) => [examples, guest] as const),
+        [join(repositoryRoot, "guests"), bareMetalAmd64] as const,
+      ]) {
         expect(readFileSync(join(output, relative(root, path))).equals(readFileSync(path))).toBe(true);
       }
     } finally {

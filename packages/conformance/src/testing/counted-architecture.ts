@@ -1,4 +1,3 @@
-import { arm64 } from "@hvjournal/cpu-arm64";
 import type { Architecture } from "@hvjournal/core";
 
 export interface CountedArchitecture {
@@ -9,14 +8,14 @@ export interface CountedArchitecture {
   readonly runs: () => number;
 }
 
-/** arm64 that tells how much work was done, to hold searches to their promises. */
-export function countedArm64(): CountedArchitecture {
+/** An architecture that tells how much work was done, to hold searches to their promises. */
+export function countedArchitecture(plain: Architecture): CountedArchitecture {
   let units = 0;
   let runs = 0;
   const architecture: Architecture = {
-    ...arm64,
+    ...plain,
     createKernelHalf(options) {
-      const kernel = arm64.createKernelHalf(options);
+      const kernel = plain.createKernelHalf(options);
       const run = kernel.run.bind(kernel);
       kernel.run = (limit) => {
         const before = kernel.icount;

@@ -199,8 +199,8 @@ export function collectConsole(recorder: Recorder): () => string {
 }
 
 /** One command from the text that `record` and `ctl` take. */
-export function command(word: string, text: string): ControlCommand {
-  const parsed = arm64.control.parse(word, text);
+export function command(word: string, text: string, architecture: Architecture = arm64): ControlCommand {
+  const parsed = architecture.control.parse(word, text);
   if (typeof parsed === "string") throw new Error(parsed);
   return parsed;
 }

@@ -1,6 +1,7 @@
 /** Compares runners with an oracle, case by case. */
-import { type ComparisonOptions, differences, type UserCase, type UserRunner } from "./case-block.js";
+import { type ComparisonOptions, type UserCase, type UserRunner } from "./case-block.js";
 import type { Oracle } from "./native-runner.js";
+import { judge } from "./open-differences.js";
 
 const SHOWN_CASES = 10;
 const SHOWN_DIFFERENCES = 8;
@@ -19,7 +20,7 @@ export function mismatches(
     .flatMap((result, index) => {
       const [userCase, wanted] = [cases[index], expected[index]];
       if (userCase === undefined || wanted === undefined) return ["no result"];
-      const lines = differences(userCase, result, wanted, { ...options, toEndOnly, hasX87 });
+      const { decided: lines } = judge(userCase, result, wanted, { ...options, toEndOnly, hasX87 });
       return lines.length === 0 ? [] : [caseText(userCase, lines)];
     })
     .slice(0, shown);

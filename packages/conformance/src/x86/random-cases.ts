@@ -18,6 +18,7 @@ const STRING_OPCODES: ReadonlySet<number> = new Set([0xa4, 0xa5, 0xa6, 0xa7, 0xa
 const COUNTER = 0x3f0;
 const TURNS = 60;
 const JNZ = 0x75;
+const NOP = 0x90;
 
 /** DEC of the counter. */
 function decrement(bits: Bits): number[] {
@@ -27,6 +28,61 @@ function decrement(bits: Bits): number[] {
 interface Encoded {
   readonly bytes: readonly number[];
   readonly fields: DecodedFields;
+}
+
+/** Instructions in a row, of which none reads what another has left undefined. */
+class Sequence {
+  readonly code: number[] = [];
+  readonly #mnemonics: string[] = [];
+  readonly #undefinedFlags: [number, number][] = [];
+  #flags = 0;
+
+  /** False: it doesn't fit. */
+  push(instruction: Instruction, { bytes, fields }: Encoded): boolean {
+    if (this.code.length + bytes.length > CODE_BYTES_MAX) return false;
+    if ((flagsRead(instruction, fields) & this.#flags) !== 0) return false;
+    this.#undefinedFlags.push([this.code.length, this.#flags]);
+    this.#flags = (this.#flags & ~flagsWritten(instruction, fields)) | undefinedFlagsOf(instruction, fields);
+    this.code.push(...bytes);
+    this.#mnemonics.push(instruction.mnemonic);
+    return true;
+  }
+
+  caseFrom(bits: Bits, stateSeed: number): UserCase {
+    const undefinedFlags = [...this.#undefinedFlags, [this.code.length, this.#flags] as const];
+    return caseFrom(bits, stateSeed, Uint8Array.from(this.code), undefinedFlags, this.#mnemonics);
+  }
+}
+
+/** Cases of one instruction less, with NOPs in its place or with nothing there. */
+export function shorterCases({ bits, code, stateSeed }: UserCase): UserCase[] {
+  const decoder = decoderFor(bits);
+  const parts: { readonly instruction: Instruction; readonly encoded: Encoded }[] = [];
+  for (let offset = 0; offset < code.length;) {
+    const decoded = decoder.decode(Uint8Array.from([...code.slice(offset), ...new Array<number>(15).fill(0)]));
+    if (decoded?.instruction === undefined) return [];
+    const bytes = [...code.slice(offset, offset + decoded.length)];
+    parts.push({ instruction: decoded.instruction, encoded: { bytes, fields: decoded.fields as DecodedFields } });
+    offset += decoded.length;
+  }
+  const without = (skipped: number, instead: "nothing" | "NOPs"): UserCase[] => {
+    const made = new Sequence();
+    const fits = parts.every(({ instruction, encoded }, index) => {
+      if (index !== skipped) return made.push(instruction, encoded);
+      return instead === "nothing" || encoded.bytes.every(() => made.push(...noOperation(bits)));
+    });
+    return fits && made.code.length > 0 ? [made.caseFrom(bits, stateSeed)] : [];
+  };
+  return parts.flatMap(({ encoded }, index) => [
+    ...without(index, "nothing"),
+    ...(encoded.bytes.every((byte) => byte === NOP) ? [] : without(index, "NOPs")),
+  ]);
+}
+
+function noOperation(bits: Bits): [Instruction, Encoded] {
+  const decoded = decoderFor(bits).decode(Uint8Array.from([NOP, ...new Array<number>(14).fill(0)]));
+  if (decoded?.instruction === undefined) throw new Error("NOP is no instruction");
+  return [decoded.instruction, { bytes: [NOP], fields: decoded.fields as DecodedFields }];
 }
 
 export class RandomCases {
@@ -50,23 +106,13 @@ export class RandomCases {
 
   /** Instructions in a row; none reads what another has left undefined. */
   sequence(instructions: readonly Instruction[], count: number): UserCase {
-    const code: number[] = [];
-    const mnemonics: string[] = [];
-    const undefinedFlags: [number, number][] = [];
-    let flags = 0;
+    const made = new Sequence();
     for (let number = 0; number < count; number++) {
       const instruction = this.#random.pick(instructions);
-      const encoded = this.#encode(instruction, CODE_ADDRESS + code.length);
-      if (encoded === undefined || code.length + encoded.bytes.length > CODE_BYTES_MAX) continue;
-      const { fields } = encoded;
-      if ((flagsRead(instruction, fields) & flags) !== 0) continue;
-      undefinedFlags.push([code.length, flags]);
-      flags = (flags & ~flagsWritten(instruction, fields)) | undefinedFlagsOf(instruction, fields);
-      code.push(...encoded.bytes);
-      mnemonics.push(instruction.mnemonic);
+      const encoded = this.#encode(instruction, CODE_ADDRESS + made.code.length);
+      if (encoded !== undefined) made.push(instruction, encoded);
     }
-    undefinedFlags.push([code.length, flags]);
-    return this.#case(code, undefinedFlags, mnemonics);
+    return made.caseFrom(this.#bits, this.#random.word());
   }
 
   /** A sequence without branches that repeats until a number in memory, or something that it does, ends it. */

@@ -97,7 +97,6 @@ export function randomWindowAddress(random: RandomSource, bytes: number): number
 
 function randomFloats(random: RandomSource, bits: Bits, view: DataView): void {
   const rounding = random.below(4);
-  // All exceptions masked, mostly: what #MF and #XM leave behind is tested by itself.
   view.setUint16(
     FxsaveOffset.fcw,
     0x7f | (random.oneIn(3) ? random.pick([0, 2, 3]) << 8 : 0x300) | (rounding << 10),
@@ -115,6 +114,32 @@ function randomFloats(random: RandomSource, bits: Bits, view: DataView): void {
   const registers = bits === 64 ? 16 : 8;
   for (let half = 0; half < 2 * registers; half++)
     view.setBigUint64(FxsaveOffset.xmm + 8 * half, randomFloatBits(random), true);
+  randomExceptions(random, view);
+}
+
+/** IE to PE in FSW and MXCSR. */
+const EXCEPTION_FLAGS = 0x3f;
+const FCW_RESERVED = 0x40;
+const MXCSR_MASK_SHIFT = 7;
+const MXCSR_MASKS = EXCEPTION_FLAGS << MXCSR_MASK_SHIFT;
+const MXCSR_DAZ = 0x40;
+const MXCSR_FTZ = 0x8000;
+
+/** Flags that are set already; exceptions that reach a handler in a quarter of the states: #MF, #XM; DAZ and FTZ. */
+function randomExceptions(random: RandomSource, view: DataView): void {
+  if (random.oneIn(4)) {
+    const fcw = view.getUint16(FxsaveOffset.fcw, true) & ~EXCEPTION_FLAGS;
+    view.setUint16(FxsaveOffset.fcw, fcw | FCW_RESERVED | (random.word() & EXCEPTION_FLAGS), true);
+  }
+  // An x87 flag without its mask would be an exception from before.
+  const masked = view.getUint16(FxsaveOffset.fcw, true) & EXCEPTION_FLAGS;
+  const status = view.getUint16(FxsaveOffset.fsw, true);
+  if (random.oneIn(2)) view.setUint16(FxsaveOffset.fsw, status | (random.word() & masked), true);
+  let mxcsr = view.getUint32(FxsaveOffset.mxcsr, true);
+  if (random.oneIn(4)) mxcsr = (mxcsr & ~MXCSR_MASKS) | (random.word() & MXCSR_MASKS);
+  if (random.oneIn(2)) mxcsr |= random.word() & EXCEPTION_FLAGS;
+  if (random.oneIn(4)) mxcsr |= random.word() & (MXCSR_DAZ | MXCSR_FTZ);
+  view.setUint32(FxsaveOffset.mxcsr, mxcsr, true);
 }
 
 const EXPONENT_BIAS = 0x3fff;

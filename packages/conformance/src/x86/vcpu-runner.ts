@@ -81,9 +81,9 @@ class VcpuRunner {
     engine.callRoutine(refreshDerived);
     engine.stateWritten();
     const exit = engine.run(UNITS_MAX);
-    if (exit === EngineExit.budget) return this.#stopped();
+    if (exit === EngineExit.budget) return this.#stopped(userCase.code);
     if (exit !== ExitCode.halt) throw new Error(this.#stopText(userCase, exit));
-    return this.#result(userCase.code.length);
+    return this.#result(userCase.code);
   }
 
   #stopText({ code, mnemonics }: UserCase, exit: number): string {
@@ -204,7 +204,7 @@ class VcpuRunner {
   }
 
   /** The vCPU has halted in the handler of an exception, whose frame has the rest. */
-  #result(codeLength: number): UserResult {
+  #result(code: Uint8Array): UserResult {
     const engine = this.#engine;
     engine.callRoutine(materializeFlags);
     const vector = (Number(engine.readField(vcpuState.rip) - SYSTEM) - 1 - HANDLERS) / HANDLER_BYTES;
@@ -214,21 +214,21 @@ class VcpuRunner {
     const word = (index: number): bigint => words.getBigUint64(8 * (index + (hasError ? 1 : 0)), true);
     const [rip, rflags, rsp] = [word(0), word(2), word(3)];
     // The HLT behind the code is not for CPL 3.
-    const ranOut = vector === GENERAL_PROTECTION && isBehindCode(rip, codeLength);
+    const ranOut = vector === GENERAL_PROTECTION && isBehindCode(rip, code.length);
     const end = {
       vector: ranOut ? RAN_OUT : vector,
       error: hasError ? Number(words.getBigUint64(0, true)) : 0,
       cr2: vector === PAGE_FAULT ? engine.readField(vcpuState.cr2) : 0n,
     };
-    return { ...this.#state(), gpr: this.#registers(rsp), rip, rflags: Number(rflags), end };
+    return { ...this.#state(code), gpr: this.#registers(rsp), rip, rflags: Number(rflags), end };
   }
 
   /** Where the budget was too small. */
-  #stopped(): UserResult {
+  #stopped(code: Uint8Array): UserResult {
     const engine = this.#engine;
     engine.callRoutine(materializeFlags);
     return {
-      ...this.#state(),
+      ...this.#state(code),
       gpr: this.#registers(engine.readField(elementOf(vcpuState.gpr, 4))),
       rip: engine.readField(vcpuState.rip),
       rflags: Number(engine.readField(vcpuState.rflags)),
@@ -242,8 +242,14 @@ class VcpuRunner {
     );
   }
 
-  #state(): Pick<UserResult, "fxsave" | "window" | "check"> {
+  #state(code: Uint8Array): Pick<UserResult, "fxsave" | "window" | "check" | "codeWritten"> {
     const page = this.#engine.memory.read(DATA_FRAME, PAGE_BYTES).slice();
-    return { fxsave: this.#saveFloats(), window: page.slice(WINDOW_ADDRESS % PAGE_BYTES), check: checkOf(page) };
+    const codeNow = this.#engine.memory.read(CODE_FRAME + (CODE_ADDRESS % PAGE_BYTES), code.length);
+    return {
+      codeWritten: Buffer.compare(codeNow, code) !== 0,
+      fxsave: this.#saveFloats(),
+      window: page.slice(WINDOW_ADDRESS % PAGE_BYTES),
+      check: checkOf(page),
+    };
   }
 }

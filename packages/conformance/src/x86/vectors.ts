@@ -3,7 +3,7 @@
  * code, seed of the state, flags that count, vector at the end, RIP as an offset of the code, flags, and hashes (FNV-1a)
  * of general registers, memory, and the x87's and SSE's state; all hexadecimal. A line with `#` says of which definition.
  *
- * `npm run fuzz -- --write-vectors FILE ...` makes a file anew: after a change of `randomState`, or for new definitions.
+ * `npm run fuzz -- --arch amd64 --bits B --group G --write-vectors FILE` makes a file anew: after a change of `randomState`, or for new definitions.
  */
 import {
   type Bits,
@@ -15,29 +15,24 @@ import {
   type UserResult,
   type UserRunner,
 } from "./case-block.js";
+import { fnv1a } from "../fuzz/hash.js";
+import { vectorLines } from "../fuzz/vector-file.js";
 import { caseFrom } from "./random-cases.js";
-
-const FNV_BASIS = 0x811c_9dc5;
-const FNV_PRIME = 0x0100_0193;
-
-function hashOf(bytes: Uint8Array, hash = FNV_BASIS): number {
-  return bytes.reduce((sum, byte) => Math.imul(sum ^ byte, FNV_PRIME), hash) >>> 0;
-}
 
 /** What FXSAVE's image has of state that counts. */
 function floatHash(image: Uint8Array): number {
-  const control = hashOf(image.subarray(FxsaveOffset.fcw, FxsaveOffset.tags + 1));
-  let hash = hashOf(image.subarray(FxsaveOffset.mxcsr, FxsaveOffset.mxcsr + 4), control);
+  const control = fnv1a(image.subarray(FxsaveOffset.fcw, FxsaveOffset.tags + 1));
+  let hash = fnv1a(image.subarray(FxsaveOffset.mxcsr, FxsaveOffset.mxcsr + 4), control);
   for (let index = 0; index < 8; index++) {
     const offset = FxsaveOffset.st + 16 * index;
-    hash = hashOf(image.subarray(offset, offset + 10), hash);
+    hash = fnv1a(image.subarray(offset, offset + 10), hash);
   }
-  return hashOf(image.subarray(FxsaveOffset.xmm, FxsaveOffset.xmm + 256), hash);
+  return fnv1a(image.subarray(FxsaveOffset.xmm, FxsaveOffset.xmm + 256), hash);
 }
 
 function resultText({ gpr, rip, rflags, end, fxsave, window, check }: UserResult, flags: number): string {
-  const registers = hashOf(new Uint8Array(BigUint64Array.from(gpr).buffer));
-  const memory = hashOf(new Uint8Array(Uint32Array.of(check).buffer), hashOf(window));
+  const registers = fnv1a(new Uint8Array(BigUint64Array.from(gpr).buffer));
+  const memory = fnv1a(new Uint8Array(Uint32Array.of(check).buffer), fnv1a(window));
   const numbers = [
     end.vector & 0xff,
     BigInt.asUintN(64, rip - BigInt(CODE_ADDRESS)),
@@ -57,13 +52,8 @@ export function vectorOf(userCase: UserCase, result: UserResult): string {
 }
 
 /** The first lines of a file of vectors that a runner does not fulfil. */
-export function failingVectors(bits: Bits, lines: readonly string[], run: UserRunner, shown = 10): string[] {
-  let title = "";
-  const vectors = lines.flatMap((line) => {
-    if (!line.startsWith("#")) return line === "" ? [] : [{ title, line }];
-    title = line.slice(2);
-    return [];
-  });
+export function failingVectors(bits: Bits, text: string, run: UserRunner, shown = 10): string[] {
+  const vectors = vectorLines(text);
   const results = run(vectors.map((vector) => caseOf(bits, vector.title, vector.line)));
   return vectors
     .flatMap(({ title: name, line }, index) => {

@@ -118,7 +118,7 @@ class WhenSearch {
     this.#evaluator = new Evaluator(options.expression);
     this.#environment = new MachineEnvironment(options.replayer.machine, options.symbols);
     const { loads, changesWithUnits } = options.expression;
-    this.#units = changesWithUnits ? new UnitSteps(this.#evaluator) : undefined;
+    this.#units = changesWithUnits ? new UnitSteps(this.#evaluator, options.replayer.machine.kernel.pcName) : undefined;
     this.#isWatched = changesWithUnits || loads.length === 0 || options.replayer.machine.kernel.watch !== undefined;
   }
 

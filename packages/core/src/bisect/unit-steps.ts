@@ -51,10 +51,10 @@ function noteLeast(tree: Expression, least: Least): void {
 }
 
 /** `$pc == 0x1000`, or `&panic == $pc`: gives the value. */
-function pcWanted(tree: Expression): Expression | undefined {
+function pcWanted(tree: Expression, pcNames: readonly string[]): Expression | undefined {
   if (tree.node !== "binary" || tree.operator !== "==") return undefined;
   const { left, right } = tree;
-  const isPc = (side: Expression): boolean => side.node === "register" && side.name === "pc";
+  const isPc = (side: Expression): boolean => side.node === "register" && pcNames.includes(side.name);
   if (isPc(left) && isConstant(right)) return right;
   return isPc(right) && isConstant(left) ? left : undefined;
 }
@@ -67,14 +67,15 @@ export class UnitSteps {
   readonly #pcWanted: Expression | undefined;
   #pc: bigint | undefined;
 
-  constructor(evaluator: Evaluator) {
+  /** `pcName`: see `KernelHalf.pcName`. */
+  constructor(evaluator: Evaluator, pcName = "pc") {
     this.#evaluator = evaluator;
     const all = conjuncts(evaluator.parsed.tree);
     this.#guards = all.filter(changesAtEventsOnly);
     for (const each of all) noteLeast(each, this.#least);
     // What compares with its first moment would have a later one.
     if (!comparesMoments(evaluator.parsed.tree))
-      this.#pcWanted = all.map(pcWanted).find((wanted) => wanted !== undefined);
+      this.#pcWanted = all.map((each) => pcWanted(each, ["pc", pcName])).find((wanted) => wanted !== undefined);
   }
 
   /** How far the machine may go until the expression must be asked again; `seq` is of the next event. */

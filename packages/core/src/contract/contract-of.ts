@@ -63,11 +63,17 @@ function machineItems({ architecture, machine, formatVersion }: ContractSubject)
   ];
 }
 
-function controlItems({ architecture, control, machine, kernel }: ContractSubject): readonly ContractItem[] {
+function controlItems({
+  architecture,
+  control,
+  machine,
+  kernel,
+  observations,
+}: ContractSubject): readonly ContractItem[] {
   const state = control["architecture"] ?? null;
   const { contract } = architecture;
   if (contract === undefined) return flatItems("config", state);
-  return [...contract.items(state, machine), ...(contract.runningItems?.(kernel) ?? [])];
+  return [...contract.items(state, machine), ...(contract.runningItems?.(kernel, observations ?? new Map()) ?? [])];
 }
 
 function registerItems({ architecture, kernel }: ContractSubject): ContractItem[] {
@@ -125,7 +131,7 @@ function observedItem(item: ContractItem, observations: Observations): ContractI
 }
 
 export function contractOf(subject: ContractSubject): ContractItem[] {
-  const { machine, devices = [], observations, architecture, control } = subject;
+  const { machine, devices = [], observations, architecture } = subject;
   const items = [
     ...machineItems(subject),
     ...controlItems(subject),
@@ -133,9 +139,5 @@ export function contractOf(subject: ContractSubject): ContractItem[] {
     ...deviceItems(devices),
     ...registerItems(subject),
   ];
-  if (observations === undefined) return items;
-  const { contract } = architecture;
-  const host = contract?.hostOf(control["architecture"] ?? null, machine);
-  const more = host === undefined ? [] : (contract?.observedItems?.(observations, host) ?? []);
-  return [...items, ...more].map((item) => observedItem(item, observations));
+  return observations === undefined ? items : items.map((item) => observedItem(item, observations));
 }

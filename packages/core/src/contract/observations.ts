@@ -39,6 +39,9 @@ export interface ObserveOptions {
 /** A guest may ask for any number: so many are counted one by one, the others only with the range that they lie in. */
 const NUMBERS_MAX = 4096;
 
+/** What a handler is asked. */
+const FORWARDED: ReadonlySet<number> = new Set([KvmExit.hypercall, KvmExit.hyperv]);
+
 function numberPrefix(group: string): string {
   return `${group} asked `;
 }
@@ -105,7 +108,7 @@ export function observe(
     for (const name of architecture.contract?.asks(exit, state, machine) ?? []) tally.add(name, number);
     const asked = architecture.contract?.asksNumber?.(exit, machine);
     if (asked !== undefined) tally.addNumber(asked, number);
-    if (exit[ExitWord.kvmExit] === KvmExit.hypercall) tally.add(HANDLER_ITEM, number);
+    if (FORWARDED.has(exit[ExitWord.kvmExit] ?? 0)) tally.add(HANDLER_ITEM, number);
     const at = architecture.contract?.accessedDevice(exit, machine);
     if (at === undefined) return;
     const device = devices.find(({ base, bytes }) => at >= base && at < base + bytes);

@@ -5,7 +5,7 @@
 import type { EventKind } from "../event/event-kind.js";
 import { meantHint } from "../nearest-word.js";
 import type { ControlCommand } from "../ports/control.js";
-import { type ControlPart, decided, refuse } from "./control-part.js";
+import { type ControlPart, decided, NUMBER, refuse } from "./control-part.js";
 
 const CALL = "KVM_ENABLE_CAP";
 
@@ -13,9 +13,32 @@ export interface Policy<Name extends string = string> {
   readonly name: Name;
   /** Upstream's behaviour first. The index is the argument of the capability. */
   readonly values: readonly string[];
+  /** It takes numbers with these bits, written as "0x5", and `values` has upstream's alone. The number is the argument. */
+  readonly mask?: bigint;
+  /** Other words for values: what older recordings say. */
+  readonly aliases?: Readonly<Record<string, string>>;
   readonly capability: { readonly name: string; readonly number: number };
-  /** Refused with EBUSY once a vCPU has run. */
+  /** Refused once a vCPU has run. */
   readonly frozenByRun: boolean;
+  /** By which it is refused then; default EBUSY. */
+  readonly frozenErrno?: string;
+}
+
+/** A value as it is kept; undefined: the policy does not take it. */
+function policyValueOf({ values, mask, aliases }: Policy, text: string): string | undefined {
+  if (mask === undefined) return [text, aliases?.[text] ?? text].find((each) => values.includes(each));
+  if (!new RegExp(`^${NUMBER}$`).test(text)) return undefined;
+  const bits = BigInt(text);
+  return (bits & ~mask) === 0n ? `0x${bits.toString(16)}` : undefined;
+}
+
+/** The value that an argument of KVM_ENABLE_CAP stands for; one that the policy does not take stays as it is. */
+export function policyArgument({ values, mask }: Policy, argument: bigint): string {
+  return mask === undefined ? (values[Number(argument)] ?? `argument ${argument}`) : `0x${argument.toString(16)}`;
+}
+
+function takenValues({ values, mask }: Policy): string {
+  return mask === undefined ? values.join(", ") : `numbers with the bits 0x${mask.toString(16)}`;
 }
 
 /** A policy that was set, and the event that set it. */
@@ -63,9 +86,12 @@ export class PolicyTable<Name extends string> {
     const policy = this.named(name);
     const names = this.policies.map((each) => each.name);
     if (policy === undefined) return `${name} is none of ${names.join(", ")}${meantHint(name, names)}`;
-    const { values } = policy;
-    if (!values.includes(value)) return `'${value}' is none of ${values.join(", ")}${meantHint(value, values)}`;
-    return { name: "policy", policy: name, value };
+    const meant = policyValueOf(policy, value);
+    if (meant === undefined)
+      return policy.mask === undefined
+        ? `'${value}' is none of ${policy.values.join(", ")}${meantHint(value, policy.values)}`
+        : `'${value}': ${name} takes ${takenValues(policy)}`;
+    return { name: "policy", policy: name, value: meant };
   }
 }
 
@@ -81,17 +107,18 @@ export function policyPartOf<Name extends string, State extends PolicyState<Name
         const [name, value] = [fields.string("policy"), fields.string("value")];
         const policy = table.named(name);
         if (policy === undefined) return refuse("EINVAL", CALL, `there is no policy ${name}`);
-        const { capability, values, frozenByRun } = policy;
-        if (!values.includes(value))
-          return refuse("EINVAL", CALL, `${capability.name}: ${name}=${value}: it takes ${values.join(", ")}`);
+        const { capability, frozenByRun, frozenErrno = "EBUSY" } = policy;
+        const meant = policyValueOf(policy, value);
+        if (meant === undefined)
+          return refuse("EINVAL", CALL, `${capability.name}: ${name}=${value}: it takes ${takenValues(policy)}`);
         if (frozenByRun && hasRun)
           return refuse(
-            "EBUSY",
+            frozenErrno,
             CALL,
             `${capability.name}: a vCPU has run; set it before the start`,
             `hvjournal record --policy ${name}=${value}`,
           );
-        return decided(policySet, { name, old: table.valueIn(state, policy.name), new: value });
+        return decided(policySet, { name, old: table.valueIn(state, policy.name), new: meant });
       },
     },
     events: [
@@ -101,8 +128,9 @@ export function policyPartOf<Name extends string, State extends PolicyState<Name
           const policy = table.named(fields.string("name"));
           if (policy === undefined) throw new RangeError(`there is no policy ${fields.string("name")}`);
           const { name } = policy;
+          const value = policyValueOf(policy, fields.string("new")) ?? fields.string("new");
           const others = (state.policies ?? []).filter((each) => each.name !== name);
-          return { ...state, policies: [...others, { name, value: fields.string("new"), seq }] };
+          return { ...state, policies: [...others, { name, value, seq }] };
         },
         describe: (fields) => `${fields.string("name")}  ${fields.string("old")} -> ${fields.string("new")}`,
       },

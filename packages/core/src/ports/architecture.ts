@@ -142,6 +142,8 @@ export interface KernelHalf {
   readonly registers: readonly RegisterName[];
   /** Other names by which `readRegister` knows registers, or parts of them. */
   readonly registerAliases?: readonly string[];
+  /** What the architecture itself calls the register "pc", which is the one that `breakAt` compares; absent: "pc". */
+  readonly pcName?: string;
   /** Throws RangeError for an unknown name. */
   readRegister(vcpu: number, name: string): bigint;
   writeRegister(vcpu: number, name: string, value: bigint): void;

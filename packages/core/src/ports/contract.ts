@@ -128,9 +128,7 @@ export interface ArchitectureContract {
   /** Every item that a guest may learn of from the configuration or the host. */
   items(control: unknown, machine: ContractMachine): readonly ContractItem[];
   /** What the guest itself has made of its host's: in its memory or its registers. Of a VM that has not run: nothing. */
-  runningItems?(guest: RunningGuest): readonly ContractItem[];
-  /** Items that are known from what the guest has asked for. */
-  observedItems?(observations: ReadonlyMap<string, Observation>, host: HostReference): readonly ContractItem[];
+  runningItems?(guest: RunningGuest, asked: ReadonlyMap<string, Observation>): readonly ContractItem[];
   /** The destination's items with what becomes there of those that a running guest has made, and with remarks of the vendor's. */
   arrive?(arrival: Arrival): readonly ContractItem[];
   /** What a guest reads where nobody answers its forwarded call. */

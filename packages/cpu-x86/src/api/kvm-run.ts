@@ -15,8 +15,9 @@ import {
   type ToldExit,
   type VmmPort,
 } from "@hvjournal/core";
-import { HypervExit } from "../kvm/hyperv/exits.js";
+import { HypervExit } from "../kvm/hyperv/exit-types.js";
 import { HypervMsr } from "../kvm/hyperv/registers.js";
+import { carriesXmm, outputRegister } from "../kvm/hyperv/xmm-output.js";
 import { MSR_ERROR } from "../kvm/named-registers.js";
 import type { KvmVm } from "./kvm-vm.js";
 
@@ -60,20 +61,45 @@ interface HypervSynic {
   readonly msgPage: bigint;
 }
 
-/** KVM_EXIT_HYPERV_HCALL. */
+/** An XMM register. */
+export interface XmmHalves {
+  low: bigint;
+  high: bigint;
+}
+
+/** KVM_EXIT_HYPERV_SYNDBG: the guest writes the debugger's control register. */
+interface HypervDebugger {
+  readonly type: 3;
+  readonly msr: number;
+  readonly control: bigint;
+  /** For the VMM to set before it runs again; it begins as it is. */
+  status: bigint;
+  readonly sendPage: bigint;
+  readonly recvPage: bigint;
+  readonly pendingPage: bigint;
+}
+
+/** KVM_EXIT_HYPERV_HCALL; 4, which is not upstream: KVM_EXIT_HYPERV_HCALL_XMM. */
 interface HypervCall {
-  readonly type: 2;
+  readonly type: 2 | 4;
   /** The input value. */
   readonly input: bigint;
   /** For the VMM to set before it runs again; it begins as HV_STATUS_INVALID_HYPERCALL_CODE, where upstream leaves what was there. */
   result: bigint;
   /** Addresses of input and output, or the two parameters of a fast call. */
   readonly params: readonly [bigint, bigint];
+  /**
+   * XMM0 to XMM5, of type 4 and of a struct that has grown (policy `hv.xmmOutput`): input, and for the VMM to set before it runs
+   * again. What it sets reaches the guest if the call succeeds, and not in registers that hold input.
+   */
+  readonly xmm?: readonly XmmHalves[];
+  /** Bit 0: `xmm` is there. Of the policy's value `valid-fields` only. */
+  readonly validFields?: bigint;
 }
 
 export interface HypervRun extends RunBase {
   readonly exitReason: "HYPERV";
-  readonly hyperv: HypervSynic | HypervCall;
+  readonly hyperv: HypervSynic | HypervCall | HypervDebugger;
 }
 
 /** RDMSR or WRMSR that KVM_CAP_X86_USER_SPACE_MSR has asked for. */
@@ -165,15 +191,60 @@ function describeHypercall(base: RunBase, frame: ExitFrame): ToldExit<HypercallR
 }
 
 function describeHyperv(base: RunBase, vm: KvmVm, frame: ExitFrame): ToldExit<HypervRun> {
-  if (frame[ExitWord.info] === HypervExit.synic)
-    return { run: { ...base, exitReason: "HYPERV", hyperv: synicOf(vm, frame) } };
+  const type = frame[ExitWord.info];
+  if (type === HypervExit.synic) return { run: { ...base, exitReason: "HYPERV", hyperv: synicOf(vm, frame) } };
+  if (type === HypervExit.syndbg) {
+    const hyperv = debuggerOf(vm, frame);
+    return { run: { ...base, exitReason: "HYPERV", hyperv }, answer: (port) => complete(port, hyperv.status) };
+  }
+  return describeHypervCall(base, vm, frame);
+}
+
+const XMM_REGISTERS = 6;
+const WORD = (1n << 64n) - 1n;
+
+function describeHypervCall(base: RunBase, vm: KvmVm, frame: ExitFrame): ToldExit<HypervRun> {
+  const validFields = frameU64(frame, ExitWord.arg3Low);
+  const before = carriesXmm(vm.controlState, frame) ? xmmOf(vm, base.vcpu) : [];
+  const xmm = before.map((each) => ({ ...each }));
   const hyperv: HypervCall = {
-    type: 2,
+    type: frame[ExitWord.info] === HypervExit.hypercallXmm ? 4 : 2,
     input: frameU64(frame, ExitWord.arg0Low),
     result: INVALID_HYPERCALL_CODE,
     params: [frameU64(frame, ExitWord.arg1Low), frameU64(frame, ExitWord.arg2Low)],
+    ...(xmm.length === 0 ? {} : { xmm }),
+    ...(validFields === 0n ? {} : { validFields }),
   };
-  return { run: { ...base, exitReason: "HYPERV", hyperv }, answer: (port) => complete(port, hyperv.result) };
+  const answer = (port: VmmPort): void => {
+    before.forEach(({ low, high }, register) => {
+      const now = xmm[register];
+      if (now !== undefined && now.low !== low) port.setRegister(base.vcpu, outputRegister(register, 0), now.low);
+      if (now !== undefined && now.high !== high) port.setRegister(base.vcpu, outputRegister(register, 1), now.high);
+    });
+    complete(port, hyperv.result);
+  };
+  return { run: { ...base, exitReason: "HYPERV", hyperv }, answer };
+}
+
+function xmmOf(vm: KvmVm, vcpu: number): XmmHalves[] {
+  return Array.from({ length: XMM_REGISTERS }, (_, register) => {
+    const value = vm.vcpu(vcpu).getReg(`xmm${register}`);
+    return { low: value & WORD, high: value >> 64n };
+  });
+}
+
+function debuggerOf(vm: KvmVm, frame: ExitFrame): HypervDebugger {
+  const vcpu = vm.vcpu(frame[ExitWord.vcpu] ?? 0);
+  const value = (index: number): bigint => vcpu.getMsr(index) ?? 0n;
+  return {
+    type: 3,
+    msr: frame[ExitWord.arg0Low] ?? 0,
+    control: frameU64(frame, ExitWord.arg1Low),
+    status: value(HypervMsr.HV_X64_MSR_SYNDBG_STATUS),
+    sendPage: value(HypervMsr.HV_X64_MSR_SYNDBG_SEND_BUFFER),
+    recvPage: value(HypervMsr.HV_X64_MSR_SYNDBG_RECV_BUFFER),
+    pendingPage: value(HypervMsr.HV_X64_MSR_SYNDBG_PENDING_BUFFER),
+  };
 }
 
 /** The register that is being written has its new value: the write is carried out when the VMM has been told. */

@@ -14,11 +14,12 @@ import {
 import { amd64 } from "../kvm/architecture.js";
 import { CPU_MODEL } from "../kvm/cpu-model.js";
 import { kvmAmd, kvmIntel } from "../kvm/exit-model.js";
-import type { HostVendor } from "../kvm/exit-model.js";
 import { hostNamed } from "../kvm/host-model.js";
 import { MpState } from "../kvm/schedule.js";
 import { describeRun, type X86Run } from "./kvm-run.js";
 import { KvmVm } from "./kvm-vm.js";
+import type { KvmRegs, KvmSregs } from "./regs.js";
+import type { VcpuEvents } from "./vcpu-events.js";
 
 /** Vectors of `kvm_run.debug.arch.exception`. */
 const DEBUG_EXCEPTION = 1;
@@ -27,10 +28,8 @@ const DR6_STEP = 0xffff_4ff0n;
 const DR6_BREAKPOINT = 0xffff_0ff1n;
 
 /** What a machine without a board is described as, for the header of its recording. */
-export function bareMachine(
-  options: VmOptions & { readonly hostVendor?: HostVendor; readonly host?: string },
-): MachineDescription {
-  const host = hostNamed(options.host ?? options.hostVendor ?? "intel");
+export function bareMachine(options: VmOptions & { readonly host?: string }): MachineDescription {
+  const host = hostNamed(options.host ?? "intel");
   const machine = describeBareMachine(amd64, host.vendor === "amd" ? kvmAmd : kvmIntel, {
     ...options,
     cpuModel: options.cpuModel ?? CPU_MODEL,
@@ -62,7 +61,58 @@ const X86_API: ArchitectureApi<KvmVm, X86Run> = {
   }),
 };
 
+const SYNC_REGS = 1;
+const SYNC_SREGS = 2;
+const SYNC_EVENTS = 4;
+const SYNC_ALL = SYNC_REGS | SYNC_SREGS | SYNC_EVENTS;
+
+/** KVM_CAP_SYNC_REGS: `kvm_run`'s fields of one vCPU. */
+export interface SyncedRegs {
+  readonly vcpu?: number;
+  /** What is to be told after the run: 1 registers, 2 system registers, 4 events. */
+  readonly validRegs?: number;
+  /** What of `given` is taken before it. */
+  readonly dirtyRegs?: number;
+  readonly given?: TakenRegs;
+}
+
+export interface TakenRegs {
+  readonly regs?: KvmRegs;
+  readonly sregs?: KvmSregs;
+  readonly events?: VcpuEvents;
+}
+
 export class KvmSession extends GenericSession<KvmVm, X86Run> {
+  /**
+   * KVM_RUN with `kvm_valid_regs` and `kvm_dirty_regs`: takes what is dirty, runs, and tells what is valid. Throws KvmError:
+   * EINVAL for bits that there are not, and what KVM_RUN and the ioctls have.
+   */
+  runSynced(
+    { vcpu: index = 0, validRegs = 0, dirtyRegs = 0, given = {} }: SyncedRegs,
+    options?: Parameters<KvmSession["run"]>[0],
+  ): { readonly run: ReturnType<KvmSession["run"]>; readonly synced: TakenRegs } {
+    const unknown = (validRegs | dirtyRegs) & ~SYNC_ALL;
+    if (unknown !== 0)
+      throw new KvmError({
+        errno: "EINVAL",
+        call: "KVM_RUN",
+        reason: `bits ${unknown} of the registers are not known`,
+      });
+    const vcpu = this.vm.vcpu(index);
+    if ((dirtyRegs & SYNC_REGS) !== 0 && given.regs !== undefined) vcpu.setRegs(given.regs);
+    if ((dirtyRegs & SYNC_SREGS) !== 0 && given.sregs !== undefined) vcpu.setSregs(given.sregs);
+    if ((dirtyRegs & SYNC_EVENTS) !== 0 && given.events !== undefined) vcpu.setVcpuEvents(given.events);
+    const run = this.run(options);
+    return {
+      run,
+      synced: {
+        ...((validRegs & SYNC_REGS) === 0 ? {} : { regs: vcpu.getRegs() }),
+        ...((validRegs & SYNC_SREGS) === 0 ? {} : { sregs: vcpu.getSregs() }),
+        ...((validRegs & SYNC_EVENTS) === 0 ? {} : { events: vcpu.getVcpuEvents() }),
+      },
+    };
+  }
+
   /** KVM_CREATE_VM, KVM_CREATE_IRQCHIP, KVM_CREATE_PIT2 and KVM_CREATE_VCPU. All vCPUs but the first wait for INIT and SIPI. */
   static create(options: SessionOptions): KvmSession {
     const { recorder, half } = createRecorder(amd64, options);

@@ -3,10 +3,36 @@
  * KVM's (Documentation/virt/kvm/api.rst). Each call that changes something is a command, and an event of the journal
  * when the rules accept it. What upstream does not have lies in private numbers: capabilities from 0x10000.
  */
-import { accepted, givenBytes, type GuestStop, type VmmPort, type WholeNumber, wholeNumber } from "@hvjournal/core";
+import {
+  accepted,
+  givenBytes,
+  type GuestStop,
+  KvmError,
+  type VmmPort,
+  type WholeNumber,
+  wholeNumber,
+  wideNumber,
+} from "@hvjournal/core";
 import { type Amd64ControlState, amd64ControlSlice } from "../kvm/control-slice.js";
+import { hostUnder } from "../kvm/host-model.js";
 import { checkCapability, type EnableCap, enableCapability } from "./enable-cap.js";
+import { KvmSystem } from "./kvm-system.js";
+import { KVM_CLOCK } from "../kvm/named-registers.js";
 import { KvmVcpu } from "./kvm-vcpu.js";
+
+/** `struct kvm_msr_filter`. */
+export interface MsrFilterOptions {
+  /** KVM_MSR_FILTER_DEFAULT_DENY: 1. */
+  readonly flags: number;
+  readonly ranges: readonly {
+    /** KVM_MSR_FILTER_READ: 1, KVM_MSR_FILTER_WRITE: 2. */
+    readonly flags: number;
+    readonly nmsrs: number;
+    readonly base: number;
+    /** A bit for each, least significant first: 1 allows. */
+    readonly bitmap: Uint8Array;
+  }[];
+}
 
 export class KvmVm {
   readonly #port: VmmPort;
@@ -16,6 +42,11 @@ export class KvmVm {
   /** `port`: the one through which the VMM acts. */
   constructor(port: VmmPort) {
     this.#port = port;
+  }
+
+  /** /dev/kvm of the host that the VM is on. */
+  get system(): KvmSystem {
+    return new KvmSystem(hostUnder(this.controlState));
   }
 
   /** What the control plane's events have made of the VM. */
@@ -42,7 +73,13 @@ export class KvmVm {
 
   /** KVM_CHECK_EXTENSION: 0 for what there is not, never an error. */
   checkExtension(cap: number | string): number {
-    return checkCapability(cap);
+    return checkCapability(cap, this.controlState);
+  }
+
+  /** Not an ioctl of a VM: /dev/kvm and vCPUs have it. Throws KvmError: ENOTTY. */
+  getSupportedHvCpuid(): never {
+    const reason = "a VM has no such ioctl; /dev/kvm and vCPUs have";
+    throw new KvmError({ errno: "ENOTTY", call: "KVM_GET_SUPPORTED_HV_CPUID", reason });
   }
 
   /** KVM_ENABLE_CAP on the VM. Throws KvmError: EINVAL, EBUSY. */
@@ -58,6 +95,28 @@ export class KvmVm {
     const command = amd64ControlSlice.parse(word, text);
     if (typeof command === "string") throw new RangeError(`${word} ${text}: ${command}`);
     accepted(this.#port.control(command));
+  }
+
+  /** KVM_X86_SET_MSR_FILTER: takes the place of the one that there is. Throws KvmError: EINVAL. */
+  setMsrFilter({ flags, ranges }: MsrFilterOptions): void {
+    const plain = ranges.map(({ flags: own, nmsrs, base, bitmap }) => ({ flags: own, base, count: nmsrs, bitmap }));
+    accepted(this.#port.control({ name: "msr-filter", flags, ranges: plain }));
+  }
+
+  /** KVM_SET_BOOT_CPU_ID: EBUSY, for vCPUs come with the VM. */
+  setBootCpuId(id: number): never {
+    const reason = `${id}: there are vCPUs`;
+    throw new KvmError({ errno: "EBUSY", call: "KVM_SET_BOOT_CPU_ID", reason });
+  }
+
+  /** KVM_GET_CLOCK: nanoseconds. */
+  getClock(): bigint {
+    return this.#port.readRegister(0, KVM_CLOCK);
+  }
+
+  /** KVM_SET_CLOCK: nanoseconds. */
+  setClock(ns: WholeNumber): void {
+    this.#port.setRegister(0, KVM_CLOCK, wideNumber("setClock: ns", ns));
   }
 
   /** Guest RAM, by guest-physical address. Throws RangeError outside. */

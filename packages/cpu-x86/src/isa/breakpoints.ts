@@ -1,11 +1,12 @@
 /**
  * Breakpoints in DR0 to DR3: Intel SDM volume 3, 18.2. Those of instructions are faults in front of them; those of data are
- * traps behind the instruction that has accessed them. Breakpoints of ports (CR4.DE) are refused when DR7 is written.
+ * traps behind the instruction that has accessed them, and so are those of ports, which CR4.DE makes of R/W 2. Without it
+ * R/W 2 is undefined: such a breakpoint is never met here.
  */
 import { type AccessMode, elementOf, type Stage, type Value } from "@hvjournal/engine";
 import { noteDebugFault, noteDebugTrap } from "./exceptions.js";
-import { Flag } from "./registers.js";
-import { debugAddress, dr7, InterruptShadow, interruptShadow, rflags } from "./state.js";
+import { Cr4, Flag } from "./registers.js";
+import { cr4, debugAddress, dr7, InterruptShadow, interruptShadow, rflags } from "./state.js";
 
 const COUNT = 4;
 /** Values of R/W. */
@@ -34,6 +35,17 @@ interface Breakpoints {
   readonly noteMet: () => void;
 }
 
+const WATCH_PORT = Symbol("port breakpoints");
+
+interface PortWatchingStage {
+  readonly [WATCH_PORT]?: (port: Value<32>, bytes: number) => void;
+}
+
+/** For a definition that has accessed a port: breakpoints look at it, where there are any. */
+export function notePortAccess(stage: Stage, port: Value<32>, bytes: number): void {
+  (stage as Stage & PortWatchingStage)[WATCH_PORT]?.(port, bytes);
+}
+
 /** Raises for a breakpoint at this instruction, and watches the accesses of the definition. */
 export function breakpointsOn(stage: Stage): Breakpoints {
   const control = stage.read(dr7);
@@ -57,6 +69,23 @@ export function breakpointsOn(stage: Stage): Breakpoints {
       stage.set(met, stage.or(stage.get(met), stage.shiftLeft(hit, index)));
     }
   };
+  const watchPort = (port: Value<32>, bytes: number): void => {
+    const extensions = stage.extractBits(stage.truncate32(stage.read(cr4)), Math.log2(Cr4.DE), 1);
+    const address = stage.zeroExtend64(port);
+    const last = stage.add(address, stage.constant64(bytes - 1));
+    for (let index = 0; index < COUNT; index++) {
+      const isPort = stage.compare("eq", kindOf(stage, enables, index), stage.constant32(BreakpointKind.port));
+      const span = spanOf(stage, enables, index);
+      const place = stage.zeroExtendFrom(16, stage.read(elementOf(debugAddress, index)));
+      const first = stage.and(place, stage.not(span));
+      const overlaps = stage.and(
+        stage.compare("le_u", first, last),
+        stage.compare("ge_u", stage.add(first, span), address),
+      );
+      const counts = stage.and(stage.and(isPort, extensions), isEnabled(stage, enables, index));
+      stage.set(met, stage.or(stage.get(met), stage.shiftLeft(stage.and(counts, overlaps), index)));
+    }
+  };
   const watching: Pick<Stage, "access"> = {
     access(address, bytes, mode, options) {
       // Descriptor tables and the like are no data of the program.
@@ -67,6 +96,7 @@ export function breakpointsOn(stage: Stage): Breakpoints {
   const watched = new Proxy(stage, {
     get(target, key) {
       if (key === "access") return watching.access;
+      if (key === WATCH_PORT) return watchPort;
       const member: unknown = Reflect.get(target, key);
       return typeof member === "function" ? member.bind(target) : member;
     },

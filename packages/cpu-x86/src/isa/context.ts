@@ -8,7 +8,7 @@
  * | 2 | segments are not flat: accesses are checked against limits and rights (`segment-access.ts`) |
  * | 3 | code of 16 bits: CS.D is clear |
  * | 4 | a stack of 16 bits: SS.B is clear |
- * | 5 | real mode |
+ * | 5 | real mode, or virtual-8086 mode |
  * | 6 | DR7 enables breakpoints; bit 1 is set too |
  * | 7 | accesses must be aligned (`alignment-checks.ts`) |
  *
@@ -90,7 +90,8 @@ function dataIsFlat(stage: Stage, segment: number): Value<32> {
 
 /** Bits of the context outside 64-bit mode. */
 function legacyBits(stage: Stage): Value<32> {
-  const real = hold(stage, stage.truncate32(stage.read(cr0)), Cr0.PE, 0);
+  const isVirtual = stage.extractBits(stage.truncate32(stage.read(rflags)), Math.log2(Flag.VM), 1);
+  const real = stage.or(hold(stage, stage.truncate32(stage.read(cr0)), Cr0.PE, 0), isVirtual);
   const code16 = hold(stage, attributes(stage, Segment.cs), DB, 0);
   const stack16 = hold(stage, attributes(stage, Segment.ss), DB, 0);
   const data = [Segment.ss, Segment.ds, Segment.es].map((segment) => dataIsFlat(stage, segment));
@@ -137,7 +138,7 @@ const computeContext: Routine & { readonly result: undefined } = {
 };
 
 /**
- * Computes the context word again; called wherever CPL, a segment register, CR0, DR7, the interrupt shadow, RF, TF or AC have
+ * Computes the context word again; called wherever CPL, a segment register, CR0, DR7, the interrupt shadow, RF, TF, AC or VM have
  * changed.
  */
 export function contextChanged(stage: Stage): void {

@@ -9,7 +9,7 @@ import { pagingChanged } from "./paging.js";
 import { Cr0, CR0_PG, CR0_PG_BIT, Cr4, CR4_BITS, Efer } from "./registers.js";
 import { isLongModeActive } from "./segments.js";
 import { cr0, cr3, cr4, efer } from "./state.js";
-import { PHYSICAL_ADDRESS_BITS } from "./translation.js";
+import { PHYSICAL_ADDRESS_BITS, pointersAreReserved } from "./translation.js";
 
 const CR0_BITS =
   BigInt(Cr0.PE | Cr0.MP | Cr0.EM | Cr0.TS | Cr0.ET | Cr0.NE | Cr0.WP | Cr0.AM | Cr0.NW | Cr0.CD) | CR0_PG;
@@ -21,6 +21,17 @@ function has(stage: Stage, register: Value<64>, mask: number): Value<32> {
 
 function isSet(stage: Stage, register: Value<64>, bits: bigint): Value<32> {
   return stage.compare("ne", stage.and(register, stage.constant64(bits)), stage.constant64(0));
+}
+
+/** Truth: paging is on, and not that of long mode. */
+function pagesLegacy(stage: Stage): Value<32> {
+  const pages = stage.truncate32(stage.extractBits(stage.read(cr0), CR0_PG_BIT, 1));
+  return stage.and(pages, stage.isZero(isLongModeActive(stage)));
+}
+
+/** PAE paging loads four pointers where `loads`: #GP(0) for reserved bits. 4.4.1. */
+function refusePointers(stage: Stage, loads: Value<32>, root: Value<64>): void {
+  stage.if(loads, () => raiseIf(stage, stage.call(pointersAreReserved, root), Vector.generalProtection));
 }
 
 /** `is64`: the code is 64-bit code, where paging can't end. */
@@ -41,6 +52,12 @@ export function checkCr0(stage: Stage, value: Value<64>, is64: boolean): () => v
     stage.and(ends, is64 ? stage.constant32(1) : has(stage, control4, Cr4.PCIDE)),
   ].reduce((all, one) => stage.or(all, one));
   raiseIf(stage, refused, Vector.generalProtection);
+  const reloads = isSet(stage, stage.xor(value, old), CR0_PG | BigInt(Cr0.CD | Cr0.NW));
+  const usesPointers = stage.and(
+    pages,
+    stage.and(has(stage, control4, Cr4.PAE), stage.isZero(has(stage, extended, Efer.LME))),
+  );
+  refusePointers(stage, stage.and(reloads, usesPointers), stage.read(cr3));
   return () => {
     const written = stage.or(stage.and(value, stage.constant64(CR0_BITS)), stage.constant64(Cr0.ET));
     const active = stage.shiftLeft(
@@ -61,6 +78,7 @@ export function checkCr3(stage: Stage, value: Value<64>): () => void {
   const kept = stage.and(value, stage.not(noFlush));
   const beyond = isSet(stage, kept, -1n << BigInt(PHYSICAL_ADDRESS_BITS));
   raiseIf(stage, beyond, Vector.generalProtection);
+  refusePointers(stage, stage.and(pagesLegacy(stage), has(stage, stage.read(cr4), Cr4.PAE)), kept);
   return () => {
     stage.write(cr3, kept);
     pagingChanged(stage);
@@ -78,6 +96,9 @@ export function checkCr4(stage: Stage, value: Value<64>): () => void {
     stage.and(beginsPcids, mayNot),
   ].reduce((all, one) => stage.or(all, one));
   raiseIf(stage, refused, Vector.generalProtection);
+  const reloads = isSet(stage, stage.xor(value, old), BigInt(Cr4.PAE | Cr4.PGE | Cr4.PSE | Cr4.SMEP));
+  const usesPointers = stage.and(pagesLegacy(stage), has(stage, value, Cr4.PAE));
+  refusePointers(stage, stage.and(reloads, usesPointers), stage.read(cr3));
   return () => {
     stage.write(cr4, value);
     pagingChanged(stage);

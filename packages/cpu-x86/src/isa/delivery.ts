@@ -56,6 +56,7 @@ import {
   Segment,
 } from "./state.js";
 import { isNotCanonical } from "./translation.js";
+import { dataSelectors, dropDataSegments, isVirtual } from "./virtual-mode.js";
 import { loadTask, pushTaskError, switchTask } from "./task-switch.js";
 
 const { S, code, conforming, P, L, DB } = SegmentAttribute;
@@ -369,6 +370,10 @@ function deliverProtected(stage: Stage, event: Event): void {
   const words = frameWords(stage, event);
   const error = stage.zeroExtend64(stage.read(exceptionErrorCode));
   const inward = stage.compare("ne", handler.level, stage.read(cpl));
+  const virtual = isVirtual(stage);
+  const notSystem = stage.or(stage.and(gate.selector, stage.constant32(0xfffc)), event.external);
+  const outsideSystem = stage.isZero(stage.isZero(handler.level));
+  raiseIf(stage, stage.and(virtual, outsideSystem), Vector.generalProtection, notSystem);
   const push = (stack: LegacyStack, pushed: readonly Value<64>[], privileged: boolean): void => {
     const pushIn = (bytes: 2 | 4, all: readonly Value<64>[]): void =>
       pushLegacyFrame(stage, stack, all, bytes, privileged, handler.setAccessed);
@@ -384,11 +389,18 @@ function deliverProtected(stage: Stage, event: Event): void {
       () => pushAll(pushed),
     );
   };
-  stage.if(
-    inward,
-    () => push(innerStack(stage, handler.level, event.external), words, true),
-    () => push(currentStack(stage, event.external), words.slice(0, 3), false),
-  );
+  const pushInward = (): void => {
+    const stack = innerStack(stage, handler.level, event.external);
+    stage.if(
+      virtual,
+      () => {
+        push(stack, [...words, ...dataSelectors(stage)], true);
+        dropDataSegments(stage);
+      },
+      () => push(stack, words, true),
+    );
+  };
+  stage.if(inward, pushInward, () => push(currentStack(stage, event.external), words.slice(0, 3), false));
   const selector = stage.or(stage.and(gate.selector, stage.constant32(0xfffc)), handler.level);
   writeSegment(stage, Segment.cs, selector, handler.descriptor);
   enterHandler(stage, event, gate.clearsInterrupts);

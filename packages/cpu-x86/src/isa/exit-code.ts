@@ -36,18 +36,24 @@ export const ExitCode = {
    * `vectored`, or none. pc at, and no operands.
    */
   interruptWindow: 29,
+  // What is #GP, unless the hypervisor serves VMware's backdoor; pc at.
+  /** IN of a port of `BACKDOOR_PORTS` that may not be used; operands as of `portRead`. */
+  backdoorRead: 30,
+  /** OUT, as of `portWrite`. */
+  backdoorWrite: 31,
+  /** RDPMC of one of the backdoor's counters, in ECX. */
+  backdoorCounter: 32,
 } as const;
+
+/** Of VMware's backdoor. */
+export const BACKDOOR_PORTS = { command: 0x5658, remoteCall: 0x5659 } as const;
+/** The numbers that VMware gives RDPMC, from the first to the last: time-stamp counter, real time, apparent time. */
+export const BACKDOOR_COUNTERS = { first: 0x1_0000, last: 0x1_0002 } as const;
 
 /** First operand of `ExitCode.notSimulated`. */
 export const NotSimulated = {
-  /** Virtual-8086 mode. Detail: EFLAGS. */
-  virtual8086: 2,
   /** A fetch where there is no RAM. */
   fetchOutsideMemory: 5,
   /** An x87 error reported by FERR# and not by #MF (CR0.NE clear). */
   floatErrorPin: 6,
-  /** DR7 with a breakpoint of ports. Detail: its value. */
-  portBreakpoint: 8,
-  /** A call gate that copies parameters. Detail: its selector. */
-  gateParameters: 9,
 } as const;

@@ -2,7 +2,7 @@
  * Stacks outside long mode, as deliveries and calls through gates push to them: the current one, or that of an inner level,
  * which the TSS names. Intel SDM volume 3, 5.8.5, 6.12.1.
  */
-import type { Stage, Value } from "@hvjournal/engine";
+import type { AccessHandle, Stage, Value } from "@hvjournal/engine";
 import { raiseIf, Vector } from "./exceptions.js";
 import { generalRegister } from "./general-registers.js";
 import { SegmentAttribute } from "./segment-attributes.js";
@@ -18,7 +18,7 @@ import {
   writeSegment,
   writeStackOffset,
 } from "./segments.js";
-import { Register, Segment } from "./state.js";
+import { Register, Segment, stackZeroSource } from "./state.js";
 
 const rsp = generalRegister(Register.rsp);
 
@@ -52,6 +52,68 @@ export function pushLegacyFrame(
   words.forEach((word, index) => stage.store(handle, bytes * index, bytes === 2 ? 16 : 32, stage.truncate32(word)));
   stack.load();
   writeStackOffset(stage, attributes, offset);
+  commit();
+}
+
+/** Of parameters, at most 31 words: how many are copied at once, by the bits of their count. */
+const PARAMETER_CHUNKS = [16, 8, 4, 2, 1];
+
+/**
+ * Pushes what a call through a gate leaves on the stack of an inner level: the old stack pointer and SS, `count` parameters
+ * from the old stack, and where it came from. 5.8.5. Words of 2 or 4 bytes; `frame` has RIP, CS, RSP, SS.
+ */
+export function pushGateFrame(
+  stage: Stage,
+  stack: LegacyStack,
+  frame: readonly Value<64>[],
+  count: Value<32>,
+  bytes: 2 | 4,
+  commit: () => void,
+): void {
+  const bits = bytes === 2 ? 16 : 32;
+  const old = currentStack(stage, stage.constant32(0));
+  const attributes = attributesOf(stage, stack.descriptor);
+  const parameterBytes = stage.zeroExtend64(stage.shiftLeft(count, Math.log2(bytes)));
+  const below = stage.sub(stage.sub(stack.top, stage.constant64(4 * bytes)), parameterBytes);
+  const at = (place: Value<64>, length: number): Value<64> =>
+    checkStackRange(stage, stack.descriptor, stackOffset(stage, attributes, place), length, stack.error);
+  const written = { ...AS_SYSTEM(stage), privileged: true };
+  const outer = stage.access(
+    at(stage.sub(stack.top, stage.constant64(2 * bytes)), 2 * bytes),
+    2 * bytes,
+    "write",
+    written,
+  );
+  const inner = stage.access(at(below, 2 * bytes), 2 * bytes, "write", written);
+  const copies = PARAMETER_CHUNKS.map((words) => {
+    const here = stage.isZero(stage.isZero(stage.and(count, stage.constant32(words))));
+    // Behind those of the larger chunks.
+    const first = stage.and(count, stage.constant32(31 & ~(2 * words - 1)));
+    const offset = stage.zeroExtend64(stage.shiftLeft(first, Math.log2(bytes)));
+    const handles: { readonly from: AccessHandle; readonly to: AccessHandle }[] = [];
+    stage.if(here, () => {
+      const oldAttributes = attributesOf(stage, old.descriptor);
+      const source = stackOffset(stage, oldAttributes, stage.add(old.top, offset));
+      const linear = checkStackRange(stage, old.descriptor, source, words * bytes, old.error);
+      const from = stage.access(linear, words * bytes, "read", {
+        faultDetail: stage.constant32(stackZeroSource.offset),
+      });
+      const target = stage.add(stage.add(below, stage.constant64(2 * bytes)), offset);
+      handles.push({ from, to: stage.access(at(target, words * bytes), words * bytes, "write", written) });
+    });
+    return (): void =>
+      stage.if(here, () => {
+        for (const { from, to } of handles)
+          for (let word = 0; word < words; word++)
+            stage.store(to, bytes * word, bits, stage.load(32, from, bytes * word, bits));
+      });
+  });
+  frame.forEach((word, index) =>
+    stage.store(index < 2 ? inner : outer, bytes * (index & 1), bits, stage.truncate32(word)),
+  );
+  for (const copy of copies) copy();
+  stack.load();
+  writeStackOffset(stage, attributes, stackOffset(stage, attributes, below));
   commit();
 }
 

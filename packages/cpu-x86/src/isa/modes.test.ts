@@ -412,6 +412,43 @@ describe.each(tiers)("protected mode with %s", (_name, options) => {
     guest.set("rdi", 0x20_0000 + DATA);
     expect(word32(run(guest), STACK - 4)).toBe(0x1234_5678);
   });
+
+  it("refuses reserved bits of PAE's pointers when a control register is written", () => {
+    const [pointers, others, directory] = [0x20_0020, 0x20_0040, 0x20_1000];
+    const paged = (program: string, values: Readonly<Record<string, number | bigint>>): Machine => {
+      const guest = protectedMode(program, options);
+      guest.setWord64(pointers, BigInt(directory) | 1n);
+      guest.setWord64(directory, 0xe7n);
+      const all = { cr3: pointers, cr4: Cr4.PAE, cr0: CR0_PG | 0x11n, ...values };
+      for (const [name, value] of Object.entries(all)) guest.set(name, value);
+      return guest;
+    };
+    // mov cr3,eax; hlt
+    const change = "0f 22 d8 f4";
+    for (const bit of [1n, 2n, 5n, 8n, 46n, 63n]) {
+      const guest = paged(change, { rax: others });
+      guest.setWord64(others, BigInt(directory) | 1n);
+      guest.setWord64(others + 24, 1n | (1n << bit));
+      expect([bit, vectorOf(guest), guest.get("cr3")]).toEqual([bit, Vector.generalProtection, BigInt(pointers)]);
+    }
+    // One that is not present may have any, and bits 3, 4 and 9 to 11 are none.
+    const fine = paged(change, { rax: others });
+    fine.setWord64(others, BigInt(directory) | 0xe19n);
+    fine.setWord64(others + 8, 0x1e6n);
+    expect([run(fine).get("rip"), fine.get("cr3")]).toEqual([BigInt(CODE + 4), BigInt(others)]);
+    // mov cr0,eax that begins paging; mov cr4,eax that changes PGE, and one that changes none of these
+    for (const [program, values, vector] of [
+      ["0f 22 c0 f4", { cr0: 0x11, rax: CR0_PG | 0x11n }, Vector.generalProtection],
+      ["0f 22 e0 f4", { rax: Cr4.PAE | Cr4.PGE }, Vector.generalProtection],
+      ["0f 22 e0 f4", { rax: Cr4.PAE | Cr4.TSD }, undefined],
+    ] as const) {
+      const guest = paged(program, values);
+      guest.setWord64(pointers + 8, 3n);
+      run(guest);
+      if (vector === undefined) expect(guest.get("rip")).toBe(BigInt(CODE + 4));
+      else expect(handledVector(guest)).toBe(vector);
+    }
+  });
 });
 
 describe.each(tiers)("64-bit mode with %s", (_name, options) => {

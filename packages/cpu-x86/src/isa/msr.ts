@@ -1,6 +1,6 @@
 /**
- * MSRs that are kept in the vCPU's state, because instructions use them. All others are the kernel half's: RDMSR and WRMSR
- * leave for them (`ExitCode.readMsr`, `writeMsr`). Intel SDM volume 4.
+ * MSRs that are kept in the vCPU's state, because instructions use them. All others are the kernel half's, and while there is
+ * a filter these too: RDMSR and WRMSR leave for them (`ExitCode.readMsr`, `writeMsr`). Intel SDM volume 4.
  */
 import { elementOf, type StateField } from "@hvjournal/engine";
 import {

@@ -124,6 +124,8 @@ export const portComplete = layout.field("portComplete", 32);
 export const portData = layout.field("portData", 32);
 /** PAUSE leaves guest mode: there are other vCPUs. Follows from the VM. */
 export const pauseExits = layout.cacheField("pauseExits", 32);
+/** RDMSR and WRMSR leave guest mode whatever ECX names: a filter is to look at them. Follows from the VM. */
+export const msrExits = layout.cacheField("msrExits", 32);
 
 /** R0 to R7 of the x87: sign and exponent in bits 79 to 64, significand below. ST(i) is R((TOP + i) mod 8). */
 export const fpr = layout.array("fpr", 128, 8);

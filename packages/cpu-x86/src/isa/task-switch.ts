@@ -46,6 +46,7 @@ import {
   rip,
   Segment,
 } from "./state.js";
+import { isVirtual, virtualTarget, writeVirtualSegment } from "./virtual-mode.js";
 
 const { S, P, code, conforming, writable } = SegmentAttribute;
 
@@ -202,8 +203,7 @@ function take(stage: Stage, task: TaskSwitch, layout: Layout, handle: AccessHand
   const get = (offset: number, width: 16 | 32 = bits): Value<32> => stage.load(32, handle, offset - from, width);
   const flags = get(layout.eip + layout.bytes);
   const nested = task.reason === "call" || task.reason === "gate" ? Flag.NT : 0;
-  const all = 0x3f_7fd5 & ~Flag.VM;
-  writeRflags(stage, stage.or(flags, stage.constant32(nested)), stage.constant32(all));
+  writeRflags(stage, stage.or(flags, stage.constant32(nested)), stage.constant32(0x3f_7fd5));
   stage.write(rip, stage.zeroExtend64(get(layout.eip)));
   for (let number = 0; number < 8; number++)
     stage.write(elementOf(gpr, number), stage.zeroExtend64(get(layout.registers + number * layout.bytes)));
@@ -214,7 +214,8 @@ function take(stage: Stage, task: TaskSwitch, layout: Layout, handle: AccessHand
     writeNullSegment(stage, segment, selectors[index] ?? stage.constant32(0));
   });
   writeNullSegment(stage, Segment.ldtr, get(layout.ldtr, 16));
-  setPrivilegeLevel(stage, rplOf(stage, stage.read(segmentFields(Segment.cs).selector)));
+  const level = rplOf(stage, stage.read(segmentFields(Segment.cs).selector));
+  setPrivilegeLevel(stage, stage.select(isVirtual(stage), stage.constant32(3), level));
   const traps = layout === TSS32 ? stage.and(get(TSS32_TRAP, 16), stage.constant32(1)) : stage.constant32(0);
   if (layout === TSS32) takeCr3(stage, get(TSS32_CR3));
   const parts = [
@@ -264,6 +265,7 @@ export function loadTask(stage: Stage): void {
   const has = (bit: number): Value<32> => stage.extractBits(options, Math.log2(bit), 1);
   const external = has(Load.external);
   const ldtr = checkLdtr(stage, external);
+  stage.if(isVirtual(stage), () => loadVirtualTask(stage, ldtr, has(Load.traps)));
   const codeSegment = checkCode(stage, external);
   const level = stage.read(cpl);
   const ss = stage.read(segmentFields(Segment.ss).selector);
@@ -288,6 +290,18 @@ export function loadTask(stage: Stage): void {
   contextChanged(stage);
   const base = baseOf(stage, codeSegment.descriptor);
   stage.jump(stage.zeroExtendFrom(32, stage.add(base, stage.read(rip))), { contextChanged: true });
+}
+
+/** Its segments have no descriptors, and it handles no exception. */
+function loadVirtualTask(stage: Stage, ldtr: () => void, traps: Value<32>): void {
+  const selectorOf = (segment: number): Value<32> => stage.read(segmentFields(segment).selector);
+  const target = virtualTarget(stage, selectorOf(Segment.cs), stage.read(rip));
+  stage.write(exceptionPending, stage.constant32(EventKind.none));
+  ldtr();
+  for (const segment of ES_TO_GS) writeVirtualSegment(stage, segment, selectorOf(segment));
+  noteDebugTrap(stage, stage.shiftLeft(traps, Math.log2(Dr6.BT)));
+  contextChanged(stage);
+  stage.jump(target, { contextChanged: true });
 }
 
 /** The error code of an exception that a task handles, on that task's stack: the last part. */

@@ -4,8 +4,8 @@
  *
  * The walk sets accessed and dirty flags once it has granted the access, as if there were no TLB. What may be cached of
  * a walk for a read or a fetch leaves writing out until the dirty flag is set, so that the first write walks again.
- * INVLPG, INVPCID, PCIDs and global pages have no visible effect therefore. The PDPTE registers of PAE paging are read
- * from memory by each walk, as the entries of other levels are.
+ * INVLPG, INVPCID, PCIDs and global pages have no visible effect therefore. The PDPTE registers of PAE paging are checked
+ * when a control register is written (`pointersAreReserved`), and read from memory by each walk, as entries of other levels.
  */
 import { AccessKind, Rights, type Routine, type Stage, type Value } from "@hvjournal/engine";
 import { operations } from "./engine-operations.js";
@@ -125,6 +125,32 @@ export const translate: Routine & { readonly result: 32 } = {
     });
     stage.if(control(stage, Paging.physicalAddressExtension), () => begin(PAE, linear));
     begin(ENTRIES_OF_32_BITS, linear);
+  },
+};
+
+/** Bits of a PDPTE of PAE paging that are reserved: 2 and 1, 8 to 5, 63 to MAXPHYADDR. 4.4.1, table 4-8. */
+const POINTER_RESERVED = BigInt.asUintN(64, -1n << BigInt(PHYSICAL_ADDRESS_BITS)) | 0x1e6n;
+const POINTER_COUNT = 4;
+
+/** (CR3) gives a truth: a PDPTE of PAE paging that is present has reserved bits set. */
+export const pointersAreReserved: Routine & { readonly result: 32 } = {
+  name: "pointersAreReserved",
+  parameters: [64],
+  result: 32,
+  probing: true,
+  body(stage, [root]) {
+    const table = stage.and(root as Value<64>, stage.constant64(PAE.root));
+    for (let index = 0; index < POINTER_COUNT; index++) {
+      const place = stage.add(table, stage.constant64(8 * index));
+      const entry = stage.readPageTableEntry(64, place, stage.constant32(0), () => {
+        stage.return(stage.constant32(0));
+      });
+      const reserved = stage.compare("ne", stage.and(entry, stage.constant64(POINTER_RESERVED)), stage.constant64(0));
+      stage.if(stage.and(bit(stage, entry, Entry.P), reserved), () => {
+        stage.return(stage.constant32(1));
+      });
+    }
+    stage.return(stage.constant32(0));
   },
 };
 

@@ -235,8 +235,11 @@ const simdFloatError: ExceptionRoutine = {
 /** What comes before the operation proper: with a handler for one of these, nothing of what follows is reported. */
 const BEFORE = Mxcsr.IE | Mxcsr.DE | Mxcsr.ZE;
 
-/** Raises if an exception of the software floats since `clearFloatFlags` has a handler; gives all of them, as MXCSR's bits. */
-export function checkExceptions(stage: Stage, ignored = 0): Value<32> {
+/**
+ * Raises if an exception of the software floats since `clearFloatFlags` has a handler; gives all of them, as MXCSR's bits.
+ * `earlier`: what an operation before, which had no handler, has to report in any case.
+ */
+export function checkExceptions(stage: Stage, ignored = 0, earlier?: Value<32>): Value<32> {
   const all = exceptionsOf(stage, stage.read(engineFields.floatFlags));
   const exceptions = ignored === 0 ? all : stage.and(all, stage.constant32(~ignored));
   const masks = stage.shiftRight(stage.read(mxcsr), MASK_SHIFT);
@@ -244,9 +247,9 @@ export function checkExceptions(stage: Stage, ignored = 0): Value<32> {
   stage.if(unmasked, () => {
     const early = stage.and(unmasked, stage.constant32(BEFORE));
     const reported = stage.select(early, stage.and(exceptions, stage.constant32(BEFORE)), exceptions);
-    stage.raise(simdFloatError, reported);
+    stage.raise(simdFloatError, earlier === undefined ? reported : stage.or(reported, earlier));
   });
-  return exceptions;
+  return earlier === undefined ? exceptions : stage.or(exceptions, earlier);
 }
 
 export function clearFloatFlags(stage: Stage): void {

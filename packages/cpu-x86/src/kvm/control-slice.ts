@@ -3,9 +3,11 @@ import { capabilityName, composeSlice, type ControlSlice, isEnabled } from "@hvj
 import { isCapability } from "./capabilities.js";
 import { capabilityPart } from "./control/capability-part.js";
 import { type Amd64ControlState, initialAmd64State } from "./control/control-state.js";
+import { cpuidPart } from "./control/cpuid-part.js";
 import { hostPart } from "./control/host-part.js";
 import { hypervPart } from "./control/hyperv-part.js";
 import { msrFilterPart } from "./control/msr-filter-part.js";
+import { passthroughPart } from "./control/passthrough-part.js";
 import { policyPart } from "./control/policy-part.js";
 
 export type { Amd64ControlState } from "./control/control-state.js";
@@ -20,7 +22,7 @@ function queryCapability(state: Amd64ControlState, name: string | bigint): bigin
 
 export const amd64ControlSlice: ControlSlice<Amd64ControlState> = composeSlice<Amd64ControlState>({
   architecture: "amd64",
-  parts: [capabilityPart, policyPart, msrFilterPart, hypervPart, hostPart],
+  parts: [capabilityPart, policyPart, msrFilterPart, hypervPart, passthroughPart, cpuidPart, hostPart],
   initialState: initialAmd64State,
   query: (state, what, name) => (what === "cap" ? queryCapability(state, name) : undefined),
 });

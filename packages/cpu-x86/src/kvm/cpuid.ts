@@ -2,18 +2,21 @@
 import { XSAVE_BYTES, XSAVE_COMPONENTS } from "../isa/instructions/fxsave.js";
 import { Cr4 } from "../isa/registers.js";
 import { PHYSICAL_ADDRESS_BITS } from "../isa/translation.js";
-import { hypervLeaf, KVM_LEAF_BESIDE_HYPERV } from "./hyperv/leaves.js";
+import { Feature } from "./hyperv/features.js";
+import { type HypervOffer, hypervLeaf, KVM_LEAF_BESIDE_HYPERV, readHypervOffer } from "./hyperv/leaves.js";
 import { APIC_BUS_HZ } from "./irqchip/apic-timer.js";
 import { SIGNATURE } from "./cpu-model.js";
-import { policyValue } from "./control/control-state.js";
+import { type Amd64ControlState, mayHaveHyperv, policyValue } from "./control/control-state.js";
+import { CPUID_WORDS, type CpuidEntry, type CpuidWords, entryOf, lookUp } from "./cpuid-entry.js";
 import { TSC_HZ } from "./time-stamp-counter.js";
-import type { Vm } from "./vm.js";
 
-/** What a guest's CPUID follows from. */
-export type CpuidSource = Pick<Vm, "vcpuCount" | "control">;
+export type { CpuidWords } from "./cpuid-entry.js";
 
-/** EAX, EBX, ECX, EDX. */
-export type CpuidWords = readonly [eax: number, ebx: number, ecx: number, edx: number];
+/** What a vCPU's CPUID follows from. */
+export interface CpuidSource {
+  readonly control: Amd64ControlState;
+  readonly vcpuCount: number;
+}
 
 function mask(...bits: readonly number[]): number {
   return bits.reduce((sum, bit) => sum | (1 << bit), 0) >>> 0;
@@ -33,8 +36,11 @@ const BRAND = textWords("hvjournal virtual CPU hvj-v1".padEnd(48, "\0"), 12);
 const FEATURES_1_EDX = mask(0, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16, 17, 19, 23, 24, 25, 26);
 /** SSE3 SSSE3 CX16 PCID SSE4.1 SSE4.2 x2APIC MOVBE POPCNT TSC-deadline XSAVE RDRAND hypervisor */
 const FEATURES_1_ECX = mask(0, 9, 13, 17, 19, 20, 21, 22, 23, 24, 26, 30, 31);
+/** Of leaf 1's EDX: there are several processors. */
+const HTT = mask(28);
 /** Of leaf 1's ECX: CR4.OSXSAVE as the system has set it. */
 const OSXSAVE = mask(27);
+const XSAVE = mask(26);
 /** FSGSBASE TSC_ADJUST SMEP INVPCID "no FCS and FDS" RDSEED SMAP */
 const FEATURES_7_EBX = mask(0, 1, 7, 10, 13, 18, 20);
 /** UMIP */
@@ -70,10 +76,10 @@ function cacheLeaf(subleaf: number): CpuidWords {
 }
 
 /** Leaf 0xb: each vCPU is a core of one package. */
-function topologyLeaf(vm: CpuidSource, vcpu: number, subleaf: number): CpuidWords {
-  const shift = Math.ceil(Math.log2(vm.vcpuCount));
+function topologyLeaf(vcpuCount: number, vcpu: number, subleaf: number): CpuidWords {
+  const shift = Math.ceil(Math.log2(vcpuCount));
   if (subleaf === 0) return [0, 1, 1 << 8, vcpu];
-  if (subleaf === 1) return [shift, vm.vcpuCount, 1 | (2 << 8), vcpu];
+  if (subleaf === 1) return [shift, vcpuCount, 1 | (2 << 8), vcpu];
   return [0, 0, subleaf, vcpu];
 }
 
@@ -83,22 +89,21 @@ function extendedStateLeaf(subleaf: number): CpuidWords {
   return subleaf === 1 ? [mask(0, 1), XSAVE_BYTES, 0, 0] : NOTHING;
 }
 
-function basicLeaf(vm: CpuidSource, vcpu: number, leaf: number, subleaf: number, cr4: number): CpuidWords {
+function basicLeaf(vcpuCount: number, vcpu: number, leaf: number, subleaf: number): CpuidWords {
   switch (leaf) {
     case 0:
       return [HIGHEST_LEAF, VENDOR[0] ?? 0, VENDOR[2] ?? 0, VENDOR[1] ?? 0];
     case 1: {
-      const identity = (vcpu << 24) | (vm.vcpuCount << 16) | (8 << 8);
-      const hasHtt = vm.vcpuCount > 1 ? 1 << 28 : 0;
-      const enabled = (cr4 & Cr4.OSXSAVE) === 0 ? 0 : OSXSAVE;
-      return [SIGNATURE, identity, FEATURES_1_ECX | enabled, FEATURES_1_EDX | hasHtt];
+      const identity = (vcpu << 24) | (vcpuCount << 16) | (8 << 8);
+      const hasHtt = vcpuCount > 1 ? HTT : 0;
+      return [SIGNATURE, identity, FEATURES_1_ECX, FEATURES_1_EDX | hasHtt];
     }
     case 4:
       return cacheLeaf(subleaf);
     case 7:
       return subleaf === 0 ? [0, FEATURES_7_EBX, FEATURES_7_ECX, 0] : NOTHING;
     case 0xb:
-      return topologyLeaf(vm, vcpu, subleaf);
+      return topologyLeaf(vcpuCount, vcpu, subleaf);
     case 0xd:
       return extendedStateLeaf(subleaf);
     case 0x15:
@@ -146,18 +151,131 @@ function kvmLeaf(leaf: number, first: number): CpuidWords {
   }
 }
 
+/** Who is offered input in XMM registers is offered output in them, where the VMM has asked for it. */
+function xmmOutputBit(control: Amd64ControlState, features: readonly string[]): number {
+  return features.includes("xmm-input") && policyValue(control, "hv.xmmOutput") !== "absent" ? Feature.xmmOutput : 0;
+}
+
 /** KVM's leaves move up where Hyper-V's come first. */
-function leafOfHypervisor(vm: CpuidSource, leaf: number): CpuidWords {
-  const { hyperv } = vm.control;
-  const hasKvm = policyValue(vm.control, "x86.cpuid.hypervisor") === "kvm";
+function leafOfHypervisor(control: Amd64ControlState, leaf: number): CpuidWords {
+  const { hyperv } = control;
+  // Linux takes the highest of the hypervisors that it finds: beside Hyper-V's, KVM's leaves are there only if asked for.
+  const chosen = control.policies?.find(({ name }) => name === "x86.cpuid.hypervisor")?.value;
+  const hasKvm = (chosen ?? (hyperv === undefined ? "kvm" : "plain")) === "kvm";
   if (hyperv === undefined) return hasKvm ? kvmLeaf(leaf, KVM_LEAF) : NOTHING;
-  if (leaf < KVM_LEAF_BESIDE_HYPERV) return hypervLeaf(hyperv.features, leaf);
+  if (leaf < KVM_LEAF_BESIDE_HYPERV) return hypervLeaf(hyperv.features, leaf, xmmOutputBit(control, hyperv.features));
   return hasKvm ? kvmLeaf(leaf, KVM_LEAF_BESIDE_HYPERV) : NOTHING;
 }
 
-/** A basic leaf beyond the highest one is answered as the highest one. `cr4`: the vCPU's, for what the system has enabled. */
-export function cpuid(vm: CpuidSource, vcpu: number, leaf: number, subleaf: number, cr4: number): CpuidWords {
-  if (leaf >>> 28 === 4) return leafOfHypervisor(vm, leaf);
+/** Of the model with what Hyper-V's list adds. A basic leaf beyond the highest one is answered as the highest one. */
+export function modelCpuid(
+  { control, vcpuCount }: CpuidSource,
+  vcpu: number,
+  leaf: number,
+  subleaf: number,
+): CpuidWords {
+  if (leaf >>> 28 === 4) return leafOfHypervisor(control, leaf);
   if (leaf >>> 28 === 8) return extendedLeaf(leaf);
-  return basicLeaf(vm, vcpu, leaf > HIGHEST_LEAF ? HIGHEST_LEAF : leaf, subleaf, cr4);
+  return basicLeaf(vcpuCount, vcpu, Math.min(leaf, HIGHEST_LEAF), subleaf);
+}
+
+/** What holds whatever the state of the vCPU is: KVM_SET_CPUID2's entries, or the model with the words that were set. */
+function configuredCpuid(source: CpuidSource, vcpu: number, leaf: number, subleaf: number): CpuidWords {
+  const own = source.control.cpuidEntries?.find((each) => each.vcpu === vcpu);
+  if (own !== undefined) return lookUp(own.entries, leaf, subleaf);
+  const words = modelCpuid(source, vcpu, leaf, subleaf);
+  const set = source.control.cpuidWords;
+  if (set === undefined) return words;
+  const index = isIndexed(leaf) ? subleaf : 0;
+  return CPUID_WORDS.map(
+    (word, at) =>
+      set.find((each) => each.leaf === leaf && each.subleaf === index && each.word === word)?.value ?? words[at] ?? 0,
+  ) as unknown as CpuidWords;
+}
+
+/** Of a vCPU. `cr4`: its own, for what the system has enabled. */
+export function cpuid(source: CpuidSource, vcpu: number, leaf: number, subleaf: number, cr4: number): CpuidWords {
+  const words = configuredCpuid(source, vcpu, leaf, subleaf);
+  if (leaf !== 1) return words;
+  const [eax, ebx, ecx, edx] = words;
+  // KVM keeps this bit itself, whatever the VMM has set.
+  const isEnabled = (cr4 & Cr4.OSXSAVE) !== 0 && (ecx & XSAVE) !== 0;
+  return [eax, ebx, isEnabled ? ecx | OSXSAVE : ecx & ~OSXSAVE, edx];
+}
+
+/** Leaves whose answer depends on ECX, and how many subleaves each has. */
+const SUBLEAVES: ReadonlyMap<number, number> = new Map([
+  [4, 4],
+  [7, 1],
+  [0xb, 3],
+  [0xd, 2],
+]);
+
+/** Whether a leaf has subleaves. */
+export function isIndexed(leaf: number): boolean {
+  return SUBLEAVES.has(leaf);
+}
+
+function rangeOf(first: number, last: number): number[] {
+  return Array.from({ length: last - first + 1 }, (_, at) => first + at);
+}
+
+/** Each leaf, and of those with subleaves the first and all that say something. */
+function entriesOf(ask: (leaf: number, subleaf: number) => CpuidWords, leaves: readonly number[]): CpuidEntry[] {
+  return leaves.flatMap((leaf) => {
+    const count = SUBLEAVES.get(leaf);
+    const subleaves = count === undefined ? [undefined] : rangeOf(0, count - 1);
+    return subleaves
+      .map((subleaf) => entryOf(leaf, subleaf, ask(leaf, subleaf ?? 0)))
+      .filter(({ eax, ebx, ecx, edx, index }) => index === 0 || (eax | ebx | ecx | edx) !== 0);
+  });
+}
+
+const MODEL_LEAVES: readonly number[] = [...rangeOf(0, HIGHEST_LEAF), ...rangeOf(0x8000_0000, HIGHEST_EXTENDED_LEAF)];
+
+/** KVM_GET_CPUID2: what the guest of a vCPU is told, leaf by leaf. */
+export function cpuidEntries(source: CpuidSource, vcpu: number): readonly CpuidEntry[] {
+  const own = source.control.cpuidEntries?.find((each) => each.vcpu === vcpu);
+  if (own !== undefined) return own.entries;
+  const ask = (leaf: number, subleaf: number): CpuidWords => configuredCpuid(source, vcpu, leaf, subleaf);
+  const blocks = [KVM_LEAF, KVM_LEAF_BESIDE_HYPERV].flatMap((first) => {
+    const [highest] = ask(first, 0);
+    return highest < first ? [] : rangeOf(first, Math.min(highest, first + 0xff));
+  });
+  return entriesOf(ask, [...MODEL_LEAVES, ...blocks]);
+}
+
+/** KVM_GET_SUPPORTED_CPUID: what the CPU and KVM have. Hyper-V's leaves are not in it. */
+export function supportedCpuid(vcpuCount: number, vcpu = 0): readonly CpuidEntry[] {
+  const ask = (leaf: number, subleaf: number): CpuidWords =>
+    modelCpuid({ control: { capabilities: [] }, vcpuCount }, vcpu, leaf, subleaf);
+  return entriesOf(ask, [...MODEL_LEAVES, KVM_LEAF, KVM_LEAF + 1]);
+}
+
+/** KVM's own leaves, where they stand behind Hyper-V's. */
+export function kvmLeaves(): readonly CpuidEntry[] {
+  return entriesOf(
+    (leaf) => kvmLeaf(leaf, KVM_LEAF_BESIDE_HYPERV),
+    [0, 1, 0x10].map((at) => KVM_LEAF_BESIDE_HYPERV + at),
+  );
+}
+
+/** What Hyper-V's leaves offer a guest; undefined: the interface is not there. */
+export function hypervOffer(source: CpuidSource, vcpu: number): HypervOffer | undefined {
+  // Without these there can be none, which is what most VMs have.
+  if (!mayHaveHyperv(source.control)) return undefined;
+  return readHypervOffer((leaf) => configuredCpuid(source, vcpu, leaf, 0));
+}
+
+const KVM_LEAVES_END = 0x4001_0000;
+const KVM_LEAVES_STEP = 0x100;
+
+/** EAX of KVM's leaf of features, wherever it stands; 0: KVM does not tell of itself. */
+export function kvmFeatures(source: CpuidSource, vcpu: number): number {
+  for (let first = KVM_LEAF; first < KVM_LEAVES_END; first += KVM_LEAVES_STEP) {
+    const [, ...signature] = configuredCpuid(source, vcpu, first, 0);
+    if (signature.every((word, at) => word === KVM_SIGNATURE[at]))
+      return configuredCpuid(source, vcpu, first + 1, 0)[0];
+  }
+  return 0;
 }

@@ -41,7 +41,7 @@ A row's number stands in each recorded exit, and the table of a recording never 
 - Several vCPUs run in turn. The change from one to the next is no exit. IPIs to another vCPU find it outside guest mode.
 - Each element of INS and OUTS is an exit of its own.
 - Accesses to memory that is none of RAM leave piece by piece, each piece an exit of at most 8 bytes.
-- VMCALL on AMD and VMMCALL on Intel are #UD that KVM intercepts: it writes the host's own call over them, which is an event with both instructions' bytes, or with the policy \`x86.hypercall.patch=off\` lets the guest have its #UD.
+- VMCALL on AMD and VMMCALL on Intel are #UD that KVM intercepts: it writes the host's own call over them, which is an event with both instructions' bytes, or with the policy \`x86.hypercall.patch=ud\` lets the guest have its #UD.
 - Writes of Hyper-V's RESET and CRASH_CTL are carried out once the VMM half has been told.
 `;
 }

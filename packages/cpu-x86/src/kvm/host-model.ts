@@ -83,6 +83,11 @@ export function hostModelOf({ name, version }: HostReference): HostModel {
   return found;
 }
 
+/** The host under a VM: one that names none is on Intel's newest. */
+export function hostUnder({ host }: { readonly host?: HostReference }): HostModel {
+  return host === undefined ? hostOfVendor("intel") : hostModelOf(host);
+}
+
 /** The newest row of a name. Throws RangeError for a name that this build does not have. */
 export function hostNamed(name: string): HostModel {
   const found = HOST_MODELS.filter((host) => host.name === name).at(-1);

@@ -15,7 +15,7 @@ const ERROR_CODE = 0xff;
 
 /** Whether the other vendor's call is written over, or raises #UD. */
 export function patchesCalls(control: Amd64ControlState): boolean {
-  return policyValue(control, "x86.hypercall.patch") === "on";
+  return policyValue(control, "x86.hypercall.patch") === "patch";
 }
 
 /** Instead of the call at RIP: the next to come is the host's own, or the fault of writing it. */

@@ -99,7 +99,7 @@ describe("the other vendor's call", () => {
 
   it("raises #UD with the policy off, and the code stays", () => {
     const it = caller({ rax: 11 }, a.vmmcall);
-    expect(it.control.set("policy", "x86.hypercall.patch=off")).toBe("0");
+    expect(it.control.set("policy", "x86.hypercall.patch=ud")).toBe("0");
     expect(runOn(it.kernel).stop).toBe("idle");
     expect(it.kernel.readRegister(0, "rip")).toBe(BigInt(HANDLER + 2));
     expect([...it.kernel.memory.read(CODE, 3)]).toEqual([...a.vmmcall]);
@@ -114,7 +114,7 @@ describe("MSRs that the VMM answers", () => {
     const control = new Configured(it.kernel);
     expect(control.set("cap", "X86_USER_SPACE_MSR=8")).toBe("EINVAL");
     expect(control.set("cap", "X86_USER_SPACE_MSR=6")).toBe("0");
-    expect(control.set("msr-filter", "deny:0x10+1")).toBe("0");
+    expect(control.set("msr-filter", "0x10+1=-")).toBe("0");
     it.setGate(13, HANDLER);
     it.place(HANDLER, a.hlt);
     const reasons: unknown[] = [];

@@ -5,7 +5,7 @@ import { Register } from "../isa/state.js";
 import { argumentOf, returnFromCall } from "./call-registers.js";
 import { leaveToVmm } from "./exit-frames.js";
 import type { ExitCause } from "./exit-model.js";
-import { describeHypervCall, finishHypervCall, returnHypervResult, speaksHyperv } from "./hyperv/exits.js";
+import { completeHypervCall, describeHypervCall, finishHypervCall, speaksHyperv } from "./hyperv/exits.js";
 import { patchCall, patchesCalls } from "./hypercall-patching.js";
 import { callKvm, KvmCall, KvmError, mapRangeArgumentsFit } from "./kvm-hypercalls.js";
 import type { Vm } from "./vm.js";
@@ -35,7 +35,7 @@ export function finishHypercall(vm: Vm, cause: ExitCause, next: bigint): bigint 
 }
 
 /** The VMM's answer to a call: a result of KVM's ABI, or of Hyper-V's. */
-export function returnVmmResult(vm: Vm, kvmExit: number | undefined, result: bigint, next: bigint): void {
-  if (kvmExit === KvmExit.hyperv) returnHypervResult(vm, result, next);
+export function returnVmmResult(vm: Vm, frame: ExitFrame, result: bigint, next: bigint): void {
+  if (frame[ExitWord.kvmExit] === KvmExit.hyperv) completeHypervCall(vm, frame, result, next);
   else returnFromCall(vm, result, next);
 }

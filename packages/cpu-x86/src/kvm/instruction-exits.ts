@@ -4,12 +4,17 @@ import { Vector } from "../isa/exceptions.js";
 import { ExitCode } from "../isa/exit-code.js";
 import { Flag, STATUS_FLAGS } from "../isa/registers.js";
 import { cr4, Register, tscAux } from "../isa/state.js";
-import { cpuid } from "./cpuid.js";
+import { cpuid, hypervOffer } from "./cpuid.js";
 import type { ExitCause } from "./exit-model.js";
+import { Privilege } from "./hyperv/features.js";
 import { finishHypercall, routeCall } from "./hypercalls.js";
 import { mayAccess, routeMsr } from "./msr-exits.js";
 import { readMsr, writeMsr } from "./msrs.js";
 import type { Vm } from "./vm.js";
+
+const COUNTER_LEAF = 0x8000_0007;
+/** Bit of EDX of that leaf. */
+const INVARIANT_COUNTER = 1 << 8;
 
 /** Of an exit code that is none of those which the run loop handles itself. */
 export function causeOf(vm: Vm, code: number): ExitCause {
@@ -72,13 +77,20 @@ export function finishInstructionExit(vm: Vm, cause: ExitCause, frame: ExitFrame
 function finishCpuid(vm: Vm, next: bigint): bigint {
   const { states } = vm;
   const [leaf, subleaf] = [states.readGeneral32(Register.rax), states.readGeneral32(Register.rcx)];
-  const words = cpuid(vm, vm.current, leaf, subleaf, Number(states.engine.readField(cr4)));
+  const words = [...cpuid(vm, vm.current, leaf, subleaf, Number(states.engine.readField(cr4)))];
+  if (leaf === COUNTER_LEAF && hidesInvariantCounter(vm)) words[3] = (words[3] ?? 0) & ~INVARIANT_COUNTER;
   const registers = [Register.rax, Register.rbx, Register.rcx, Register.rdx];
   registers.forEach((register, index) => {
     states.writeGeneral32(register, words[index] ?? 0);
   });
   vm.retireInstruction(next);
-  return BigInt(words[0] >>> 0);
+  return BigInt((words[0] ?? 0) >>> 0);
+}
+
+/** Where Hyper-V's guest is to ask for an invariant counter, it is not told of one before (kvm_hv_invtsc_suppressed). */
+function hidesInvariantCounter(vm: Vm): boolean {
+  const privileges = hypervOffer(vm, vm.current)?.privileges ?? 0;
+  return (privileges & Privilege.invariantTsc) !== 0 && vm.hyperv.vm.invariantTsc === 0n;
 }
 
 function finishReadMsr(vm: Vm, msr: number, next: bigint): bigint | undefined {

@@ -16,18 +16,22 @@ import {
   type WatchReport,
 } from "@hvjournal/core";
 import { EngineExit } from "@hvjournal/engine";
+import { Vector } from "../isa/exceptions.js";
 import { ExitCode } from "../isa/exit-code.js";
 import { hostChanged } from "./control/host-part.js";
 import type { Amd64ControlState } from "./control-slice.js";
 import { beginExitFrame, leaveToVmm, MMIO_WRITE, newExitFrame } from "./exit-frames.js";
 import type { ExitCause } from "./exit-model.js";
 import { restoreCallPage } from "./hyperv/call-page.js";
+import { takeDebuggerStatus } from "./hyperv/exits.js";
+import { carriesXmm, outputWordNamed, readOutputWord } from "./hyperv/xmm-output.js";
 import { returnVmmResult } from "./hypercalls.js";
 import { causeOf, describeCall, finishInstructionExit, readCounter, readRandom } from "./instruction-exits.js";
 import { backtrace, type DisassembledInstruction, disassemble, translateVirtual } from "./inspection.js";
 import { completeMsrExit } from "./msr-exits.js";
 import { readHostMsr, writeHostMsr } from "./host-msrs.js";
 import {
+  KVM_CLOCK,
   MP_STATE,
   MSR_ERROR,
   msrNumberOf,
@@ -37,13 +41,15 @@ import {
   writeNamedRegister,
 } from "./named-registers.js";
 import { refuseUnsimulated } from "./not-simulated.js";
-import { tellStolenTime } from "./paravirtual.js";
+import { setClock, tellStolenTime } from "./paravirtual.js";
 import { finishPortExit, fillPortExit } from "./port-exits.js";
 import { restoreSections, type RunState, saveSections } from "./saved-state.js";
 import { isReady, MpState } from "./schedule.js";
 import { findStuck } from "./stuck.js";
+import { undefinedName } from "./undefined-name.js";
 import { advanceTimers, timersDeadline } from "./timers.js";
 import type { Vm } from "./vm.js";
+import { readBackdoorCounter, servesBackdoor } from "./vmware-backdoor.js";
 
 /** Budgets of the engine are 32-bit numbers. */
 const BUDGET_MAX = 0x3fff_ffff;
@@ -63,6 +69,7 @@ export class Amd64KernelHalf implements KernelHalf {
   };
   readonly registers: readonly RegisterName[] = registerNames;
   readonly registerAliases: readonly string[] = registerAliases;
+  readonly pcName: string = "rip";
   answerLow = 0;
   answerHigh = 0;
   watchReport: WatchReport | undefined;
@@ -244,6 +251,14 @@ export class Amd64KernelHalf implements KernelHalf {
       case ExitCode.portRead:
       case ExitCode.portWrite:
         return this.#leaveForPort(code === ExitCode.portWrite);
+      case ExitCode.backdoorRead:
+      case ExitCode.backdoorWrite:
+        if (servesBackdoor(vm)) return this.#leaveForPort(code === ExitCode.backdoorWrite);
+        vm.states.raise(Vector.generalProtection);
+        return undefined;
+      case ExitCode.backdoorCounter:
+        readBackdoorCounter(vm, engine.exitOperand(0));
+        return undefined;
       case ExitCode.notSimulated:
         refuseUnsimulated(vm, engine.exitWord(0), engine.exitOperand(1));
         return "stuck";
@@ -386,6 +401,7 @@ export class Amd64KernelHalf implements KernelHalf {
     const frame = this.#pendingExit(FinishedBy.vmmHalf);
     this.#run.exitPending = false;
     this.#completeForVmm(frame, low, high);
+    this.#vm.hypervOutput.clear();
     this.#entered();
   }
 
@@ -423,8 +439,10 @@ export class Amd64KernelHalf implements KernelHalf {
     const { cause, next } = this.#run;
     const kvmExit = frame[ExitWord.kvmExit];
     if (kvmExit === KvmExit.x86Rdmsr || kvmExit === KvmExit.x86Wrmsr) completeMsrExit(vm, kvmExit, result, next);
-    else if (cause === "writeMsr") finishInstructionExit(vm, cause, frame, next);
-    else returnVmmResult(vm, kvmExit, result, next);
+    else if (cause === "writeMsr") {
+      finishInstructionExit(vm, cause, frame, next);
+      if (kvmExit === KvmExit.hyperv) takeDebuggerStatus(vm, frame, result);
+    } else returnVmmResult(vm, frame, result, next);
   }
 
   #pendingExit(by: number): ExitFrame {
@@ -464,6 +482,9 @@ export class Amd64KernelHalf implements KernelHalf {
   readRegister(vcpu: number, name: string): bigint {
     if (name === MSR_ERROR) return this.#vm.msrError ? 1n : 0n;
     if (name === MP_STATE) return BigInt(this.#vm.schedule.of(vcpu).mpState);
+    if (name === KVM_CLOCK) return BigInt(this.#vm.clockNs);
+    const word = outputWordNamed(name);
+    if (word !== undefined) return readOutputWord(this.#vm, word);
     const msr = msrNumberOf(name);
     if (msr !== undefined) return knownMsr(name, readHostMsr(this.#vm, vcpu, msr));
     return readNamedRegister(this.#vm.states, vcpu, name);
@@ -478,11 +499,27 @@ export class Amd64KernelHalf implements KernelHalf {
       this.#vm.setMpState(vcpu, Number(value));
       return;
     }
+    if (name === KVM_CLOCK) {
+      setClock(this.#vm, value);
+      return;
+    }
+    const word = outputWordNamed(name);
+    if (word !== undefined) {
+      this.#stageOutput(vcpu, word, value);
+      return;
+    }
     const msr = msrNumberOf(name);
     if (msr === undefined) writeNamedRegister(this.#vm.states, vcpu, name, value);
     else if (!writeHostMsr(this.#vm, vcpu, msr, value))
       throw new RangeError(`${name} does not take 0x${value.toString(16)}`);
     this.#vm.taskPriorityWritten(vcpu);
+  }
+
+  #stageOutput(vcpu: number, word: number, value: bigint): void {
+    const { exit, exitPending } = this.#run;
+    if (!exitPending || !carriesXmm(this.#vm.control, exit) || exit[ExitWord.vcpu] !== vcpu)
+      throw new RangeError(`vcpu${vcpu} waits for no call with output in XMM registers`);
+    this.#vm.hypervOutput.set(word, value);
   }
 
   translate(vcpu: number, virtual: bigint): number | undefined {
@@ -527,10 +564,7 @@ export class Amd64KernelHalf implements KernelHalf {
   }
 
   unimplemented(): ReadonlyMap<string, number> {
-    const counts = [...this.#vm.engine.undefinedEncodings].map(
-      ([encoding, count]) => [`.byte 0x${encoding.toString(16).padStart(8, "0")}`, count] as const,
-    );
-    return new Map(counts);
+    return new Map([...this.#vm.engine.undefinedEncodings].map(([first, count]) => [undefinedName(first), count]));
   }
 }
 

@@ -1,7 +1,8 @@
-/** MSRs that the kernel half keeps, beside those of the vCPU's state (`isa/msr.ts`). Intel SDM volume 4. */
+/** MSRs outside guest mode: those that the kernel half keeps, and those of the vCPU's state (`kept-msrs.ts`). Intel SDM volume 4. */
 import { PHYSICAL_ADDRESS_BITS } from "../isa/translation.js";
 import { hypervMsrOf, isHypervMsr } from "./hyperv/msrs.js";
 import { ApicBase } from "./irqchip/apic-registers.js";
+import { KEPT_MSRS } from "./kept-msrs.js";
 import type { MsrAccess } from "./msr-access.js";
 import { Msr } from "./msr-names.js";
 import { MTRR_CAP, MTRR_MSRS } from "./mtrr.js";
@@ -94,6 +95,7 @@ const registers: readonly (readonly [msr: number, access: MsrAccess])[] = [
   [Msr.IA32_MISC_ENABLE, constant(MISC_ENABLE, always)],
   [Msr.IA32_DEBUGCTL, constant(0n)],
   ...MTRR_MSRS,
+  ...KEPT_MSRS,
   ...KVM_MSRS,
 ];
 

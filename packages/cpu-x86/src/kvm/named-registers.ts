@@ -29,6 +29,7 @@ import {
   xmm,
 } from "../isa/state.js";
 import { msrs } from "../isa/msr.js";
+import { OUTPUT_REGISTERS } from "./hyperv/xmm-output.js";
 import type { VcpuStates } from "./vcpu-state.js";
 
 interface NamedRegister extends RegisterName {
@@ -226,6 +227,9 @@ export const MP_STATE = "mp_state";
 /** `kvm_run.msr.error`, of an MSR exit that is pending: not 0 makes the access #GP. */
 export const MSR_ERROR = "msr_error";
 
+/** KVM_SET_CLOCK, KVM_GET_CLOCK of the VM, by any vCPU: nanoseconds. */
+export const KVM_CLOCK = "kvm_clock";
+
 const MSR_PREFIX = "msr_0x";
 
 /** Any MSR of KVM_GET_MSRS by its number. */
@@ -240,7 +244,13 @@ export function msrNumberOf(name: string): number | undefined {
   return /^[0-9a-f]{1,8}$/.test(digits) ? Number.parseInt(digits, 16) : undefined;
 }
 
-export const registerAliases: readonly string[] = [...aliases.map(([alias]) => alias), MP_STATE, MSR_ERROR];
+export const registerAliases: readonly string[] = [
+  ...aliases.map(([alias]) => alias),
+  MP_STATE,
+  MSR_ERROR,
+  KVM_CLOCK,
+  ...OUTPUT_REGISTERS,
+];
 
 export const registerNames: readonly RegisterName[] = registers.map(({ name, bits, group }) => ({ name, bits, group }));
 

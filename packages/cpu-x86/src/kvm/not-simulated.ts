@@ -3,11 +3,8 @@ import { NotSimulated } from "../isa/exit-code.js";
 import type { Vm } from "./vm.js";
 
 const TEXT: Readonly<Record<number, string>> = {
-  [NotSimulated.virtual8086]: "virtual-8086 mode",
   [NotSimulated.fetchOutsideMemory]: "code where there is no RAM",
   [NotSimulated.floatErrorPin]: "an x87 error that is reported by FERR#",
-  [NotSimulated.portBreakpoint]: "a breakpoint at a port",
-  [NotSimulated.gateParameters]: "a call gate that copies parameters",
 };
 
 export function refuseUnsimulated(vm: Vm, reason: number, detail: bigint): void {

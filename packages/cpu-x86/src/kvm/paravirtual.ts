@@ -1,5 +1,6 @@
 /** What KVM's own MSRs hold, and the structures in guest memory that they name: Documentation/virt/kvm/x86/msr.rst. */
 import type { GuestMemory } from "@hvjournal/core";
+import { referenceClockMoved } from "./hyperv/reference-time.js";
 import { TSC_HZ } from "./time-stamp-counter.js";
 import type { Vm } from "./vm.js";
 
@@ -32,20 +33,30 @@ export function writeSystemTime(vm: Vm, value: bigint): boolean {
 }
 
 /** The clock: nanoseconds of guest time, by a factor on the time-stamp counter. */
-export function tellSystemTime(vm: Vm): void {
-  const { engine, guestTimeNs, current } = vm;
+export function tellSystemTime(vm: Vm, vcpu: number = vm.current): void {
+  const { engine, guestTimeNs, clockNs } = vm;
   const { memory } = engine;
-  const address = vm.paravirtual.of(current).systemTime & ~ENABLED;
+  const address = vm.paravirtual.of(vcpu).systemTime & ~ENABLED;
   if (!isInRam(memory, address, CLOCK_BYTES)) return;
   const view = new DataView(new ArrayBuffer(CLOCK_BYTES));
   view.setUint32(0, nextVersion(memory, Number(address)), true);
-  view.setBigUint64(8, vm.timeStampOf(current).at(guestTimeNs), true);
-  view.setBigUint64(16, BigInt(guestTimeNs), true);
+  view.setBigUint64(8, vm.timeStampOf(vcpu).at(guestTimeNs), true);
+  view.setBigUint64(16, BigInt(clockNs), true);
   const { factor, shift } = clockScale(TSC_HZ);
   view.setUint32(24, factor, true);
   view.setInt8(28, shift);
   view.setUint8(29, CLOCK_STABLE);
   memory.write(Number(address), new Uint8Array(view.buffer));
+}
+
+/** KVM_SET_CLOCK: all that tells of the clock tells of the new one. Throws RangeError for a clock beyond 104 days. */
+export function setClock(vm: Vm, ns: bigint): void {
+  if (ns > BigInt(Number.MAX_SAFE_INTEGER))
+    throw new RangeError(`a clock of ${ns} ns: up to ${Number.MAX_SAFE_INTEGER}`);
+  vm.clockOffsetNs = Number(ns) - vm.guestTimeNs;
+  for (let vcpu = 0; vcpu < vm.vcpuCount; vcpu++)
+    if ((vm.paravirtual.of(vcpu).systemTime & ENABLED) !== 0n) tellSystemTime(vm, vcpu);
+  referenceClockMoved(vm);
 }
 
 /** ns = ((ticks << shift) * factor) >> 32, with the largest factor below 2 ** 32 (kvm_get_time_scale). */

@@ -79,6 +79,8 @@ function plainRun(vm: Vm, run: RunState): { readonly [key: string]: PlainValue }
     cause: (run.exitPending ? run.cause : undefined) ?? null,
     next: run.exitPending ? run.next : 0n,
     msrError: vm.msrError,
+    ...(vm.clockOffsetNs === 0 ? {} : { clockOffsetNs: vm.clockOffsetNs }),
+    ...(vm.hypervOutput.size === 0 ? {} : { hypervOutput: [...vm.hypervOutput].sort(([a], [b]) => a - b) }),
     deviceWriteWaiting: run.deviceWriteWaiting,
     isKicked: run.isKicked,
     enteredAt: run.enteredAt,
@@ -184,10 +186,21 @@ function restoreRun(vm: Vm, run: RunState, fields: PayloadFields): void {
   run.exit.set(exit);
   run.cause = fields.has("cause") ? causeNamed(fields.string("cause")) : undefined;
   vm.msrError = fields.boolean("msrError");
+  vm.clockOffsetNs = fields.has("clockOffsetNs") ? fields.number("clockOffsetNs") : 0;
+  restoreOutput(vm, fields);
   run.next = fields.bigint("next");
   run.deviceWriteWaiting = fields.boolean("deviceWriteWaiting");
   run.isKicked = fields.boolean("isKicked");
   run.enteredAt = fields.number("enteredAt");
+}
+
+function restoreOutput({ hypervOutput }: Vm, fields: PayloadFields): void {
+  hypervOutput.clear();
+  const saved = fields.has("hypervOutput") ? fields.array("hypervOutput") : [];
+  for (const each of saved) {
+    const [word, value] = each as readonly (number | bigint)[];
+    hypervOutput.set(Number(word), BigInt(value ?? 0));
+  }
 }
 
 function restoreStolenTime(vm: Vm, fields: PayloadFields): void {

@@ -26,6 +26,7 @@ import {
   kernelGsBase,
   layout,
   lstar,
+  msrExits,
   mxcsr,
   pat,
   pauseExits,
@@ -89,6 +90,7 @@ export class VcpuStates {
   readonly engine: Engine;
   readonly vcpuCount: number;
   readonly #saved = savedFields();
+  #leavesForMsrs = false;
 
   constructor(engine: Engine, vcpuCount: number) {
     this.engine = engine;
@@ -137,9 +139,20 @@ export class VcpuStates {
     });
   }
 
+  /** Whether RDMSR and WRMSR leave guest mode whatever they name. */
+  set leavesForMsrs(leaves: boolean) {
+    if (leaves === this.#leavesForMsrs) return;
+    this.#leavesForMsrs = leaves;
+    for (let vcpu = 0; vcpu < this.vcpuCount; vcpu++)
+      this.with(vcpu, () => {
+        this.engine.writeWord(msrExits.offset, leaves ? 1 : 0);
+      });
+  }
+
   /** Fields that follow from others or from the VM. */
   #derive(): void {
     this.engine.writeWord(pauseExits.offset, this.vcpuCount > 1 ? 1 : 0);
+    this.engine.writeWord(msrExits.offset, this.#leavesForMsrs ? 1 : 0);
     this.engine.callRoutine(refreshDerived);
     this.engine.stateWritten();
   }

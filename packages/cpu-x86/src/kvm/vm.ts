@@ -55,6 +55,10 @@ export class Vm {
   hasRun = false;
   /** What the exit that is being finished wrote over. */
   codePatch: CodePatch | undefined;
+  /** By how much KVM_SET_CLOCK has moved KVM's clock from guest time. */
+  clockOffsetNs = 0;
+  /** What the VMM has given back in XMM registers for the exit that is pending, by word: twice the register, and 1 for its upper half. */
+  readonly hypervOutput: Map<number, bigint> = new Map();
   /** The VMM has answered the MSR exit that is pending with an error. */
   msrError = false;
   /** The guest can't go on; says why. */
@@ -95,6 +99,11 @@ export class Vm {
     return this.icount * GUEST_NANOSECONDS_PER_UNIT + this.skippedNs;
   }
 
+  /** KVM_GET_CLOCK, in nanoseconds. */
+  get clockNs(): number {
+    return this.guestTimeNs + this.clockOffsetNs;
+  }
+
   get wallClockNs(): bigint {
     return this.#wallClockBaseNs + BigInt(this.guestTimeNs);
   }
@@ -111,6 +120,7 @@ export class Vm {
     this.#control = state;
     this.#hostVendor = state.host === undefined ? vendorOf(this.#exitModel) : hostModelOf(state.host).vendor;
     this.#reasons = reasonsOf(this.#exitModel, this.#hostVendor);
+    this.states.leavesForMsrs = state.msrFilter !== undefined;
   }
 
   /** Of the host that the VM is on now. */

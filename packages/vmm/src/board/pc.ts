@@ -26,6 +26,7 @@ import { Uart16550 } from "../devices/uart16550/device.js";
 import { VirtioBlock } from "../devices/virtio-block/device.js";
 import { VirtioConsole } from "../devices/virtio-console/device.js";
 import { VirtioRng } from "../devices/virtio-rng/device.js";
+import { Vmport } from "../devices/vmport/device.js";
 import { drawBytes } from "../entropy-bytes.js";
 import { HandlerChain } from "../hypercalls/handler-chain.js";
 import { x86Calls } from "../hypercalls/x86/x86-calls.js";
@@ -40,6 +41,11 @@ import { PortBus } from "./port-bus.js";
 import { restoreDevices } from "./saved-devices.js";
 import { stopFor } from "./system-event.js";
 import { UnexpectedExitError } from "./unexpected-exit.js";
+
+export interface PcBoardOptions extends BoardOptions {
+  /** VMware's backdoor is at its port; default: it is not. */
+  readonly vmport?: boolean;
+}
 
 export interface PcBoard extends VmmHalf {
   readonly memoryBase: number;
@@ -78,7 +84,7 @@ interface SavedDevice {
 class Pc implements PcBoard {
   readonly memoryBase: number = PC_ADDRESS_MAP.ram.base;
   readonly memoryBytes: number;
-  readonly #options: BoardOptions;
+  readonly #options: PcBoardOptions;
   readonly #bus = new MmioBus();
   readonly #ports = new PortBus();
   readonly #devices: SavedDevice[] = [];
@@ -88,16 +94,21 @@ class Pc implements PcBoard {
   readonly #consoleTransport: VirtioMmioTransport;
   readonly #transports: VirtioMmioTransport[] = [];
   readonly #virtio: VirtioMmioPlace[] = [];
+  readonly #vmport: Vmport | undefined;
   readonly #handlers: HandlerChain;
   readonly #unanswered = new Map<string, number>();
 
-  constructor(options: BoardOptions) {
+  constructor(options: PcBoardOptions) {
     checkBoardOptions(options, LIMITS);
     this.#options = options;
     this.memoryBytes = options.memoryBytes;
+    this.#vmport = options.vmport === true ? new Vmport(options.memoryBytes) : undefined;
     this.#handlers = new HandlerChain(
       options.handlers ?? [],
-      x86Calls((what) => this.#unanswered.set(what, (this.#unanswered.get(what) ?? 0) + 1)),
+      x86Calls({
+        noteUnanswered: (what) => void this.#unanswered.set(what, (this.#unanswered.get(what) ?? 0) + 1),
+        answerBackdoor: (call) => this.#vmport?.answer(call),
+      }),
     );
     this.#cmos = new Cmos(PC_GSI.cmos, options.rtcBaseNs, firmwareCmos(options.memoryBytes));
     this.#attachPort(new KeyboardController(), PC_PORT.keyboardController);
@@ -146,6 +157,7 @@ class Pc implements PcBoard {
   handleExit(exit: ExitFrame, port: VmmPort): void | Promise<void> {
     switch (exit[ExitWord.kvmExit]) {
       case KvmExit.io:
+        if (this.#vmport?.claims(exit[ExitWord.arg0Low] ?? 0) === true) return this.#handlers.answer(exit, port);
         answerIo(exit, this.#ports, port);
         break;
       case KvmExit.mmio:
@@ -212,7 +224,7 @@ class Pc implements PcBoard {
   }
 
   portDeviceAt(port: number): string | undefined {
-    return this.#ports.deviceAt(port)?.name;
+    return this.#vmport?.claims(port) === true ? this.#vmport.name : this.#ports.deviceAt(port)?.name;
   }
 
   /** The interrupt controllers' pages are the kernel half's, and devices all the same. */
@@ -277,6 +289,6 @@ class Pc implements PcBoard {
 }
 
 /** Throws RangeError for a machine that can't be built. */
-export function createPcBoard(options: BoardOptions): PcBoard {
+export function createPcBoard(options: PcBoardOptions): PcBoard {
   return new Pc(options);
 }

@@ -1,12 +1,12 @@
 /** A small board with two drives, and a driver for one of its virtio slots. */
 import type { BlockBackend } from "@hvjournal/core";
-import type { BoardOptions } from "../board/board-options.js";
-import { createPcBoard, type PcBoard } from "../board/pc.js";
+import { createPcBoard, type PcBoard, type PcBoardOptions } from "../board/pc.js";
 import { createVirtBoard, type VirtBoard, type VirtBoardOptions } from "../board/virt.js";
 import { TestGuest, countingEntropy, numberedImage } from "./test-guest.js";
 import { TestDriver } from "./virtio-driver.js";
 
-export const TEST_MEMORY_BYTES = 4 * 1024 * 1024;
+export const MEBIBYTE: number = 1024 * 1024;
+export const TEST_MEMORY_BYTES: number = 4 * MEBIBYTE;
 export const VERSION_1 = 1n << 32n;
 export const INDIRECT = 1n << 28n;
 export const EVENT_INDEX = 1n << 29n;
@@ -25,7 +25,7 @@ export interface TestPc {
   out(port: number, value: number, bytes?: number): void;
 }
 
-export function testPc(options: Partial<BoardOptions> = {}): TestPc {
+export function testPc(options: Partial<PcBoardOptions> = {}): TestPc {
   const guest = new TestGuest(options.memoryBytes ?? TEST_MEMORY_BYTES, 0);
   const board = createPcBoard({
     memoryBytes: TEST_MEMORY_BYTES,

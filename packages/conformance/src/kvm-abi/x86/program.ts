@@ -56,7 +56,8 @@ const EXCEPTION_NAMES: Readonly<Record<number, string>> = {
 
 export interface ProgramOptions {
   readonly vcpuCount?: number;
-  readonly hostVendor?: "intel" | "amd";
+  /** The simulated host: intel, amd, intel-no-smt ... */
+  readonly host?: string;
   /** By the words of the command line, before anything runs: ["hv", "all"]. */
   readonly configuration?: readonly (readonly [word: string, text: string])[];
 }
@@ -231,8 +232,8 @@ function initialize(program: Program, configuration: ProgramOptions["configurati
 }
 
 const X86_PROGRAMS: ProgramKind<KvmSession, Program, ProgramOptions> = {
-  machineOf: ({ vcpuCount = 1, hostVendor = "intel" }) =>
-    bareMachine({ memoryBytes: RAM_BYTES, vcpuCount, hostVendor, seed: 42n }),
+  machineOf: ({ vcpuCount = 1, host }) =>
+    bareMachine({ memoryBytes: RAM_BYTES, vcpuCount, ...(host && { host }), seed: 42n }),
   create: (options) => KvmSession.create(options),
   resume: (options, snapshot) => KvmSession.resume(options, snapshot),
   programOf(session, host, options) {

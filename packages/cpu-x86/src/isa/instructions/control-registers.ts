@@ -1,18 +1,17 @@
 /** Control and debug registers. References: sections of Intel SDM volume 2. */
 import { elementOf, type Instruction, type Stage, type StateField, type Value } from "@hvjournal/engine";
 import { assembly, modrmText, registerName } from "../assembly-text.js";
-import { BreakpointKind, kindOf } from "../breakpoints.js";
 import { contextChanged } from "../context.js";
 import { checkCr0, checkCr3, checkCr4 } from "../control-registers.js";
 import { accessMemory } from "../effective-address.js";
 import { defineEncoded } from "../encoding.js";
 import { noteDebugFault, raiseException, raiseIf, Vector } from "../exceptions.js";
-import { ExitCode, NotSimulated } from "../exit-code.js";
+import { ExitCode } from "../exit-code.js";
 import { type DecodedFields, Mode } from "../fields.js";
 import { low32, type OperandSize, readRegister, sizeOf, writeRegister } from "../general-registers.js";
 import { memoryOperand, register } from "../operands.js";
 import { modrmPlace } from "../places.js";
-import { Cr0, Cr4, Dr6, DR6_FIXED, Dr7, DR7_ENABLES, DR7_FIXED } from "../registers.js";
+import { Cr0, Cr4, Dr6, DR6_FIXED, Dr7, DR7_FIXED } from "../registers.js";
 import { cpl, cr0, cr2, cr3, cr4, debugAddress, dr6, dr7, taskPriority } from "../state.js";
 
 function requireSystem(stage: Stage): void {
@@ -178,25 +177,10 @@ function writeDebug(stage: Stage, number: number, value: Value<64>): void {
     const kept = stage.and(value, stage.constant64(BigInt(0xf | Dr6.BD | Dr6.BS | Dr6.BT)));
     return stage.write(dr6, stage.or(kept, stage.constant64(DR6_FIXED)));
   }
-  refusePortBreakpoints(stage, stage.truncate32(value));
   const kept = stage.and(value, stage.constant64(0xffff_23ffn));
   stage.write(dr7, stage.or(kept, stage.constant64(DR7_FIXED)));
   contextChanged(stage);
   stage.endBlock("breakpoints are written");
-}
-
-/** Those that are enabled while CR4.DE is set. */
-function refusePortBreakpoints(stage: Stage, value: Value<32>): void {
-  const extensions = stage.extractBits(stage.truncate32(stage.read(cr4)), Math.log2(Cr4.DE), 1);
-  const ofPort = [0, 1, 2, 3].map((index) => {
-    const isPort = stage.compare("eq", kindOf(stage, value, index), stage.constant32(BreakpointKind.port));
-    return stage.and(isPort, stage.isZero(stage.isZero(stage.extractBits(value, 2 * index, 2))));
-  });
-  const any = ofPort.reduce((all, one) => stage.or(all, one));
-  const enabled = stage.and(value, stage.constant32(DR7_ENABLES));
-  stage.if(stage.and(stage.and(any, extensions), stage.isZero(stage.isZero(enabled))), () =>
-    stage.exitBefore(ExitCode.notSimulated, stage.constant64(NotSimulated.portBreakpoint), stage.zeroExtend64(value)),
-  );
 }
 
 const clts = defineEncoded({

@@ -13,10 +13,9 @@ import {
 } from "../effective-address.js";
 import { defineEncoded } from "../encoding.js";
 import { raiseException, raiseIf, Vector } from "../exceptions.js";
-import { ExitCode, NotSimulated } from "../exit-code.js";
 import type { DecodedFields } from "../fields.js";
 import { bytesOf, generalRegister, sizeOf } from "../general-registers.js";
-import { currentStack, innerStack, type LegacyStack, pushLegacyFrame } from "../legacy-stack.js";
+import { currentStack, innerStack, type LegacyStack, pushGateFrame, pushLegacyFrame } from "../legacy-stack.js";
 import { memoryOperand } from "../operands.js";
 import { nextInstruction, segmentationOf } from "../segment-access.js";
 import { SegmentAttribute } from "../segment-attributes.js";
@@ -301,15 +300,19 @@ function throughLegacyGate(stage: Stage, branch: FarBranch, descriptor: Value<64
   stage.if(
     stage.compare("ne", gate.level, stage.read(cpl)),
     () => {
-      const parameters = stage.extractBits(descriptor, 32, 5);
-      stage.if(stage.isZero(stage.isZero(parameters)), () =>
-        stage.exitBefore(
-          ExitCode.notSimulated,
-          stage.constant64(NotSimulated.gateParameters),
-          stage.zeroExtend64(branch.selector),
-        ),
+      const stack = innerStack(stage, gate.level, stage.constant32(0));
+      const parameters = stage.truncate32(stage.extractBits(descriptor, 32, 5));
+      const pushWith = (bytes: 2 | 4): void =>
+        stage.if(
+          parameters,
+          () => pushGateFrame(stage, stack, words, parameters, bytes, gate.setAccessed),
+          () => pushLegacyFrame(stage, stack, words, bytes, true, gate.setAccessed),
+        );
+      stage.if(
+        isWide,
+        () => pushWith(4),
+        () => pushWith(2),
       );
-      push(innerStack(stage, gate.level, stage.constant32(0)), words, true);
     },
     () => push(currentStack(stage, stage.constant32(0)), words.slice(0, 2), false),
   );

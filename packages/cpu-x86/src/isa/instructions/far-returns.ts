@@ -1,6 +1,6 @@
 /**
  * RET to another segment and IRET, in every mode: Intel SDM volume 2, 3.3 IRET, 4.3 RET; volume 3, 5.8.6, 6.12.1.
- * A return to virtual-8086 mode is not simulated.
+ * IRET in virtual-8086 mode, and to it: 20.2, 20.3.
  */
 import type { AccessHandle, Instruction, Stage, Value } from "@hvjournal/engine";
 import { assembly, immediateText } from "../assembly-text.js";
@@ -8,7 +8,6 @@ import { contextChanged, setPrivilegeLevel } from "../context.js";
 import { accessStack, stackPointer, writeStackPointer } from "../effective-address.js";
 import { defineEncoded } from "../encoding.js";
 import { noteDebugTrap, raiseException, raiseIf, Vector } from "../exceptions.js";
-import { ExitCode, NotSimulated } from "../exit-code.js";
 import { writeRflags } from "../flags.js";
 import { bytesOf, generalRegister, sizeOf } from "../general-registers.js";
 import { endOneShot, isStepping } from "../one-shot.js";
@@ -39,6 +38,13 @@ import {
 import { switchTask } from "../task-switch.js";
 import { cpl, interruptShadow, nmiBlocked, Register, repeating, rflags, Segment } from "../state.js";
 import { isNotCanonical } from "../translation.js";
+import {
+  DATA_SEGMENTS,
+  isVirtual,
+  requireVirtualPrivilege,
+  virtualTarget,
+  writeVirtualSegment,
+} from "../virtual-mode.js";
 
 const { S, code, conforming, writable, unusable, P, L, DB } = SegmentAttribute;
 
@@ -144,12 +150,6 @@ function checkStackSegment(stage: Stage, ss: Value<32>, rpl: Value<32>, toLong: 
   return { descriptor: stage.get(descriptor), setAccessed };
 }
 
-function exitIf(stage: Stage, condition: Value<32>, reason: number, detail: Value<32>): void {
-  stage.if(condition, () =>
-    stage.exitBefore(ExitCode.notSimulated, stage.constant64(reason), stage.zeroExtend64(detail)),
-  );
-}
-
 /** Flags that CPL and IOPL let the image write. */
 function writableFlags(stage: Stage, form: ReturnForm): Value<32> {
   const always = STATUS_FLAGS | Flag.TF | Flag.DF | Flag.NT | Flag.RF | Flag.AC | Flag.ID;
@@ -190,18 +190,21 @@ function finish(stage: Stage, frame: Frame, { isInterrupt }: ReturnKind, mask: V
 }
 
 function returnReal(stage: Stage, form: ReturnForm, kind: ReturnKind): void {
+  if (kind.isInterrupt) requireVirtualPrivilege(stage);
   const stepping = stage.variable(isStepping(stage));
   const frame = readFrame(stage, form, kind);
   const { limit } = segmentFields(Segment.cs);
   const beyond = stage.compare("gt_u", frame.rip, stage.zeroExtend64(stage.read(limit)));
   raiseIf(stage, beyond, Vector.generalProtection);
-  const all = STATUS_FLAGS | Flag.TF | Flag.IF | Flag.DF | Flag.IOPL | Flag.NT | Flag.RF | Flag.AC | Flag.ID;
-  const mask = stage.constant32(form.size === 1 ? all & 0xffff : all);
+  const always = STATUS_FLAGS | Flag.TF | Flag.IF | Flag.DF | Flag.NT | Flag.RF | Flag.AC | Flag.ID;
+  const level = stage.select(isVirtual(stage), stage.constant32(0), stage.constant32(Flag.IOPL));
+  const all = stage.or(stage.constant32(always), level);
+  const mask = form.size === 1 ? stage.zeroExtendFrom(16, all) : all;
   writeRealSegment(stage, Segment.cs, frame.cs);
   release(stage, form, kind);
   finish(stage, frame, kind, mask, stage.get(stepping));
   stage.write(repeating, stage.constant32(0));
-  setPrivilegeLevel(stage, stage.constant32(0));
+  setPrivilegeLevel(stage, stage.read(cpl));
   contextChanged(stage);
   const base = stage.zeroExtend64(stage.shiftLeft(frame.cs, 4));
   stage.jump(stage.zeroExtendFrom(32, stage.add(base, frame.rip)), { contextChanged: true });
@@ -219,10 +222,10 @@ function returnProtected(stage: Stage, form: ReturnForm, kind: ReturnKind): void
   if (kind.isInterrupt) refuseNested(stage);
   const frame = readFrame(stage, form, kind);
   if (kind.isInterrupt) {
-    const virtual = stage.and(frame.flags, stage.constant32(Flag.VM));
+    const virtual = stage.extractBits(frame.flags, Math.log2(Flag.VM), 1);
     const returnsToVirtual = stage.and(virtual, stage.isZero(stage.read(cpl)));
     const protects = stage.and(returnsToVirtual, stage.isZero(isLongModeActive(stage)));
-    if (form.size !== 1) exitIf(stage, protects, NotSimulated.virtual8086, frame.flags);
+    if (form.size !== 1) stage.if(protects, () => returnToVirtual(stage, form, frame, stage.get(stepping)));
   }
   const codeSegment = checkCodeSegment(stage, frame.cs);
   const codeAttributes = attributesOf(stage, codeSegment.descriptor);
@@ -268,6 +271,31 @@ function returnProtected(stage: Stage, form: ReturnForm, kind: ReturnKind): void
     end();
   });
 }
+
+/** Behind EIP, CS and EFLAGS stand ESP, SS, ES, DS, FS and GS. */
+function returnToVirtual(stage: Stage, form: ReturnForm, frame: Frame, stepping: Value<32>): void {
+  const bytes = bytesOf(sizeOf(form));
+  const above = stackPointer(stage, form, 3 * bytes);
+  const handle = accessStack(stage, above, 6 * bytes, "read");
+  const word = (index: number): Value<32> => stage.truncate32(slot(stage, form, handle, index));
+  const [pointer, ss, ...data] = [0, 1, 2, 3, 4, 5].map(word) as [Value<32>, Value<32>, ...Value<32>[]];
+  const target = virtualTarget(stage, frame.cs, frame.rip);
+  const loads: readonly (readonly [number, Value<32>])[] = [
+    [Segment.cs, frame.cs],
+    [Segment.ss, ss],
+    ...data.map((selector, index) => [DATA_SEGMENTS[index] ?? Segment.es, selector] as const),
+  ];
+  for (const [segment, selector] of loads) writeVirtualSegment(stage, segment, stage.zeroExtendFrom(16, selector));
+  stage.write(generalRegister(Register.rsp), stage.zeroExtend64(pointer));
+  finish(stage, frame, { isInterrupt: true, released: undefined }, stage.constant32(VIRTUAL_FLAGS), stepping);
+  stage.write(repeating, stage.constant32(0));
+  setPrivilegeLevel(stage, stage.constant32(3));
+  contextChanged(stage);
+  stage.jump(target, { contextChanged: true });
+}
+
+/** All but those that are fixed. */
+const VIRTUAL_FLAGS = 0x3f_7fd5;
 
 /** NT: a return to the task that this one is nested in, which long mode does not have. */
 function refuseNested(stage: Stage): void {

@@ -10,6 +10,7 @@ import { bytesOf, sizeOf } from "../general-registers.js";
 import { endOneShot, isStepping } from "../one-shot.js";
 import { Flag, IOPL_SHIFT, STATUS_FLAGS } from "../registers.js";
 import { cpl, InterruptShadow, rflags } from "../state.js";
+import { requireVirtualPrivilege } from "../virtual-mode.js";
 
 const SUFFIXES = ["", "w", "", ""] as const;
 
@@ -21,6 +22,7 @@ const pushf = defineEncoded({
   operands: {},
   text: (fields, pc) => assembly(fields, pc, `pushf${SUFFIXES[fields.size] ?? ""}`),
   execute(form, _operands, stage) {
+    requireVirtualPrivilege(stage);
     const bytes = bytesOf(sizeOf(form));
     const pointer = stackPointer(stage, form, -bytes);
     const handle = accessStack(stage, pointer, bytes, "write");
@@ -52,6 +54,7 @@ const popf = defineEncoded({
   operands: {},
   text: (fields, pc) => assembly(fields, pc, `popf${SUFFIXES[fields.size] ?? ""}`),
   execute(form, _operands, stage) {
+    requireVirtualPrivilege(stage);
     const bytes = bytesOf(sizeOf(form));
     const handle = accessStack(stage, stackPointer(stage, form, 0), bytes, "read");
     const image = stage.load(32, handle, 0, bytes === 2 ? 16 : 32);

@@ -7,7 +7,7 @@ import { raiseIf, Vector } from "../exceptions.js";
 import { ExitCode } from "../exit-code.js";
 import { generalRegister } from "../general-registers.js";
 import { type Msr, msrs } from "../msr.js";
-import { cpl, Register } from "../state.js";
+import { cpl, msrExits, Register } from "../state.js";
 import { isNotCanonical } from "../translation.js";
 
 const rax = generalRegister(Register.rax);
@@ -18,8 +18,12 @@ function requireSystem(stage: Stage): void {
   raiseIf(stage, stage.read(cpl), Vector.generalProtection);
 }
 
-/** Runs `then` for the MSR that ECX names. */
+/** Runs `then` for the MSR that ECX names; `otherwise` for those that are the kernel half's, and while it looks at all. */
 function chooseMsr(stage: Stage, then: (msr: Msr) => void, otherwise: () => void): void {
+  stage.if(stage.read(msrExits), otherwise, () => chooseKept(stage, then, otherwise));
+}
+
+function chooseKept(stage: Stage, then: (msr: Msr) => void, otherwise: () => void): void {
   const number = stage.truncate32(stage.read(rcx));
   const from = (index: number): void => {
     const msr = msrs[index];

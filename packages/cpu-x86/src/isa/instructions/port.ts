@@ -6,9 +6,10 @@
  */
 import type { Instruction, Stage, Value } from "@hvjournal/engine";
 import { assembly, registerName, repeatText } from "../assembly-text.js";
+import { notePortAccess } from "../breakpoints.js";
 import { defineEncoded } from "../encoding.js";
 import { raiseException, Vector } from "../exceptions.js";
-import { ExitCode } from "../exit-code.js";
+import { BACKDOOR_PORTS, ExitCode } from "../exit-code.js";
 import type { DecodedFields } from "../fields.js";
 import { RepeatPrefix } from "../fields.js";
 import {
@@ -35,19 +36,28 @@ function portSize(form: { readonly size: number }): 0 | 1 | 2 {
   return Math.min(2, sizeOf(form)) as 0 | 1 | 2;
 }
 
-/** #GP(0) where neither IOPL nor the TSS lets the current level use these ports. */
-function checkPermission(stage: Stage, port: Value<32>, bytes: number): void {
+/**
+ * #GP(0) where neither IOPL nor the TSS lets the current level use these ports. An access that has been done was permitted.
+ * `leave`: of the hypervisor's doing, see `ExitCode.backdoorRead`.
+ */
+function checkPermission(stage: Stage, port: Value<32>, bytes: number, leave: () => void): void {
   const flags = stage.truncate32(stage.read(rflags));
   const beyond = stage.compare("gt_u", stage.read(cpl), stage.extractBits(flags, IOPL_SHIFT, 2));
   const virtual = stage.and(flags, stage.constant32(Flag.VM));
-  stage.if(stage.or(beyond, virtual), () => checkBitmap(stage, port, bytes));
+  const refuse = (): void => {
+    const isBackdoor = Object.values(BACKDOOR_PORTS)
+      .map((each) => stage.compare("eq", port, stage.constant32(each)))
+      .reduce((any, one) => stage.or(any, one));
+    stage.if(isBackdoor, leave);
+    raiseException(stage, Vector.generalProtection);
+  };
+  stage.if(stage.and(stage.or(beyond, virtual), isIncomplete(stage)), () => checkBitmap(stage, port, bytes, refuse));
 }
 
-function checkBitmap(stage: Stage, port: Value<32>, bytes: number): void {
+function checkBitmap(stage: Stage, port: Value<32>, bytes: number, refuse: () => void): void {
   const tr = segmentFields(Segment.tr);
   const base = stage.read(tr.base);
   const limit = stage.read(tr.limit);
-  const refuse = (): void => raiseException(stage, Vector.generalProtection);
   const readWord = (offset: Value<32>): Value<32> => {
     stage.if(stage.compare("gt_u", stage.add(offset, stage.constant32(1)), limit), refuse);
     const place = stage.add(base, stage.zeroExtend64(offset));
@@ -66,25 +76,36 @@ function isIncomplete(stage: Stage): Value<32> {
 
 /** Leaves for a read that is yet to be done; else gives what it read, for `endAccess` to clear. */
 function readPort(stage: Stage, port: Value<32>, bytes: number): Value<32> {
-  stage.if(isIncomplete(stage), () =>
-    stage.exitBefore(ExitCode.portRead, stage.nextPc(), stage.zeroExtend64(port), stage.constant64(bytes)),
-  );
+  stage.if(isIncomplete(stage), () => leaveToRead(stage, ExitCode.portRead, port, bytes));
   return stage.read(portData);
 }
 
-function writePort(stage: Stage, port: Value<32>, bytes: number, data: Value<32>): void {
-  stage.if(isIncomplete(stage), () =>
-    stage.exitBefore(
-      ExitCode.portWrite,
-      stage.nextPc(),
-      stage.zeroExtend64(port),
-      stage.constant64(bytes),
-      stage.zeroExtend64(data),
-    ),
-  );
+function leaveToRead(stage: Stage, code: number, port: Value<32>, bytes: number): void {
+  stage.exitBefore(code, stage.nextPc(), stage.zeroExtend64(port), stage.constant64(bytes));
 }
 
-function endAccess(stage: Stage): void {
+/** May the current level read the port? */
+function checkRead(stage: Stage, port: Value<32>, bytes: number): void {
+  checkPermission(stage, port, bytes, () => leaveToRead(stage, ExitCode.backdoorRead, port, bytes));
+}
+
+interface PortWrite {
+  readonly port: Value<32>;
+  readonly bytes: number;
+  readonly data: Value<32>;
+}
+
+function leaveToWrite(stage: Stage, code: number, { port, bytes, data }: PortWrite): void {
+  const words = [stage.zeroExtend64(port), stage.constant64(bytes), stage.zeroExtend64(data)];
+  stage.exitBefore(code, stage.nextPc(), ...words);
+}
+
+function writePort(stage: Stage, port: Value<32>, bytes: number, data: Value<32>): void {
+  stage.if(isIncomplete(stage), () => leaveToWrite(stage, ExitCode.portWrite, { port, bytes, data }));
+}
+
+function endAccess(stage: Stage, port: Value<32>, bytes: number): void {
+  notePortAccess(stage, port, bytes);
   stage.write(portComplete, stage.constant32(0));
   stage.write(portData, stage.constant32(0));
 }
@@ -111,9 +132,9 @@ function input(pattern: string, isFixed: boolean): Instruction {
     execute(form, { fixed }, stage) {
       const size = portSize(form);
       const port = portOf(stage, isFixed ? fixed : undefined);
-      checkPermission(stage, port, bytesOf(size));
+      checkRead(stage, port, bytesOf(size));
       const data = readPort(stage, port, bytesOf(size));
-      endAccess(stage);
+      endAccess(stage, port, bytesOf(size));
       writeRegister(stage, size, stage.constant32(RAX), data);
       stage.endBlock("a device has answered");
     },
@@ -131,9 +152,12 @@ function output(pattern: string, isFixed: boolean): Instruction {
     execute(form, { fixed }, stage) {
       const size = portSize(form);
       const port = portOf(stage, isFixed ? fixed : undefined);
-      checkPermission(stage, port, bytesOf(size));
-      writePort(stage, port, bytesOf(size), readRegister(stage, size, stage.constant32(RAX)) as Value<32>);
-      endAccess(stage);
+      const data = readRegister(stage, size, stage.constant32(RAX)) as Value<32>;
+      checkPermission(stage, port, bytesOf(size), () =>
+        leaveToWrite(stage, ExitCode.backdoorWrite, { port, bytes: bytesOf(size), data }),
+      );
+      writePort(stage, port, bytesOf(size), data);
+      endAccess(stage, port, bytesOf(size));
       stage.endBlock("a device has been written");
     },
   });
@@ -170,12 +194,12 @@ function inputString(pattern: string): Instruction {
       const size = portSize(form);
       repeated(stage, form, () => {
         const port = portOf(stage, undefined);
-        checkPermission(stage, port, bytesOf(size));
+        checkPermission(stage, port, bytesOf(size), () => raiseException(stage, Vector.generalProtection));
         const destination = indexValue(stage, form, Register.rdi);
         const to = accessSegment(stage, segmentOperand(stage, Segment.es), destination, bytesOf(size), "write");
         const data = readPort(stage, port, bytesOf(size));
         return () => {
-          endAccess(stage);
+          endAccess(stage, port, bytesOf(size));
           storeOperand(stage, size, to, data);
           writeIndex(stage, form, Register.rdi, stage.add(destination, stringStep(stage, size)));
         };
@@ -197,12 +221,12 @@ function outputString(pattern: string): Instruction {
       const size = portSize(form);
       repeated(stage, form, () => {
         const port = portOf(stage, undefined);
-        checkPermission(stage, port, bytesOf(size));
+        checkPermission(stage, port, bytesOf(size), () => raiseException(stage, Vector.generalProtection));
         const source = indexValue(stage, form, Register.rsi);
         const from = accessSegment(stage, segment, source, bytesOf(size), "read");
         writePort(stage, port, bytesOf(size), loadOperand(stage, size, from) as Value<32>);
         return () => {
-          endAccess(stage);
+          endAccess(stage, port, bytesOf(size));
           writeIndex(stage, form, Register.rsi, stage.add(source, stringStep(stage, size)));
         };
       });

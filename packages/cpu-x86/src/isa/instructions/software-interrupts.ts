@@ -7,6 +7,7 @@ import { readRflags } from "../flags.js";
 import { immediate } from "../operands.js";
 import { Flag } from "../registers.js";
 import { EventKind } from "../state.js";
+import { requireVirtualPrivilege } from "../virtual-mode.js";
 
 const REFERENCE = "3.3 INT n/INTO/INT3/INT1";
 
@@ -18,6 +19,7 @@ const int = defineEncoded({
   operands: { immediate },
   text: (fields, pc) => assembly(fields, pc, "int", `0x${(fields.immediate & 0xff).toString(16)}`),
   execute(_form, operands, stage) {
+    requireVirtualPrivilege(stage);
     raiseSoftware(stage, EventKind.software, stage.and(operands.immediate, stage.constant32(0xff)));
   },
 });

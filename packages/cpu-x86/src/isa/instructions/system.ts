@@ -4,12 +4,12 @@ import { addressText, assembly, registerName } from "../assembly-text.js";
 import { accessMemory } from "../effective-address.js";
 import { defineEncoded } from "../encoding.js";
 import { raiseException, raiseIf, Vector } from "../exceptions.js";
-import { ExitCode } from "../exit-code.js";
+import { BACKDOOR_COUNTERS, ExitCode } from "../exit-code.js";
 import { Mode } from "../fields.js";
-import { low32, readRegister } from "../general-registers.js";
+import { generalRegister, low32, readRegister } from "../general-registers.js";
 import { memoryOperand, register } from "../operands.js";
 import { Cr4 } from "../registers.js";
-import { cpl, cr4 } from "../state.js";
+import { cpl, cr4, Register } from "../state.js";
 import { isNotCanonical } from "../translation.js";
 
 function requireSystem(stage: Stage): void {
@@ -82,7 +82,7 @@ const invpcid = defineEncoded({
   },
 });
 
-/** There are no performance counters, so no number of one is right. CR4.PCE lets every level ask. */
+/** There are no performance counters, so no number of one is right, but for those of VMware's backdoor. CR4.PCE lets every level ask. */
 const rdpmc = defineEncoded({
   mnemonic: "RDPMC",
   reference: "4.3 RDPMC",
@@ -90,7 +90,14 @@ const rdpmc = defineEncoded({
   formFields: [],
   operands: {},
   text: (fields, pc) => assembly(fields, pc, "rdpmc"),
-  execute: (_form, _operands, stage) => raiseException(stage, Vector.generalProtection),
+  execute(_form, _operands, stage) {
+    const number = stage.truncate32(stage.read(generalRegister(Register.rcx)));
+    const index = stage.sub(number, stage.constant32(BACKDOOR_COUNTERS.first));
+    const count = BACKDOOR_COUNTERS.last - BACKDOOR_COUNTERS.first;
+    const isBackdoor = stage.compare("le_u", index, stage.constant32(count));
+    stage.if(isBackdoor, () => stage.exitBefore(ExitCode.backdoorCounter, stage.nextPc()));
+    raiseException(stage, Vector.generalProtection);
+  },
 });
 
 /** Not offered by CPUID, or outside the mode that it belongs to. */

@@ -6,9 +6,9 @@ import { causesOfRow } from "../exit-model.js";
 import { HOST_MODELS, hostModelOf } from "../host-model.js";
 import { arrive } from "./arrival.js";
 import { askedItems, askedMsr } from "./asked-items.js";
-import { contractItems, hostUnder } from "./contract-items.js";
+import { contractItems, hostOfVm } from "./contract-items.js";
 import { patchedItem } from "./item-names.js";
-import { patchedItems, runningItems } from "./running-items.js";
+import { runningItems } from "./running-items.js";
 import { setUpSteps } from "./set-up-steps.js";
 
 function registerItem(name: string, value: bigint): ContractItem {
@@ -20,12 +20,11 @@ export const amd64Contract: ArchitectureContract = {
   exitModelOf: (host) => `kvm-${hostModelOf(host).vendor}`,
   unansweredCall: "HV_STATUS_INVALID_HYPERCALL_CODE",
   hostOf(state, machine) {
-    const { name, version } = hostUnder(state as Amd64ControlState, machine);
+    const { name, version } = hostOfVm(state as Amd64ControlState, machine);
     return { name, version };
   },
   items: (state, machine) => contractItems(state as Amd64ControlState, machine),
   runningItems,
-  observedItems: patchedItems,
   arrive,
   registerItem,
   patchItem: patchedItem,

@@ -1,11 +1,14 @@
 /** What becomes of a VM's contract on another host: calls of the other vendor, exits by other names, CPUID that nobody serves. */
 import { type Arrival, type ContractItem, HANDLER_ITEM } from "@hvjournal/core";
 import type { Amd64ControlState } from "../control/control-state.js";
+import { answerOf } from "../control/passthrough-part.js";
+import { CPUID_WORDS, type CpuidEntry, type CpuidWord } from "../cpuid-entry.js";
 import { hasReasonsOf } from "../exit-model.js";
 import { type HostModel, hostModelOf } from "../host-model.js";
 import { patchesCalls } from "../hypercall-patching.js";
 import { CALL_OF } from "./contract-items.js";
-import { CALL_INSTRUCTION_ITEM, EXITS_ITEM, isCallPageItem, isPatchedItem } from "./item-names.js";
+import { type CpuidRegister, leafKey, namesOf } from "./cpuid-names.js";
+import { CALL_INSTRUCTION_ITEM, EXITS_ITEM, isCallPageItem, isPatchedItem, PASSTHROUGH_ITEM } from "./item-names.js";
 
 const EXTENDED_CALLS = "CPUID 0x40000003.EBX[20] ";
 const HASH = "its attested hash changes";
@@ -24,6 +27,8 @@ interface Journey {
   readonly patches: boolean;
   readonly source: ReadonlyMap<string, ContractItem>;
   readonly canLeave: boolean;
+  /** With hv-passthrough: what this host answers otherwise. */
+  readonly otherAnswers: readonly string[];
 }
 
 function journeyOf({ source, sourceHost, host, control, machine }: Arrival): Journey {
@@ -34,7 +39,36 @@ function journeyOf({ source, sourceHost, host, control, machine }: Arrival): Jou
     patches: patchesCalls(control as Amd64ControlState),
     source: new Map(source.map((item) => [item.name, item])),
     canLeave: hasReasonsOf(machine.exitModel, here.vendor),
+    otherAnswers: otherAnswers(control as Amd64ControlState, here),
   };
+}
+
+/** Words of KVM_GET_SUPPORTED_HV_CPUID that are not what the vCPUs of a VM with hv-passthrough are told. */
+function otherAnswers(control: Amd64ControlState, here: HostModel): string[] {
+  if (control.hypervPassthrough !== true) return [];
+  const different = (control.cpuidEntries ?? []).flatMap(({ vcpu, entries }) =>
+    answerOf(control, vcpu, here).flatMap((answer) => {
+      const told = entries.find((each) => each.function === answer.function);
+      return CPUID_WORDS.flatMap((word) => differenceOf(answer, told, word));
+    }),
+  );
+  return [...new Set(different)];
+}
+
+function differenceOf(answer: CpuidEntry, told: CpuidEntry | undefined, word: CpuidWord): string[] {
+  const bits = ((told?.[word] ?? 0) ^ answer[word]) >>> 0;
+  if (bits === 0) return [];
+  const register = word.toUpperCase() as CpuidRegister;
+  const { bits: names = new Map<number, string>() } = namesOf(answer.function, undefined, register, undefined);
+  const place = `${leafKey(answer.function)}.${register}`;
+  const named = [...names].filter(([bit]) => ((bits >>> bit) & 1) === 1);
+  if (named.length === 0) return [`${place} 0x${answer[word].toString(16)}`];
+  return named.map(([bit, name]) => `${place}[${bit}] ${name} ${(answer[word] >>> bit) & 1}`);
+}
+
+function otherwise({ here, otherAnswers: answers }: Journey): Partial<ContractItem> {
+  const text = `host ${here.name} answers otherwise: ${answers.join(", ")}`;
+  return { value: "answers otherwise", remark: { verdict: "block", text } };
 }
 
 /** Of the guest's own calls in its text; `observed`: it has made some. */
@@ -66,20 +100,24 @@ function lackedRemark(name: string, { here, source }: Journey): Remark | undefin
   return { verdict: isKnown ? "block" : "warn", text: `the kernel of host ${here.name} does not serve it` };
 }
 
-function remarkOn(item: ContractItem, journey: Journey, hasHandler: boolean): Remark | undefined {
+/** What is said of an item here, and its value where that is not what the guest is told. */
+function saidOf(item: ContractItem, journey: Journey, hasHandler: boolean): Partial<ContractItem> {
   const { name } = item;
   const { isOtherVendor, source } = journey;
-  if (name === CALL_INSTRUCTION_ITEM && isOtherVendor) return callRemark(journey, source.get(name)?.value ?? "it");
-  if (name === EXITS_ITEM && isOtherVendor) return exitsRemark(journey);
+  if (name === CALL_INSTRUCTION_ITEM && isOtherVendor)
+    return { remark: callRemark(journey, source.get(name)?.value ?? "it") };
+  if (name === EXITS_ITEM && isOtherVendor) return { remark: exitsRemark(journey) };
   if (name.startsWith(EXTENDED_CALLS) && !hasHandler && source.get(name)?.value === "1")
-    return { verdict: "block", text: "dst has no handler" };
-  return lackedRemark(name, journey);
+    return { value: "has no handler", remark: { verdict: "block", text: "its kernel only forwards them" } };
+  if (name === PASSTHROUGH_ITEM && journey.otherAnswers.length > 0) return otherwise(journey);
+  const remark = lackedRemark(name, journey);
+  return remark === undefined ? {} : { value: "offers 0", remark };
 }
 
 /** The source's item, as it is here once the guest has come. */
 function travelled(item: ContractItem, { isOtherVendor, here, patches }: Journey): ContractItem {
-  if (!isOtherVendor) return item;
   const value = `holds ${CALL_OF[here.vendor]}`;
+  if (!isOtherVendor || item.value === value) return item;
   if (isCallPageItem(item.name))
     return { ...item, value, remark: fix(`rewritten when MSR 0x40000001 is restored; ${HASH}`) };
   if (patches) return { ...item, value, remark: fix(`written over again when it is next executed; ${HASH}`) };
@@ -95,10 +133,9 @@ function losesHandler({ items, source }: Arrival): boolean {
 export function arrive(arrival: Arrival): ContractItem[] {
   const journey = journeyOf(arrival);
   const hasHandler = !losesHandler(arrival);
-  const told = arrival.items.map((item) => {
-    const remark = item.remark ?? remarkOn(item, journey, hasHandler);
-    return remark === undefined ? item : { ...item, remark };
-  });
+  const told = arrival.items.map((item) =>
+    item.remark === undefined ? { ...item, ...saidOf(item, journey, hasHandler) } : item,
+  );
   const came = arrival.source.filter(({ name }) => isCallPageItem(name) || isPatchedItem(name));
   return [...told, ...came.map((item) => travelled(item, journey))];
 }

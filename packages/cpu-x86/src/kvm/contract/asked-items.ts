@@ -1,6 +1,6 @@
 /** What a guest asks about by an exit: a leaf of CPUID, an MSR, a call of the hypervisor. */
 import { type ContractMachine, type ExitFrame, ExitWord, KvmExit, type NumberAsked } from "@hvjournal/core";
-import type { Amd64ControlState } from "../control-slice.js";
+import { type Amd64ControlState, mayHaveHyperv } from "../control/control-state.js";
 import { causesOfRow } from "../exit-model.js";
 import { leafItem } from "./cpuid-items.js";
 import { CALL_INSTRUCTION_ITEM, hypervCallItem, kvmCallItem, MSR_FILTER_CALL, msrItem } from "./item-names.js";
@@ -9,9 +9,9 @@ const NOTHING: readonly string[] = [];
 const CODE_MASK = 0xffff;
 
 /** The frame does not say which interface a call is of: a VM that is offered Hyper-V's calls by it. */
-function askedCall(frame: ExitFrame, { hyperv }: Amd64ControlState): string {
+function askedCall(frame: ExitFrame, state: Amd64ControlState): string {
   const first = frame[ExitWord.arg0Low] ?? 0;
-  const isHyperv = hyperv !== undefined && frame[ExitWord.kvmExit] !== KvmExit.hypercall;
+  const isHyperv = mayHaveHyperv(state) && frame[ExitWord.kvmExit] !== KvmExit.hypercall;
   return isHyperv ? hypervCallItem(first & CODE_MASK) : kvmCallItem(first);
 }
 

@@ -9,10 +9,12 @@ import { TSC_HZ } from "../time-stamp-counter.js";
 import { cpuidItems, leafItem } from "./cpuid-items.js";
 import {
   CALL_INSTRUCTION_ITEM,
+  cpuid2Item,
   EXITS_ITEM,
   HOST_ITEM,
   kvmCallItem,
   msrItem,
+  PASSTHROUGH_ITEM,
   policyItem,
   TSC_ITEM,
 } from "./item-names.js";
@@ -20,6 +22,8 @@ import { filterItems } from "./msr-filter-items.js";
 
 const CAP_EXIT_HYPERCALL = "KVM_CAP_EXIT_HYPERCALL";
 const MAP_GPA_RANGE = 12;
+const PASSTHROUGH_ADVICE =
+  "a host that answers KVM_GET_SUPPORTED_HV_CPUID alike can take the VM; with a list of features in the place of passthrough it could move";
 const HZ_PER_KHZ = 1000;
 const HYPERV_TSC_FREQUENCY = 0x4000_0022;
 
@@ -27,7 +31,7 @@ export const CALL_OF: Readonly<Record<HostVendor, string>> = { intel: "VMCALL", 
 const EXITS_OF: Readonly<Record<HostVendor, string>> = { intel: "VMX", amd: "SVM" };
 
 /** The host that a VM is on. */
-export function hostUnder({ host }: Amd64ControlState, { exitModel }: ContractMachine): HostModel {
+export function hostOfVm({ host }: Amd64ControlState, { exitModel }: ContractMachine): HostModel {
   return host === undefined ? hostOfVendor(vendorOf(exitModel)) : hostModelOf(host);
 }
 
@@ -89,12 +93,26 @@ function clockItem(): ContractItem {
   };
 }
 
+function cpuidCommands({ cpuidEntries = [], hypervPassthrough }: Amd64ControlState): ContractItem[] {
+  const own = cpuidEntries.map(({ vcpu, entries }) => ({
+    ...{ name: cpuid2Item(vcpu), value: `${entries.length} entries`, isObservable: false },
+  }));
+  if (hypervPassthrough !== true) return own;
+  return [
+    { name: PASSTHROUGH_ITEM, value: "as its host answered", isObservable: false, advice: PASSTHROUGH_ADVICE },
+    ...own,
+  ];
+}
+
 /** What no other item is about: it stands there as it is. */
 function otherItems({
   capabilities: _capabilities,
   policies: _policies,
   msrFilter: _filter,
   hyperv: _hyperv,
+  hypervPassthrough: _passthrough,
+  cpuidEntries: _entries,
+  cpuidWords: _words,
   host: _host,
   ...others
 }: Amd64ControlState): ContractItem[] {
@@ -104,13 +122,14 @@ function otherItems({
 }
 
 export function contractItems(state: Amd64ControlState, machine: ContractMachine): ContractItem[] {
-  const host = hostUnder(state, machine);
+  const host = hostOfVm(state, machine);
   return [
     ...hostItems(host),
     ...offeredCapabilities(host),
     ...enableableCapabilities(state, host),
     ...policyItems(state),
     clockItem(),
+    ...cpuidCommands(state),
     ...cpuidItems({ vcpuCount: machine.vcpuCount, control: state }),
     ...filterItems(state.msrFilter),
     ...otherItems(state),

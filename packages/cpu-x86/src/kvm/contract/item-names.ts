@@ -11,6 +11,13 @@ export const MSR_FILTER_REST_ITEM = `${MSR_FILTER_CALL} in no range`;
 const CALL_PAGE_PREFIX = "hypercall page ";
 const PATCHED_PREFIX = "patched hypercall ";
 
+/** hv-passthrough: what the vCPUs are told is what the source's host answered. */
+export const PASSTHROUGH_ITEM = "KVM_GET_SUPPORTED_HV_CPUID passed through";
+
+export function cpuid2Item(vcpu: number): string {
+  return `vcpu${vcpu} KVM_SET_CPUID2`;
+}
+
 export function policyItem(name: string): string {
   return `policy ${name}`;
 }
@@ -30,6 +37,10 @@ export function isCallPageItem(name: string): boolean {
 /** A call in the guest's text that was written over. */
 export function patchedItem(physical: number): string {
   return `${PATCHED_PREFIX}0x${physical.toString(16)}`;
+}
+
+export function patchedPlace(name: string): number {
+  return Number(name.slice(PATCHED_PREFIX.length));
 }
 
 export function isPatchedItem(name: string): boolean {

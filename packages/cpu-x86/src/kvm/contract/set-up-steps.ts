@@ -6,12 +6,14 @@
 import type { SetUpStep } from "@hvjournal/core";
 import type { Amd64ControlState } from "../control/control-state.js";
 import type { MsrFilter } from "../msr-filter.js";
-import { MSR_FILTER_REST_ITEM, policyItem } from "./item-names.js";
+import { leafKey } from "./cpuid-names.js";
+import { cpuid2Item, MSR_FILTER_REST_ITEM, policyItem } from "./item-names.js";
 
 const DEFAULT_DENY = 1;
 
 export function setUpSteps(state: Amd64ControlState): SetUpStep[] {
-  const { capabilities, policies = [], msrFilter, hyperv, host: _host, ...others } = state;
+  const { capabilities, policies = [], msrFilter, hyperv, cpuidWords = [], cpuidEntries = [], ...rest } = state;
+  const { host: _host, ...others } = rest;
   return [
     ...capabilities.map(({ name, ...enabled }): SetUpStep => ({
       items: [name],
@@ -20,6 +22,13 @@ export function setUpSteps(state: Amd64ControlState): SetUpStep[] {
     ...(hyperv === undefined
       ? []
       : [{ items: ["CPUID 0x40000003"], command: { name: "hv", features: [...hyperv.features] } }]),
+    ...cpuidWords.map((set): SetUpStep => ({
+      ...{ items: [`CPUID ${leafKey(set.leaf)}`], command: { name: "cpuid", ...set } },
+    })),
+    ...cpuidEntries.map(({ vcpu, entries }): SetUpStep => ({
+      items: [cpuid2Item(vcpu)],
+      command: { name: "cpuid2", vcpu, entries: entries.map((entry) => ({ ...entry })) },
+    })),
     ...policies.map(({ name, value, seq }): SetUpStep => ({
       ...{ items: [policyItem(name)], command: { name: "policy", policy: name, value }, seq },
     })),

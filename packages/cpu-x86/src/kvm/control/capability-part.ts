@@ -1,7 +1,7 @@
 /** KVM_ENABLE_CAP on amd64; of a capability of vCPUs, without a vCPU, of all. */
 import { type AskedCapability, type CapabilityRefusal, capabilityPartOf, type ControlContext } from "@hvjournal/core";
 import { CAP_HYPERV_ENLIGHTENED_VMCS, ENABLEABLE } from "../capabilities.js";
-import { hostModelOf, hostOfVendor } from "../host-model.js";
+import { hostUnder } from "../host-model.js";
 import type { ControlPart } from "./control-part.js";
 import type { Amd64ControlState } from "./control-state.js";
 
@@ -15,9 +15,9 @@ function reasonAgainst({ name, args, vcpu }: AskedCapability, { vcpuCount }: Con
   return unknown === 0n ? undefined : `${name}: bits 0x${unknown.toString(16)} are not known`;
 }
 
-/** What a host does not have: a VM that names none is on the newest one of Intel's. */
-function refusalOfHost({ host }: Amd64ControlState, name: string): CapabilityRefusal | undefined {
-  const model = host === undefined ? hostOfVendor("intel") : hostModelOf(host);
+/** What a host does not have. */
+function refusalOfHost(state: Amd64ControlState, name: string): CapabilityRefusal | undefined {
+  const model = hostUnder(state);
   const reason = `${name}: host ${model.name} does not have it`;
   if (model.lackedCapabilities.includes(name)) return { errno: "EINVAL", reason };
   // KVM has no function to call there: kvm_vcpu_ioctl_enable_cap.

@@ -1,8 +1,15 @@
 /** What the control plane's events have made of an amd64 VM. Plain data: it is saved with the control plane's state. */
 export { capabilityArgument, isEnabled } from "@hvjournal/core";
 import { type EnabledCapability, enabledCapability, type HostReference, type PolicySetting } from "@hvjournal/core";
+import type { CpuidEntry, SetCpuidWord } from "../cpuid-entry.js";
 import type { MsrFilter } from "../msr-filter.js";
 import { type PolicyName, policyTable } from "./policies.js";
+
+/** All that the guest of a vCPU is told by CPUID. */
+export interface VcpuCpuid {
+  readonly vcpu: number;
+  readonly entries: readonly CpuidEntry[];
+}
 
 export interface Amd64ControlState {
   /** In the order in which they were enabled. */
@@ -12,12 +19,23 @@ export interface Amd64ControlState {
   readonly msrFilter?: MsrFilter;
   /** Hyper-V enlightenments that CPUID offers; absent: the interface is not there. */
   readonly hyperv?: { readonly features: readonly string[] };
+  /** What vCPUs are told of Hyper-V is the host's own answer. */
+  readonly hypervPassthrough?: boolean;
+  /** KVM_SET_CPUID2, by vCPU. */
+  readonly cpuidEntries?: readonly VcpuCpuid[];
+  /** Single words of what vCPUs without it are told. */
+  readonly cpuidWords?: readonly SetCpuidWord[];
   /** The host that the VM was created on, or has moved to; absent: the newest of the vendor that its exit model names. */
   readonly host?: HostReference;
 }
 
 export function initialAmd64State(host?: HostReference): Amd64ControlState {
   return { capabilities: [], ...(host === undefined ? {} : { host: { name: host.name, version: host.version } }) };
+}
+
+/** Whether any vCPU might be told of Hyper-V. */
+export function mayHaveHyperv({ hyperv, cpuidEntries, cpuidWords }: Amd64ControlState): boolean {
+  return hyperv !== undefined || cpuidEntries !== undefined || cpuidWords !== undefined;
 }
 
 /** Of a capability whose argument switches it on or off: 0 is off. What a command line enables without argument is on. */

@@ -25,11 +25,16 @@ function missingRequirement(names: readonly string[]): string | undefined {
 
 function parseFeatures(text: string): ControlCommand | string {
   const names = text.split(",").map((name) => name.trim().replace(/^hv-/, ""));
+  if (names.includes("passthrough"))
+    return names.length === 1 ? { name: "hv-passthrough" } : "passthrough is all that the host has, and goes alone";
   if (names.length === 1 && names[0] === "all")
-    return { name: "hv", features: HYPERV_FEATURES.map(({ name }) => name) };
+    return {
+      name: "hv",
+      features: HYPERV_FEATURES.filter(({ isSpecial }) => isSpecial !== true).map(({ name }) => name),
+    };
   const unknown = names.find((name) => featureNamed(name) === undefined);
   if (unknown !== undefined)
-    return `'${unknown}' is none of ${HYPERV_FEATURES.map(({ name }) => name).join(", ")}; or all`;
+    return `'${unknown}' is none of ${HYPERV_FEATURES.map(({ name }) => name).join(", ")}; or all, or passthrough`;
   return { name: "hv", features: inOrder(names) };
 }
 
@@ -39,6 +44,8 @@ export const hypervPart: ControlPart = {
       const names = inOrder(fields.array("features").map(String));
       const missing = missingRequirement(names);
       if (missing !== undefined) return refuse("EINVAL", CALL, missing);
+      const own = state.cpuidEntries?.[0]?.vcpu;
+      if (own !== undefined) return refuse("EINVAL", CALL, `vcpu${own} has leaves of its own, by KVM_SET_CPUID2`);
       const old = [...(state.hyperv?.features ?? [])];
       if (hasRun && names.join() !== old.join())
         return refuse("EINVAL", CALL, "a vCPU has run; its CPUID can't change");

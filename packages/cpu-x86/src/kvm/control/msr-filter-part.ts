@@ -1,10 +1,11 @@
 /**
- * KVM_X86_SET_MSR_FILTER. Command: {name: "msr-filter", flags, ranges: [{flags, base, count, bitmap}]}. A new filter takes the
- * place of the old one as a whole.
+ * KVM_X86_SET_MSR_FILTER. Commands: {name: "msr-filter", flags, ranges: [{flags, base, count, bitmap}]}, which takes the place of
+ * the old one as a whole; {name: "msr-filter-range", base, count, reads, writes}, which puts what a guest may do with a range
+ * before what there is.
  */
 import { type ControlCommand, type EventKind, isPlainMap, PayloadFields, type PlainValue } from "@hvjournal/core";
 import type { MsrFilter, MsrFilterRange } from "../msr-filter.js";
-import { decided, type ControlPart, refuse } from "./control-part.js";
+import { decided, type ControlPart, NUMBER, refuse } from "./control-part.js";
 
 const CALL = "KVM_X86_SET_MSR_FILTER";
 const RangeFlag = { read: 1, write: 2 } as const;
@@ -44,14 +45,51 @@ function brokenRule(flags: number, ranges: readonly PayloadFields[]): string | u
   return isEmpty && flags === DEFAULT_DENY ? "a filter without ranges would deny everything" : undefined;
 }
 
-/** "deny:0x174+3" or "allow:0x10": one range, both ways; others are as before. */
-function parseFilter(text: string): ControlCommand | string {
-  const match = /^(deny|allow):(0x[0-9a-fA-F]+|[0-9]+)(?:\+([0-9]+))?$/.exec(text);
-  if (match === null) return "expected deny:MSR+COUNT or allow:MSR+COUNT";
-  const count = Number(match[3] ?? 1);
-  const bitmap = new Uint8Array(Math.ceil(count / 8)).fill(match[1] === "allow" ? 0xff : 0);
-  const ranges: PlainValue = [{ flags: RangeFlag.read | RangeFlag.write, base: Number(match[2]), count, bitmap }];
-  return { name: "msr-filter", flags: match[1] === "allow" ? DEFAULT_DENY : 0, ranges };
+/** What a guest may do with the MSRs of a range, as people write it. */
+const ACCESSES: ReadonlyMap<string, { readonly reads: boolean; readonly writes: boolean }> = new Map([
+  ["rw", { reads: true, writes: true }],
+  ["r", { reads: true, writes: false }],
+  ["w", { reads: false, writes: true }],
+  ["-", { reads: false, writes: false }],
+]);
+
+/** "0x174+3=r": one range, which comes before those that there are; all others are as before. */
+function parseRange(text: string): ControlCommand | string {
+  const match = new RegExp(`^${NUMBER}(?:\\+${NUMBER})?=(.*)$`).exec(text);
+  if (match === null) return "expected BASE+COUNT=rw|r|w|-";
+  const [, base, count = "1", word = ""] = match;
+  const access = ACCESSES.get(word);
+  if (access === undefined) return `'${word}' is none of ${[...ACCESSES.keys()].join(", ")}`;
+  const range = { base: Number(base), count: Number(count) };
+  if (range.base + range.count > 2 ** 32) return `MSRs have numbers of 32 bits: ${text}`;
+  if (range.count === 0 || range.count > BITMAP_BYTES_MAX * 8) return `a range has 1 to ${BITMAP_BYTES_MAX * 8} MSRs`;
+  return { name: "msr-filter-range", ...range, ...access };
+}
+
+function plainRange({ base, count, reads, writes, bitmap }: MsrFilterRange): { readonly [key: string]: PlainValue } {
+  const flags = (reads ? RangeFlag.read : 0) | (writes ? RangeFlag.write : 0);
+  return { flags, base, count, bitmap };
+}
+
+interface Place {
+  readonly base: number;
+  readonly count: number;
+}
+
+/** What is not allowed takes a range; what is, only where another range might say otherwise. */
+function rangesFor(
+  { base, count }: Place,
+  { reads, writes }: { readonly reads: boolean; readonly writes: boolean },
+  others: readonly Place[],
+): { readonly [key: string]: PlainValue }[] {
+  const bitmap = (isAllowed: boolean): Uint8Array => new Uint8Array(Math.ceil(count / 8)).fill(isAllowed ? 0xff : 0);
+  const range = (flags: number, isAllowed: boolean): { readonly [key: string]: PlainValue } => ({
+    ...{ flags, base, count, bitmap: bitmap(isAllowed) },
+  });
+  if (reads === writes) return [range(RangeFlag.read | RangeFlag.write, reads)];
+  const both = [range(RangeFlag.read, reads), range(RangeFlag.write, writes)];
+  const overlaps = others.some((other) => other.base < base + count && base < other.base + other.count);
+  return overlaps ? both : both.slice(reads ? 1 : 0, reads ? 2 : 1);
 }
 
 export const msrFilterPart: ControlPart = {
@@ -61,6 +99,20 @@ export const msrFilterPart: ControlPart = {
       const broken = brokenRule(flags, rangesOf(fields));
       if (broken !== undefined) return refuse("EINVAL", CALL, broken);
       return decided(filterSet, { flags, ranges: [...fields.array("ranges")] });
+    },
+    "msr-filter-range"({ msrFilter }, fields) {
+      const place = { base: fields.number("base"), count: fields.number("count") };
+      const others = (msrFilter?.ranges ?? []).filter(
+        ({ base, count }) => base !== place.base || count !== place.count,
+      );
+      const ranges = [
+        ...rangesFor(place, { reads: fields.boolean("reads"), writes: fields.boolean("writes") }, others),
+        ...others.map(plainRange),
+      ];
+      const flags = msrFilter?.deniesOthers === true ? DEFAULT_DENY : 0;
+      if (ranges.length > RANGES_MAX)
+        return refuse("EINVAL", CALL, `there would be ${ranges.length} ranges of ${RANGES_MAX}`);
+      return decided(filterSet, { flags, ranges });
     },
   },
   events: [
@@ -82,5 +134,5 @@ export const msrFilterPart: ControlPart = {
       },
     },
   ],
-  parse: { "msr-filter": parseFilter },
+  parse: { "msr-filter": parseRange },
 };

@@ -1,50 +1,66 @@
 /** Hyper-V's calls and registers on their way out: what is the VMM's to answer, and how it is told. */
 import { type ExitFrame, ExitWord, frameU64, KvmExit, setFrameU64 } from "@hvjournal/core";
-import { CAP_HYPERV_SYNIC, CAP_HYPERV_SYNIC2 } from "../capabilities.js";
-import { isEnabled } from "../control/control-state.js";
+import { hypervOffer } from "../cpuid.js";
 import { leaveToVmm } from "../exit-frames.js";
 import { Vector } from "../../isa/exceptions.js";
 import { Register } from "../../isa/state.js";
 import type { Vm } from "../vm.js";
-import { decideCall, HvCall, isExtended, readInput } from "./hypercalls.js";
+import { HypervExit } from "./exit-types.js";
+import { readInput } from "./hypercall-input.js";
+import { decideCall } from "./hypercalls.js";
+import { hasSynic } from "./msrs.js";
 import { HypervMsr } from "./registers.js";
+import { carriesXmm, writeBackOutput, xmmExit } from "./xmm-output.js";
 
-/** `kvm_run.hyperv.type`; those above 3 are not upstream. */
-export const HypervExit = { synic: 1, hypercall: 2, syndbg: 3, hypercallXmm: 4 } as const;
 /** KVM_SYSTEM_EVENT_*. */
 const SystemEvent = { reset: 2, crash: 3 } as const;
 const CRASH_NOTIFY = 1n << 63n;
 
 /** The guest has said that it speaks Hyper-V's interface: VMCALL is that. */
-export function speaksHyperv({ control, hyperv }: Vm): boolean {
-  return control.hyperv !== undefined && hyperv.vm.guestOsId !== 0n;
-}
-
-function mayBeUserspace(code: number): boolean {
-  return code === HvCall.POST_MESSAGE || code === HvCall.SIGNAL_EVENT || isExtended(code);
+export function speaksHyperv(vm: Vm): boolean {
+  return vm.hyperv.vm.guestOsId !== 0n && hypervOffer(vm, vm.current) !== undefined;
 }
 
 /** The frame of a call: input value, and the two parameters. */
 export function describeHypervCall(vm: Vm, frame: ExitFrame): void {
   const call = readInput(vm);
-  setFrameU64(frame, ExitWord.arg0Low, call.value);
-  setFrameU64(frame, ExitWord.arg1Low, call.input);
-  setFrameU64(frame, ExitWord.arg2Low, call.output);
+  const outcome = decideCall(vm, call);
+  const isUserspace = typeof outcome === "object" && "userspace" in outcome;
+  const { value, input, output } = isUserspace ? outcome.userspace : call;
+  setFrameU64(frame, ExitWord.arg0Low, value);
+  setFrameU64(frame, ExitWord.arg1Low, input);
+  setFrameU64(frame, ExitWord.arg2Low, output);
   setFrameU64(frame, ExitWord.arg3Low, 0n);
-  if (!mayBeUserspace(call.code) || decideCall(vm, call) !== "userspace") return;
+  if (!isUserspace) return;
   frame[ExitWord.info] = HypervExit.hypercall;
   leaveToVmm(frame, KvmExit.hyperv);
+  if (!carriesXmm(vm.control, frame)) return;
+  const { type, validFields } = xmmExit(vm.control);
+  frame[ExitWord.info] = type;
+  setFrameU64(frame, ExitWord.arg3Low, validFields);
 }
 
-/** Gives the result; undefined: the call is undefined, and raises so. */
+/** Gives the result; undefined: the instruction has not retired. */
 export function finishHypervCall(vm: Vm, next: bigint): bigint | undefined {
   const outcome = decideCall(vm, readInput(vm));
   if (outcome === "undefined") {
     vm.states.raise(Vector.invalidOpcode);
     return undefined;
   }
-  if (outcome === "userspace") throw new Error("a call that is the VMM's was given to the kernel half");
-  return returnHypervResult(vm, outcome.result, next);
+  if ("userspace" in outcome) throw new Error("a call that is the VMM's was given to the kernel half");
+  const result = "act" in outcome ? outcome.act() : outcome.result;
+  return result === undefined ? undefined : returnHypervResult(vm, result, next);
+}
+
+/** The VMM's answer, with what it has given back in XMM registers. */
+export function completeHypervCall(vm: Vm, frame: ExitFrame, result: bigint, next: bigint): void {
+  if (carriesXmm(vm.control, frame)) writeBackOutput(vm, frame, result);
+  returnHypervResult(vm, result, next);
+}
+
+/** `kvm_run.hyperv.u.syndbg.status`, once a write of the debugger's CONTROL has been carried out. */
+export function takeDebuggerStatus(vm: Vm, frame: ExitFrame, status: bigint): void {
+  if (frame[ExitWord.info] === HypervExit.syndbg) vm.hyperv.vm.debugStatus = status;
 }
 
 /** RAX, or EDX:EAX outside 64-bit mode. */
@@ -73,9 +89,10 @@ export function routeHypervWrite(vm: Vm, frame: ExitFrame): void {
     case HypervMsr.HV_X64_MSR_SCONTROL:
     case HypervMsr.HV_X64_MSR_SIEFP:
     case HypervMsr.HV_X64_MSR_SIMP:
-      // To a VMM that has asked for the SynIC.
-      if (isEnabled(vm.control, CAP_HYPERV_SYNIC, vm.current) || isEnabled(vm.control, CAP_HYPERV_SYNIC2, vm.current))
-        leave(KvmExit.hyperv, HypervExit.synic);
+      if (hasSynic(vm)) leave(KvmExit.hyperv, HypervExit.synic);
+      return;
+    case HypervMsr.HV_X64_MSR_SYNDBG_CONTROL:
+      leave(KvmExit.hyperv, HypervExit.syndbg);
       return;
     default:
   }

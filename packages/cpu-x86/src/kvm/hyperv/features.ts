@@ -14,6 +14,8 @@ export interface FeatureBits {
 export interface HyperVFeature extends FeatureBits {
   readonly name: string;
   readonly requires: readonly string[];
+  /** Not among "all": it is for a debugger. */
+  readonly isSpecial?: true;
 }
 
 /** EAX of leaf 0x40000003. */
@@ -40,6 +42,7 @@ export const HypercallPrivilege = {
 } as const;
 /** EDX of it. */
 export const Feature = {
+  guestDebugging: 1 << 1,
   xmmInput: 1 << 4,
   frequencyMsrs: 1 << 8,
   crash: 1 << 10,
@@ -88,6 +91,14 @@ export const HYPERV_FEATURES: readonly HyperVFeature[] = [
   { name: "reenlightenment", requires: [], privileges: Privilege.reenlightenment },
   { name: "xmm-input", requires: [], features: Feature.xmmInput },
   { name: "ext-calls", requires: [], privilegesHigh: HypercallPrivilege.extended },
+  { name: "tsc-invariant", requires: [], privileges: Privilege.invariantTsc },
+  {
+    name: "syndbg",
+    requires: ["relaxed", "time", "vapic", "vpindex", "synic", "runtime", "stimer"],
+    privilegesHigh: HypercallPrivilege.debugging,
+    features: Feature.guestDebugging | Feature.debugMsrs,
+    isSpecial: true,
+  },
 ];
 
 export function featureNamed(name: string): HyperVFeature | undefined {

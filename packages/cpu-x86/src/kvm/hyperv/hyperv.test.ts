@@ -55,17 +55,28 @@ function setParameters(it: Enlightened, input: bigint, [first, second]: readonly
 }
 
 describe("Hyper-V's discovery", () => {
-  it("is by its own leaves, above which stand KVM's", () => {
-    const it = enlightened([
+  it.each([
+    ["is by its own leaves", undefined, 0n],
+    ["is by its own leaves, above which stand KVM's if asked for", "kvm", 0x4000_0110n],
+  ])("%s", (_, hypervisor, kvmLeaf) => {
+    const it = guest([
       ...a.cpuid(0x4000_0000),
       ...a.storeAt(DATA),
       ...a.cpuid(0x4000_0003),
       ...a.storeAt(DATA + 8),
       ...a.cpuid(0x4000_0100),
       ...a.storeAt(DATA + 16),
+      ...a.hlt,
     ]);
+    const control = new Configured(it.kernel);
+    expect(control.set("hv", "all")).toBe("0");
+    if (hypervisor !== undefined) expect(control.set("policy", `x86.cpuid.hypervisor=${hypervisor}`)).toBe("0");
     runOn(it.kernel);
-    expect([it.word(DATA), it.word(DATA + 8), it.word(DATA + 16)]).toEqual([0x4000_0005n, 0x2affn, 0x4000_0110n]);
+    const words = [0, 8, 16].map((at) => {
+      const { buffer, byteOffset } = it.kernel.memory.read(DATA + at, 8);
+      return new DataView(buffer, byteOffset).getBigUint64(0, true);
+    });
+    expect(words).toEqual([0x4000_0005n, 0xaaffn, kvmLeaf]);
   });
 
   it("needs what QEMU says that it needs, and can't change once a vCPU has run", () => {

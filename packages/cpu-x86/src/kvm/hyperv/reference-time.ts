@@ -9,8 +9,16 @@ const UNITS_PER_SECOND = 10_000_000n;
 /** A page whose sequence is 0 is not to be used. */
 const FIRST_SEQUENCE = 1;
 
+/** KVM's clock; with a page, as that has it. */
 export function referenceTime(vm: Vm): bigint {
-  return BigInt(Math.floor(vm.guestTimeNs / UNIT_NS));
+  const { referenceTsc, referenceClockNs } = vm.hyperv.vm;
+  const moved = (referenceTsc & PAGE_ENABLED) === 0n ? vm.clockOffsetNs : Number(referenceClockNs);
+  return BigInt(Math.floor((vm.guestTimeNs + moved) / UNIT_NS));
+}
+
+/** KVM_SET_CLOCK: a page whose guest still goes by the old counter, which is emulated for it, keeps to that. */
+export function referenceClockMoved(vm: Vm): void {
+  if (vm.hyperv.vm.tscEmulationControl === 0n) tellReferenceTime(vm);
 }
 
 /** ReferenceTime = ((TSC * scale) >> 64) + offset. */
@@ -20,6 +28,7 @@ export function tellReferenceTime(vm: Vm): void {
   const page = register & ~0xfffn;
   if ((register & PAGE_ENABLED) === 0n) return;
   if (page + BigInt(PAGE_BYTES) > BigInt(memory.base + memory.bytes) || page < BigInt(memory.base)) return;
+  vm.hyperv.vm.referenceClockNs = BigInt(vm.clockOffsetNs);
   const scale = (UNITS_PER_SECOND << 64n) / BigInt(TSC_HZ);
   const counter = vm.timeStampOf(0).at(vm.guestTimeNs);
   const offset = referenceTime(vm) - ((counter * scale) >> 64n);

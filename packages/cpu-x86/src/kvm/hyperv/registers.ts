@@ -23,6 +23,12 @@ export const HypervMsr = {
   HV_X64_MSR_SINT0: 0x4000_0090,
   HV_X64_MSR_STIMER0_CONFIG: 0x4000_00b0,
   HV_X64_MSR_STIMER0_COUNT: 0x4000_00b1,
+  HV_X64_MSR_SYNDBG_CONTROL: 0x4000_00f1,
+  HV_X64_MSR_SYNDBG_STATUS: 0x4000_00f2,
+  HV_X64_MSR_SYNDBG_SEND_BUFFER: 0x4000_00f3,
+  HV_X64_MSR_SYNDBG_RECV_BUFFER: 0x4000_00f4,
+  HV_X64_MSR_SYNDBG_PENDING_BUFFER: 0x4000_00f5,
+  HV_X64_MSR_SYNDBG_OPTIONS: 0x4000_00ff,
   HV_X64_MSR_CRASH_P0: 0x4000_0100,
   HV_X64_MSR_CRASH_CTL: 0x4000_0105,
   HV_X64_MSR_REENLIGHTENMENT_CONTROL: 0x4000_0106,
@@ -47,6 +53,15 @@ export interface VmRegisters {
   tscEmulationControl: bigint;
   tscEmulationStatus: bigint;
   invariantTsc: bigint;
+  // Of the synthetic debugger.
+  debugControl: bigint;
+  debugStatus: bigint;
+  debugSendPage: bigint;
+  debugReceivePage: bigint;
+  debugPendingPage: bigint;
+  debugOptions: bigint;
+  /** How far KVM's clock had been moved when the reference TSC page was filled, in nanoseconds. */
+  referenceClockNs: bigint;
 }
 
 export interface SyntheticTimer {
@@ -59,6 +74,8 @@ export interface SyntheticTimer {
 }
 
 export interface VcpuRegisters {
+  /** Undefined: its number. */
+  vpIndex: bigint | undefined;
   assistPage: bigint;
   control: bigint;
   eventPage: bigint;
@@ -79,12 +96,14 @@ export class HypervRegisters {
   readonly vm: VmRegisters = {
     ...{ guestOsId: 0n, hypercall: 0n, referenceTsc: 0n, crashControl: 0n, reenlightenment: 0n },
     ...{ tscEmulationControl: 0n, tscEmulationStatus: 0n, invariantTsc: 0n, crash: zeros(CRASH_PARAMETERS) },
+    ...{ debugControl: 0n, debugStatus: 0n, debugSendPage: 0n, debugReceivePage: 0n, debugPendingPage: 0n },
+    ...{ debugOptions: 0n, referenceClockNs: 0n },
   };
   readonly vcpus: readonly VcpuRegisters[];
 
   constructor(vcpuCount: number) {
     this.vcpus = Array.from({ length: vcpuCount }, () => ({
-      ...{ assistPage: 0n, control: 0n, eventPage: 0n, messagePage: 0n },
+      ...{ vpIndex: undefined, assistPage: 0n, control: 0n, eventPage: 0n, messagePage: 0n },
       sints: Array.from({ length: SINT_COUNT }, () => SINT_MASKED),
       timers: Array.from({ length: STIMER_COUNT }, newTimer),
     }));
@@ -96,12 +115,22 @@ export class HypervRegisters {
     return found;
   }
 
+  vpIndexOf(vcpu: number): number {
+    return Number(this.of(vcpu).vpIndex ?? vcpu);
+  }
+
   plain(): PlainValue {
     const { crash, ...vm } = this.vm;
+    const seldom = SELDOM_NAMES.filter((name) => vm[name] !== 0n).map((name) => [name, vm[name]] as const);
     return {
-      vm: { ...vm, crash: [...crash] },
-      vcpus: this.vcpus.map(({ sints, timers, ...pages }) => ({
+      vm: {
+        ...Object.fromEntries(VM_NAMES.map((name) => [name, vm[name]] as const)),
+        ...Object.fromEntries(seldom),
+        crash: [...crash],
+      },
+      vcpus: this.vcpus.map(({ sints, timers, vpIndex, ...pages }) => ({
         ...pages,
+        ...(vpIndex === undefined ? {} : { vpIndex }),
         sints: [...sints],
         timers: timers.map((timer) => ({ ...timer })),
       })),
@@ -111,6 +140,7 @@ export class HypervRegisters {
   restore(fields: PayloadFields): void {
     const vm = new PayloadFields("hyperv.vm", fields.map("vm"));
     for (const name of VM_NAMES) this.vm[name] = vm.bigint(name);
+    for (const name of SELDOM_NAMES) this.vm[name] = vm.has(name) ? vm.bigint(name) : 0n;
     copyInto(this.vm.crash, vm.array("crash"));
     fields.array("vcpus").forEach((each, vcpu) => {
       this.#restoreVcpu(this.of(vcpu), new PayloadFields(`hyperv.vcpu${vcpu}`, each as never));
@@ -119,6 +149,7 @@ export class HypervRegisters {
 
   #restoreVcpu(registers: VcpuRegisters, fields: PayloadFields): void {
     for (const name of VCPU_NAMES) registers[name] = fields.bigint(name);
+    registers.vpIndex = fields.has("vpIndex") ? fields.bigint("vpIndex") : undefined;
     copyInto(registers.sints, fields.array("sints"));
     fields.array("timers").forEach((each, index) => {
       const saved = new PayloadFields("timer", each as never);
@@ -141,6 +172,18 @@ const VM_NAMES = [
   "tscEmulationControl",
   "tscEmulationStatus",
   "invariantTsc",
+] as const;
+/** Saved where they are not 0. */
+const SELDOM_NAMES = [
+  ...([
+    "debugControl",
+    "debugStatus",
+    "debugSendPage",
+    "debugReceivePage",
+    "debugPendingPage",
+    "debugOptions",
+  ] as const),
+  "referenceClockNs",
 ] as const;
 const VCPU_NAMES = ["assistPage", "control", "eventPage", "messagePage"] as const;
 

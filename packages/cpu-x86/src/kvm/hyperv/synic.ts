@@ -16,7 +16,6 @@ const TIMER_EXPIRED = 0x8000_0010;
 const TIMER_PAYLOAD_BYTES = 24;
 
 const TimerConfig = { enable: 1n, periodic: 2n, lazy: 4n, autoEnable: 8n, direct: 1n << 12n } as const;
-const TIMER_CONFIG_BITS = 0xf_1fffn;
 const NEVER = -1;
 
 /** SINTx: a vector below 16 that is not masked can't be. False: #GP. */
@@ -73,22 +72,27 @@ function sintOf({ config }: SyntheticTimer): number {
   return Number((config >> 16n) & 0xfn);
 }
 
+export function isDirect(config: bigint): boolean {
+  return (config & TimerConfig.direct) !== 0n;
+}
+
 export function writeTimerConfig(vm: Vm, index: number, value: bigint): boolean {
   const timer = vm.hyperv.of(vm.current).timers[index];
-  if (timer === undefined || (value & ~TIMER_CONFIG_BITS) !== 0n) return false;
+  if (timer === undefined) return false;
   const wasEnabled = (timer.config & TimerConfig.enable) !== 0n;
-  const hasNoSint = (value & TimerConfig.direct) === 0n && ((value >> 16n) & 0xfn) === 0n;
+  const hasNoSint = !isDirect(value) && ((value >> 16n) & 0xfn) === 0n;
   timer.config = wasEnabled && hasNoSint ? value & ~TimerConfig.enable : value;
   restart(vm, timer);
   return true;
 }
 
-export function writeTimerCount(vm: Vm, index: number, value: bigint): boolean {
+/** `isGuests`: 0 disables the timer, and another count enables one that asks for that. */
+export function writeTimerCount(vm: Vm, index: number, value: bigint, isGuests: boolean): boolean {
   const timer = vm.hyperv.of(vm.current).timers[index];
   if (timer === undefined) return false;
   timer.count = value;
-  if (value === 0n) timer.config &= ~TimerConfig.enable;
-  else if ((timer.config & TimerConfig.autoEnable) !== 0n) timer.config |= TimerConfig.enable;
+  if (isGuests && value === 0n) timer.config &= ~TimerConfig.enable;
+  else if (isGuests && (timer.config & TimerConfig.autoEnable) !== 0n) timer.config |= TimerConfig.enable;
   restart(vm, timer);
   return true;
 }
@@ -99,7 +103,10 @@ function restart(vm: Vm, timer: SyntheticTimer): void {
   timer.nextNs = NEVER;
   if ((timer.config & TimerConfig.enable) === 0n || timer.count === 0n) return;
   const isPeriodic = (timer.config & TimerConfig.periodic) !== 0n;
-  const at = (isPeriodic ? referenceTime(vm) + timer.count : timer.count) * BigInt(UNIT_NS);
+  const wait = isPeriodic ? timer.count : timer.count - referenceTime(vm);
+  // By whole units of reference time, whose clock may have been moved.
+  const now = BigInt(vm.guestTimeNs - (vm.guestTimeNs % UNIT_NS));
+  const at = now + wait * BigInt(UNIT_NS);
   if (at <= BigInt(Number.MAX_SAFE_INTEGER)) timer.nextNs = Math.max(Number(at), vm.guestTimeNs);
 }
 
@@ -132,7 +139,7 @@ function expire(vm: Vm, vcpu: number, index: number, timer: SyntheticTimer): voi
 }
 
 function tell(vm: Vm, vcpu: number, index: number, timer: SyntheticTimer): void {
-  if ((timer.config & TimerConfig.direct) !== 0n) {
+  if (isDirect(timer.config)) {
     interrupt(vm, vcpu, Number((timer.config >> 4n) & 0xffn));
     return;
   }

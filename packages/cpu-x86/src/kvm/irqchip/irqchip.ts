@@ -123,6 +123,12 @@ export class Irqchip {
     return apic.pending;
   }
 
+  /** Whether a vCPU could ever be given an interrupt by something other than what it does itself. */
+  canInterrupt(vcpu: number): boolean {
+    const apic = this.apicOf(vcpu);
+    return apic.acceptsVectors || (apic.acceptsExternal && this.#pics.canRequest);
+  }
+
   /** The interrupt that `pending` said is being taken: its vector. */
   acknowledge(vcpu: number): number | undefined {
     const pending = this.pending(vcpu);

@@ -96,6 +96,11 @@ export class LocalApic {
     return this.isEnabled && (this.spurious & Spurious.enabled) !== 0;
   }
 
+  /** Whether messages and its own sources can give it an interrupt. */
+  get acceptsVectors(): boolean {
+    return this.#isSoftwareEnabled;
+  }
+
   /** Whether LINT0 lets the PIC's interrupts through, or there is no APIC in between. */
   get acceptsExternal(): boolean {
     if (!this.isEnabled) return true;

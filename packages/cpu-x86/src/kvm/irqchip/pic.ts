@@ -4,6 +4,7 @@ import { PayloadFields, type PlainValue } from "@hvjournal/core";
 export const PIC_PORTS: readonly number[] = [0x20, 0x21, 0xa0, 0xa1, 0x4d0, 0x4d1];
 
 const CASCADE_PIN = 2;
+const ALL_PINS = 0xff;
 /** What answers an acknowledgement when the request has gone. */
 const SPURIOUS_PIN = 7;
 /** Pins 0 to 2 of the first one, and 0 and 5 of the second one (RTC, coprocessor), are of edge type for ever. */
@@ -208,6 +209,11 @@ export class PicPair {
   /** INTR. */
   get isRequesting(): boolean {
     return this.#first.pending !== undefined;
+  }
+
+  /** Some line could raise INTR: not all are masked. */
+  get canRequest(): boolean {
+    return this.isRequesting || this.#first.mask !== ALL_PINS;
   }
 
   /** INTA: the vector. */

@@ -1,6 +1,6 @@
 /** From a handler's answer to what the VMM gives back in kvm_run. */
 import type { VmmPort } from "@hvjournal/core";
-import { HvStatus, MSR_ERROR } from "@hvjournal/cpu-x86";
+import { HvStatus, MSR_ERROR, outputRegister } from "@hvjournal/cpu-x86";
 import { AnswerError, answeredValue, shownAnswer } from "../answer-error.js";
 import type { AnswerEffect } from "../handler-chain.js";
 import type { HvCall, VmportCall, WrmsrCall, X86Call, XmmValue } from "./exit-call.js";
@@ -10,7 +10,6 @@ const LOW_WORD = 0xffff_ffffn;
 const STATUS_BITS = 16;
 const REPS_BITS = 12;
 const REPS_SHIFT = 32n;
-const STATUS_MASK = 0xffffn;
 /** What a command of the VMware backdoor may give back. */
 const VMPORT_OUTPUTS = ["eax", "ebx", "ecx", "edx", "esi", "edi"] as const;
 
@@ -32,17 +31,14 @@ export interface MsrAnswer {
   readonly error?: 0 | 1;
 }
 
+/** What a command of the VMware backdoor leaves in registers; those that are left out stay. */
+export type VmportAnswer = { readonly [register in (typeof VMPORT_OUTPUTS)[number]]?: AnsweredValue };
+
 /**
  * undefined: what kvm_run holds when the guest leaves, so 2 (INVALID_HYPERCALL_CODE) of a hypercall, 0 of a call of KVM's,
  * data 0 of RDMSR, a WRMSR that succeeds, and EAX as it was of the backdoor.
  */
-export type X86Answer =
-  | void
-  | undefined
-  | AnsweredValue
-  | HvAnswer
-  | MsrAnswer
-  | { readonly [register in (typeof VMPORT_OUTPUTS)[number]]?: AnsweredValue };
+export type X86Answer = void | undefined | AnsweredValue | HvAnswer | MsrAnswer | VmportAnswer;
 
 function complete(port: VmmPort, value: bigint): void {
   port.complete(Number(value & LOW_WORD), Number(value >> WORD));
@@ -57,6 +53,8 @@ export function x86Effect(call: X86Call, answer: unknown): AnswerEffect {
     case "hv-synic":
       if (answer !== undefined) throw wrongForm(answer, "it is told, and gives nothing back");
       return () => undefined;
+    case "hv-syndbg":
+      return valueEffect("status", answer ?? call.status);
     case "kvm-call":
       return valueEffect("ret", answer);
     case "rdmsr":
@@ -104,8 +102,8 @@ function hvEffect(call: HvCall, answer: unknown): AnswerEffect {
   const result = answeredValue("status", status, STATUS_BITS) | (reps << REPS_SHIFT);
   const values = xmm === undefined ? [] : xmmValues(call, xmm);
   return (port) => {
-    // A call that fails leaves its registers as they are.
-    if ((result & STATUS_MASK) === 0n) for (const [name, value] of values) port.setRegister(call.vcpu, name, value);
+    // The kernel half gives them to the guest if the call succeeds, or elements of it.
+    for (const [name, value] of values) port.setRegister(call.vcpu, name, value);
     complete(port, result);
   };
 }
@@ -121,8 +119,8 @@ function xmmValues(call: HvCall, xmm: unknown): readonly (readonly [name: string
     if (each === undefined) return [];
     const { low, high } = fieldsOf(each, ["low", "high"], "xmm is a list of {low, high}");
     return [
-      [`xmm${index}.q[0]`, answeredValue(`xmm[${index}].low`, low)],
-      [`xmm${index}.q[1]`, answeredValue(`xmm[${index}].high`, high)],
+      [outputRegister(index, 0), answeredValue(`xmm[${index}].low`, low)],
+      [outputRegister(index, 1), answeredValue(`xmm[${index}].high`, high)],
     ];
   });
 }

@@ -3,7 +3,16 @@
  * KVM_EXIT_X86_WRMSR (Documentation/virt/kvm/api.rst, section 5), and the VMware backdoor's port. Names are kvm_run's.
  */
 import { type ExitFrame, ExitWord, frameU64, KvmExit, type VmmPort } from "@hvjournal/core";
-import { HypervExit, HypervMsr, hypervCallName, kvmCallName, KvmVcpu, msrName } from "@hvjournal/cpu-x86";
+import {
+  type Amd64ControlState,
+  carriesXmm,
+  HypervExit,
+  HypervMsr,
+  hypervCallName,
+  kvmCallName,
+  KvmVcpu,
+  msrName,
+} from "@hvjournal/cpu-x86";
 
 /** What every question says. */
 interface AskedOf {
@@ -50,6 +59,18 @@ export interface HvSynic extends AskedOf {
   readonly msgPage: bigint;
 }
 
+/** KVM_EXIT_HYPERV_SYNDBG: the guest writes the synthetic debugger's control register. */
+export interface HvSyndbg extends AskedOf {
+  readonly type: "hv-syndbg";
+  readonly msr: number;
+  readonly control: bigint;
+  /** As it is: what the answer is to change. */
+  readonly status: bigint;
+  readonly sendPage: bigint;
+  readonly recvPage: bigint;
+  readonly pendingPage: bigint;
+}
+
 /** KVM_EXIT_HYPERCALL: a call by KVM's own ABI. */
 export interface KvmCall extends AskedOf {
   readonly type: "kvm-call";
@@ -89,7 +110,7 @@ export interface VmportCall extends AskedOf {
   readonly edi: number;
 }
 
-export type X86Call = HvCall | HvSynic | KvmCall | RdmsrCall | WrmsrCall | VmportCall;
+export type X86Call = HvCall | HvSynic | HvSyndbg | KvmCall | RdmsrCall | WrmsrCall | VmportCall;
 
 const HYPERCALL_LONG_MODE = 1;
 const MSR_REASONS: Readonly<Record<number, MsrExitReason>> = { 1: "inval", 2: "unknown", 4: "filter" };
@@ -122,7 +143,7 @@ function hvCall(exit: ExitFrame, port: VmmPort, type: HvCall["type"]): HvCall {
     repCount: field(inputValue, 32n, 12n),
     repStart: field(inputValue, 48n, 12n),
     ...{ inputValue, params: [input, output], input, output },
-    ...(type === "hv-call-xmm" ? { xmm: readXmm(vcpu, port) } : {}),
+    ...(carriesXmm(port.configuration as Amd64ControlState, exit) ? { xmm: readXmm(vcpu, port) } : {}),
   };
 }
 
@@ -138,10 +159,25 @@ function synicWrite(exit: ExitFrame, port: VmmPort): HvSynic {
   };
 }
 
+function debuggerWrite(exit: ExitFrame, port: VmmPort): HvSyndbg {
+  const vcpu = exit[ExitWord.vcpu] ?? 0;
+  const registers = new KvmVcpu(port, vcpu);
+  const value = (index: number): bigint => registers.getMsr(index) ?? 0n;
+  return {
+    ...{ type: "hv-syndbg", vcpu, msr: exit[ExitWord.arg0Low] ?? 0, control: frameU64(exit, ExitWord.arg1Low) },
+    status: value(HypervMsr.HV_X64_MSR_SYNDBG_STATUS),
+    sendPage: value(HypervMsr.HV_X64_MSR_SYNDBG_SEND_BUFFER),
+    recvPage: value(HypervMsr.HV_X64_MSR_SYNDBG_RECV_BUFFER),
+    pendingPage: value(HypervMsr.HV_X64_MSR_SYNDBG_PENDING_BUFFER),
+  };
+}
+
 function hypervExit(exit: ExitFrame, port: VmmPort): X86Call | undefined {
   switch (exit[ExitWord.info]) {
     case HypervExit.synic:
       return synicWrite(exit, port);
+    case HypervExit.syndbg:
+      return debuggerWrite(exit, port);
     case HypervExit.hypercall:
       return hvCall(exit, port, "hv-call");
     case HypervExit.hypercallXmm:
@@ -204,6 +240,7 @@ export function x86CallNumber(call: X86Call): number {
     case "hv-call-xmm":
       return call.code;
     case "hv-synic":
+    case "hv-syndbg":
       return call.msr;
     case "kvm-call":
       return call.nr;
@@ -222,6 +259,7 @@ export function x86CallText(call: X86Call): string {
     case "hv-call-xmm":
       return `KVM_EXIT_HYPERV type ${HypervExit.hypercallXmm}, ${hypervCallName(call.code)}`;
     case "hv-synic":
+    case "hv-syndbg":
       return `KVM_EXIT_HYPERV ${msrName(call.msr)}`;
     case "kvm-call":
       return `KVM_EXIT_HYPERCALL ${kvmCallName(call.nr)}`;

@@ -3,8 +3,8 @@ import { type ExitFrame, ExitWord, type VmmPort } from "@hvjournal/core";
 import { HvStatus } from "@hvjournal/cpu-x86";
 import type { AnswerEffect, AskedCall, CallInterface } from "../handler-chain.js";
 import { HandlerError } from "../hypercall-handler.js";
-import { msrError, x86Effect } from "./exit-answer.js";
-import { type X86Call, x86CallNumber, x86CallOf, x86CallText } from "./exit-call.js";
+import { msrError, type VmportAnswer, x86Effect } from "./exit-answer.js";
+import { type VmportCall, type X86Call, x86CallNumber, x86CallOf, x86CallText } from "./exit-call.js";
 import { connectionStatus } from "./hv-connections.js";
 import { X86HandlerVm } from "./x86-handler-vm.js";
 
@@ -12,15 +12,23 @@ import { X86HandlerVm } from "./x86-handler-vm.js";
 const KVM_ENOSYS = -1000n;
 const BOARD = "board pc";
 
+/** What board `pc` does itself. */
+export interface X86Board {
+  /** Told of each call that nobody takes, by its name. */
+  noteUnanswered(what: string): void;
+  /** An access to the VMware backdoor that no handler takes. */
+  answerBackdoor(call: VmportCall): VmportAnswer | undefined;
+}
+
 class X86AskedCall implements AskedCall {
   readonly plain: X86Call;
   readonly #port: VmmPort;
-  readonly #noteUnanswered: (what: string) => void;
+  readonly #board: X86Board;
 
-  constructor(plain: X86Call, port: VmmPort, noteUnanswered: (what: string) => void) {
+  constructor(plain: X86Call, port: VmmPort, board: X86Board) {
     this.plain = plain;
     this.#port = port;
-    this.#noteUnanswered = noteUnanswered;
+    this.#board = board;
   }
 
   get vcpu(): number {
@@ -57,22 +65,25 @@ class X86AskedCall implements AskedCall {
         throw this.#unknown("it knows KVM_EXIT_HYPERV up to type 3, and no handler takes it");
       case "hv-call":
         return this.#declineHv(connectionStatus(plain, this.#port));
+      case "hv-syndbg":
+        this.#board.noteUnanswered(this.text);
+        return this.effectOf(undefined);
       case "kvm-call":
-        this.#noteUnanswered(this.text);
+        this.#board.noteUnanswered(this.text);
         return this.effectOf(KVM_ENOSYS);
       case "rdmsr":
       case "wrmsr":
-        this.#noteUnanswered(this.text);
+        this.#board.noteUnanswered(this.text);
         return msrError(plain.vcpu);
       case "vmport":
-        return this.effectOf(undefined);
+        return this.effectOf(this.#board.answerBackdoor(plain));
       default:
         return plain satisfies never;
     }
   }
 
   #declineHv(status: number | undefined): AnswerEffect {
-    if (status === undefined) this.#noteUnanswered(this.text);
+    if (status === undefined) this.#board.noteUnanswered(this.text);
     return this.effectOf(status ?? HvStatus.INVALID_HYPERCALL_CODE);
   }
 
@@ -81,12 +92,11 @@ class X86AskedCall implements AskedCall {
   }
 }
 
-/** `noteUnanswered` is told of each call that nobody takes, by its name. */
-export function x86Calls(noteUnanswered: (what: string) => void): CallInterface {
+export function x86Calls(board: X86Board): CallInterface {
   return {
     call(exit: ExitFrame, port: VmmPort): AskedCall {
       const plain = x86CallOf(exit, port);
-      if (plain !== undefined) return new X86AskedCall(plain, port, noteUnanswered);
+      if (plain !== undefined) return new X86AskedCall(plain, port, board);
       const [vcpu, type] = [exit[ExitWord.vcpu] ?? 0, exit[ExitWord.info] ?? 0];
       const call = { vcpu, text: `KVM_EXIT_HYPERV type ${type}` };
       throw new HandlerError("unknown-exit", { handler: BOARD, call, reason: "this build does not know it" });

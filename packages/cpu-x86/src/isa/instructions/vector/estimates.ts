@@ -76,8 +76,9 @@ function dotProduct(bits: FloatBits): Instruction {
       let sums = products;
       let exceptions = checkExceptions(stage);
       while (sums.length > 1) {
+        clearFloatFlags(stage);
         sums = pairs(sums).map(([left, right]) => softly(stage, add, left, right));
-        exceptions = checkExceptions(stage);
+        exceptions = checkExceptions(stage, 0, exceptions);
       }
       const total = sums[0] ?? zero(stage);
       writeExceptions(stage, exceptions);

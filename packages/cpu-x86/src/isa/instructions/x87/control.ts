@@ -22,6 +22,7 @@ import { memoryOperand, stackIndex } from "../../operands.js";
 import { Cr0 } from "../../registers.js";
 import { cr0, fcw, fdp, fip, fop, fpuTags, fsw, gpr, Register } from "../../state.js";
 import { enterMmx, requireMmx } from "../../vector-unit.js";
+import { isVirtual } from "../../virtual-mode.js";
 import { referenceOf, stackText } from "./definition.js";
 
 const FCW_INITIAL = 0x37f;
@@ -207,9 +208,10 @@ function abridgedTags(stage: Stage, tags: Value<32>): Value<32> {
   return abridged;
 }
 
-/** Truth: the formats of real mode hold, where an address is split in its low 16 bits and the rest. */
+/** Truth: the formats of real and virtual-8086 mode hold, where an address is split in its low 16 bits and the rest. */
 function isRealMode(stage: Stage): Value<32> {
-  return stage.isZero(stage.and(stage.truncate32(stage.read(cr0)), stage.constant32(Cr0.PE)));
+  const real = stage.isZero(stage.and(stage.truncate32(stage.read(cr0)), stage.constant32(Cr0.PE)));
+  return stage.or(real, isVirtual(stage));
 }
 
 /** The rest of an address above its low 16 bits, from bit 12 on: 16 bits of it, or 4 in slots of 16 bits. */
