@@ -1,9 +1,8 @@
 /** Single words of CPUID that a user sets: which there are, and what the CPU has of each. */
 import { CPUID_WORDS, type CpuidPlace, type CpuidWord, type SetCpuidWord } from "./cpuid-entry.js";
 import { type CpuidSource, cpuid, isIndexed, modelCpuid } from "./cpuid.js";
-import type { Amd64ControlState } from "./control/control-state.js";
 import { HYPERV_FEATURES } from "./hyperv/features.js";
-import { hypervLeaf, KVM_LEAF_BESIDE_HYPERV } from "./hyperv/leaves.js";
+import { HYPERV_LEAF, hypervLeaf, KVM_LEAF_BESIDE_HYPERV } from "./hyperv/leaves.js";
 
 const HYPERVISOR_BLOCK = 4;
 const KVM_FEATURES = KVM_LEAF_BESIDE_HYPERV + 1;
@@ -44,9 +43,9 @@ const ALL_HYPERV = HYPERV_FEATURES.map(({ name }) => name);
 function supportedWord(vcpuCount: number, { leaf, subleaf, word }: CpuidPlace): number {
   if (leaf >>> 28 === HYPERVISOR_BLOCK && leaf < KVM_LEAF_BESIDE_HYPERV)
     return wordAt(hypervLeaf(ALL_HYPERV, leaf), word);
-  const control: Amd64ControlState =
-    leaf === KVM_FEATURES ? { capabilities: [], hyperv: { features: [] } } : { capabilities: [] };
-  return wordAt(modelCpuid({ control, vcpuCount }, 0, leaf, subleaf), word);
+  // KVM's own leaves say the same wherever they stand.
+  const own = leaf === KVM_FEATURES ? leaf - (KVM_LEAF_BESIDE_HYPERV - HYPERV_LEAF) : leaf;
+  return wordAt(modelCpuid({ control: { capabilities: [] }, vcpuCount }, 0, own, subleaf), word);
 }
 
 function bitsIn(mask: number): number[] {
