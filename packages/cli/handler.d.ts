@@ -253,6 +253,24 @@ export interface VmportAnswer {
  */
 export type X86Answer = void | undefined | RegisterValue | HvAnswer | MsrAnswer | VmportAnswer | NotHandled;
 
+/** What KVM_GET_SUPPORTED_HV_CPUID answers. */
+export interface SupportedHypervCpuid {
+  readonly entries: readonly {
+    readonly function: number;
+    readonly index: number;
+    readonly flags: number;
+    readonly eax: number;
+    readonly ebx: number;
+    readonly ecx: number;
+    readonly edx: number;
+  }[];
+  readonly scope: "system" | "vcpu";
+  /** Another answer may come once one of these has changed. */
+  readonly dependsOn: readonly { readonly on: string; readonly is: boolean }[];
+  /** Equal keys, equal answers on one host. */
+  readonly cacheKey: string;
+}
+
 /** A vCPU by KVM's ioctls. */
 export interface X86Vcpu {
   readonly index: number;
@@ -265,6 +283,10 @@ export interface X86Vcpu {
   setMsrs(entries: readonly { readonly index: number; readonly data: bigint }[]): number;
   getMpState(): number;
   setMpState(state: number): void;
+  /** KVM_ENABLE_CAP on the vCPU. */
+  enableCap(cap: { readonly cap: number | string; readonly args?: readonly bigint[] }): number | undefined;
+  /** The vCPU's form: it changes with what is enabled on it. */
+  getSupportedHvCpuid(n?: number): SupportedHypervCpuid;
 }
 
 /** As `HandlerVm`, of an amd64 guest. */
@@ -274,6 +296,8 @@ export interface X86HandlerVm {
   /** RAM begins at 0. */
   readonly memoryBytes: number;
   vcpu(index: WholeNumber): X86Vcpu;
+  /** /dev/kvm: the form that hangs on no vCPU. */
+  readonly system: { getSupportedHvCpuid(n?: number): SupportedHypervCpuid };
   checkExtension(cap: number | string): number;
   enableCap(cap: { readonly cap: number | string; readonly args?: readonly bigint[] }): void;
   readMemory(physical: WholeNumber, bytes: WholeNumber): Uint8Array;

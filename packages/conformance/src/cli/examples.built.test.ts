@@ -72,6 +72,43 @@ describe("examples/extended-hypercalls", () => {
   });
 });
 
+describe("examples/hv-cpuid-scope", () => {
+  const HOLDS = [
+    "interface 0x31237648, eVMCS 0x00000000",
+    "asked: status 0",
+    "vcpu 0: kept 0x0000000000000000, now 0x0000000000000000: holds",
+    "vcpu 1: kept 0x0000000000000000, now 0x0000000000000000: holds",
+  ];
+
+  it("shows a kept answer of a vCPU to be stale, and that of the system to hold", () => {
+    expect(recordExample("hv-cpuid-scope", ["handler.mjs"])).toEqual([
+      ...HOLDS,
+      "system: kept 0x0000000000000101, now 0x0000000000000101: holds",
+      "enabled on vcpu 0: status 0",
+      "asked again: status 0",
+      "vcpu 0: kept 0x0000000000000000, now 0x0000000000000101: stale",
+      "vcpu 1: kept 0x0000000000000000, now 0x0000000000000000: holds",
+      "system: kept 0x0000000000000101, now 0x0000000000000101: holds",
+      "",
+    ]);
+    expect(sandbox.must("log", "scope.hvj", "--control")).toMatch(
+      /exit:\d+ +CapEnabled +KVM_CAP_HYPERV_ENLIGHTENED_VMCS +vcpu0/,
+    );
+    expect(sandbox.must("verify", "scope.hvj")).toContain("all that the VMM half did, equal");
+  });
+
+  it("has nothing to enable on a host without VMX for guests", () => {
+    const printed = sandbox.must("record", "-c", "vm.yaml", "--host-vendor", "amd", "-o", "amd.hvj");
+    const system = "system: kept 0x0000000000000000, now 0x0000000000000000: holds";
+    const [, ...again] = HOLDS.slice(1);
+    expect(printed.replaceAll("\r", "").split("\n")).toEqual([
+      ...[...HOLDS, system, "enabled on vcpu 0: status 8", "asked again: status 0", ...again, system, ""],
+    ]);
+    rmSync(sandbox.path("handler.mjs"));
+    for (const name of ["scope.hvj", "amd.hvj"]) expect(sandbox.must("replay", name)).toContain("digests, equal");
+  });
+});
+
 describe("examples/xmm-output", () => {
   const VALUES = [
     "HvCallGetVpRegisters: status 0, 2 done",

@@ -59,6 +59,29 @@ describe("a vCPU of the kernel half", () => {
     expect(it.kernel.readRegister(0, "rip")).toBe(BigInt(CODE + 0x801));
   });
 
+  it("raises #UD for what its CPUID does not offer, and counts it by name", () => {
+    // VZEROUPPER; the handler goes on to an encoding that nobody has (0F 04).
+    const it = guest([0xc5, 0xf8, 0x77]);
+    it.setGate(6, CODE + 0x800);
+    it.place(CODE + 0x800, [
+      ...a.increment(DATA),
+      0x81,
+      0x3c,
+      0x25,
+      ...[0, 0, 3, 0],
+      ...[2, 0, 0, 0],
+      0x74,
+      2,
+      0x0f,
+      0x04,
+      ...a.hlt,
+    ]);
+    const { exits, stop } = runOn(it.kernel);
+    expect([exits.length, stop]).toEqual([1, "idle"]);
+    expect([...it.kernel.memory.read(DATA, 1)]).toEqual([2]);
+    expect([...it.kernel.unimplemented().keys()]).toEqual(["c5 (VEX: AVX, BMI)", "0f 04"]);
+  });
+
   it("draws RDRAND and RDSEED of every size from the VM's entropy alone", () => {
     // rdrand rax; rdseed ecx; rdrand dx; hlt
     const program = [0x48, 0x0f, 0xc7, 0xf0, 0x0f, 0xc7, 0xf9, 0x66, 0x0f, 0xc7, 0xf2, 0xf4];

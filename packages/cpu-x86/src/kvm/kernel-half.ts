@@ -46,6 +46,7 @@ import { finishPortExit, fillPortExit } from "./port-exits.js";
 import { restoreSections, type RunState, saveSections } from "./saved-state.js";
 import { isReady, MpState } from "./schedule.js";
 import { findStuck } from "./stuck.js";
+import { undefinedName } from "./undefined-name.js";
 import { advanceTimers, timersDeadline } from "./timers.js";
 import type { Vm } from "./vm.js";
 import { readBackdoorCounter, servesBackdoor } from "./vmware-backdoor.js";
@@ -563,10 +564,7 @@ export class Amd64KernelHalf implements KernelHalf {
   }
 
   unimplemented(): ReadonlyMap<string, number> {
-    const counts = [...this.#vm.engine.undefinedEncodings].map(
-      ([encoding, count]) => [`.byte 0x${encoding.toString(16).padStart(8, "0")}`, count] as const,
-    );
-    return new Map(counts);
+    return new Map([...this.#vm.engine.undefinedEncodings].map(([first, count]) => [undefinedName(first), count]));
   }
 }
 
