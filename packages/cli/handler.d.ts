@@ -180,7 +180,10 @@ export interface HvSyndbg extends AskedOf {
   readonly pendingPage: bigint;
 }
 
-/** KVM_EXIT_HYPERCALL: KVM_HC_MAP_GPA_RANGE (12), where KVM_CAP_EXIT_HYPERCALL has asked for it. */
+/**
+ * KVM_EXIT_HYPERCALL: KVM_HC_MAP_GPA_RANGE (12), where KVM_CAP_EXIT_HYPERCALL has asked for it; and what KVM does not know, with
+ * --policy x86.hypercall.unhandled=forward.
+ */
 export interface KvmCall extends AskedOf {
   readonly type: "kvm-call";
   readonly nr: number;
@@ -218,7 +221,37 @@ export interface VmportCall extends AskedOf {
   readonly edi: number;
 }
 
-export type X86Call = HvCall | HvSynic | HvSyndbg | KvmCall | RdmsrCall | WrmsrCall | VmportCall;
+/** An access to a port that no device claims. Answer of a read: data. */
+export interface IoAccess extends AskedOf {
+  readonly type: "io";
+  readonly port: number;
+  readonly isWrite: boolean;
+  readonly bytes: number;
+  readonly data: bigint;
+}
+
+/** An access to guest-physical memory that neither is RAM nor any device's. Answer of a read: data. */
+export interface MmioAccess extends AskedOf {
+  readonly type: "mmio";
+  readonly address: number;
+  readonly isWrite: boolean;
+  readonly bytes: number;
+  readonly data: bigint;
+}
+
+/**
+ * An eventfd was signalled by a write or a call that did not leave to the VMM (--ioeventfd, --hv-eventfd). Told, right behind
+ * that instruction; a promise is refused.
+ */
+export interface EventfdSignal extends AskedOf {
+  readonly type: "eventfd";
+  readonly fd: number;
+  /** In all. */
+  readonly count: number;
+}
+
+export type X86Call =
+  HvCall | HvSynic | HvSyndbg | KvmCall | RdmsrCall | WrmsrCall | VmportCall | IoAccess | MmioAccess | EventfdSignal;
 
 /** Of a hypercall. */
 export interface HvAnswer {
