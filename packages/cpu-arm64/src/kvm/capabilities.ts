@@ -1,7 +1,6 @@
 /** KVM_CAP_*: numbers of include/uapi/linux/kvm.h, and what KVM_CHECK_EXTENSION says of each for a VM on arm64. */
 import { PHYSICAL_ADDRESS_BITS } from "../isa/id-registers.js";
 
-export const CAP_PREFIX = "KVM_CAP_";
 export const CAP_ARM_SYSTEM_SUSPEND = "KVM_CAP_ARM_SYSTEM_SUSPEND";
 export const CAP_ARM_NISV_TO_USER = "KVM_CAP_ARM_NISV_TO_USER";
 

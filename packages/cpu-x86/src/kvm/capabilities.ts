@@ -1,6 +1,5 @@
 /** KVM_CAP_*: numbers of include/uapi/linux/kvm.h, and what KVM_CHECK_EXTENSION says of each for a VM on amd64. */
 
-export const CAP_PREFIX = "KVM_CAP_";
 export const CAP_EXIT_HYPERCALL = "KVM_CAP_EXIT_HYPERCALL";
 export const CAP_USER_SPACE_MSR = "KVM_CAP_X86_USER_SPACE_MSR";
 export const CAP_DISABLE_QUIRKS2 = "KVM_CAP_DISABLE_QUIRKS2";
