@@ -1,7 +1,7 @@
 /**
- * `npm run demo`: records a bare-metal guest, replays it to one exit, finds the instruction
- * that broke another one, and moves a running one to a fresh process. Shows every command
- * that it runs; the recordings stay for a closer look.
+ * `npm run demo`: records a bare-metal guest of each architecture, replays it to one exit,
+ * finds the instruction that broke another one, and moves a running one to a fresh process.
+ * Shows every command that it runs; the recordings stay for a closer look.
  */
 import { spawnSync } from "node:child_process";
 import { mkdtempSync } from "node:fs";
@@ -11,6 +11,12 @@ import { join } from "node:path";
 const root = join(import.meta.dirname, "..");
 const command = join(root, "packages", "cli", "bin", "hvjournal.js");
 const guest = join(root, "guests", "arm64-bare-metal", "guest.img");
+const guestAmd64 = join(root, "guests", "amd64-bare-metal", "guest.elf");
+/** Guests as they are shown: their paths are of no interest. */
+const NAMES = new Map([
+  [guest, "guest.img"],
+  [guestAmd64, "guest.elf"],
+]);
 const directory = mkdtempSync(join(tmpdir(), "hvjournal-demo-"));
 
 function quoted(argument) {
@@ -19,7 +25,7 @@ function quoted(argument) {
 
 /** Runs `hvjournal ARGS` where the recordings are; gives what it printed. */
 function hvjournal(...args) {
-  const shown = args.map((argument) => (argument === guest ? "guest.img" : quoted(argument)));
+  const shown = args.map((argument) => NAMES.get(argument) ?? quoted(argument));
   process.stdout.write(`\n$ hvjournal ${shown.join(" ")}\n`);
   const options = { cwd: directory, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] };
   const { stdout, status, signal, error } = spawnSync(process.execPath, [command, ...args], options);
@@ -42,6 +48,14 @@ title("Go back to the first forwarded call, then run the whole recording again, 
 hvjournal("replay", "main.hvj", "--until", "hypercall:0xc6000000");
 hvjournal("replay", "main.hvj");
 
+title(
+  "The same with an x86-64 guest: which architecture it is, the image says. Every exit is named as KVM on Intel has it.",
+);
+hvjournal("record", guestAmd64, "--append", "scenario=main ticks=3 input=none", "--headless", "-o", "amd64.hvj");
+hvjournal("stat", "amd64.hvj");
+hvjournal("replay", "amd64.hvj", "--until", "exit:VMCALL");
+hvjournal("replay", "amd64.hvj");
+
 title("Somewhere in this run a word is overwritten, and later put right again. Which instruction did it?");
 const output = hvjournal("record", guest, "--append", "scenario=fault-memory", "--headless", "-o", "fault.hvj");
 const [, address] = /watched word at (0x[0-9a-f]+)/.exec(output) ?? [];
@@ -51,10 +65,16 @@ if (address === undefined) {
 }
 hvjournal("bisect", "fault.hvj", "--when", `*(u64 *)${address} != 0x51a7`);
 
-title("Move a running guest to a fresh process. It goes on counting.");
-hvjournal("record", guest, "--append", "scenario=loop", "--headless", "--name", "src", "-o", "src.hvj", "--detach");
-hvjournal("migrate", "src", "dst");
-hvjournal("ctl", "dst", "quit");
-hvjournal("replay", "dst.hvj");
+title("Move a running guest of each architecture to a fresh process. It goes on counting.");
+for (const [image, source, destination] of [
+  [guest, "src", "dst"],
+  [guestAmd64, "src-amd64", "dst-amd64"],
+]) {
+  const words = ["--headless", "--name", source, "-o", `${source}.hvj`, "--detach"];
+  hvjournal("record", image, "--append", "scenario=loop", ...words);
+  hvjournal("migrate", source, destination);
+  hvjournal("ctl", destination, "quit");
+  hvjournal("replay", `${destination}.hvj`);
+}
 
 process.stdout.write(`\nThe recordings are in ${directory}\n`);

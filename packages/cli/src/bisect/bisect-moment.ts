@@ -21,6 +21,7 @@ import { BisectReport, loadAt, type LoadedValue, neverMapped, transitionLines } 
 import { jsonLine } from "../output/console-output.js";
 import { Progress } from "../output/progress.js";
 import { hex, hostTimeText } from "../output/value-text.js";
+import { callersOf } from "../symbols/callers.js";
 import { nameByLastSnapshot } from "../symbols/guest-symbols.js";
 import type { Symbols } from "../symbols/symbols.js";
 import { createReplayer, findPlace, type OpenRecording, positionMissing } from "../vm/open-recording.js";
@@ -68,7 +69,7 @@ export function runWhen(
     throw neverHeld(expression, args, recording);
   }
   output.note(`scanned exit:1..${scannedExits} (${hostTimeText(progress.elapsedMs)})`);
-  const caller = callerOf(replayer, result);
+  const caller = callerOf(replayer, result, symbols);
   const value = valueChange(recording, replayer, expression, result);
   goToFirst(replayer, result);
   const report = new BisectReport(recording);
@@ -130,10 +131,10 @@ function goToFirst(replayer: Replayer, { first, writer }: BisectWhenResult): voi
  * Where the function that the instruction is in was called. Asked in front of the instruction: behind a call the guest is
  * in the function called.
  */
-function callerOf(replayer: Replayer, { first, writer }: BisectWhenResult): bigint | undefined {
+function callerOf(replayer: Replayer, { first, writer }: BisectWhenResult, symbols: Symbols): bigint | undefined {
   if (first === undefined || writer?.by !== "instruction") return undefined;
   seek(replayer, { icount: first.icount - 1 });
-  return replayer.machine.kernel.backtrace(writer.vcpu, 1)[0];
+  return callersOf(replayer.machine, writer.vcpu, symbols, 1)[0];
 }
 
 function callerJson(address: bigint | undefined, symbols: Symbols): Record<string, unknown> | undefined {

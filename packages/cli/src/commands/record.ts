@@ -36,6 +36,7 @@ import { rtcText } from "../output/board-text.js";
 import { jsonLine, type Output } from "../output/console-output.js";
 import { endText, fileText, heldFromStartText, LastLine, strandedText } from "../output/record-report.js";
 import { DEFAULT_RECORDING } from "../recording-path.js";
+import { undefinedText } from "../output/undefined-text.js";
 import { unansweredText } from "../output/unanswered-text.js";
 import { counted } from "../output/value-text.js";
 import { parseCount } from "../sizes.js";
@@ -454,6 +455,9 @@ function tellEnd(end: SessionEnd, { recorder, path, args, context, lastLine, ins
     output.note(
       `note: ${counted(recorder.scriptLeft.length, "line")} of ${stringOption(args, "input") ?? "the input"} never came up`,
     );
+  const { kernel, description } = recorder.machine;
+  const undefinedMet = undefinedText(kernel.unimplemented().keys(), description.cpuModel);
+  if (undefinedMet !== undefined) output.note(`note: ${undefinedMet}`);
   const unanswered = unansweredText(recorder.live.vmm.unansweredCalls?.());
   if (unanswered !== undefined) output.note(`note: ${unanswered}`);
   const next = `hvjournal show ${shellWord(path)} exit:${failedExit(end) ?? machine.exitNumber} --stack --disas 8`;

@@ -2,6 +2,7 @@
 import { ExitWord, formatGuestTime, frameU64, KvmExit, type Machine, type Replayer, toHex } from "@hvjournal/core";
 import { type ArchitectureDisplay, displayOf } from "../architectures.js";
 import { recordedHandlers } from "../handlers/recorded-handlers.js";
+import { callersOf } from "../symbols/callers.js";
 import { hexAddress } from "../symbols/symbols.js";
 import type { OpenRecording } from "../vm/open-recording.js";
 import { ExitText, isAskedOfHandlers, isNoneNeeded, NO_ANSWER, pendingExit } from "./exit-text.js";
@@ -146,7 +147,7 @@ export class MomentText {
   /** Innermost first, the present one included. */
   callers(): { readonly address: bigint; readonly name: string | undefined }[] {
     const { symbols } = this.#recording;
-    const callers = this.#machine.kernel.backtrace(this.#vcpu, CALLERS_MAX);
+    const callers = callersOf(this.#machine, this.#vcpu, symbols, CALLERS_MAX);
     return [
       { address: this.#pc, name: symbols.name(this.#pc) },
       ...callers.map((address) => ({ address, name: symbols.callerName(address) })),

@@ -193,7 +193,7 @@ describe("a handler's file that can't be used", () => {
 
   it.each([
     ["nowhere.ts", 128, /can't read handler nowhere\.ts: no such file/],
-    ["builtin:pcsi", 129, /there are builtin:psci, builtin:sdei; did you mean builtin:psci\?/],
+    ["builtin:pcsi", 129, /there are builtin:psci, builtin:sdei, builtin:hv-ext; did you mean builtin:psci\?/],
   ] as const)("%s is not there", (name, expected, message) => {
     const { status, stderr } = record("unusable", [name]);
     expect([status, stderr]).toEqual([expected, expect.stringMatching(message)]);

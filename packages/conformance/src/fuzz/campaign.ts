@@ -36,6 +36,7 @@ export interface Coverage {
 
 export interface Findings {
   readonly cases: number;
+  readonly instructions: number;
   readonly differing: number;
   readonly open: number;
   /** The first ones that differ, reduced. */
@@ -51,6 +52,7 @@ export class Campaign {
   readonly #coverage = new Map<string, Coverage>();
   readonly #shown: string[] = [];
   #cases = 0;
+  #instructions = 0;
   #differing = 0;
   #open = 0;
 
@@ -58,7 +60,7 @@ export class Campaign {
     targets: readonly FuzzTarget<Case>[],
     seed: number,
     count: number,
-    progress: (cases: number) => void,
+    progress: (cases: number, differing: number) => void,
   ): Findings {
     for (const { definitions } of targets) definitions.forEach((mnemonic) => this.#of(mnemonic));
     for (let round = 0; this.#cases < count; round++) {
@@ -66,10 +68,10 @@ export class Campaign {
         if (this.#cases >= count) break;
         this.#round(target, (seed + round) >>> 0, count - this.#cases);
       }
-      progress(this.#cases);
+      progress(this.#cases, this.#differing);
     }
-    const [cases, differing, open] = [this.#cases, this.#differing, this.#open];
-    return { cases, differing, open, shown: this.#shown, coverage: this.#coverage };
+    const [cases, instructions, differing, open] = [this.#cases, this.#instructions, this.#differing, this.#open];
+    return { cases, instructions, differing, open, shown: this.#shown, coverage: this.#coverage };
   }
 
   #round<Case>(target: FuzzTarget<Case>, seed: number, room: number): void {
@@ -87,6 +89,7 @@ export class Campaign {
 
   /** Of a sequence each definition counts; that it differs only where it stands alone. */
   #note(mnemonics: readonly string[], ended: boolean, differs: boolean): void {
+    this.#instructions += mnemonics.length;
     for (const mnemonic of new Set(mnemonics)) {
       const coverage = this.#of(mnemonic);
       coverage.cases += 1;

@@ -109,12 +109,12 @@ function targetsOf(architecture: Architecture, options: Options): readonly FuzzT
 }
 
 function report(architecture: Architecture, seed: number, seconds: number, findings: Findings): void {
-  const { coverage, cases, differing, open, shown } = findings;
+  const { coverage, cases, instructions, differing, open, shown } = findings;
   const unmet = [...coverage.values()].filter((each) => each.cases === 0).length;
   console.log(`\n${coverageText(coverage)}`);
   for (const text of shown) console.log(`\n${text}`);
   console.log(
-    `\n${architecture}, seed ${seed}: ${cases} cases in ${seconds} s, ${differing} differ, ${open} where it is open; ` +
+    `\n${architecture}, seed ${seed}: ${cases} cases of ${instructions} instructions in ${seconds} s, ${differing} differ, ${open} where it is open; ` +
       `${coverage.size} definitions, ${unmet} never met`,
   );
 }
@@ -130,8 +130,10 @@ function fuzz(options: Options, architectures: readonly Architecture[]): number 
     if (all.length === 0) continue;
     const begun = performance.now();
     const elapsed = (): number => Math.round((performance.now() - begun) / 1000);
-    const findings = new Campaign().run(all, seed, count, (cases) => {
-      process.stderr.write(`\r${architecture}, seed ${seed}: ${cases} of ${count} cases, ${elapsed()} s `);
+    const findings = new Campaign().run(all, seed, count, (done, differ) => {
+      process.stderr.write(
+        `\r${architecture}, seed ${seed}: ${done} of ${count} cases, ${differ} differ, ${elapsed()} s `,
+      );
     });
     process.stderr.write("\n");
     report(architecture, seed, elapsed(), findings);

@@ -14,13 +14,13 @@ const VMCALL: readonly number[] = [0x0f, 0x01, 0xc1];
 const VMMCALL: readonly number[] = [0x0f, 0x01, 0xd9];
 const ERROR_CODE = 0xff;
 
-/** KVM_X86_QUIRK_FIX_HYPERCALL_INSN, which KVM_CAP_DISABLE_QUIRKS2 disables. */
+/** KVM_X86_QUIRK_FIX_HYPERCALL_INSN. */
 const FIX_HYPERCALL_INSN = 1n << 5n;
 
-/** Whether the other vendor's call is written over, or raises #UD. */
+/** Whether the other vendor's call is written over, or raises #UD: by the policy, or by the quirk that a VMM has disabled. */
 export function patchesCalls(control: Amd64ControlState): boolean {
-  const disabled = capabilityArgument(control, CAP_DISABLE_QUIRKS2) ?? 0n;
-  return (disabled & FIX_HYPERCALL_INSN) === 0n && policyValue(control, "x86.hypercall.patch") === "patch";
+  const isDisabled = ((capabilityArgument(control, CAP_DISABLE_QUIRKS2) ?? 0n) & FIX_HYPERCALL_INSN) !== 0n;
+  return !isDisabled && policyValue(control, "x86.hypercall.patch") === "patch";
 }
 
 /** Instead of the call at RIP: the next to come is the host's own, or the fault of writing it. */

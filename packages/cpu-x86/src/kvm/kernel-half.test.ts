@@ -1,6 +1,6 @@
 import { describe, expect, it } from "@jest/globals";
 import * as a from "./testing/assembler.js";
-import { CODE, DATA, DEVICE, exitLine, guest, runOn, SERIAL } from "./testing/guest.js";
+import { CODE, CountingEntropy, DATA, DEVICE, exitLine, guest, runOn, SERIAL } from "./testing/guest.js";
 
 describe("a vCPU of the kernel half", () => {
   it("leaves for ports and devices that are not the kernel's, and goes on with the answers", () => {
@@ -57,6 +57,48 @@ describe("a vCPU of the kernel half", () => {
     expect([...it.kernel.memory.read(DATA, 4)]).toEqual([0, 9, 0xe0, 0xfe]);
     expect(it.kernel.readRegister(0, "rbx")).toBe(0x4b4d_564bn);
     expect(it.kernel.readRegister(0, "rip")).toBe(BigInt(CODE + 0x801));
+  });
+
+  it("raises #UD for what its CPUID does not offer, and counts it by name", () => {
+    // VZEROUPPER; the handler goes on to an encoding that nobody has (0F 04).
+    const it = guest([0xc5, 0xf8, 0x77]);
+    it.setGate(6, CODE + 0x800);
+    it.place(CODE + 0x800, [
+      ...a.increment(DATA),
+      0x81,
+      0x3c,
+      0x25,
+      ...[0, 0, 3, 0],
+      ...[2, 0, 0, 0],
+      0x74,
+      2,
+      0x0f,
+      0x04,
+      ...a.hlt,
+    ]);
+    const { exits, stop } = runOn(it.kernel);
+    expect([exits.length, stop]).toEqual([1, "idle"]);
+    expect([...it.kernel.memory.read(DATA, 1)]).toEqual([2]);
+    expect([...it.kernel.unimplemented().keys()]).toEqual(["c5 (VEX: AVX, BMI)", "0f 04"]);
+  });
+
+  it("draws RDRAND and RDSEED of every size from the VM's entropy alone", () => {
+    // rdrand rax; rdseed ecx; rdrand dx; hlt
+    const program = [0x48, 0x0f, 0xc7, 0xf0, 0x0f, 0xc7, 0xf9, 0x66, 0x0f, 0xc7, 0xf2, 0xf4];
+    const drawnWith = (seed: bigint): bigint[] => {
+      const { kernel } = guest(program, { entropy: new CountingEntropy(seed) });
+      for (const name of ["rax", "rcx", "rdx"]) kernel.writeRegister(0, name, -1n & 0xffff_ffff_ffff_ffffn);
+      kernel.writeRegister(0, "rflags", 0x8d6n);
+      expect(runOn(kernel).stop).toBe("idle");
+      // CF alone is set.
+      expect(kernel.readRegister(0, "rflags")).toBe(3n);
+      return ["rax", "rcx", "rdx"].map((name) => kernel.readRegister(0, name));
+    };
+    const stream = new CountingEntropy(7n).stream("rdrand0");
+    const [first, second, third] = [stream.next(), stream.next(), stream.next()];
+    expect(drawnWith(7n)).toEqual([first, second & 0xffff_ffffn, 0xffff_ffff_ffff_0000n | (third & 0xffffn)]);
+    expect(drawnWith(7n)).toEqual(drawnWith(7n));
+    expect(drawnWith(8n)).not.toEqual(drawnWith(7n));
   });
 
   it("is woken from HLT by its local APIC's timer, in TSC deadline mode, at the exact time", () => {

@@ -1,6 +1,7 @@
 /** The kernel half of an amd64 VM: the run loop between guest mode and the exits. */
 import {
   type CodePatch,
+  eventfdOfExit,
   type ControlEvent,
   type ExitFrame,
   ExitWord,
@@ -46,6 +47,7 @@ import { finishPortExit, fillPortExit } from "./port-exits.js";
 import { restoreSections, type RunState, saveSections } from "./saved-state.js";
 import { isReady, MpState } from "./schedule.js";
 import { findStuck } from "./stuck.js";
+import { undefinedName } from "./undefined-name.js";
 import { advanceTimers, timersDeadline } from "./timers.js";
 import type { Vm } from "./vm.js";
 import { readBackdoorCounter, servesBackdoor } from "./vmware-backdoor.js";
@@ -122,6 +124,14 @@ export class Amd64KernelHalf implements KernelHalf {
     const { guestTimeNs } = this.#vm;
     const deadline = timersDeadline(this.#vm);
     return deadline === undefined || deadline <= guestTimeNs ? undefined : deadline;
+  }
+
+  get signalledEventfd(): number | undefined {
+    return this.#vm.signalledEventfd;
+  }
+
+  eventfdCount(fd: number): number {
+    return this.#vm.eventfds.count(fd);
   }
 
   get codePatch(): CodePatch | undefined {
@@ -314,7 +324,7 @@ export class Amd64KernelHalf implements KernelHalf {
       frame[ExitWord.arg1Low] = engine.mmioDataLow;
       frame[ExitWord.arg1High] = engine.mmioDataHigh;
     }
-    if (place === undefined) leaveToVmm(frame, KvmExit.mmio);
+    if (place === undefined && eventfdOfExit(vm.control, "mmio", frame) === undefined) leaveToVmm(frame, KvmExit.mmio);
     return "exit";
   }
 
@@ -337,6 +347,7 @@ export class Amd64KernelHalf implements KernelHalf {
   finishExit(): boolean {
     const frame = this.#pendingExit(FinishedBy.kernelHalf);
     this.#vm.codePatch = undefined;
+    this.#vm.signalledEventfd = undefined;
     const answer = this.#finish(frame);
     this.#run.exitPending = false;
     this.answerLow = answer === undefined ? 0 : Number(answer & 0xffff_ffffn);
@@ -371,6 +382,7 @@ export class Amd64KernelHalf implements KernelHalf {
   #finishApicAccess(frame: ExitFrame): bigint | undefined {
     const vm = this.#vm;
     const physical = Number(frameU64(frame, ExitWord.arg0Low));
+    if (vm.irqchip.placeOf(vm.current, physical) === undefined) return this.#finishSignal(frame);
     if (((frame[ExitWord.info] ?? 0) & MMIO_WRITE) === 0) {
       const value = vm.irqchip.readMemory(vm.current, physical);
       this.#completeMemory(false, value, 0);
@@ -380,6 +392,14 @@ export class Amd64KernelHalf implements KernelHalf {
     vm.showTaskPriority();
     this.#completeMemory(true, 0, 0);
     return undefined;
+  }
+
+  /** Of a write that goes to an eventfd, if it still does. */
+  #finishSignal(frame: ExitFrame): undefined {
+    const vm = this.#vm;
+    const fd = eventfdOfExit(vm.control, "mmio", frame);
+    if (fd !== undefined) vm.signal(fd);
+    this.#completeMemory(true, 0, 0);
   }
 
   #completeMemory(isWrite: boolean, low: number, high: number): void {
@@ -564,10 +584,7 @@ export class Amd64KernelHalf implements KernelHalf {
   }
 
   unimplemented(): ReadonlyMap<string, number> {
-    const counts = [...this.#vm.engine.undefinedEncodings].map(
-      ([encoding, count]) => [`.byte 0x${encoding.toString(16).padStart(8, "0")}`, count] as const,
-    );
-    return new Map(counts);
+    return new Map([...this.#vm.engine.undefinedEncodings].map(([first, count]) => [undefinedName(first), count]));
   }
 }
 

@@ -77,6 +77,7 @@ function plainRun(vm: Vm, run: RunState): { readonly [key: string]: PlainValue }
     ...(vm.schedule.vcpus.some(({ isUnhalted }) => isUnhalted)
       ? { unhalted: vm.schedule.vcpus.map(({ isUnhalted }) => isUnhalted) }
       : {}),
+    ...vm.eventfds.plain(),
     exitPending: run.exitPending,
     exit: run.exitPending ? [...run.exit] : [],
     cause: (run.exitPending ? run.cause : undefined) ?? null,
@@ -187,6 +188,7 @@ function restoreRun(vm: Vm, run: RunState, fields: PayloadFields): void {
     state.isUnhalted = unhalted[vcpu] === true;
   });
   restoreStolenTime(vm, fields);
+  vm.eventfds.restore(fields);
   vm.engine.selectVcpu(current);
   run.exitPending = exitPending;
   run.exit.fill(0);
