@@ -113,5 +113,7 @@ build_arm64_bare_metal
 build_amd64_bare_metal
 build_example forwarded-arm-calls
 build_amd64_example extended-hypercalls
+build_amd64_example hv-cpuid-scope
+build_amd64_example notification-transports
 build_amd64_example xmm-output
 if [[ -z $output ]]; then print_toolchain >"$guests/toolchain.txt"; fi

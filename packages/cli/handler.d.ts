@@ -180,7 +180,10 @@ export interface HvSyndbg extends AskedOf {
   readonly pendingPage: bigint;
 }
 
-/** KVM_EXIT_HYPERCALL: KVM_HC_MAP_GPA_RANGE (12), where KVM_CAP_EXIT_HYPERCALL has asked for it. */
+/**
+ * KVM_EXIT_HYPERCALL: KVM_HC_MAP_GPA_RANGE (12), where KVM_CAP_EXIT_HYPERCALL has asked for it; and what KVM does not know, with
+ * --policy x86.hypercall.unhandled=forward.
+ */
 export interface KvmCall extends AskedOf {
   readonly type: "kvm-call";
   readonly nr: number;
@@ -218,7 +221,37 @@ export interface VmportCall extends AskedOf {
   readonly edi: number;
 }
 
-export type X86Call = HvCall | HvSynic | HvSyndbg | KvmCall | RdmsrCall | WrmsrCall | VmportCall;
+/** An access to a port that no device claims. Answer of a read: data. */
+export interface IoAccess extends AskedOf {
+  readonly type: "io";
+  readonly port: number;
+  readonly isWrite: boolean;
+  readonly bytes: number;
+  readonly data: bigint;
+}
+
+/** An access to guest-physical memory that neither is RAM nor any device's. Answer of a read: data. */
+export interface MmioAccess extends AskedOf {
+  readonly type: "mmio";
+  readonly address: number;
+  readonly isWrite: boolean;
+  readonly bytes: number;
+  readonly data: bigint;
+}
+
+/**
+ * An eventfd was signalled by a write or a call that did not leave to the VMM (--ioeventfd, --hv-eventfd). Told, right behind
+ * that instruction; a promise is refused.
+ */
+export interface EventfdSignal extends AskedOf {
+  readonly type: "eventfd";
+  readonly fd: number;
+  /** In all. */
+  readonly count: number;
+}
+
+export type X86Call =
+  HvCall | HvSynic | HvSyndbg | KvmCall | RdmsrCall | WrmsrCall | VmportCall | IoAccess | MmioAccess | EventfdSignal;
 
 /** Of a hypercall. */
 export interface HvAnswer {
@@ -253,6 +286,24 @@ export interface VmportAnswer {
  */
 export type X86Answer = void | undefined | RegisterValue | HvAnswer | MsrAnswer | VmportAnswer | NotHandled;
 
+/** What KVM_GET_SUPPORTED_HV_CPUID answers. */
+export interface SupportedHypervCpuid {
+  readonly entries: readonly {
+    readonly function: number;
+    readonly index: number;
+    readonly flags: number;
+    readonly eax: number;
+    readonly ebx: number;
+    readonly ecx: number;
+    readonly edx: number;
+  }[];
+  readonly scope: "system" | "vcpu";
+  /** Another answer may come once one of these has changed. */
+  readonly dependsOn: readonly { readonly on: string; readonly is: boolean }[];
+  /** Equal keys, equal answers on one host. */
+  readonly cacheKey: string;
+}
+
 /** A vCPU by KVM's ioctls. */
 export interface X86Vcpu {
   readonly index: number;
@@ -265,6 +316,10 @@ export interface X86Vcpu {
   setMsrs(entries: readonly { readonly index: number; readonly data: bigint }[]): number;
   getMpState(): number;
   setMpState(state: number): void;
+  /** KVM_ENABLE_CAP on the vCPU. */
+  enableCap(cap: { readonly cap: number | string; readonly args?: readonly bigint[] }): number | undefined;
+  /** The vCPU's form: it changes with what is enabled on it. */
+  getSupportedHvCpuid(n?: number): SupportedHypervCpuid;
 }
 
 /** As `HandlerVm`, of an amd64 guest. */
@@ -274,6 +329,8 @@ export interface X86HandlerVm {
   /** RAM begins at 0. */
   readonly memoryBytes: number;
   vcpu(index: WholeNumber): X86Vcpu;
+  /** /dev/kvm: the form that hangs on no vCPU. */
+  readonly system: { getSupportedHvCpuid(n?: number): SupportedHypervCpuid };
   checkExtension(cap: number | string): number;
   enableCap(cap: { readonly cap: number | string; readonly args?: readonly bigint[] }): void;
   readMemory(physical: WholeNumber, bytes: WholeNumber): Uint8Array;

@@ -16,7 +16,7 @@ export { everyForm } from "./decode/variant-table.js";
 export { programOf, programOfRoutine, StageRuleError } from "./stage/program-builder.js";
 export { programText, type TextOptions } from "./stage/text.js";
 export { softFloatHost } from "./float/soft-float-host.js";
-export type { DecodedBytes, VariableLength, VariableLengthDecoder } from "./decode/variable-length.js";
+export type { DecodedBytes, TailNumber, VariableLength, VariableLengthDecoder } from "./decode/variable-length.js";
 export {
   EXTENDED_INCOMPLETE,
   EXTENDED_NO_QUOTIENT,

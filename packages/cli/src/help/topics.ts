@@ -109,9 +109,11 @@ On amd64 (X86Handler) call.type says what is asked, and the other fields are kvm
   hv-call-xmm               the same with xmm, type 4; not upstream: --policy hv.xmmOutput=new-type
   hv-synic                  msr, control, evtPage, msgPage; told, not asked
   hv-syndbg                 msr, control, status, sendPage, recvPage, pendingPage; the answer is the new status
-  kvm-call                  nr, args, longMode; with --cap exit_hypercall=0x1000
+  kvm-call                  nr, args, longMode; with --cap exit_hypercall=0x1000, --policy x86.hypercall.unhandled=forward
   rdmsr, wrmsr              index, reason ("inval", "unknown", "filter"), data; with --cap x86_user_space_msr=7
   vmport                    port, isWrite, bytes, eax, ebx, ecx, edx, esi, edi; with --vmport on
+  io, mmio                  port or address, isWrite, bytes, data; of what no device claims
+  eventfd                   fd, count; told, at once and no promise; with --ioeventfd, --hv-eventfd
 answer:
   { status: 0, repsCompleted: 3, xmm: [{ low, high }] }      of a hypercall; a number is the whole result
   7n, { data: 7n }, { error: 1 }                             of an MSR: data, #GP

@@ -53,6 +53,8 @@ export const MACHINE_KEYS = {
   cpuid: "pairs",
   "msr-filter": "pairs",
   "pvtime-ipa": "pairs",
+  ioeventfd: "pairs",
+  "hv-eventfd": "pairs",
   seed: "number",
   rtc: "text",
   symbols: "paths",

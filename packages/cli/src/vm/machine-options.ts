@@ -63,6 +63,10 @@ export const MACHINE_OPTIONS = {
   hv: textOption("Hyper-V enlightenments that an amd64 guest is offered: vpindex,time,... or all"),
   cpuid: textOption("LEAF[.SUBLEAF]:EAX|EBX|ECX|EDX=VALUE: what an amd64 guest is told instead; repeatable"),
   "msr-filter": textOption("BASE+COUNT=rw|r|w|-: what an amd64 guest may do with MSRs; repeatable, the last one holds"),
+  ioeventfd: textOption(
+    "mmio|pio:ADDR[+BYTES][=DATA],fd=N: such a write signals an eventfd and does not leave to the VMM; fd from 3 on; repeatable",
+  ),
+  "hv-eventfd": textOption("CONNECTION,fd=N: so does HvCallSignalEvent of an amd64 guest; repeatable"),
   "pvtime-ipa": textOption("VCPU=ADDRESS: where a vCPU's stolen time is told to the guest; repeatable"),
   seed: textOption("entropy for the guest and the vCPU schedule; random, printed. A run is the same with --rtc only"),
   rtc: textOption("base=now|DATE: guest wall clock at start; now, printed, and so another in each run"),
@@ -78,6 +82,8 @@ export const CONTROL_OPTIONS = [
   ["cpuid", "cpuid"],
   ["msr-filter", "msr-filter"],
   ["pvtime-ipa", "pvtime-ipa"],
+  ["ioeventfd", "ioeventfd"],
+  ["hv-eventfd", "hv-eventfd"],
 ] as const;
 
 export interface NamedFile {

@@ -2,6 +2,7 @@
 import { afterAll, describe, expect, it, jest } from "@jest/globals";
 import { renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { handlerAnswers } from "@hvjournal/core";
 import { keepOnFailure } from "../testing/keep-recording.js";
 import { repositoryRoot } from "../testing/repository.js";
 import { type Finished, VmSandbox } from "../testing/vm-sandbox.js";
@@ -47,6 +48,14 @@ describe("record --handler FILE of an amd64 guest", () => {
     expect(sandbox.must("show", "demo.hvj", "hypercall:0x8001")).toMatch(
       /KVM_EXIT_HYPERV 0x8001 HvExtCallQueryCapabilities\n[^]*\n {2}asked +mask\.mjs, builtin:hv-ext,mask=0x3, then the board\n {2}answer .*8 bytes to 0x[^]*/,
     );
+    const answered = sandbox.open("demo.hvj", handlerAnswers);
+    expect(answered.map(({ number, count }) => [number, count])).toEqual([
+      [0x8003, 4],
+      [0x8001, 3],
+      [0x8002, 1],
+      [0x8004, 1],
+    ]);
+    expect(answered[1]?.registers).toEqual([["result", 8n]]);
     expect(sandbox.must("verify", "demo.hvj")).toContain("all that the VMM half did, equal");
     renameSync(sandbox.path("mask.mjs"), sandbox.path("mask.away"));
     expect(sandbox.must("replay", "demo.hvj")).toContain("equal");

@@ -22,7 +22,7 @@ describe("ctl", () => {
     expect(refused("one-reg", "PSCI_VERSION=zz")).toContain("PSCI_VERSION=zz: 'zz' is no number: decimal, or hex");
     expect(sandbox.run("ctl", "names", "resum").stderr).toContain("error: ctl has no resum; did you mean resume?\n");
     expect(sandbox.run("ctl", "names", "answer", "5").stderr).toContain(
-      "error: ctl has no answer: pause, resume, snapshot, quit, cap, one-reg, smccc-filter, policy, pvtime-ipa\n",
+      "error: ctl has no answer: pause, resume, snapshot, quit, cap, one-reg, smccc-filter, msr-filter, policy, pvtime-ipa\n",
     );
     expect(refused("irq", "5")).toContain(
       "arm64 has no irq: smccc-filter, one-reg, firmware-reg, cap, pvtime-ipa, policy\n",

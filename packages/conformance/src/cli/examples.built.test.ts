@@ -1,9 +1,14 @@
 /** The examples do what their pages say. */
-import { afterAll, describe, expect, it } from "@jest/globals";
-import { copyFileSync, rmSync } from "node:fs";
+import { afterAll, describe, expect, it, jest } from "@jest/globals";
+import { spawnSync } from "node:child_process";
+import { copyFileSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { hvjournalCommand } from "../testing/command-line.js";
 import { repositoryRoot } from "../testing/repository.js";
 import { type Finished, VmSandbox } from "../testing/vm-sandbox.js";
+
+// One of them records and asks many times.
+jest.setTimeout(300_000);
 
 const sandbox = new VmSandbox();
 afterAll(() => sandbox.close());
@@ -69,6 +74,92 @@ describe("examples/extended-hypercalls", () => {
     const changed = ["--handler", "builtin:hv-ext,mask=0x1", "--level", "exits"];
     const { status, stderr } = sandbox.run("verify", "extended.hvj", ...changed);
     expect([status, stderr]).toEqual([1, expect.stringContaining("builtin:hv-ext,mask=0x1")]);
+  });
+});
+
+describe("examples/notification-transports", () => {
+  const directory = join(repositoryRoot, "examples", "notification-transports");
+  const files = ["guest.elf", "handler.mjs", "vm.yaml", "compare.mjs"];
+  const copyFiles = (): void => {
+    for (const name of files) copyFileSync(join(directory, name), sandbox.path(name));
+  };
+
+  it("prints the table of its page, counted from recordings that replay without the handler", () => {
+    copyFiles();
+    const { status, stdout, stderr } = spawnSync(
+      process.execPath,
+      ["compare.mjs", `${process.execPath} ${hvjournalCommand}`],
+      { cwd: sandbox.directory, encoding: "utf8" },
+    );
+    expect([status, stderr]).toEqual([0, ""]);
+    const [, table = ""] = /^```\n(.*?)^```$/ms.exec(readFileSync(join(directory, "README.md"), "utf8")) ?? [];
+    expect(stdout).toBe(table);
+    rmSync(sandbox.path("handler.mjs"));
+    for (const transport of ["pio", "mmio-ioeventfd", "hv-eventfd"]) {
+      expect(sandbox.must("log", `${transport}.hvj`, "--console")).toContain("256 consumed, 256 at once");
+      expect(sandbox.must("replay", `${transport}.hvj`)).toContain("digests, equal");
+    }
+  });
+
+  it("changes the guest's text by a call of the other vendor, and by no other transport", () => {
+    copyFiles();
+    for (const [transport, changed] of [
+      ["kvm-hypercall", "1 of 2 pages changed"],
+      ["pio", "0 of 2 pages changed"],
+    ] as const) {
+      const append = `transport=${transport}`;
+      sandbox.must(
+        "record",
+        "-c",
+        "vm.yaml",
+        "--append",
+        append,
+        "--exit-model",
+        "kvm-amd",
+        "-q",
+        "-o",
+        "patched.hvj",
+        "--force",
+      );
+      expect(sandbox.run("attest", "patched.hvj", "--pages", "0x100000-0x101fff").stdout).toContain(changed);
+    }
+  });
+});
+
+describe("examples/hv-cpuid-scope", () => {
+  const HOLDS = [
+    "interface 0x31237648, eVMCS 0x00000000",
+    "asked: status 0",
+    "vcpu 0: kept 0x0000000000000000, now 0x0000000000000000: holds",
+    "vcpu 1: kept 0x0000000000000000, now 0x0000000000000000: holds",
+  ];
+
+  it("shows a kept answer of a vCPU to be stale, and that of the system to hold", () => {
+    expect(recordExample("hv-cpuid-scope", ["handler.mjs"])).toEqual([
+      ...HOLDS,
+      "system: kept 0x0000000000000101, now 0x0000000000000101: holds",
+      "enabled on vcpu 0: status 0",
+      "asked again: status 0",
+      "vcpu 0: kept 0x0000000000000000, now 0x0000000000000101: stale",
+      "vcpu 1: kept 0x0000000000000000, now 0x0000000000000000: holds",
+      "system: kept 0x0000000000000101, now 0x0000000000000101: holds",
+      "",
+    ]);
+    expect(sandbox.must("log", "scope.hvj", "--control")).toMatch(
+      /exit:\d+ +CapEnabled +KVM_CAP_HYPERV_ENLIGHTENED_VMCS +vcpu0/,
+    );
+    expect(sandbox.must("verify", "scope.hvj")).toContain("all that the VMM half did, equal");
+  });
+
+  it("has nothing to enable on a host without VMX for guests", () => {
+    const printed = sandbox.must("record", "-c", "vm.yaml", "--host-vendor", "amd", "-o", "amd.hvj");
+    const system = "system: kept 0x0000000000000000, now 0x0000000000000000: holds";
+    const [, ...again] = HOLDS.slice(1);
+    expect(printed.replaceAll("\r", "").split("\n")).toEqual([
+      ...[...HOLDS, system, "enabled on vcpu 0: status 8", "asked again: status 0", ...again, system, ""],
+    ]);
+    rmSync(sandbox.path("handler.mjs"));
+    for (const name of ["scope.hvj", "amd.hvj"]) expect(sandbox.must("replay", name)).toContain("digests, equal");
   });
 });
 

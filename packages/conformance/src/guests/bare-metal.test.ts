@@ -12,7 +12,7 @@ import { bareMetalAmd64, bareMetalElf, bareMetalImage, readBareMetalImage } from
 
 const pathOf = recordingDirectory();
 const examples = join(repositoryRoot, "examples");
-const exampleGuests = ["forwarded-arm-calls", "extended-hypercalls", "xmm-output"].map((name) =>
+const exampleGuests = ["forwarded-arm-calls", "extended-hypercalls", "hv-cpuid-scope", "xmm-output"].map((name) =>
   join(examples, name, "guest.elf"),
 );
 const script = join(repositoryRoot, "guests", "build.sh");

@@ -10,7 +10,7 @@ const sandbox = new VmSandbox();
 afterAll(() => sandbox.close());
 
 const HYPERV = ["--hv", "vpindex,spinlocks"];
-const UNPATCHED = ["--policy", "x86.hypercall.patch=off"];
+const UNPATCHED = ["--policy", "x86.hypercall.patch=ud"];
 const VMCALL = "0x00c1010f";
 const VMMCALL = "0x00d9010f";
 
@@ -75,7 +75,7 @@ describe("a VM whose host does not write over calls", () => {
     expect(stdout).toMatch(
       /^BLOCK +hypercall instruction VMCALL +dst VMMCALL +guest called 2 times, exit:\d+\.\.exit:\d+/m,
     );
-    expect(stdout).toMatch(/policy x86\.hypercall\.patch is off there: VMCALL raises #UD/);
+    expect(stdout).toMatch(/calls are not written over there \(policy x86\.hypercall\.patch, .*\): VMCALL raises #UD/);
     const refused = sandbox.run("migrate", "--host-vendor", "amd", "calling", "nowhere");
     expect(refused.status).toBe(1);
     expect(refused.stderr).toContain("calling.hvj still owns the VM");

@@ -7,12 +7,12 @@ import type { JournalReader } from "../ports/journal-store.js";
 import { firstSeqOf, journalCursor } from "../replay/journal-cursor.js";
 
 export interface AnsweredFunction {
-  /** The function identifier. */
+  /** The function identifier, or the code of a call of Hyper-V's. */
   readonly number: number;
   readonly count: number;
   /** Of the last answer, or of the first call where no register has been set yet. */
   readonly exitNumber: number;
-  /** Registers of the last answer, in order. */
+  /** Registers of the last answer, in order; "result": what the exit was completed with. */
   readonly registers: readonly (readonly [name: string, value: bigint])[];
 }
 
@@ -28,14 +28,31 @@ interface OpenCall {
   readonly exitNumber: number;
 }
 
+/** KVM_EXIT_HYPERV_SYNIC and _SYNDBG are no calls. */
+const HYPERV_CALL_TYPES: ReadonlySet<number> = new Set([2, 4]);
+const HYPERV_CODE_MASK = 0xffff;
+
+/** undefined: the exit is no call that the VMM answers. */
+function calledFunction(frame: ExitFrame): number | undefined {
+  const number = frame[ExitWord.arg0Low] ?? 0;
+  switch (frame[ExitWord.kvmExit]) {
+    case KvmExit.hypercall:
+      return number;
+    case KvmExit.hyperv:
+      return HYPERV_CALL_TYPES.has(frame[ExitWord.info] ?? 0) ? number & HYPERV_CODE_MASK : undefined;
+    default:
+      return undefined;
+  }
+}
+
 class AnswersByFunction {
   readonly #functions = new Map<number, CalledFunction>();
   #open: OpenCall | undefined;
 
   exit(frame: ExitFrame, exitNumber: number): void {
     this.#open = undefined;
-    if (frame[ExitWord.kvmExit] !== KvmExit.hypercall) return;
-    const number = frame[ExitWord.arg0Low] ?? 0;
+    const number = calledFunction(frame);
+    if (number === undefined) return;
     const called = this.#functions.get(number) ?? { count: 0, exitNumber, registers: new Map() };
     this.#functions.set(number, called);
     called.count += 1;
@@ -43,13 +60,21 @@ class AnswersByFunction {
   }
 
   row({ kind, vcpu, payload: { name, value } }: RowEvent): void {
-    const open = this.#open;
-    if (kind !== CoreKind.registerSet.name || vcpu !== open?.vcpu || typeof value !== "bigint") return;
-    const { called, exitNumber } = open;
+    if (kind === CoreKind.registerSet.name && vcpu === this.#open?.vcpu && typeof value === "bigint")
+      this.#answered(String(name), value);
+  }
+
+  completed({ low, high }: { readonly low: number; readonly high: number }): void {
+    this.#answered("result", (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0));
+  }
+
+  #answered(name: string, value: bigint): void {
+    if (this.#open === undefined) return;
+    const { called, exitNumber } = this.#open;
     // A call that waits for its answer hides no earlier one.
     if (called.exitNumber !== exitNumber) called.registers = new Map();
     called.exitNumber = exitNumber;
-    called.registers.set(String(name), value);
+    called.registers.set(name, value);
   }
 
   /** Those that the guest called most first. */
@@ -66,6 +91,7 @@ export function handlerAnswers(reader: JournalReader): AnsweredFunction[] {
   const first = firstSeqOf(reader);
   eachEvent(journalCursor(reader, first), { first, last: Infinity }, (cursor) => {
     if (cursor.kind === HotKind.exited) answers.exit(cursor.exit, cursor.exitsBefore + 1);
+    else if (cursor.kind === HotKind.exitCompleted) answers.completed(cursor.completed);
     else if (cursor.kind === ROW_EVENT) answers.row(cursor.row);
   });
   return answers.all;

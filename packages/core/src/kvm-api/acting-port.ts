@@ -10,6 +10,7 @@ export function actingPort(recorder: Recorder): VmmPort {
     readMemory: (physical, bytes) => machine.kernel.memory.read(physical, bytes),
     writeMemory: (physical, bytes) => act((port) => port.writeMemory(physical, bytes)),
     readRegister: (vcpu, name) => machine.kernel.readRegister(vcpu, name),
+    eventfdCount: (fd) => machine.kernel.eventfdCount?.(fd) ?? 0,
     setRegister: (vcpu, name, value) => act((port) => port.setRegister(vcpu, name, value)),
     setIrqLine: (line, level) => act((port) => port.setIrqLine(line, level)),
     output: (number, bytes) => act((port) => port.output(number, bytes)),

@@ -124,6 +124,10 @@ export interface KernelHalf {
   readonly answerHigh: number;
   /** Of the last `finishExit`: whether a register of `Architecture.resultRegisters` behind the first is not 0. Absent: it is not known. */
   readonly hasFurtherResults?: boolean;
+  /** The eventfd that the last `finishExit` signalled. */
+  readonly signalledEventfd?: number | undefined;
+  /** How often an eventfd has been signalled. Absent: there are none. */
+  eventfdCount?(fd: number): number;
   /** What the last `finishExit` or `apply` wrote over. */
   readonly codePatch?: CodePatch | undefined;
   /** The VMM half's answer: MMIO read data; for a HYPERCALL nothing (registers are set by `writeRegister`). */

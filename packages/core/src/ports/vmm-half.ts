@@ -30,6 +30,8 @@ export interface VmmPort {
   readMemory(physical: number, bytes: number): Uint8Array;
   writeMemory(physical: number, bytes: Uint8Array): void;
   readRegister(vcpu: number, name: string): bigint;
+  /** How often an eventfd has been signalled: whoever reads it remembers how far it had come. */
+  eventfdCount(fd: number): number;
   setRegister(vcpu: number, name: string, value: bigint): void;
   setIrqLine(line: number, level: 0 | 1): void;
   /** Bytes that leave the machine. Port 0 is the console. */
@@ -81,6 +83,11 @@ export interface VmmHalf {
   readonly waitsFor?: string | undefined;
   /** Nobody waits any more: the promise rejects, the VM is as it was, and the exit waits until it is handled anew. */
   withdraw?(): void;
+  /**
+   * An exit that the kernel half has just finished signalled this eventfd. Nothing can be done to the guest yet: who wants to
+   * act on it has a deadline from now on, and acts when that is reached, at this very icount.
+   */
+  noteSignal?(fd: number): void;
   /** Guest time at which the VMM half wants to act, if any. */
   readonly deadlineNs: number | undefined;
   reachDeadline(port: VmmPort): void;

@@ -139,6 +139,7 @@ export class LiveVm {
         this.#writeMemory(physical, bytes);
       },
       readRegister: (vcpu, name) => kernel.readRegister(vcpu, name),
+      eventfdCount: (fd) => kernel.eventfdCount?.(fd) ?? 0,
       setRegister: (vcpu, name, value) => {
         this.#change("setRegister");
         kernel.writeRegister(vcpu, name, value);
@@ -175,7 +176,8 @@ export class LiveVm {
   }
 
   #begin(): VmmAttempt {
-    if (this.#asked !== "exit") throw new VmmPortError("begin", "only inside handleExit");
+    if (this.#asked !== "exit" && this.#asked !== "deadline")
+      throw new VmmPortError("begin", "only inside handleExit and reachDeadline");
     if (this.#attempt !== undefined) throw new VmmPortError("begin", "an attempt is open already");
     const attempt = new Attempt(this.machine, this.#sink(), this.stop);
     this.#attempt = attempt;
@@ -318,6 +320,7 @@ export class LiveVm {
     if (kernel.exit[ExitWord.finishedBy] === FinishedBy.kernelHalf) {
       if (this.machine.finishExit()) this.#noteResult();
       this.#notePatch();
+      if (kernel.signalledEventfd !== undefined) this.vmm.noteSignal?.(kernel.signalledEventfd);
       return undefined;
     }
     this.#asked = "exit";
@@ -374,7 +377,12 @@ export class LiveVm {
 
   reachDeadline(): void {
     const { deadlineNs } = this.vmm;
-    this.#ask("deadline", () => this.vmm.reachDeadline(this.#port));
+    try {
+      this.#ask("deadline", () => this.vmm.reachDeadline(this.#port));
+    } catch (error) {
+      this.#undo();
+      throw error;
+    }
     if (deadlineNs !== undefined && this.vmm.deadlineNs === deadlineNs)
       throw new VmmPortError("reachDeadline", `the deadline at ${deadlineNs} ns is still set behind it`);
   }

@@ -8,11 +8,15 @@ import {
   accepted,
   capabilityName,
   type ControlContext,
+  type Eventfd,
   givenBytes,
   type GuestStop,
+  type IoeventfdArguments,
   isEnabled,
   KvmError,
+  openEventfd,
   RoomError,
+  setIoeventfd,
   type VmmPort,
   type WholeNumber,
   wholeNumber,
@@ -188,6 +192,16 @@ export class KvmVm {
       ...(conduits === undefined ? {} : { conduits }),
     }));
     return [...reserved, ...set].sort((a, b) => a.base - b.base);
+  }
+
+  /** eventfd(2), non-blocking. */
+  eventfd(): Eventfd {
+    return openEventfd(this.#port);
+  }
+
+  /** KVM_IOEVENTFD. Throws KvmError: EINVAL, EBADF, EEXIST, ENOENT. */
+  ioeventfd(ioeventfd: IoeventfdArguments): void {
+    setIoeventfd(this.#port, ioeventfd);
   }
 
   /** Guest RAM, by guest-physical address. Throws RangeError outside. */

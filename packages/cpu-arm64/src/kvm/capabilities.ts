@@ -1,7 +1,6 @@
 /** KVM_CAP_*: numbers of include/uapi/linux/kvm.h, and what KVM_CHECK_EXTENSION says of each for a VM on arm64. */
 import { PHYSICAL_ADDRESS_BITS } from "../isa/id-registers.js";
 
-export const CAP_PREFIX = "KVM_CAP_";
 export const CAP_ARM_SYSTEM_SUSPEND = "KVM_CAP_ARM_SYSTEM_SUSPEND";
 export const CAP_ARM_NISV_TO_USER = "KVM_CAP_ARM_NISV_TO_USER";
 
@@ -27,13 +26,16 @@ const OFFERED: readonly (readonly [name: string, number: number, answer: number]
   ["KVM_CAP_USER_MEMORY", 3, 1],
   ["KVM_CAP_NR_VCPUS", 9, 8],
   ["KVM_CAP_MP_STATE", 14, 1],
+  ["KVM_CAP_IOEVENTFD", 36, 1],
   ["KVM_CAP_MAX_VCPUS", 66, 8],
   ["KVM_CAP_ONE_REG", 70, 1],
   ["KVM_CAP_ARM_PSCI", 87, 1],
   ["KVM_CAP_DEVICE_CTRL", 89, 1],
   ["KVM_CAP_ENABLE_CAP_VM", 98, 1],
+  ["KVM_CAP_IOEVENTFD_NO_LENGTH", 100, 1],
   ["KVM_CAP_ARM_PSCI_0_2", 102, 1],
   ["KVM_CAP_CHECK_EXTENSION_VM", 105, 1],
+  ["KVM_CAP_IOEVENTFD_ANY_LENGTH", 122, 1],
   ["KVM_CAP_VCPU_ATTRIBUTES", 127, 1],
   ["KVM_CAP_MAX_VCPU_ID", 128, 8],
   ["KVM_CAP_IMMEDIATE_EXIT", 136, 1],

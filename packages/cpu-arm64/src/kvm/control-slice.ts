@@ -2,7 +2,7 @@
  * The arm64 part of the control plane, composed of its subjects: SMCCC filter, registers, capabilities, vCPUs, policies.
  * The commands stand with each of them in `control/`.
  */
-import { capabilityName, composeSlice, type ControlSlice, isEnabled } from "@hvjournal/core";
+import { capabilityName, composeSlice, eventfdPartOf, type ControlSlice, isEnabled } from "@hvjournal/core";
 import { capabilityPart } from "./control/capability-part.js";
 import { isCapability } from "./capabilities.js";
 import { type Arm64ControlState, initialArm64State } from "./control/control-state.js";
@@ -39,7 +39,15 @@ function queryRegister(state: Arm64ControlState, name: string | bigint): bigint 
 
 export const arm64ControlSlice: ControlSlice<Arm64ControlState> = composeSlice<Arm64ControlState>({
   architecture: "arm64",
-  parts: [filterPart, registerPart, capabilityPart, vcpuPart, policyPart, hostPart],
+  parts: [
+    filterPart,
+    registerPart,
+    capabilityPart,
+    vcpuPart,
+    policyPart,
+    hostPart,
+    eventfdPartOf<Arm64ControlState>("arm64"),
+  ],
   initialState: initialArm64State,
 
   query(state, what, name) {

@@ -1,5 +1,6 @@
 /** The kernel half of an arm64 VM: the run loop between guest mode and the exits. */
 import {
+  eventfdOfExit,
   type ControlEvent,
   type ExitFrame,
   ExitWord,
@@ -76,6 +77,7 @@ export class Arm64KernelHalf implements KernelHalf {
   readonly #ownFrame: ExitFrame = newExitFrame();
   readonly #answer = new Uint32Array(2);
   hasFurtherResults = false;
+  signalledEventfd: number | undefined;
   watchReport: WatchReport | undefined;
   /** A watched write of an instruction that is yet to finish its device writes; reported once it retires. */
   #heldReport: WatchReport | undefined;
@@ -343,7 +345,8 @@ export class Arm64KernelHalf implements KernelHalf {
       frame[ExitWord.arg1Low] = engine.mmioDataLow;
       frame[ExitWord.arg1High] = engine.mmioDataHigh;
     }
-    if (!vm.gic.contains(engine.mmioAddress, bytes)) leaveToVmm(frame, KvmExit.mmio);
+    if (vm.gic.contains(engine.mmioAddress, bytes)) return;
+    if (eventfdOfExit(vm.control, "mmio", frame) === undefined) leaveToVmm(frame, KvmExit.mmio);
   }
 
   /**
@@ -394,6 +397,7 @@ export class Arm64KernelHalf implements KernelHalf {
     const vm = this.#vm;
     const frame = this.#pendingExit(FinishedBy.kernelHalf);
     this.hasFurtherResults = false;
+    this.signalledEventfd = undefined;
     const hasResult = this.#finish(frame);
     if (!hasResult) this.#answer.fill(0);
     this.#run.exitPending = false;
@@ -446,6 +450,7 @@ export class Arm64KernelHalf implements KernelHalf {
     const vm = this.#vm;
     const info = frame[ExitWord.info] ?? 0;
     const physical = Number(frameU64(frame, ExitWord.arg0Low));
+    if (!vm.gic.contains(physical, info & 0xff)) return this.#finishSignal(frame);
     vm.refreshAllTimerLines();
     if ((info & MMIO_WRITE) !== 0) {
       vm.gic.write(physical, info & 0xff, frame[ExitWord.arg1Low] ?? 0);
@@ -455,6 +460,20 @@ export class Arm64KernelHalf implements KernelHalf {
     this.#answer.set(vm.gic.read(physical, info & 0xff));
     this.#completeMmio(false, this.answerLow, this.answerHigh);
     return true;
+  }
+
+  /** Of a write that goes to an eventfd, if it still does. */
+  #finishSignal(frame: ExitFrame): boolean {
+    const vm = this.#vm;
+    const fd = eventfdOfExit(vm.control, "mmio", frame);
+    if (fd !== undefined) vm.eventfds.signal(fd);
+    this.signalledEventfd = fd;
+    this.#completeMmio(true, 0, 0);
+    return false;
+  }
+
+  eventfdCount(fd: number): number {
+    return this.#vm.eventfds.count(fd);
   }
 
   #completeMmio(isWrite: boolean, low: number, high: number): void {

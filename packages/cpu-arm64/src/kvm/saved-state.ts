@@ -71,6 +71,7 @@ function plainRun(vm: Vm, run: RunState): { readonly [key: string]: PlainValue }
     sliceLeft: vm.schedule.sliceLeft,
     vcpus: vm.schedule.vcpus.map(plainRunState),
     ...plainStolenTime(vm),
+    ...vm.eventfds.plain(),
     exitPending: run.exitPending,
     exit: run.exitPending ? [...run.exit] : [],
     deviceWriteWaiting: run.deviceWriteWaiting,
@@ -167,6 +168,7 @@ function restoreRun(vm: Vm, run: RunState, fields: PayloadFields): void {
     state.isSuspended = each.has("isSuspended") && each.boolean("isSuspended");
   });
   restoreStolenTime(vm, fields);
+  vm.eventfds.restore(fields);
   vm.engine.selectVcpu(current);
   run.exitPending = exitPending;
   // Where it stood may be a row of somebody's journal.

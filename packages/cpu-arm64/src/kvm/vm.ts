@@ -1,5 +1,5 @@
 /** The parts of one VM's kernel half, and the time they share. */
-import { type Entropy, type EntropyStream, GUEST_NANOSECONDS_PER_UNIT } from "@hvjournal/core";
+import { type Entropy, type EntropyStream, Eventfds, GUEST_NANOSECONDS_PER_UNIT } from "@hvjournal/core";
 import type { Engine } from "@hvjournal/engine";
 import { finishInstruction } from "../isa/exceptions.js";
 import { pc, softwareStep, trapPassed } from "../isa/state.js";
@@ -49,6 +49,7 @@ export class Vm {
   /** Idle time that was skipped, in nanoseconds. */
   skippedNs = 0;
   hasRun = false;
+  readonly eventfds = new Eventfds();
   /** The guest can't go on; says why. */
   stuckReason: string | undefined;
 

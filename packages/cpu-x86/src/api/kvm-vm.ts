@@ -5,9 +5,13 @@
  */
 import {
   accepted,
+  type Eventfd,
   givenBytes,
   type GuestStop,
+  type IoeventfdArguments,
   KvmError,
+  openEventfd,
+  setIoeventfd,
   type VmmPort,
   type WholeNumber,
   wholeNumber,
@@ -95,6 +99,29 @@ export class KvmVm {
     const command = amd64ControlSlice.parse(word, text);
     if (typeof command === "string") throw new RangeError(`${word} ${text}: ${command}`);
     accepted(this.#port.control(command));
+  }
+
+  /** eventfd(2), non-blocking. */
+  eventfd(): Eventfd {
+    return openEventfd(this.#port);
+  }
+
+  /** KVM_IOEVENTFD. Throws KvmError: EINVAL, EBADF, EEXIST, ENOENT. */
+  ioeventfd(ioeventfd: IoeventfdArguments): void {
+    setIoeventfd(this.#port, ioeventfd);
+  }
+
+  /** KVM_HYPERV_EVENTFD. Throws KvmError: EINVAL, EBADF, EEXIST, ENOENT. */
+  hypervEventfd({
+    connId,
+    fd,
+    flags = 0,
+  }: {
+    readonly connId: number;
+    readonly fd: number;
+    readonly flags?: number;
+  }): void {
+    accepted(this.#port.control({ name: "hv-eventfd", connectionId: connId, fd, flags }));
   }
 
   /** KVM_X86_SET_MSR_FILTER: takes the place of the one that there is. Throws KvmError: EINVAL. */

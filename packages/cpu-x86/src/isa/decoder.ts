@@ -3,7 +3,7 @@
  *
  * The definitions are all that CPUID offers: what none of them has is undefined, and raises #UD.
  */
-import type { DecodedBytes, Instruction, VariableLength, VariableLengthDecoder } from "@hvjournal/engine";
+import type { DecodedBytes, Instruction, TailNumber, VariableLength, VariableLengthDecoder } from "@hvjournal/engine";
 import { codeMode, Context, segmentationIn, stackSizeIn } from "./context.js";
 import { type Encoding, type ImmediateKind, type MandatoryPrefix, parseEncoding } from "./encoding.js";
 import { EMPTY_FIELDS, type FieldName, Mode, RepeatPrefix } from "./fields.js";
@@ -44,6 +44,8 @@ const SEGMENT_PREFIXES: Readonly<Record<number, number>> = {
 export class ByteCursor {
   readonly #bytes: Uint8Array;
   position = 0;
+  /** What `signed` has read: where, and how many bytes. */
+  readonly numbers: { readonly at: number; readonly bytes: number }[] = [];
 
   constructor(bytes: Uint8Array) {
     this.#bytes = bytes;
@@ -65,6 +67,7 @@ export class ByteCursor {
 
   /** A little-endian number with its sign. */
   signed(bytes: number): number {
+    if (bytes > 0) this.numbers.push({ at: this.position, bytes });
     let value = 0;
     for (let index = 0; index < bytes; index++) value |= this.next() << (8 * index);
     return bytes === 4 ? value : (value << (32 - 8 * bytes)) >> (32 - 8 * bytes);
@@ -111,16 +114,20 @@ class Decoder implements VariableLengthDecoder {
     if (candidates === undefined) return undefinedHere;
     const addressSize = this.#addressSize(prefixes);
     const modrm = this.#readModrm(cursor, candidates[0]?.encoding, addressSize, prefixes.rex);
+    const displacements = cursor.numbers.length;
+    let dependsOnNumbers = false;
     for (const { encoding, instruction } of candidates) {
       if (!matches(encoding, prefixes, modrm)) continue;
       const fields = this.#fields(encoding, prefixes, addressSize, opcode, modrm);
       const behind = cursor.position;
       encoding.immediates.forEach((kind, index) => readImmediate(cursor, kind, fields, index === 0));
+      if (instruction.where !== undefined && cursor.numbers.length > 0) dependsOnNumbers = true;
       if (instruction.where !== undefined && !instruction.where(fields as never)) {
         cursor.position = behind;
         continue;
       }
-      return this.#finish(cursor, instruction, encoding, fields, prefixes);
+      const decoded = this.#finish(cursor, instruction, encoding, fields, prefixes);
+      return dependsOnNumbers ? decoded : { ...decoded, tail: tailOf(cursor, displacements) };
     }
     return undefinedHere;
   }
@@ -198,17 +205,41 @@ class Decoder implements VariableLengthDecoder {
     opcode: number,
     modrm: Address | undefined,
   ): Fields {
+    // Written out: it is made for each instruction, and all are to have one shape.
+    const {
+      memory,
+      modrm: byte,
+      reg,
+      rm,
+      base,
+      index,
+      scale,
+      displacement,
+      relative,
+      segment: own,
+    } = modrm ?? EMPTY_FIELDS;
     const fields: Fields = {
-      ...EMPTY_FIELDS,
       mode: this.#mode,
       stackSize: this.#stackSize,
       segmented: this.#segmentation !== "flat" || this.#leavesFlat(prefixes) ? 1 : 0,
       size: this.#operandSize(encoding, prefixes),
       addressSize,
+      memory,
       rep: prefixes.rep,
       lock: prefixes.lock ? 1 : 0,
       rex: prefixes.rex === 0 ? 0 : 1,
-      ...modrm,
+      modrm: byte,
+      reg,
+      rm,
+      base,
+      index,
+      scale,
+      displacement,
+      relative,
+      segment: own,
+      immediate: 0,
+      immediateHigh: 0,
+      length: 0,
     };
     if (encoding.registerInOpcode) fields.rm = (opcode & 7) | ((prefixes.rex & REX_B) << 3);
     const { segment } = prefixes;
@@ -217,6 +248,15 @@ class Decoder implements VariableLengthDecoder {
       fields.segment = segment;
     return fields;
   }
+}
+
+/** A displacement, if there is one, then immediates. */
+function tailOf({ numbers }: ByteCursor, displacements: number): readonly TailNumber[] {
+  const names: readonly FieldName[] = [
+    ...(displacements === 0 ? [] : (["displacement"] as const)),
+    ...(["immediate", "immediateHigh"] as const),
+  ];
+  return numbers.map((number, index) => ({ ...number, field: names[index] ?? "immediateHigh" }));
 }
 
 const REX_W = 8;

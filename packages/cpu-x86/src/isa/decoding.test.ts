@@ -189,6 +189,35 @@ describe.each(tiers)("instructions of variable length with %s", (_name, options)
     ]);
   });
 
+  it("that begin alike differ by the numbers at their end", () => {
+    const code = [
+      ...[0x48, 0x05, 1, 0, 0, 0, 0x48, 0x05, 0xfe, 0xff, 0xff, 0xff], // add rax, 1; add rax, -2
+      ...[0x48, 0xbb, 1, 2, 3, 4, 5, 6, 7, 8, 0x48, 0xbb, 8, 7, 6, 5, 4, 3, 2, 0x81], // mov rbx, imm64, twice
+      ...[0x8b, 0x4f, 0x04, 0x8b, 0x57, 0xfc], // mov ecx, [rdi+4]; mov edx, [rdi-4]
+      ...[0x8b, 0x4f, 0x08], // mov ecx, [rdi+8]
+      ...[0xc7, 0x47, 0x10, 1, 0, 0, 0, 0xc7, 0x47, 0x14, 2, 0, 0, 0], // mov dword [rdi+16], 1; [rdi+20], 2
+      ...[0x48, 0xa1, 0, 0, 2, 0, 0, 0, 0, 0, 0x49, 0x89, 0xc0], // mov rax, [DATA]; mov r8, rax
+      ...[0x48, 0xa1, 8, 0, 2, 0, 0, 0, 0, 0], // mov rax, [DATA + 8]
+      ...[0x0f, 0xc2, 0xc1, 0, 0x0f, 0xc2, 0xd1, 4], // cmpeqps xmm0, xmm1; cmpneqps xmm2, xmm1
+      HLT,
+    ];
+    const guest = machine(code, options);
+    guest.set("cr4", guest.get("cr4") | 0x200n);
+    guest.set("rdi", DATA + 0x40);
+    guest.place(DATA, [1, 0, 0, 0, 0, 0, 0, 0, 2]);
+    guest.place(DATA + 0x3c, [3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 5]);
+    expect(guest.engine.run(100)).toBe(ExitCode.halt);
+    expect(["rax", "rbx", "rcx", "rdx", "r8"].map((name) => guest.get(name))).toEqual([
+      2n,
+      0x8102_0304_0506_0708n,
+      5n,
+      3n,
+      1n,
+    ]);
+    expect(guest.word64(DATA + 0x50)).toBe(0x2_0000_0001n);
+    expect([guest.get("xmm0"), guest.get("xmm2")]).toEqual([(1n << 128n) - 1n, 0n]);
+  });
+
   it("see a write to bytes of theirs that lie in a later line than their first", () => {
     // xchg [rdi],bl; nops; at CODE + 60 add rax, imm32, whose immediate lies in the next line of 64 bytes
     const nops = Array.from({ length: 58 }, () => NOP);

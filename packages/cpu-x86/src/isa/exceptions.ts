@@ -6,6 +6,7 @@
  */
 import { EngineFault, type Routine, type Stage, type Value } from "@hvjournal/engine";
 import { ALIGNMENT_CHECKED } from "./alignment-checks.js";
+import { OPENS_NMI } from "./nmi-opening.js";
 import { operations } from "./engine-operations.js";
 import {
   cr2,
@@ -15,6 +16,7 @@ import {
   exceptionLength,
   exceptionPending,
   exceptionVector,
+  nmiBlocked,
   stackZeroSource,
 } from "./state.js";
 import { PAGE_FAULT } from "./translation.js";
@@ -164,7 +166,9 @@ export const memoryFault: ExceptionRoutine = {
   result: undefined,
   body(stage) {
     const { faultDetail } = operations.fields;
-    const segment = stage.and(stage.read(faultDetail), stage.constant32(~ALIGNMENT_CHECKED));
+    const detail = stage.read(faultDetail);
+    const segment = stage.and(detail, stage.constant32(~(ALIGNMENT_CHECKED | OPENS_NMI)));
+    stage.if(stage.and(detail, stage.constant32(OPENS_NMI)), () => stage.write(nmiBlocked, stage.constant32(0)));
     const toStack = stage.compare("eq", segment, stage.constant32(stackZeroSource.offset));
     noteFault(
       stage,

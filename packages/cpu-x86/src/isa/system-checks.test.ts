@@ -202,6 +202,18 @@ describe("single step and RF", () => {
     expect(frameOf(interrupted, false)["rflags"]).toBe(BigInt(Flag.IF | 2));
   });
 
+  it("lets NMIs in with IRET even where that raises an exception, and with no other instruction", () => {
+    // iretq, of zeros: #GP; iretq without a stack: #PF; push [rdi]: #PF
+    for (const [program, values, vector, blocked] of [
+      ["48 cf", { rsp: DATA }, Vector.generalProtection, 0n],
+      ["48 cf", { rsp: UNMAPPED }, Vector.pageFault, 0n],
+      ["ff 37", { rdi: UNMAPPED }, Vector.pageFault, 1n],
+    ] as const) {
+      const guest = at(program, { ...values, nmiBlocked: 1 });
+      expect([program, vectorOf(guest), guest.get("nmiBlocked")]).toEqual([program, vector, blocked]);
+    }
+  });
+
   it("holds NMIs back behind a load of SS, and takes them behind the next instruction", () => {
     // mov ss,eax; nop; hlt
     const guest = at("8e d0 90 f4", { rax: Selector.data });

@@ -1,6 +1,5 @@
 /** KVM_CAP_*: numbers of include/uapi/linux/kvm.h, and what KVM_CHECK_EXTENSION says of each for a VM on amd64. */
 
-export const CAP_PREFIX = "KVM_CAP_";
 export const CAP_EXIT_HYPERCALL = "KVM_CAP_EXIT_HYPERCALL";
 export const CAP_USER_SPACE_MSR = "KVM_CAP_X86_USER_SPACE_MSR";
 export const CAP_DISABLE_QUIRKS2 = "KVM_CAP_DISABLE_QUIRKS2";
@@ -41,6 +40,7 @@ const OFFERED: readonly (readonly [name: string, number: number, answer: number]
   ["KVM_CAP_NR_VCPUS", 9, 8],
   ["KVM_CAP_MP_STATE", 14, 1],
   ["KVM_CAP_PIT2", 33, 1],
+  ["KVM_CAP_IOEVENTFD", 36, 1],
   ["KVM_CAP_VCPU_EVENTS", 41, 1],
   ["KVM_CAP_HYPERV", 44, 1],
   ["KVM_CAP_HYPERV_VAPIC", 45, 1],
@@ -50,12 +50,15 @@ const OFFERED: readonly (readonly [name: string, number: number, answer: number]
   ["KVM_CAP_SYNC_REGS", 74, 7],
   ["KVM_CAP_HYPERV_TIME", 96, 1],
   ["KVM_CAP_ENABLE_CAP_VM", 98, 1],
+  ["KVM_CAP_IOEVENTFD_NO_LENGTH", 100, 1],
   ["KVM_CAP_CHECK_EXTENSION_VM", 105, 1],
+  ["KVM_CAP_IOEVENTFD_ANY_LENGTH", 122, 1],
   [CAP_HYPERV_SYNIC, 123, 1],
   ["KVM_CAP_MAX_VCPU_ID", 128, 64],
   ["KVM_CAP_IMMEDIATE_EXIT", 136, 1],
   [CAP_HYPERV_SYNIC2, 148, 1],
   ["KVM_CAP_HYPERV_VP_INDEX", 149, 1],
+  ["KVM_CAP_HYPERV_EVENTFD", 154, 1],
   ["KVM_CAP_HYPERV_TLBFLUSH", 155, 1],
   ["KVM_CAP_HYPERV_SEND_IPI", 161, 1],
   [CAP_HYPERV_ENLIGHTENED_VMCS, 163, 1],

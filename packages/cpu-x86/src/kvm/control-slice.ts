@@ -1,10 +1,11 @@
 /** The amd64 part of the control plane, composed of its subjects. The commands stand with each of them in `control/`. */
-import { capabilityName, composeSlice, type ControlSlice, isEnabled } from "@hvjournal/core";
+import { capabilityName, composeSlice, eventfdPartOf, type ControlSlice, isEnabled } from "@hvjournal/core";
 import { isCapability } from "./capabilities.js";
 import { capabilityPart } from "./control/capability-part.js";
 import { type Amd64ControlState, initialAmd64State } from "./control/control-state.js";
 import { cpuidPart } from "./control/cpuid-part.js";
 import { hostPart } from "./control/host-part.js";
+import { hypervEventfdPart } from "./control/hyperv-eventfd-part.js";
 import { hypervPart } from "./control/hyperv-part.js";
 import { msrFilterPart } from "./control/msr-filter-part.js";
 import { passthroughPart } from "./control/passthrough-part.js";
@@ -22,7 +23,17 @@ function queryCapability(state: Amd64ControlState, name: string | bigint): bigin
 
 export const amd64ControlSlice: ControlSlice<Amd64ControlState> = composeSlice<Amd64ControlState>({
   architecture: "amd64",
-  parts: [capabilityPart, policyPart, msrFilterPart, hypervPart, passthroughPart, cpuidPart, hostPart],
+  parts: [
+    capabilityPart,
+    policyPart,
+    msrFilterPart,
+    hypervPart,
+    passthroughPart,
+    cpuidPart,
+    hostPart,
+    eventfdPartOf<Amd64ControlState>("x86"),
+    hypervEventfdPart,
+  ],
   initialState: initialAmd64State,
   query: (state, what, name) => (what === "cap" ? queryCapability(state, name) : undefined),
 });

@@ -1,6 +1,7 @@
 /** Single words of CPUID that a user sets: which there are, and what the CPU has of each. */
 import { CPUID_WORDS, type CpuidPlace, type CpuidWord, type SetCpuidWord } from "./cpuid-entry.js";
 import { type CpuidSource, cpuid, isIndexed, modelCpuid } from "./cpuid.js";
+import { CPUID_REGISTERS, namesOf } from "./contract/cpuid-names.js";
 import { HYPERV_FEATURES } from "./hyperv/features.js";
 import { HYPERV_LEAF, hypervLeaf, KVM_LEAF_BESIDE_HYPERV } from "./hyperv/leaves.js";
 
@@ -59,6 +60,15 @@ function isLeafOfModel(vcpuCount: number, leaf: number, subleaf: number): boolea
   return leaf <= highest && (!isIndexed(leaf) || subleaf === 0 || words.some((word) => word !== 0));
 }
 
+function bitName({ leaf, subleaf, word }: CpuidPlace, bit: number): string {
+  const register = CPUID_REGISTERS.find((each) => each.toLowerCase() === word) ?? "EAX";
+  const kvmBase = leaf === KVM_FEATURES ? KVM_LEAF_BESIDE_HYPERV : undefined;
+  return (
+    namesOf(leaf, isIndexed(leaf) ? subleaf : undefined, register, kvmBase).bits?.get(bit) ??
+    "what a reserved bit tells of"
+  );
+}
+
 /** Why a word can't be set to a value; undefined: it can. */
 export function refusedWord(vcpuCount: number, { value, ...place }: SetCpuidWord): string | undefined {
   const { leaf, subleaf, word } = place;
@@ -68,7 +78,7 @@ export function refusedWord(vcpuCount: number, { value, ...place }: SetCpuidWord
   if (FEATURE_WORDS.get(keyOf(place))?.includes(word) === true) {
     const missing = bitsIn((value & ~supported) >>> 0);
     if (missing.length > 0)
-      return `the CPU does not have what ${name} bit${missing.length === 1 ? "" : "s"} ${missing.join(", ")} would tell of`;
+      return `the CPU does not have ${missing.map((bit) => `${bitName(place, bit)} (${name}[${bit}])`).join(", ")}`;
   }
   if (HIGHEST_LEAVES.has(leaf) && word === "eax" && value > supported)
     return `${name}=0x${value.toString(16)}: the highest leaf is 0x${supported.toString(16)}`;

@@ -6,16 +6,21 @@ import { AccessKind } from "@hvjournal/engine";
 import { Vector } from "../isa/exceptions.js";
 import { cr2, privilege } from "../isa/state.js";
 import { PAGE_FAULT } from "../isa/translation.js";
-import { type Amd64ControlState, policyValue } from "./control/control-state.js";
+import { CAP_DISABLE_QUIRKS2 } from "./capabilities.js";
+import { type Amd64ControlState, capabilityArgument, policyValue } from "./control/control-state.js";
 import type { Vm } from "./vm.js";
 
 const VMCALL: readonly number[] = [0x0f, 0x01, 0xc1];
 const VMMCALL: readonly number[] = [0x0f, 0x01, 0xd9];
 const ERROR_CODE = 0xff;
 
-/** Whether the other vendor's call is written over, or raises #UD. */
+/** KVM_X86_QUIRK_FIX_HYPERCALL_INSN. */
+const FIX_HYPERCALL_INSN = 1n << 5n;
+
+/** Whether the other vendor's call is written over, or raises #UD: by the policy, or by the quirk that a VMM has disabled. */
 export function patchesCalls(control: Amd64ControlState): boolean {
-  return policyValue(control, "x86.hypercall.patch") === "patch";
+  const isDisabled = ((capabilityArgument(control, CAP_DISABLE_QUIRKS2) ?? 0n) & FIX_HYPERCALL_INSN) !== 0n;
+  return !isDisabled && policyValue(control, "x86.hypercall.patch") === "patch";
 }
 
 /** Instead of the call at RIP: the next to come is the host's own, or the fault of writing it. */

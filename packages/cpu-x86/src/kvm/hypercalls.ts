@@ -3,6 +3,7 @@ import { type ExitFrame, ExitWord, KvmExit } from "@hvjournal/core";
 import { Vector } from "../isa/exceptions.js";
 import { Register } from "../isa/state.js";
 import { argumentOf, returnFromCall } from "./call-registers.js";
+import { policyValue } from "./control/control-state.js";
 import { leaveToVmm } from "./exit-frames.js";
 import type { ExitCause } from "./exit-model.js";
 import { completeHypervCall, describeHypervCall, finishHypervCall, speaksHyperv } from "./hyperv/exits.js";
@@ -16,10 +17,15 @@ const HYPERCALL_LONG_MODE = 1;
 /** The exit of a call: is it the VMM's to answer? */
 export function routeCall(vm: Vm, frame: ExitFrame): void {
   if (speaksHyperv(vm)) return describeHypervCall(vm, frame);
-  if (vm.states.cpl !== 0 || argumentOf(vm, Register.rax) !== BigInt(KvmCall.mapGpaRange)) return;
-  if (!vm.wantsMapGpaRange || !mapRangeArgumentsFit(vm)) return;
+  if (vm.states.cpl !== 0 || !isForwarded(vm, argumentOf(vm, Register.rax))) return;
   frame[ExitWord.info] = vm.states.isLongMode ? HYPERCALL_LONG_MODE : 0;
   leaveToVmm(frame, KvmExit.hypercall);
+}
+
+function isForwarded(vm: Vm, number: bigint): boolean {
+  if (number === BigInt(KvmCall.mapGpaRange)) return vm.wantsMapGpaRange && mapRangeArgumentsFit(vm);
+  const isKnown = Object.values(KvmCall).some((known) => BigInt(known) === number);
+  return !isKnown && policyValue(vm.control, "x86.hypercall.unhandled") === "forward";
 }
 
 /** Gives RAX; undefined: the instruction has not retired. */

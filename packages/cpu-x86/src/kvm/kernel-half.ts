@@ -1,6 +1,7 @@
 /** The kernel half of an amd64 VM: the run loop between guest mode and the exits. */
 import {
   type CodePatch,
+  eventfdOfExit,
   type ControlEvent,
   type ExitFrame,
   ExitWord,
@@ -123,6 +124,14 @@ export class Amd64KernelHalf implements KernelHalf {
     const { guestTimeNs } = this.#vm;
     const deadline = timersDeadline(this.#vm);
     return deadline === undefined || deadline <= guestTimeNs ? undefined : deadline;
+  }
+
+  get signalledEventfd(): number | undefined {
+    return this.#vm.signalledEventfd;
+  }
+
+  eventfdCount(fd: number): number {
+    return this.#vm.eventfds.count(fd);
   }
 
   get codePatch(): CodePatch | undefined {
@@ -315,7 +324,7 @@ export class Amd64KernelHalf implements KernelHalf {
       frame[ExitWord.arg1Low] = engine.mmioDataLow;
       frame[ExitWord.arg1High] = engine.mmioDataHigh;
     }
-    if (place === undefined) leaveToVmm(frame, KvmExit.mmio);
+    if (place === undefined && eventfdOfExit(vm.control, "mmio", frame) === undefined) leaveToVmm(frame, KvmExit.mmio);
     return "exit";
   }
 
@@ -338,6 +347,7 @@ export class Amd64KernelHalf implements KernelHalf {
   finishExit(): boolean {
     const frame = this.#pendingExit(FinishedBy.kernelHalf);
     this.#vm.codePatch = undefined;
+    this.#vm.signalledEventfd = undefined;
     const answer = this.#finish(frame);
     this.#run.exitPending = false;
     this.answerLow = answer === undefined ? 0 : Number(answer & 0xffff_ffffn);
@@ -371,6 +381,7 @@ export class Amd64KernelHalf implements KernelHalf {
   #finishApicAccess(frame: ExitFrame): bigint | undefined {
     const vm = this.#vm;
     const physical = Number(frameU64(frame, ExitWord.arg0Low));
+    if (vm.irqchip.placeOf(vm.current, physical) === undefined) return this.#finishSignal(frame);
     if (((frame[ExitWord.info] ?? 0) & MMIO_WRITE) === 0) {
       const value = vm.irqchip.readMemory(vm.current, physical);
       this.#completeMemory(false, value, 0);
@@ -380,6 +391,14 @@ export class Amd64KernelHalf implements KernelHalf {
     vm.showTaskPriority();
     this.#completeMemory(true, 0, 0);
     return undefined;
+  }
+
+  /** Of a write that goes to an eventfd, if it still does. */
+  #finishSignal(frame: ExitFrame): undefined {
+    const vm = this.#vm;
+    const fd = eventfdOfExit(vm.control, "mmio", frame);
+    if (fd !== undefined) vm.signal(fd);
+    this.#completeMemory(true, 0, 0);
   }
 
   #completeMemory(isWrite: boolean, low: number, high: number): void {

@@ -1,5 +1,5 @@
 /** Accesses to ports: their exits, and those that the irqchip answers. */
-import { type ExitFrame, ExitWord, KvmExit, setFrameU64 } from "@hvjournal/core";
+import { eventfdOfExit, type ExitFrame, ExitWord, KvmExit, setFrameU64 } from "@hvjournal/core";
 import { leaveToVmm, MMIO_WRITE } from "./exit-frames.js";
 import type { Vm } from "./vm.js";
 
@@ -24,7 +24,7 @@ export function fillPortExit(vm: Vm, frame: ExitFrame, isWrite: boolean): void {
   frame[ExitWord.syndromeLow] = syndromeOf(vm, port, bytes, isWrite);
   frame[ExitWord.arg0Low] = port;
   if (isWrite) setFrameU64(frame, ExitWord.arg1Low, engine.exitOperand(3));
-  if (!vm.irqchip.hasPort(port)) leaveToVmm(frame, KvmExit.io);
+  if (!vm.irqchip.hasPort(port) && eventfdOfExit(vm.control, "pio", frame) === undefined) leaveToVmm(frame, KvmExit.io);
 }
 
 /** A port of the irqchip. Accesses of several bytes reach as many ports one after the other. */
@@ -34,6 +34,8 @@ export function finishPortExit(vm: Vm, frame: ExitFrame): bigint | undefined {
   const bytes = info & 0xff;
   if ((info & MMIO_WRITE) !== 0) {
     const data = frame[ExitWord.arg1Low] ?? 0;
+    const fd = vm.irqchip.hasPort(port) ? undefined : eventfdOfExit(vm.control, "pio", frame);
+    if (fd !== undefined) vm.signal(fd);
     for (let byte = 0; byte < bytes; byte++)
       if (vm.irqchip.hasPort(port + byte)) vm.irqchip.writePort(port + byte, (data >>> (8 * byte)) & 0xff);
     vm.states.completePort(0);

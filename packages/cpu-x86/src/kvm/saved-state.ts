@@ -74,6 +74,7 @@ function plainRun(vm: Vm, run: RunState): { readonly [key: string]: PlainValue }
     mpStates: vm.schedule.vcpus.map(({ mpState }) => mpState),
     ranNs: vm.schedule.vcpus.map(({ ranNs }) => ranNs),
     ...plainStolenTime(vm),
+    ...vm.eventfds.plain(),
     exitPending: run.exitPending,
     exit: run.exitPending ? [...run.exit] : [],
     cause: (run.exitPending ? run.cause : undefined) ?? null,
@@ -180,6 +181,7 @@ function restoreRun(vm: Vm, run: RunState, fields: PayloadFields): void {
     vm.schedule.of(vcpu).ranNs = Number(ranNs);
   });
   restoreStolenTime(vm, fields);
+  vm.eventfds.restore(fields);
   vm.engine.selectVcpu(current);
   run.exitPending = exitPending;
   run.exit.fill(0);

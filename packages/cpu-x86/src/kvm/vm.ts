@@ -1,6 +1,7 @@
 /** The parts of one VM's kernel half, and the time they share. */
 import {
   type CodePatch,
+  Eventfds,
   type Entropy,
   type EntropyStream,
   type ExitModel,
@@ -53,6 +54,9 @@ export class Vm {
   /** Idle time that was skipped, in nanoseconds. */
   skippedNs = 0;
   hasRun = false;
+  readonly eventfds = new Eventfds();
+  /** Which of them the exit that is being finished has signalled. */
+  signalledEventfd: number | undefined;
   /** What the exit that is being finished wrote over. */
   codePatch: CodePatch | undefined;
   /** By how much KVM_SET_CLOCK has moved KVM's clock from guest time. */
@@ -170,6 +174,11 @@ export class Vm {
   countUnits(units: number): void {
     this.icount += units;
     this.schedule.spend(units);
+  }
+
+  signal(fd: number): void {
+    this.eventfds.signal(fd);
+    this.signalledEventfd = fd;
   }
 
   takeMsrError(): boolean {

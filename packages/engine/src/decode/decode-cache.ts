@@ -2,11 +2,12 @@
 import type { CpuDefinition } from "../cpu-definition.js";
 import { DECODED_PAGE_COUNT } from "../memory-map.js";
 import type { Instruction } from "../stage/instruction.js";
+import { ByteTemplates } from "./byte-templates.js";
 import { Decoder } from "./decoder.js";
 import { packForm } from "./form.js";
 import { LENGTH_OFFSET, type RecordGeometry, SpecialVariant, writeOperands } from "./record.js";
 import { RecordTemplates } from "./record-templates.js";
-import type { VariableLength, VariableLengthDecoder } from "./variable-length.js";
+import type { TailNumber, VariableLength, VariableLengthDecoder } from "./variable-length.js";
 import type { Variant, VariantTable } from "./variant-table.js";
 
 /** A decoded page: where its records lie, and what they are of. */
@@ -22,6 +23,8 @@ export interface DecodedInstruction {
   readonly fields: Readonly<Record<string, number>>;
   /** How many bytes it has. */
   readonly bytes: number;
+  /** See `DecodedBytes`. */
+  readonly tail?: readonly TailNumber[] | undefined;
 }
 
 /** What `decode` gives beside the number of a variant. */
@@ -62,7 +65,9 @@ export class DecodeCache {
   readonly #byPhysical = new Map<number, DecodedPage[]>();
   readonly #byList = new Map<readonly Instruction[], WordDecoder>();
   readonly #wordDecoders = new Map<number, WordDecoder>();
-  readonly #byteDecoders = new Map<readonly Instruction[], VariableLengthDecoder>();
+  readonly #byteDecoders = new Map<readonly Instruction[], ByteDecoder>();
+  /** Places of decoded pages that were ever taken: those behind are zero still. */
+  #placesUsed = 0;
   readonly #undefined: Instruction;
   /** Undefined encodings that were decoded, by encoding. */
   readonly undefinedEncodings = new Map<number, number>();
@@ -83,7 +88,9 @@ export class DecodeCache {
     if (this.#byIndex.length >= DECODED_PAGE_COUNT) return undefined;
     const { start, records } = this.#options;
     const page = { base: start + this.#byIndex.length * records.pageBytes, pageIndex, context };
-    this.#bytes.fill(0, page.base, page.base + records.pageBytes);
+    // Most of a page is never looked at, and the host gives memory as it is touched.
+    if (this.#byIndex.length < this.#placesUsed) this.#bytes.fill(0, page.base, page.base + records.pageBytes);
+    else this.#placesUsed = this.#byIndex.length + 1;
     this.#view.setUint16(page.base + records.slots * records.recordBytes, SpecialVariant.pageEnd, true);
     this.#byIndex.push(page);
     this.#pages.set(key, page);
@@ -128,16 +135,31 @@ export class DecodeCache {
     const page = this.pageOf(record);
     const offset = (record - page.base) >> this.#options.records.shift;
     if (this.#options.cpu.variableLength === undefined) return this.#decodeWord(page, offset, record);
-    const decoded = this.instructionAt(page, offset);
-    if (decoded !== undefined) {
-      this.#writeRecord(record, decoded, true);
-      this.#view.setUint16(record, decoded.variant.id, true);
-      return DecodeResult.kept;
-    }
+    if (this.#decodeInPage(page, offset, record)) return DecodeResult.kept;
     const crossing = this.#decodeAcrossPages(page, offset);
     if (crossing === undefined) return DecodeResult.fetchFault;
     this.#writeRecord(record, crossing, false);
     return crossing.variant.id;
+  }
+
+  /** False: the instruction reaches into the page behind. */
+  #decodeInPage(page: DecodedPage, offset: number, record: number): boolean {
+    const { ensureLoaded, ramStart } = this.#options;
+    ensureLoaded(page.pageIndex);
+    const start = ramStart + page.pageIndex * PAGE_BYTES;
+    const { templates } = this.#byteDecoder(page.context);
+    if (templates.copy(start + offset, start + PAGE_BYTES, record)) return true;
+    const decoded = this.instructionAt(page, offset);
+    if (decoded === undefined) return false;
+    this.#writeRecord(record, decoded, true);
+    this.#view.setUint16(record, decoded.variant.id, true);
+    const { variant, fields, bytes, tail } = decoded;
+    if (tail !== undefined)
+      templates.keep(start + offset, {
+        ...{ instruction: variant.instruction, places: variant.places },
+        ...{ fields, length: bytes, tail, record },
+      });
+    return true;
   }
 
   #decodeWord(page: DecodedPage, offset: number, record: number): number {
@@ -179,9 +201,9 @@ export class DecodeCache {
 
   /** The same of bytes; undefined when there are too few. An undefined instruction is counted by its first bytes, up to four. */
   lookUpBytes(bytes: Uint8Array, context: number): DecodedInstruction | undefined {
-    const decoded = this.#byteDecoder(context).decode(bytes);
+    const decoded = this.#byteDecoder(context).decoder.decode(bytes);
     if (decoded === undefined) return undefined;
-    const { instruction, fields, length } = decoded;
+    const { instruction, fields, length, tail } = decoded;
     if (instruction === undefined) {
       const first = bytes.subarray(0, Math.min(length, 4));
       return this.#undefinedOf(
@@ -190,7 +212,7 @@ export class DecodeCache {
       );
     }
     const form = packForm(instruction, fields);
-    return { variant: this.#options.variants.of({ instruction, fields, form }), fields, bytes: length };
+    return { variant: this.#options.variants.of({ instruction, fields, form }), fields, bytes: length, tail };
   }
 
   /** Bytes `first` to `last` of a page of RAM are written. Gives whether anything decoded was there. */
@@ -257,13 +279,15 @@ export class DecodeCache {
     return this.#bytes.subarray(start + offset, start + Math.min(PAGE_BYTES, offset + lengthMax));
   }
 
-  #byteDecoder(context: number): VariableLengthDecoder {
-    const { cpu } = this.#options;
+  #byteDecoder(context: number): ByteDecoder {
+    const { cpu, buffer } = this.#options;
     if (cpu.variableLength === undefined) throw new Error(`${cpu.name}: instructions are words of 32 bits`);
     const list = cpu.instructionsFor(context);
-    const decoder = this.#byteDecoders.get(list) ?? cpu.variableLength.decoderFor(list, context);
-    this.#byteDecoders.set(list, decoder);
-    return decoder;
+    const known = this.#byteDecoders.get(list);
+    if (known !== undefined) return known;
+    const made = { decoder: cpu.variableLength.decoderFor(list, context), templates: new ByteTemplates(buffer) };
+    this.#byteDecoders.set(list, made);
+    return made;
   }
 
   #wordDecoder(context: number): WordDecoder {
@@ -281,4 +305,10 @@ export class DecodeCache {
 interface WordDecoder {
   readonly decoder: Decoder;
   readonly templates: RecordTemplates;
+}
+
+/** What the bytes of some contexts mean. */
+interface ByteDecoder {
+  readonly decoder: VariableLengthDecoder;
+  readonly templates: ByteTemplates;
 }

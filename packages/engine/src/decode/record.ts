@@ -74,12 +74,14 @@ export function writeOperands(
 ): void {
   for (const [name, place] of places) {
     const source = instruction.operands[name];
-    if (source === undefined) continue;
-    const value = operandValue(source, fields);
-    if (place.kind === "i64") view.setBigInt64(record + place.offset, BigInt.asIntN(64, BigInt(value)), true);
-    else if (place.kind === "i32") view.setInt32(record + place.offset, Number(value), true);
-    else view.setUint16(record + place.offset, Number(value), true);
+    if (source !== undefined) writeOperand(view, record, place, operandValue(source, fields));
   }
+}
+
+export function writeOperand(view: DataView, record: number, place: OperandPlace, value: number | bigint): void {
+  if (place.kind === "i64") view.setBigInt64(record + place.offset, BigInt.asIntN(64, BigInt(value)), true);
+  else if (place.kind === "i32") view.setInt32(record + place.offset, Number(value), true);
+  else view.setUint16(record + place.offset, Number(value), true);
 }
 
 export function operandValue(

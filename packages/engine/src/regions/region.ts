@@ -55,6 +55,8 @@ class RegionFinder {
   readonly #decoded: DecodeCache;
   readonly #page: DecodedPage;
   readonly #granule: 1 | 4;
+  /** All that were looked at; decoding takes its time. */
+  readonly #decodedHere = new Map<number, RegionInstruction>();
   readonly #instructions = new Map<number, RegionInstruction>();
   readonly #leaders = new Set<number>();
   readonly #flows = new Map<number, Flow>();
@@ -135,15 +137,19 @@ class RegionFinder {
   }
 
   #instructionAt(offset: number): RegionInstruction {
+    const known = this.#decodedHere.get(offset);
+    if (known !== undefined) return known;
     const decoded = this.#decoded.instructionAt(this.#page, offset);
     if (decoded === undefined) throw new Error(`no instruction at ${offset} of a page`);
-    return { variant: decoded.variant, fields: decoded.fields, offset, bytes: decoded.bytes };
+    const instruction = { variant: decoded.variant, fields: decoded.fields, offset, bytes: decoded.bytes };
+    this.#decodedHere.set(offset, instruction);
+    return instruction;
   }
 
   #flowOf(offset: number): Flow {
     const known = this.#flows.get(offset);
     if (known !== undefined) return known;
-    const flow = flowOf(this.#instructions.get(offset) ?? this.#instructionAt(offset));
+    const flow = flowOf(this.#instructionAt(offset));
     this.#flows.set(offset, flow);
     return flow;
   }

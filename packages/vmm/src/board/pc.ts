@@ -1,6 +1,7 @@
 /** The x86-64 `pc` board: the VMM half of a VM without firmware, with a PC's ports, and virtio over MMIO. */
 import {
   ExitWord,
+  frameU64,
   KvmExit,
   systemEventOf,
   type BoardDevice,
@@ -29,7 +30,7 @@ import { VirtioRng } from "../devices/virtio-rng/device.js";
 import { Vmport } from "../devices/vmport/device.js";
 import { drawBytes } from "../entropy-bytes.js";
 import { HandlerChain } from "../hypercalls/handler-chain.js";
-import { x86Calls } from "../hypercalls/x86/x86-calls.js";
+import { type X86CallInterface, x86Calls } from "../hypercalls/x86/x86-calls.js";
 import { VirtioMmioTransport, type VirtioDevice } from "../virtio/mmio-transport.js";
 import { BOARD_PORT, VIRTIO_SLOT } from "./address-map.js";
 import { checkBoardOptions, type BoardLimits, type BoardOptions } from "./board-options.js";
@@ -37,6 +38,7 @@ import { firmwareCmos } from "./cmos-content.js";
 import { answerIo, answerMmio } from "./device-access.js";
 import { MmioBus } from "./mmio-bus.js";
 import { PC_ADDRESS_MAP, PC_GSI, PC_PORT, PC_VCPU_COUNT_MAX, VIRTIO_GSIS } from "./pc-address-map.js";
+import { PendingSignals } from "./pending-signals.js";
 import { PortBus } from "./port-bus.js";
 import { restoreDevices } from "./saved-devices.js";
 import { stopFor } from "./system-event.js";
@@ -95,7 +97,9 @@ class Pc implements PcBoard {
   readonly #transports: VirtioMmioTransport[] = [];
   readonly #virtio: VirtioMmioPlace[] = [];
   readonly #vmport: Vmport | undefined;
+  readonly #calls: X86CallInterface;
   readonly #handlers: HandlerChain;
+  readonly #signals = new PendingSignals();
   readonly #unanswered = new Map<string, number>();
 
   constructor(options: PcBoardOptions) {
@@ -103,13 +107,12 @@ class Pc implements PcBoard {
     this.#options = options;
     this.memoryBytes = options.memoryBytes;
     this.#vmport = options.vmport === true ? new Vmport(options.memoryBytes) : undefined;
-    this.#handlers = new HandlerChain(
-      options.handlers ?? [],
-      x86Calls({
-        noteUnanswered: (what) => void this.#unanswered.set(what, (this.#unanswered.get(what) ?? 0) + 1),
-        answerBackdoor: (call) => this.#vmport?.answer(call),
-      }),
-    );
+    this.#calls = x86Calls({
+      noteUnanswered: (what) => void this.#unanswered.set(what, (this.#unanswered.get(what) ?? 0) + 1),
+      answerBackdoor: (call) => this.#vmport?.answer(call),
+      answerAccess: (exit, port) => this.#answerAccess(exit, port),
+    });
+    this.#handlers = new HandlerChain(options.handlers ?? [], this.#calls);
     this.#cmos = new Cmos(PC_GSI.cmos, options.rtcBaseNs, firmwareCmos(options.memoryBytes));
     this.#attachPort(new KeyboardController(), PC_PORT.keyboardController);
     this.#attachPort(this.#cmos, PC_PORT.cmos);
@@ -126,8 +129,13 @@ class Pc implements PcBoard {
     });
   }
 
+  noteSignal(fd: number): void {
+    if (this.#handlers.hasHandlers) this.#signals.add(fd);
+  }
+
+  /** A signal is served at once. */
   get deadlineNs(): number | undefined {
-    return this.#cmos.deadlineNs;
+    return this.#signals.first === undefined ? this.#cmos.deadlineNs : 0;
   }
 
   boot(port: VmmPort): void {
@@ -158,9 +166,13 @@ class Pc implements PcBoard {
     switch (exit[ExitWord.kvmExit]) {
       case KvmExit.io:
         if (this.#vmport?.claims(exit[ExitWord.arg0Low] ?? 0) === true) return this.#handlers.answer(exit, port);
+        if (this.#isForHandlers(this.#ports.deviceAt(exit[ExitWord.arg0Low] ?? 0)))
+          return this.#handlers.answerCall(this.#calls.access(exit, port), port);
         answerIo(exit, this.#ports, port);
         break;
       case KvmExit.mmio:
+        if (this.#isForHandlers(this.#bus.deviceAt(Number(frameU64(exit, ExitWord.arg0Low)))))
+          return this.#handlers.answerCall(this.#calls.access(exit, port), port);
         answerMmio(exit, this.#bus, port);
         break;
       case KvmExit.hypercall:
@@ -189,7 +201,12 @@ class Pc implements PcBoard {
   }
 
   reachDeadline(port: VmmPort): void {
-    this.#cmos.reachDeadline(port);
+    const fd = this.#signals.first;
+    if (fd === undefined) return this.#cmos.reachDeadline(port);
+    const answer = this.#handlers.answerCall(this.#calls.signal(fd, port), port);
+    if (answer !== undefined)
+      throw new RangeError(`a handler of eventfd ${fd} gave a promise: a signal is served at once, or not at all`);
+    this.#signals.takeFirst();
   }
 
   takeInput(input: OutsideInput, port: VmmPort): boolean {
@@ -236,11 +253,14 @@ class Pc implements PcBoard {
   }
 
   save(): StateSection[] {
-    return [...this.#devices.flatMap((device) => device.save()), ...this.#handlers.save()];
+    return [...this.#devices.flatMap((device) => device.save()), ...this.#handlers.save(), ...this.#signals.save()];
   }
 
   restore(sections: readonly StateSection[]): void {
-    restoreDevices(this.#devices, sections, (takeIfThere) => this.#handlers.restore(takeIfThere));
+    restoreDevices(this.#devices, sections, (takeIfThere) => {
+      this.#handlers.restore(takeIfThere);
+      this.#signals.restore(takeIfThere);
+    });
   }
 
   unansweredCalls(): ReadonlyMap<string, number> {
@@ -276,6 +296,16 @@ class Pc implements PcBoard {
     this.#transports.push(transport);
     this.#virtio.push(place);
     return transport;
+  }
+
+  /** What no device claims is the handlers', where there are any. */
+  #isForHandlers(device: unknown): boolean {
+    return device === undefined && this.#handlers.hasHandlers;
+  }
+
+  #answerAccess(exit: ExitFrame, port: VmmPort): void {
+    if (exit[ExitWord.kvmExit] === KvmExit.io) answerIo(exit, this.#ports, port);
+    else answerMmio(exit, this.#bus, port);
   }
 
   #handleSystemEvent(exit: ExitFrame, port: VmmPort): void {

@@ -38,6 +38,10 @@ export class CallPort implements VmmPort {
     return this.#open().readRegister(vcpu, name);
   }
 
+  eventfdCount(fd: number): number {
+    return this.#open().eventfdCount(fd);
+  }
+
   setRegister(vcpu: number, name: string, value: bigint): void {
     this.#beforeChange();
     this.#open().setRegister(vcpu, name, value);

@@ -99,7 +99,15 @@ export class HandlerChain {
 
   /** Throws, or rejects with, HandlerError: then the VM is as it was, and the exit waits. */
   answer(exit: ExitFrame, vmmPort: VmmPort): void | Promise<void> {
-    const call = this.#interface.call(exit, vmmPort);
+    return this.answerCall(this.#interface.call(exit, vmmPort), vmmPort);
+  }
+
+  get hasHandlers(): boolean {
+    return this.#handlers.length > 0;
+  }
+
+  /** The same of a call that is known already. */
+  answerCall(call: AskedCall, vmmPort: VmmPort): void | Promise<void> {
     if (this.#handlers.length === 0) return call.decline()(vmmPort);
     const port = new CallPort(vmmPort, () => call.settle());
     const open: OpenCall = {

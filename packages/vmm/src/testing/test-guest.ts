@@ -26,6 +26,8 @@ export class TestGuest implements VmmPort {
   readonly registers = new Map<string, bigint>();
   /** Every call of the port that is an event, in order. */
   readonly events: string[] = [];
+  /** By eventfd. */
+  readonly signals = new Map<number, number>();
   stopped: GuestStop | undefined;
   guestTimeNs = 0;
   configuration: unknown = undefined;
@@ -57,6 +59,10 @@ export class TestGuest implements VmmPort {
 
   readRegister(vcpu: number, name: string): bigint {
     return this.registers.get(`vcpu${vcpu} ${name}`) ?? 0n;
+  }
+
+  eventfdCount(fd: number): number {
+    return this.signals.get(fd) ?? 0;
   }
 
   setRegister(vcpu: number, name: string, value: bigint): void {

@@ -2,7 +2,7 @@
 import { compareContracts, type ContractItem, contractOf, judgeConfiguration } from "@hvjournal/core";
 import { FORMAT_VERSION } from "@hvjournal/journal";
 import { expect } from "@jest/globals";
-import { move, vmcall, vmmcall } from "./instructions.js";
+import { move, vmcall, vmmcall, writeMsr } from "./instructions.js";
 import { CODE, DATA, errno, type Program } from "./program.js";
 import { type Row, testRows } from "./rows.js";
 
@@ -20,8 +20,9 @@ const QUERY_CAPABILITIES = 0x8001n;
 const VAPIC_POLL_IRQ = 1n;
 const MAP_GPA_RANGE = 12n;
 const HYPERV = [["hv", "all"]] as const;
-const UNPATCHED = [["policy", "x86.hypercall.patch=off"]] as const;
-const PATCHES = "KVM_CAP_DISABLE_QUIRKS2";
+const UNPATCHED = [["policy", "x86.hypercall.patch=ud"]] as const;
+const QUIRKS = "KVM_CAP_DISABLE_QUIRKS2";
+const FIX_HYPERCALL_INSN = 1n << 5n;
 
 /** CALL RAX, with the input value in RCX. */
 function callPage(input: bigint, output = 0n): number[] {
@@ -131,9 +132,12 @@ const rows: readonly Row[] = [
       for (const [msr, value] of [
         [SCONTROL, 1n],
         [SIMP, page],
-        [SINT2, 0x40n],
-      ] as const)
-        expect(p.writeMsr(msr, value)).toBe("done");
+      ] as const) {
+        // The VMM is told of these.
+        expect(p.exit(writeMsr(msr, value))).toMatchObject({ exitReason: "HYPERV", hyperv: { type: 1, msr } });
+        expect(p.outcomeNow()).toBe("done");
+      }
+      expect(p.writeMsr(SINT2, 0x40n)).toBe("done");
       const there = settledOn(p, "amd");
       expect([SCONTROL, SIMP, SINT2].map((msr) => there.readMsr(msr))).toEqual([1n, page, 0x40n]);
     },
@@ -174,7 +178,7 @@ const rows: readonly Row[] = [
     "L24",
     "what an older kernel lacks is told item by item, by name and bit",
     (p) => {
-      p.vm.enableCap({ cap: PATCHES, args: [1n] });
+      p.vm.enableCap({ cap: QUIRKS, args: [1n] });
       const told = toldBy(p, "intel-linux-5.10");
       expect(told).toContainEqual(expect.stringMatching(/^block KVM_CAP_DISABLE_QUIRKS2: .*EINVAL.*does not have it/));
       expect(told).toContainEqual(
@@ -212,6 +216,15 @@ const rows: readonly Row[] = [
       expect(there.outcome([...move("rax", VAPIC_POLL_IRQ), ...vmmcall])).toBe("done");
     },
     { configuration: UNPATCHED },
+  ],
+  [
+    "K02",
+    "with the quirk disabled by KVM_CAP_DISABLE_QUIRKS2 it is #UD as well",
+    (p) => {
+      p.vm.enableCap({ cap: QUIRKS, args: [FIX_HYPERCALL_INSN] });
+      expect(p.outcome([...move("rax", VAPIC_POLL_IRQ), ...vmmcall])).toBe("#UD");
+      expect([...p.vm.readMemory(CODE + 10, 3)]).toEqual(vmmcall);
+    },
   ],
   [
     "identity",

@@ -52,9 +52,5 @@ export function in8(port: number): number[] {
 
 export const vmcall: readonly number[] = [0x0f, 0x01, 0xc1];
 export const vmmcall: readonly number[] = [0x0f, 0x01, 0xd9];
-export const hlt: readonly number[] = [0xf4];
-export const cli: readonly number[] = [0xfa];
-export const sti: readonly number[] = [0xfb];
-export const iretq: readonly number[] = [0x48, 0xcf];
 /** JMP to itself. */
 export const spin: readonly number[] = [0xeb, 0xfe];

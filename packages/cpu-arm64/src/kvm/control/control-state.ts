@@ -1,5 +1,5 @@
 /** What the control plane's events have made of an arm64 VM. Plain data: it is saved with the control plane's state. */
-import type { EnabledCapability, HostReference, PolicySetting } from "@hvjournal/core";
+import type { EnabledCapability, EventfdState, HostReference, PolicySetting } from "@hvjournal/core";
 import type { FilterRange } from "../smccc/smccc-filter.js";
 import { type FirmwareRegisters, firmwareReset } from "../smccc/firmware-registers.js";
 import type { PolicyName } from "./policies.js";
@@ -19,7 +19,7 @@ export interface PvTimeStructure {
   readonly ipa: bigint;
 }
 
-export interface Arm64ControlState {
+export interface Arm64ControlState extends EventfdState {
   /** In the order in which they were set. */
   readonly smcccFilter: readonly FilterRange[];
   readonly firmware: FirmwareRegisters;

@@ -10,6 +10,7 @@ import { defineEncoded } from "../encoding.js";
 import { noteDebugTrap, raiseException, raiseIf, Vector } from "../exceptions.js";
 import { writeRflags } from "../flags.js";
 import { bytesOf, generalRegister, sizeOf } from "../general-registers.js";
+import { openingNmi } from "../nmi-opening.js";
 import { endOneShot, isStepping } from "../one-shot.js";
 import { immediate } from "../operands.js";
 import { Dr6, Flag, IOPL_SHIFT, STATUS_FLAGS } from "../registers.js";
@@ -310,6 +311,7 @@ function refuseNested(stage: Stage): void {
       returnAddress: nextInstruction(stage),
       external: stage.constant32(0),
       pushesError: stage.constant32(0),
+      commit: () => stage.write(nmiBlocked, stage.constant32(0)),
     });
   });
 }
@@ -343,7 +345,7 @@ const iret = defineEncoded({
   formFields: ["mode", "size", "stackSize"],
   operands: {},
   text: (fields, pc) => assembly(fields, pc, IRET_NAMES[fields.size] ?? ""),
-  execute: (form, _operands, stage) => returnFar(stage, form, { isInterrupt: true, released: undefined }),
+  execute: (form, _operands, stage) => returnFar(openingNmi(stage), form, { isInterrupt: true, released: undefined }),
 });
 
 const retf = defineEncoded({

@@ -43,7 +43,7 @@ function portSize(form: { readonly size: number }): 0 | 1 | 2 {
 function checkPermission(stage: Stage, port: Value<32>, bytes: number, leave: () => void): void {
   const flags = stage.truncate32(stage.read(rflags));
   const beyond = stage.compare("gt_u", stage.read(cpl), stage.extractBits(flags, IOPL_SHIFT, 2));
-  const virtual = stage.and(flags, stage.constant32(Flag.VM));
+  const virtual = stage.extractBits(flags, Math.log2(Flag.VM), 1);
   const refuse = (): void => {
     const isBackdoor = Object.values(BACKDOOR_PORTS)
       .map((each) => stage.compare("eq", port, stage.constant32(each)))

@@ -12,7 +12,8 @@ import { CALL_INSTRUCTION_ITEM, EXITS_ITEM, isCallPageItem, isPatchedItem, PASST
 
 const EXTENDED_CALLS = "CPUID 0x40000003.EBX[20] ";
 const HASH = "its attested hash changes";
-const WITHOUT_PATCHES = "policy x86.hypercall.patch is off there";
+const WITHOUT_PATCHES =
+  "calls are not written over there (policy x86.hypercall.patch, KVM_X86_QUIRK_FIX_HYPERCALL_INSN)";
 
 type Remark = NonNullable<ContractItem["remark"]>;
 

@@ -1,6 +1,12 @@
 /** What the control plane's events have made of an amd64 VM. Plain data: it is saved with the control plane's state. */
 export { capabilityArgument, isEnabled } from "@hvjournal/core";
-import { type EnabledCapability, enabledCapability, type HostReference, type PolicySetting } from "@hvjournal/core";
+import {
+  type EnabledCapability,
+  enabledCapability,
+  type EventfdState,
+  type HostReference,
+  type PolicySetting,
+} from "@hvjournal/core";
 import type { CpuidEntry, SetCpuidWord } from "../cpuid-entry.js";
 import type { MsrFilter } from "../msr-filter.js";
 import { type PolicyName, policyTable } from "./policies.js";
@@ -11,7 +17,12 @@ export interface VcpuCpuid {
   readonly entries: readonly CpuidEntry[];
 }
 
-export interface Amd64ControlState {
+export interface HypervEventfd {
+  readonly connectionId: number;
+  readonly fd: number;
+}
+
+export interface Amd64ControlState extends EventfdState {
   /** In the order in which they were enabled. */
   readonly capabilities: readonly EnabledCapability[];
   // What follows is absent as long as nothing has set it.
@@ -19,6 +30,8 @@ export interface Amd64ControlState {
   readonly msrFilter?: MsrFilter;
   /** Hyper-V enlightenments that CPUID offers; absent: the interface is not there. */
   readonly hyperv?: { readonly features: readonly string[] };
+  /** KVM_HYPERV_EVENTFD, in the order in which they were assigned. */
+  readonly hypervEventfds?: readonly HypervEventfd[];
   /** What vCPUs are told of Hyper-V is the host's own answer. */
   readonly hypervPassthrough?: boolean;
   /** KVM_SET_CPUID2, by vCPU. */

@@ -92,6 +92,15 @@ function rangesFor(
   return overlaps ? both : both.slice(reads ? 1 : 0, reads ? 2 : 1);
 }
 
+/** "0x174+3 reads and writes denied" */
+function describeRange({ base, count, reads, writes, bitmap }: MsrFilterRange): string {
+  const accesses = [...(reads ? ["reads"] : []), ...(writes ? ["writes"] : [])].join(" and ");
+  const allowed = Array.from({ length: count }, (_, at) => ((bitmap[at >> 3] ?? 0) >> (at & 7)) & 1);
+  const isAllowed = allowed.includes(1);
+  const what = isAllowed && allowed.includes(0) ? "by bitmap" : isAllowed ? "allowed" : "denied";
+  return `0x${base.toString(16)}+${count} ${accesses} ${what},`;
+}
+
 export const msrFilterPart: ControlPart = {
   decide: {
     "msr-filter"(_state, fields) {
@@ -127,9 +136,7 @@ export const msrFilterPart: ControlPart = {
       },
       describe(fields) {
         const rest = (fields.number("flags") & DEFAULT_DENY) === 0 ? "allowed" : "denied";
-        const ranges = rangesOf(fields).map(
-          (range) => `0x${range.number("base").toString(16)}+${range.number("count")}`,
-        );
+        const ranges = rangesOf(fields).map((range) => describeRange(readRange(range)));
         return `${ranges.join(" ")}  all others ${rest}`;
       },
     },

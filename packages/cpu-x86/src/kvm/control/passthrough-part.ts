@@ -9,7 +9,7 @@ import { kvmLeaves, supportedCpuid } from "../cpuid.js";
 import { type HostModel, hostUnder } from "../host-model.js";
 import { supportedHypervLeaves } from "../hyperv/supported-leaves.js";
 import { type ControlPart, refuse } from "./control-part.js";
-import { type Amd64ControlState, isEnabled, policyValue } from "./control-state.js";
+import { type Amd64ControlState, isEnabled } from "./control-state.js";
 
 const CALL = "KVM_SET_CPUID2";
 const HYPERVISOR_BLOCK = 4;
@@ -28,12 +28,17 @@ export function answerOf(state: Amd64ControlState, vcpu: number, host: HostModel
   return supportedHypervLeaves({ hasEvmcs, isSmtPossible, hasApic: true, lackedCpuid });
 }
 
+/** Beside Hyper-V, KVM tells of itself only where it is asked to: a guest takes the highest that it finds. */
+function isSetToKvm({ policies = [] }: Amd64ControlState): boolean {
+  return policies.some(({ name, value }) => name === "x86.cpuid.hypervisor" && value === "kvm");
+}
+
 /** The processor's own leaves, the host's answer, and KVM's leaves behind it where the policy has them. */
 function entriesOf(state: Amd64ControlState, vcpu: number, vcpuCount: number): CpuidEntry[] {
   return [
     ...supportedCpuid(vcpuCount, vcpu).filter((each) => each.function >>> 28 !== HYPERVISOR_BLOCK),
     ...answerOf(state, vcpu, hostUnder(state)),
-    ...(policyValue(state, "x86.cpuid.hypervisor") === "kvm" ? kvmLeaves() : []),
+    ...(isSetToKvm(state) ? kvmLeaves() : []),
   ];
 }
 

@@ -18,6 +18,13 @@ export const POLICIES = [
     frozenByRun: true,
   },
   {
+    // Upstream answers a number that it does not know by -KVM_ENOSYS; "forward" gives such calls to the VMM, by KVM_EXIT_HYPERCALL.
+    name: "x86.hypercall.unhandled",
+    values: ["enosys", "forward"],
+    capability: { name: "HVJ_CAP_X86_HYPERCALL_UNHANDLED", number: 0x1_0018 },
+    frozenByRun: false,
+  },
+  {
     // Whose the extended calls of Hyper-V are: the VMM's; those of `hv.ext.kernelMask` KVM's; or nobody's.
     name: "hv.ext.route",
     values: ["forward-all", "mask", "off"],

@@ -9,6 +9,7 @@ import { HypervExit } from "./exit-types.js";
 import { readInput } from "./hypercall-input.js";
 import { decideCall } from "./hypercalls.js";
 import { hasSynic } from "./msrs.js";
+import { HvStatus } from "./status.js";
 import { HypervMsr } from "./registers.js";
 import { carriesXmm, writeBackOutput, xmmExit } from "./xmm-output.js";
 
@@ -47,7 +48,8 @@ export function finishHypervCall(vm: Vm, next: bigint): bigint | undefined {
     vm.states.raise(Vector.invalidOpcode);
     return undefined;
   }
-  if ("userspace" in outcome) throw new Error("a call that is the VMM's was given to the kernel half");
+  // Its eventfd was taken away while the exit was pending.
+  if ("userspace" in outcome) return returnHypervResult(vm, BigInt(HvStatus.INVALID_PORT_ID), next);
   const result = "act" in outcome ? outcome.act() : outcome.result;
   return result === undefined ? undefined : returnHypervResult(vm, result, next);
 }

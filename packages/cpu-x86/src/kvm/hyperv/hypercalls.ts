@@ -164,12 +164,22 @@ function debug(vm: Vm, call: HypervInput, isAllowed: boolean): HypervOutcome {
   return byCalls ? { userspace: call } : status(HvStatus.OPERATION_DENIED);
 }
 
-/** Connections are the VMM's; KVM looks at the parameter before it hands it over, and hands it over in the place of its address. */
+function signal(vm: Vm, eventfd: number): bigint {
+  vm.signal(eventfd);
+  return BigInt(HvStatus.SUCCESS);
+}
+
+/**
+ * Connections are the VMM's, but for those of KVM_HYPERV_EVENTFD; KVM looks at the parameter before it hands it over, and hands
+ * it over in the place of its address.
+ */
 function signalEvent(vm: Vm, call: HypervInput): HypervOutcome {
   const input = call.isFast ? call.input : alignedWord(vm, call.input);
   if (input === undefined) return status(HvStatus.INVALID_ALIGNMENT);
   // Flag numbers other than 0 are the VMM's to look at.
   if (((input >> 32n) & 0xffffn) === 0n && (input & ~0xff_ffffn) !== 0n) return wrongInput;
+  const eventfd = vm.control.hypervEventfds?.find(({ connectionId }) => BigInt(connectionId) === input)?.fd;
+  if (eventfd !== undefined) return { act: () => signal(vm, eventfd) };
   return hasSynic(vm) ? { userspace: { ...call, input } } : wrongInput;
 }
 

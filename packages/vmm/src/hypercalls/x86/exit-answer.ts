@@ -3,7 +3,7 @@ import type { VmmPort } from "@hvjournal/core";
 import { HvStatus, MSR_ERROR, outputRegister } from "@hvjournal/cpu-x86";
 import { AnswerError, answeredValue, shownAnswer } from "../answer-error.js";
 import type { AnswerEffect } from "../handler-chain.js";
-import type { HvCall, VmportCall, WrmsrCall, X86Call, XmmValue } from "./exit-call.js";
+import type { HvCall, IoAccess, MmioAccess, VmportCall, WrmsrCall, X86Call, XmmValue } from "./exit-call.js";
 
 const WORD = 32n;
 const LOW_WORD = 0xffff_ffffn;
@@ -51,6 +51,7 @@ export function x86Effect(call: X86Call, answer: unknown): AnswerEffect {
     case "hv-call-xmm":
       return hvEffect(call, answer);
     case "hv-synic":
+    case "eventfd":
       if (answer !== undefined) throw wrongForm(answer, "it is told, and gives nothing back");
       return () => undefined;
     case "hv-syndbg":
@@ -63,6 +64,9 @@ export function x86Effect(call: X86Call, answer: unknown): AnswerEffect {
       return wrmsrEffect(call, answer);
     case "vmport":
       return vmportEffect(call, answer);
+    case "io":
+    case "mmio":
+      return accessEffect(call, answer);
     default:
       return call satisfies never;
   }
@@ -149,6 +153,17 @@ function wrmsrEffect({ vcpu }: WrmsrCall, answer: unknown): AnswerEffect {
   if (answer === undefined) return valueEffect("data", undefined);
   const { error } = fieldsOf(answer, ["error"], "nothing where it succeeds, or {error: 1}");
   return saysError(error) ? msrError(vcpu) : valueEffect("data", undefined);
+}
+
+/** A read of which nothing is said gives ones, as a bus that nobody drives. */
+function accessEffect({ isWrite, bytes }: IoAccess | MmioAccess, answer: unknown): AnswerEffect {
+  if (isWrite) {
+    if (answer !== undefined) throw wrongForm(answer, "a write takes nothing back");
+    return () => undefined;
+  }
+  const bits = 8 * bytes;
+  const data = answer === undefined ? (1n << BigInt(bits)) - 1n : answeredValue("data", answer, bits);
+  return (port) => complete(port, data);
 }
 
 const EAX_BITS = 32;

@@ -110,7 +110,36 @@ export interface VmportCall extends AskedOf {
   readonly edi: number;
 }
 
-export type X86Call = HvCall | HvSynic | HvSyndbg | KvmCall | RdmsrCall | WrmsrCall | VmportCall;
+/** KVM_EXIT_IO of a port that no device claims. */
+export interface IoAccess extends AskedOf {
+  readonly type: "io";
+  readonly port: number;
+  readonly isWrite: boolean;
+  readonly bytes: number;
+  /** Of a write. */
+  readonly data: bigint;
+}
+
+/** KVM_EXIT_MMIO of an address that no device claims. */
+export interface MmioAccess extends AskedOf {
+  readonly type: "mmio";
+  readonly address: number;
+  readonly isWrite: boolean;
+  readonly bytes: number;
+  /** Of a write. */
+  readonly data: bigint;
+}
+
+/** An eventfd has been signalled, by the guest's write or call that did not leave to the VMM. Told, not asked. */
+export interface EventfdSignal extends AskedOf {
+  readonly type: "eventfd";
+  readonly fd: number;
+  /** How often it has been in all. */
+  readonly count: number;
+}
+
+export type X86Call =
+  HvCall | HvSynic | HvSyndbg | KvmCall | RdmsrCall | WrmsrCall | VmportCall | IoAccess | MmioAccess | EventfdSignal;
 
 const HYPERCALL_LONG_MODE = 1;
 const MSR_REASONS: Readonly<Record<number, MsrExitReason>> = { 1: "inval", 2: "unknown", 4: "filter" };
@@ -216,6 +245,22 @@ function vmportCall(exit: ExitFrame, port: VmmPort): VmportCall {
   };
 }
 
+/** An access of the guest's to what no device claims; undefined: the exit is none. */
+export function accessOf(exit: ExitFrame): IoAccess | MmioAccess | undefined {
+  const info = exit[ExitWord.info] ?? 0;
+  const [bytes, isWrite] = [info & IO_LENGTH, (info & IO_WRITE) !== 0];
+  const data = isWrite ? BigInt.asUintN(8 * bytes, frameU64(exit, ExitWord.arg1Low)) : 0n;
+  const common = { vcpu: exit[ExitWord.vcpu] ?? 0, isWrite, bytes, data };
+  switch (exit[ExitWord.kvmExit]) {
+    case KvmExit.io:
+      return { type: "io", port: exit[ExitWord.arg0Low] ?? 0, ...common };
+    case KvmExit.mmio:
+      return { type: "mmio", address: Number(frameU64(exit, ExitWord.arg0Low)), ...common };
+    default:
+      return undefined;
+  }
+}
+
 /** What an exit asks; undefined: of a kind that this build does not know, or that asks nothing. */
 export function x86CallOf(exit: ExitFrame, port: VmmPort): X86Call | undefined {
   switch (exit[ExitWord.kvmExit]) {
@@ -246,6 +291,12 @@ export function x86CallNumber(call: X86Call): number {
       return call.nr;
     case "vmport":
       return call.ecx & 0xffff;
+    case "io":
+      return call.port;
+    case "mmio":
+      return call.address;
+    case "eventfd":
+      return call.fd;
     default:
       return call.index;
   }
@@ -267,6 +318,12 @@ export function x86CallText(call: X86Call): string {
       return `KVM_EXIT_X86_RDMSR ${msrName(call.index)}`;
     case "wrmsr":
       return `KVM_EXIT_X86_WRMSR ${msrName(call.index)}`;
+    case "io":
+      return `KVM_EXIT_IO 0x${call.port.toString(16)}`;
+    case "mmio":
+      return `KVM_EXIT_MMIO 0x${call.address.toString(16)}`;
+    case "eventfd":
+      return `a signal of eventfd ${call.fd}`;
     case "vmport":
       return `the VMware backdoor's command 0x${(call.ecx & 0xffff).toString(16)}`;
     default:

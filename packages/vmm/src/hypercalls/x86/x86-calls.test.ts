@@ -30,10 +30,10 @@ function answered(words: Words, ...handlers: readonly X86Handler[]): { events: s
     result = (BigInt(high) << 32n) | BigInt(low);
   };
   const named = handlers.map((handle, index) => ({ name: `handler${index}`, handle }));
-  void new HandlerChain(named, x86Calls({ noteUnanswered: () => undefined, answerBackdoor: () => undefined })).answer(
-    exit(words),
-    guest,
-  );
+  void new HandlerChain(
+    named,
+    x86Calls({ noteUnanswered: () => undefined, answerBackdoor: () => undefined, answerAccess: () => undefined }),
+  ).answer(exit(words), guest);
   return { events: guest.events, result };
 }
 

@@ -4,7 +4,7 @@ import { HvStatus } from "@hvjournal/cpu-x86";
 import type { AnswerEffect, AskedCall, CallInterface } from "../handler-chain.js";
 import { HandlerError } from "../hypercall-handler.js";
 import { msrError, type VmportAnswer, x86Effect } from "./exit-answer.js";
-import { type VmportCall, type X86Call, x86CallNumber, x86CallOf, x86CallText } from "./exit-call.js";
+import { accessOf, type VmportCall, type X86Call, x86CallNumber, x86CallOf, x86CallText } from "./exit-call.js";
 import { connectionStatus } from "./hv-connections.js";
 import { X86HandlerVm } from "./x86-handler-vm.js";
 
@@ -18,15 +18,20 @@ export interface X86Board {
   noteUnanswered(what: string): void;
   /** An access to the VMware backdoor that no handler takes. */
   answerBackdoor(call: VmportCall): VmportAnswer | undefined;
+  /** An access to what no device claims, and no handler takes. */
+  answerAccess(exit: ExitFrame, port: VmmPort): void;
 }
 
 class X86AskedCall implements AskedCall {
   readonly plain: X86Call;
   readonly #port: VmmPort;
   readonly #board: X86Board;
+  readonly #exit: ExitFrame | undefined;
 
-  constructor(plain: X86Call, port: VmmPort, board: X86Board) {
+  /** `exit`: where the board answers it as it came. */
+  constructor(plain: X86Call, port: VmmPort, board: X86Board, exit?: ExitFrame) {
     this.plain = plain;
+    this.#exit = exit;
     this.#port = port;
     this.#board = board;
   }
@@ -77,6 +82,11 @@ class X86AskedCall implements AskedCall {
         return msrError(plain.vcpu);
       case "vmport":
         return this.effectOf(this.#board.answerBackdoor(plain));
+      case "io":
+      case "mmio":
+        return (port) => this.#exit !== undefined && this.#board.answerAccess(this.#exit, port);
+      case "eventfd":
+        return this.effectOf(undefined);
       default:
         return plain satisfies never;
     }
@@ -92,8 +102,23 @@ class X86AskedCall implements AskedCall {
   }
 }
 
-export function x86Calls(board: X86Board): CallInterface {
+export interface X86CallInterface extends CallInterface {
+  /** An access to what no device claims. */
+  access(exit: ExitFrame, port: VmmPort): AskedCall;
+  signal(fd: number, port: VmmPort): AskedCall;
+}
+
+export function x86Calls(board: X86Board): X86CallInterface {
   return {
+    access(exit, port) {
+      const plain = accessOf(exit);
+      if (plain === undefined) throw new RangeError(`KVM exit ${exit[ExitWord.kvmExit]} is no access`);
+      return new X86AskedCall(plain, port, board, exit);
+    },
+    signal(fd, port) {
+      const plain: X86Call = { type: "eventfd", vcpu: 0, fd, count: port.eventfdCount(fd) };
+      return new X86AskedCall(plain, port, board);
+    },
     call(exit: ExitFrame, port: VmmPort): AskedCall {
       const plain = x86CallOf(exit, port);
       if (plain !== undefined) return new X86AskedCall(plain, port, board);

@@ -1,0 +1,48 @@
+/** KVM's surface of amd64 on the command line: CPUID and MSR filters as options, in a machine file, and at run time. */
+import { afterAll, describe, expect, it, jest } from "@jest/globals";
+import { bareMetalAmd64 } from "../guests/bare-metal.js";
+import { VmSandbox } from "../testing/vm-sandbox.js";
+
+jest.setTimeout(300_000);
+
+const sandbox = new VmSandbox();
+afterAll(() => sandbox.close());
+
+const SHORT = ["--append", "scenario=main input=none ticks=1", "--seed", "1", "--rtc", "base=2026-01-01", "--headless"];
+/** EBX of KVM's first leaf: "TEST" for "KVMK". */
+const VENDOR = "0x40000000:EBX=0x54534554";
+
+describe("CPUID and MSR filters of amd64", () => {
+  it("the guest is told the word that --cpuid sets; log, replay and verify know it", () => {
+    sandbox.must("record", bareMetalAmd64, ...SHORT, "--cpuid", VENDOR, "-o", "cpuid.hvj");
+    expect(sandbox.console("cpuid.hvj")).toContain("hypervisor: TESTVMKVM");
+    expect(sandbox.must("log", "cpuid.hvj", "--kind", "CpuidWordSet")).toMatch(
+      /CpuidWordSet +0x40000000\.EBX +0x4b4d564b -> 0x54534554\n$/,
+    );
+    sandbox.must("replay", "cpuid.hvj", "--from", "start");
+    sandbox.must("verify", "cpuid.hvj");
+    const changed = sandbox.run("verify", "cpuid.hvj", "--cpuid", "0x40000000:EBX=0x4b4d564b");
+    expect([changed.status, changed.stderr]).toEqual([1, expect.stringContaining("CpuidWordSet")]);
+  });
+
+  it.each([
+    ["--cpuid", "0x1:ECX=0x10000000", "KVM_SET_CPUID2: EINVAL: the CPU does not have AVX (0x1.ECX[28])"],
+    ["--cpuid", "0x17:EAX=1", "KVM_SET_CPUID2: EINVAL: the CPU has no leaf 0x17"],
+    ["--cpuid", "0x1.2:EAX=1", "--cpuid 0x1.2:EAX=1: leaf 0x1 has no subleaves"],
+    ["--cpuid", "0x1:EEX=0", "--cpuid 0x1:EEX=0: 'EEX' is none of EAX, EBX, ECX, EDX"],
+    ["--msr-filter", "0x10+1=x", "--msr-filter 0x10+1=x: 'x' is none of rw, r, w, -"],
+  ])("%s %s is refused by name", (option, text, message) => {
+    const { status, stderr } = sandbox.run("record", bareMetalAmd64, ...SHORT, option, text, "-o", "refused.hvj");
+    expect([status, stderr]).toEqual([129, `error: ${message}\nnext: hvjournal record --help\n`]);
+  });
+
+  it("ctl msr-filter is an event of a VM that stands still, and what it refuses is none", () => {
+    sandbox.must("record", bareMetalAmd64, ...SHORT, "--paused", "--detach", "-o", "filter.hvj", "--name", "filter");
+    expect(sandbox.must("ctl", "filter", "msr-filter", "0x10+1=r")).toMatch(
+      /^event:\d+ MsrFilterSet 0x10\+1 writes denied, all others allowed at icount:0\n$/,
+    );
+    expect(sandbox.run("ctl", "filter", "msr-filter", "0x10+0=r").stderr).toContain("a range has 1 to 12288 MSRs");
+    sandbox.must("ctl", "filter", "quit");
+    expect(sandbox.must("log", "filter.hvj", "--kind", "MsrFilterSet").trim().split("\n")).toHaveLength(1);
+  });
+});
