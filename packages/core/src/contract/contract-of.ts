@@ -73,7 +73,12 @@ function controlItems({
   const state = control["architecture"] ?? null;
   const { contract } = architecture;
   if (contract === undefined) return flatItems("config", state);
-  return [...contract.items(state, machine), ...(contract.runningItems?.(kernel, observations ?? new Map()) ?? [])];
+  const features = contract.featureItems?.(kernel) ?? [];
+  return [
+    ...contract.items(state, machine),
+    ...features,
+    ...(contract.runningItems?.(kernel, observations ?? new Map()) ?? []),
+  ];
 }
 
 function registerItems({ architecture, kernel }: ContractSubject): ContractItem[] {

@@ -127,6 +127,8 @@ export interface ArchitectureContract {
   hostOf(control: unknown, machine: ContractMachine): HostReference;
   /** Every item that a guest may learn of from the configuration or the host. */
   items(control: unknown, machine: ContractMachine): readonly ContractItem[];
+  /** Registers that no event sets and no guest changes, as this host has them: of a VM that has not run, too. */
+  featureItems?(guest: RunningGuest): readonly ContractItem[];
   /** What the guest itself has made of its host's: in its memory or its registers. Of a VM that has not run: nothing. */
   runningItems?(guest: RunningGuest, asked: ReadonlyMap<string, Observation>): readonly ContractItem[];
   /** The destination's items with what becomes there of those that a running guest has made, and with remarks of the vendor's. */

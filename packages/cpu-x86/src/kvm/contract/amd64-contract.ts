@@ -7,6 +7,7 @@ import { HOST_MODELS, hostModelOf } from "../host-model.js";
 import { arrive } from "./arrival.js";
 import { askedItems, askedMsr } from "./asked-items.js";
 import { contractItems, hostOfVm } from "./contract-items.js";
+import { featureItems } from "./feature-items.js";
 import { patchedItem } from "./item-names.js";
 import { runningItems } from "./running-items.js";
 import { setUpSteps } from "./set-up-steps.js";
@@ -24,6 +25,7 @@ export const amd64Contract: ArchitectureContract = {
     return { name, version };
   },
   items: (state, machine) => contractItems(state as Amd64ControlState, machine),
+  featureItems,
   runningItems,
   arrive,
   registerItem,

@@ -16,6 +16,7 @@ import {
 import { describe, expect, it } from "@jest/globals";
 import { amd64 } from "../architecture.js";
 import { type Amd64ControlState, amd64ControlSlice } from "../control-slice.js";
+import { guest } from "../testing/guest.js";
 import { exitModels, kvmAmd, kvmIntel, reasonsOf } from "../exit-model.js";
 import { amd64Contract } from "./amd64-contract.js";
 
@@ -111,6 +112,15 @@ describe("the contract of an amd64 VM", () => {
     const ofAmd = { vcpuCount: 1, exitModel: kvmAmd };
     expect(amd64Contract.hostOf(stateOf(), ofAmd)).toEqual(host("amd"));
     expect(freshItems({ architecture: amd64, host: host("amd"), machine }).map(({ value }) => value)).toContain("SVM");
+  });
+});
+
+describe("MSRs of features", () => {
+  it("are as the CPU has them; one that it does not have is #GP", () => {
+    const { kernel } = guest([]);
+    const found = new Map(amd64Contract.featureItems?.(kernel).map(({ name, value }) => [name, value]));
+    expect(found.get("MSR IA32_FEATURE_CONTROL")).toBe("0x1");
+    expect(found.get("MSR IA32_ARCH_CAPABILITIES")).toBe("#GP");
   });
 });
 
