@@ -301,7 +301,10 @@ const rows: readonly Row[] = [
       it.load([...delay, 0xfa, 0xf4, 0xc6, 0x04, 0x25, 0, 0, 0, 0x10, 1, ...spin], 1);
       it.vm.vcpu(1).setMpState(0);
       expect(it.exit(callBytes(Call.kickCpu, [0n, 1n]))).toMatchObject({ exitReason: "MMIO", vcpu: 0 });
-      expect(it.moved().run()).toMatchObject({ exitReason: "MMIO", vcpu: 1 });
+      const there = it.moved();
+      // The exit that waits is told to the next VMM too.
+      expect(there.run()).toMatchObject({ exitReason: "MMIO", vcpu: 0 });
+      expect(there.run()).toMatchObject({ exitReason: "MMIO", vcpu: 1 });
     },
     { vcpuCount: 2 },
   ],
