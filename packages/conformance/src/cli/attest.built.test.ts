@@ -50,7 +50,7 @@ describe("an amd64 guest that calls by Intel's VMCALL", () => {
 
   beforeAll(() => {
     record("amd.hvj", image, "scenario=hypercalls", "--exit-model", "kvm-amd");
-    record("off.hvj", image, "scenario=hypercalls", "--exit-model", "kvm-amd", "--policy", "x86.hypercall.patch=off");
+    record("off.hvj", image, "scenario=hypercalls", "--exit-model", "kvm-amd", "--policy", "x86.hypercall.patch=ud");
     record("intel.hvj", image, "scenario=hypercalls", "--exit-model", "kvm-intel");
   });
 

@@ -39,9 +39,13 @@ describeWhere(linux !== undefined)("a stock amd64 Linux", () => {
       it.each([1, 4])("with %d CPUs boots to a shell, powers off, and replays without files", async (vcpuCount) => {
         const commands = words.map(([word, text]) => command(word, text, linux.architecture));
         const session = linuxSession(linux, { kernel, exitModel, vcpuCount, commands });
-        const { path, stop, console } = await recordGuest(session.setup, pathOf("boot"), {
-          unitsMax: SESSION_UNITS_MAX,
-        });
+        const { path, stop, console } = await recordGuest(
+          session.setup,
+          pathOf(`${exitModel}-${vcpuCount}-${words.length === 0 ? "kvm" : words.map(([word]) => word).join("-")}`),
+          {
+            unitsMax: SESSION_UNITS_MAX,
+          },
+        );
         expect(console).toContain(`Linux version ${linux.guest.release}`);
         if (says === undefined) expect(console).not.toContain("Hypervisor detected");
         else expect(console).toMatch(says);

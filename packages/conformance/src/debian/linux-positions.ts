@@ -95,7 +95,7 @@ export const AMD64_POSITIONS: ArchitecturePositions = (find) => [
   ["exit:PREEMPTION_TIMER#3", find(3, startsWith("PREEMPTION_TIMER"))],
   ["exit:HLT", find(1, startsWith("HLT"))],
   ["exit:HLT#-1", find(-1, startsWith("HLT"))],
-  ["exit:IO_INSTRUCTION#-1", find(-1, startsWith("IO_INSTRUCTION"))],
+  ["exit:IO_INSTRUCTION#-1", find(-1, startsWith("IO "))],
 ];
 
 /** In the order of the run, so that a replay which visits them goes on most of the time. */

@@ -27,9 +27,13 @@ export function patchesCalls(control: Amd64ControlState): boolean {
 export function patchCall(vm: Vm): void {
   const { engine, states } = vm;
   const bytes = vm.hostVendor === "amd" ? VMMCALL : VMCALL;
-  const places = bytes.map((_, index) => placeOf(vm, BigInt.asUintN(64, states.pc + BigInt(index))));
-  if (places.includes(undefined)) return;
-  const physical = places as number[];
+  const physical: number[] = [];
+  for (const index of bytes.keys()) {
+    const place = placeOf(vm, BigInt.asUintN(64, states.pc + BigInt(index)));
+    // One fault: a second would be a double one.
+    if (place === undefined) return;
+    physical.push(place);
+  }
   const before = Uint8Array.from(physical, (place) => engine.memory.read(place, 1)[0] ?? 0);
   physical.forEach((place, index) => {
     engine.memory.write(place, Uint8Array.of(bytes[index] ?? 0));

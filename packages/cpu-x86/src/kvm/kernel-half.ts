@@ -366,6 +366,7 @@ export class Amd64KernelHalf implements KernelHalf {
         return undefined;
       case "halt":
         if (!vm.isSignalled(vm.current)) vm.schedule.currentState.mpState = MpState.halted;
+        else vm.schedule.currentState.isUnhalted = false;
         vm.schedule.endSlice();
         return undefined;
       case "port":

@@ -2,8 +2,8 @@
 import { Register } from "../isa/state.js";
 import { argumentOf } from "./call-registers.js";
 import { Delivery } from "./irqchip/apic-registers.js";
+import { KvmFeature, mayUseFeature } from "./kvm-features.js";
 import { isInRam } from "./paravirtual.js";
-import { MpState } from "./schedule.js";
 import type { Vm } from "./vm.js";
 
 /** As include/uapi/linux/kvm_para.h. */
@@ -33,16 +33,18 @@ export function callKvm(vm: Vm): bigint {
     case KvmCall.vapicPollIrq:
       return 0n;
     case KvmCall.kickCpu:
-      return kick(vm, second);
+      return mayUseFeature(vm, KvmFeature.unhalt) ? kick(vm, second) : -KvmError.ENOSYS;
     case KvmCall.clockPairing:
       return pairClocks(vm, first, second);
     case KvmCall.sendIpi:
+      if (!mayUseFeature(vm, KvmFeature.sendIpi)) return -KvmError.ENOSYS;
       return sendIpi(vm, {
         bitmap: first | (second << (vm.states.isLongMode ? 64n : 32n)),
         lowest: third,
         icr: fourth,
       });
     case KvmCall.schedYield:
+      if (!mayUseFeature(vm, KvmFeature.schedYield)) return -KvmError.ENOSYS;
       vm.schedule.endSlice();
       return 0n;
     case KvmCall.mapGpaRange:
@@ -53,10 +55,11 @@ export function callKvm(vm: Vm): bigint {
   }
 }
 
-/** Ends the HLT of a vCPU, by its APIC's id. */
+/** Ends the HLT of a vCPU, by its APIC's id, or its next one: a kick that comes just before is not lost. */
 function kick(vm: Vm, apicId: bigint): bigint {
-  const state = vm.schedule.vcpus[Number(apicId)];
-  if (state?.mpState === MpState.halted) state.mpState = MpState.runnable;
+  const target = vm.irqchip.apics.findIndex(({ id }) => BigInt(id) === apicId);
+  if (target >= 0) vm.schedule.of(target).isUnhalted = true;
+  vm.schedule.endSlice();
   return 0n;
 }
 

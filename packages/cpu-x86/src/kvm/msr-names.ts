@@ -30,6 +30,7 @@ export const Msr = {
   MSR_KVM_SYSTEM_TIME_NEW: 0x4b56_4d01,
   MSR_KVM_STEAL_TIME: 0x4b56_4d03,
   MSR_KVM_EOI_EN: 0x4b56_4d04,
+  MSR_KVM_POLL_CONTROL: 0x4b56_4d05,
 } as const;
 
 const NAMES: ReadonlyMap<number, string> = new Map([

@@ -3,6 +3,7 @@ import { PHYSICAL_ADDRESS_BITS } from "../isa/translation.js";
 import { hypervMsrOf, isHypervMsr } from "./hyperv/msrs.js";
 import { ApicBase } from "./irqchip/apic-registers.js";
 import { KEPT_MSRS } from "./kept-msrs.js";
+import { KvmFeature, mayUseFeature } from "./kvm-features.js";
 import type { MsrAccess } from "./msr-access.js";
 import { Msr } from "./msr-names.js";
 import { MTRR_CAP, MTRR_MSRS } from "./mtrr.js";
@@ -68,15 +69,31 @@ const systemTime: MsrAccess = {
 
 const wallClock: MsrAccess = { read: ({ paravirtual }) => paravirtual.wallClock, write: writeWallClock };
 
-/** Documentation/virt/kvm/x86/msr.rst. */
-const KVM_MSRS: readonly (readonly [msr: number, access: MsrAccess])[] = [
-  [Msr.MSR_KVM_SYSTEM_TIME_NEW, systemTime],
-  [Msr.MSR_KVM_WALL_CLOCK_NEW, wallClock],
-  [
-    Msr.MSR_KVM_STEAL_TIME,
-    { read: ({ paravirtual, current }) => paravirtual.of(current).stealTime, write: writeStealTime },
-  ],
+const stealTime: MsrAccess = {
+  read: ({ paravirtual, current }) => paravirtual.of(current).stealTime,
+  write: writeStealTime,
+};
+
+const pollControl: MsrAccess = {
+  read: ({ paravirtual, current }) => paravirtual.of(current).pollControl,
+  accepts: (_vm, value) => value <= 1n,
+  write({ paravirtual, current }, value) {
+    if (value > 1n) return false;
+    paravirtual.of(current).pollControl = value;
+    return true;
+  },
+};
+
+/** Documentation/virt/kvm/x86/msr.rst; each with the feature that offers it. */
+const KVM_MSRS: readonly (readonly [msr: number, access: MsrAccess, feature: number])[] = [
+  [Msr.MSR_KVM_SYSTEM_TIME, systemTime, KvmFeature.clockSource],
+  [Msr.MSR_KVM_WALL_CLOCK, wallClock, KvmFeature.clockSource],
+  [Msr.MSR_KVM_SYSTEM_TIME_NEW, systemTime, KvmFeature.clockSource2],
+  [Msr.MSR_KVM_WALL_CLOCK_NEW, wallClock, KvmFeature.clockSource2],
+  [Msr.MSR_KVM_STEAL_TIME, stealTime, KvmFeature.stealTime],
+  [Msr.MSR_KVM_POLL_CONTROL, pollControl, KvmFeature.pollControl],
 ];
+const featureOf: ReadonlyMap<number, number> = new Map(KVM_MSRS.map(([msr, , feature]) => [msr, feature]));
 
 const registers: readonly (readonly [msr: number, access: MsrAccess])[] = [
   [Msr.IA32_TIME_STAMP_COUNTER, timeStamp],
@@ -96,12 +113,15 @@ const registers: readonly (readonly [msr: number, access: MsrAccess])[] = [
   [Msr.IA32_DEBUGCTL, constant(0n)],
   ...MTRR_MSRS,
   ...KEPT_MSRS,
-  ...KVM_MSRS,
+  ...KVM_MSRS.map(([msr, access]) => [msr, access] as const),
 ];
 
 const byNumber: ReadonlyMap<number, MsrAccess> = new Map(registers);
 
+/** Of the guest: what it is not offered may not be there for it. */
 function accessOf(vm: Vm, msr: number): MsrAccess | undefined {
+  const feature = featureOf.get(msr);
+  if (feature !== undefined && !mayUseFeature(vm, feature)) return undefined;
   return isHypervMsr(msr) ? hypervMsrOf(vm, msr) : msrAccessOf(vm, msr);
 }
 

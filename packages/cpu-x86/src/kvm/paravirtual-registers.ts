@@ -5,6 +5,8 @@ interface Registers {
   systemTime: bigint;
   stealTime: bigint;
   eoiEnable: bigint;
+  /** MSR_KVM_POLL_CONTROL: 1, the host polls before it lets a vCPU that halts go. */
+  pollControl: bigint;
 }
 
 export class Paravirtual {
@@ -13,7 +15,12 @@ export class Paravirtual {
   wallClock = 0n;
 
   constructor(vcpuCount: number) {
-    this.#vcpus = Array.from({ length: vcpuCount }, () => ({ systemTime: 0n, stealTime: 0n, eoiEnable: 0n }));
+    this.#vcpus = Array.from({ length: vcpuCount }, () => ({
+      systemTime: 0n,
+      stealTime: 0n,
+      eoiEnable: 0n,
+      pollControl: 1n,
+    }));
   }
 
   of(vcpu: number): Registers {
@@ -23,7 +30,8 @@ export class Paravirtual {
   }
 
   plain(vcpu: number): { readonly [key: string]: PlainValue } {
-    return { ...this.of(vcpu), wallClock: this.wallClock };
+    const { pollControl, ...others } = this.of(vcpu);
+    return { ...others, wallClock: this.wallClock, ...(pollControl === 1n ? {} : { pollControl }) };
   }
 
   restore(vcpu: number, fields: PayloadFields): void {
@@ -31,6 +39,7 @@ export class Paravirtual {
     registers.systemTime = fields.bigint("systemTime");
     registers.stealTime = fields.bigint("stealTime");
     registers.eoiEnable = fields.bigint("eoiEnable");
+    registers.pollControl = fields.has("pollControl") ? fields.bigint("pollControl") : 1n;
     this.wallClock = fields.bigint("wallClock");
   }
 }

@@ -74,6 +74,9 @@ function plainRun(vm: Vm, run: RunState): { readonly [key: string]: PlainValue }
     mpStates: vm.schedule.vcpus.map(({ mpState }) => mpState),
     ranNs: vm.schedule.vcpus.map(({ ranNs }) => ranNs),
     ...plainStolenTime(vm),
+    ...(vm.schedule.vcpus.some(({ isUnhalted }) => isUnhalted)
+      ? { unhalted: vm.schedule.vcpus.map(({ isUnhalted }) => isUnhalted) }
+      : {}),
     ...vm.eventfds.plain(),
     exitPending: run.exitPending,
     exit: run.exitPending ? [...run.exit] : [],
@@ -179,6 +182,10 @@ function restoreRun(vm: Vm, run: RunState, fields: PayloadFields): void {
   });
   fields.array("ranNs").forEach((ranNs, vcpu) => {
     vm.schedule.of(vcpu).ranNs = Number(ranNs);
+  });
+  const unhalted = fields.has("unhalted") ? fields.array("unhalted") : [];
+  vm.schedule.vcpus.forEach((state, vcpu) => {
+    state.isUnhalted = unhalted[vcpu] === true;
   });
   restoreStolenTime(vm, fields);
   vm.eventfds.restore(fields);

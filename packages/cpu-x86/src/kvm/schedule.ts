@@ -13,6 +13,8 @@ export interface VcpuRunState {
   mpState: number;
   /** How long it has run. */
   ranNs: number;
+  /** KVM_HC_KICK_CPU has ended its HLT, or will end its next one. */
+  isUnhalted: boolean;
 }
 
 /** Whether a vCPU goes on when it has its turn, whatever happens. */
@@ -37,6 +39,7 @@ export class Schedule {
     this.vcpus = Array.from({ length: vcpuCount }, (_, vcpu) => ({
       mpState: vcpu === 0 ? MpState.runnable : MpState.uninitialized,
       ranNs: 0,
+      isUnhalted: false,
     }));
     this.#stream = stream;
   }
@@ -73,8 +76,10 @@ export class Schedule {
 
   /** Starts a slice of `vcpu`. */
   begin(vcpu: number): void {
+    const state = this.of(vcpu);
     this.current = vcpu;
-    this.of(vcpu).mpState = MpState.runnable;
+    if (state.mpState === MpState.halted) state.isUnhalted = false;
+    state.mpState = MpState.runnable;
     if (this.hasSlices) this.sliceLeft = SLICE_UNITS_MIN + Number(this.#stream.next() % SLICE_UNITS_SPREAD);
   }
 

@@ -189,8 +189,9 @@ export class Vm {
 
   // Interrupts
 
-  /** Whether an interrupt would wake the vCPU from HLT. */
+  /** Whether an interrupt or a kick would wake the vCPU from HLT. */
   isSignalled(vcpu: number): boolean {
+    if (this.schedule.of(vcpu).isUnhalted) return true;
     if (this.irqchip.pending(vcpu) === undefined) return false;
     return this.states.with(vcpu, () => this.states.interruptsEnabled);
   }
