@@ -34,7 +34,7 @@ describe("KVM's hypercalls", () => {
   it.each([
     ["VAPIC_POLL_IRQ", { rax: 1 }, 0n],
     ["MMU_OP, which has gone", { rax: 2 }, -1000n],
-    ["KICK_CPU", { rax: 5, rcx: 0 }, 0n],
+    ["KICK_CPU of nobody", { rax: 5, rcx: 7 }, 0n],
     ["SCHED_YIELD", { rax: 11 }, 0n],
     ["MAP_GPA_RANGE, which nobody asked for", { rax: 12, rbx: 0x1000, rcx: 1 }, -1000n],
     ["an unknown one", { rax: 0x7fff }, -1000n],
