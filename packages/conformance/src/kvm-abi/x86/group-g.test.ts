@@ -99,7 +99,7 @@ function interrupted(it: Program, words: readonly bigint[], input: bigint): numb
     }
   });
   expect(isOver).toBe("EINTR");
-  return told.sort();
+  return told.sort((a, b) => a - b);
 }
 
 const banks = (mask: bigint): number => mask.toString(2).replaceAll("0", "").length;

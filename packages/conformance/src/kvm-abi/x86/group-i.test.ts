@@ -208,6 +208,29 @@ const rows: readonly Row[] = [
     },
     { configuration: [["hv", "vpindex,synic,time,stimer"]] },
   ],
+  [
+    "I11",
+    "what the VMM has set moves with the VM: the clock, VP indices, the debugger's registers",
+    (it) => {
+      enablePage(it);
+      it.vm.setClock(it.vm.getClock() + 5n * SECOND_NS);
+      const set = [
+        [0x4000_0002, 5n],
+        [0x4000_00f1, 0x11n],
+        [0x4000_00f2, 0x12n],
+        [0x4000_00f3, 0x13n],
+        [0x4000_00f4, 0x14n],
+        [0x4000_00f5, 0x15n],
+        [0x4000_00ff, 4n],
+      ] as const;
+      const entries = set.map(([index, data]) => ({ index, data }));
+      expect(it.vcpu.setMsrs(entries)).toBe(entries.length);
+      const [clock, time] = [it.vm.getClock(), it.vcpu.getMsr(M.time)];
+      const there = it.moved();
+      expect(there.vcpu.getMsrs(set.map(([index]) => index))).toEqual(entries);
+      expect([there.vm.getClock(), there.vcpu.getMsr(M.time)]).toEqual([clock, time]);
+    },
+  ],
 ];
 
 testRows("group I, x86", rows, { configuration: [["hv", "all"]] });

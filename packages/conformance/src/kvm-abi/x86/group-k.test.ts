@@ -293,6 +293,22 @@ const rows: readonly Row[] = [
     { vcpuCount: 2 },
   ],
   [
+    "K20a",
+    "a kick that a vCPU is yet to see moves with the VM",
+    (it) => {
+      // Longer than any slice: the other one tells that it has kicked before this one halts.
+      const delay = [...move("rcx", 200_000), 0x48, 0xff, 0xc9, 0x75, 0xfb];
+      it.load([...delay, 0xfa, 0xf4, 0xc6, 0x04, 0x25, 0, 0, 0, 0x10, 1, ...spin], 1);
+      it.vm.vcpu(1).setMpState(0);
+      expect(it.exit(callBytes(Call.kickCpu, [0n, 1n]))).toMatchObject({ exitReason: "MMIO", vcpu: 0 });
+      const there = it.moved();
+      // The exit that waits is told to the next VMM too.
+      expect(there.run()).toMatchObject({ exitReason: "MMIO", vcpu: 0 });
+      expect(there.run()).toMatchObject({ exitReason: "MMIO", vcpu: 1 });
+    },
+    { vcpuCount: 2 },
+  ],
+  [
     "K29a",
     "POLL_CONTROL begins with 1, and takes its one bit",
     (it) => {
