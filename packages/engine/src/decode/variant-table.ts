@@ -46,18 +46,31 @@ export class VariantTable {
     if (forms === undefined) this.#byForm.set(instruction, (forms = new Map<number, Variant>()));
     const known = forms.get(packed);
     if (known !== undefined) return known;
-    const form = makeForm();
     const made: Variant = {
       id: FIRST_VARIANT + this.variants.length,
       instruction,
-      form,
-      program: programOf(instruction, form),
+      ...staged(instruction, packed, makeForm),
       places: placeOperands(instruction, this.#granule),
     };
     forms.set(packed, made);
     this.variants.push(made);
     return made;
   }
+}
+
+type Staged = Pick<Variant, "form" | "program">;
+const stagedForms = new WeakMap<Instruction, Map<number, Staged>>();
+
+/** A definition is run once a form in a process, however many engines there are: a program is never written to. */
+function staged(instruction: Instruction, packed: number, makeForm: () => Record<string, number>): Staged {
+  const forms = stagedForms.get(instruction) ?? new Map<number, Staged>();
+  stagedForms.set(instruction, forms);
+  const known = forms.get(packed);
+  if (known !== undefined) return known;
+  const form = makeForm();
+  const made = { form, program: programOf(instruction, form) };
+  forms.set(packed, made);
+  return made;
 }
 
 function formOf(instruction: Instruction, fields: Readonly<Record<string, number>>): Record<string, number> {

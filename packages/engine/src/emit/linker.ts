@@ -38,6 +38,26 @@ export interface ModuleContent {
   build(scope: ModuleScope): void;
 }
 
+/** A module and what it must be linked with, by which other engines can have it too. */
+interface BuiltModule {
+  readonly module: WebAssembly.Module;
+  readonly hosts: readonly HostFunction[];
+  /** Compiled before: imported. */
+  readonly imported: readonly Routine[];
+  /** Compiled in this module: exported. */
+  readonly defined: readonly Routine[];
+}
+
+/** Modules of one owner that are kept, the newest ones: each holds some megabytes of machine code. */
+const KEPT_MODULES_MAX = 8;
+const keptModules = new WeakMap<object, Map<string, BuiltModule>>();
+
+/** Under which a module is kept for all engines of the process: equal keys of an owner must mean equal content. */
+export interface ModuleKey {
+  readonly owner: object;
+  readonly key: string;
+}
+
 export class Linker {
   readonly #options: LinkerOptions;
   readonly #routines = new Map<Routine, (...parameters: never[]) => unknown>();
@@ -62,24 +82,41 @@ export class Linker {
     return implementation;
   }
 
-  /** Builds and instantiates a module; gives its exports. */
-  link(content: ModuleContent): Readonly<Record<string, unknown>> {
+  /** Builds and instantiates a module; gives its exports. With `kept`, an equal one is built once a process. */
+  link(content: ModuleContent, kept?: ModuleKey): Readonly<Record<string, unknown>> {
+    if (kept === undefined) return this.#instantiate(this.#build(content));
+    const modules = keptModules.get(kept.owner) ?? new Map<string, BuiltModule>();
+    keptModules.set(kept.owner, modules);
+    const found = modules.get(kept.key);
+    if (found !== undefined && this.#fits(found)) return this.#instantiate(found);
+    const built = this.#build(content);
+    modules.delete(kept.key);
+    modules.set(kept.key, built);
+    const [oldest] = modules.keys();
+    if (modules.size > KEPT_MODULES_MAX && oldest !== undefined) modules.delete(oldest);
+    return this.#instantiate(built);
+  }
+
+  /** This linker has compiled what the module imports, and nothing of what it defines. */
+  #fits({ imported, defined }: BuiltModule): boolean {
+    return (
+      imported.every((routine) => this.#routines.has(routine)) && !defined.some((each) => this.#routines.has(each))
+    );
+  }
+
+  #build(content: ModuleContent): BuiltModule {
     const needs: Requirements = { routines: new Map(), hosts: new Set(content.hosts) };
     for (const program of content.programs) addRequirements(program, needs, this.#routines);
     for (const routine of content.routines) addRoutine(routine, needs, this.#routines);
     const { memoryPages } = this.#options;
     const module = new ModuleBuilder({ initial: memoryPages, maximum: memoryPages });
     if (content.usesTable) module.importTable();
-    const imports: Record<string, unknown> = { memory: this.#options.memory, table: this.#options.table };
-    const hostIndices = this.#importHosts(module, needs, imports);
+    const hostIndices = importHosts(module, needs);
     const routineIndices = new Map<Routine, number>();
-    const fresh = [...needs.routines].filter(([routine]) => !this.#routines.has(routine));
-    for (const [routine] of needs.routines) {
-      const compiled = this.#routines.get(routine);
-      if (compiled === undefined) continue;
-      imports[`routine:${routine.name}`] = compiled;
+    const imported = [...needs.routines.keys()].filter((routine) => this.#routines.has(routine));
+    for (const routine of imported)
       routineIndices.set(routine, module.importFunction(`routine:${routine.name}`, signatureOf(routine)));
-    }
+    const fresh = [...needs.routines].filter(([routine]) => !this.#routines.has(routine));
     const bodies = fresh.map(([routine, program]) => {
       const added = module.addFunction(signatureOf(routine), `routine:${routine.name}`);
       routineIndices.set(routine, added.index);
@@ -95,26 +132,33 @@ export class Linker {
       if (routine.result !== undefined) code.unreachable();
     }
     content.build(scope);
-    const instance = new WebAssembly.Instance(new WebAssembly.Module(module.finish()), { engine: imports });
-    this.moduleCount += 1;
-    for (const { routine } of bodies)
-      this.#routines.set(routine, instance.exports[`routine:${routine.name}`] as (...parameters: never[]) => unknown);
-    return instance.exports;
+    return {
+      module: new WebAssembly.Module(module.finish()),
+      hosts: [...needs.hosts],
+      imported,
+      defined: bodies.map(({ routine }) => routine),
+    };
   }
 
-  #importHosts(
-    module: ModuleBuilder,
-    needs: Requirements,
-    imports: Record<string, unknown>,
-  ): Map<HostFunction, number> {
-    const indices = new Map<HostFunction, number>();
-    for (const host of needs.hosts) {
-      imports[host.name] = this.host(host);
-      const parameters = Array.from({ length: host.parameterCount }, () => ValueType.i32);
-      indices.set(host, module.importFunction(host.name, { parameters, results: [ValueType.i32] }));
-    }
-    return indices;
+  #instantiate({ module, hosts, imported, defined }: BuiltModule): Readonly<Record<string, unknown>> {
+    const engine: Record<string, unknown> = { memory: this.#options.memory, table: this.#options.table };
+    for (const host of hosts) engine[host.name] = this.host(host);
+    for (const routine of imported) engine[`routine:${routine.name}`] = this.#routines.get(routine);
+    const { exports } = new WebAssembly.Instance(module, { engine });
+    this.moduleCount += 1;
+    for (const routine of defined)
+      this.#routines.set(routine, exports[`routine:${routine.name}`] as (...parameters: never[]) => unknown);
+    return exports;
   }
+}
+
+function importHosts(module: ModuleBuilder, needs: Requirements): Map<HostFunction, number> {
+  const indices = new Map<HostFunction, number>();
+  for (const host of needs.hosts) {
+    const parameters = Array.from({ length: host.parameterCount }, () => ValueType.i32);
+    indices.set(host, module.importFunction(host.name, { parameters, results: [ValueType.i32] }));
+  }
+  return indices;
 }
 
 function known(index: number | undefined, name: string): number {

@@ -19,7 +19,19 @@ export interface EngineRoutines {
   readonly interruptPending: Routine & { readonly result: 32 };
 }
 
+const made = new WeakMap<CpuDefinition, Map<string, EngineRoutines>>();
+
+/** The same objects for equal geometries: modules that are linked with them can be kept. */
 export function engineRoutines(cpu: CpuDefinition, geometry: TlbGeometry): EngineRoutines {
+  const known = made.get(cpu) ?? new Map<string, EngineRoutines>();
+  made.set(cpu, known);
+  const key = JSON.stringify(geometry);
+  const routines = known.get(key) ?? makeRoutines(cpu, geometry);
+  known.set(key, routines);
+  return routines;
+}
+
+function makeRoutines(cpu: CpuDefinition, geometry: TlbGeometry): EngineRoutines {
   return {
     memorySlow: memorySlowRoutine(cpu, geometry),
     fetchSlow: fetchSlowRoutine(cpu, geometry),

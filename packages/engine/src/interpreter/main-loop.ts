@@ -6,7 +6,7 @@
 import { DecodeResult } from "../decode/decode-cache.js";
 import type { Variant } from "../decode/variant-table.js";
 import { emitProgram } from "../emit/emitter.js";
-import type { ModuleScope } from "../emit/linker.js";
+import type { ModuleContent, ModuleScope } from "../emit/linker.js";
 import type { EmitTarget, Temporaries } from "../emit/target.js";
 import { RegionRecord } from "../decode/record.js";
 import { engineFields, engineState } from "../engine-fields.js";
@@ -32,7 +32,7 @@ export function compileMainLoop(
 ): (budget: number) => number {
   const { cpu, routines } = context;
   const delivery = isDelivery(cpu.takeInterrupt) ? programOf(cpu.takeInterrupt, {}) : undefined;
-  const exports = context.linker.link({
+  const content: ModuleContent = {
     programs: [...inline.map((variant) => variant.program), ...(delivery === undefined ? [] : [delivery])],
     routines: [
       routines.memorySlow,
@@ -50,7 +50,14 @@ export function compileMainLoop(
       const { code } = scope.module.addFunction({ parameters: [ValueType.i32], results: [ValueType.i32] }, "run");
       new MainLoop(context, inline, code, scope, { deliver, breaks }).emit();
     },
-  });
+  };
+  const shape = [
+    context.geometry,
+    context.records,
+    breaks,
+    inline.map(({ id, instruction, form }) => [id, instruction.mnemonic, form]),
+  ];
+  const exports = context.linker.link(content, { owner: cpu, key: JSON.stringify(shape) });
   return exports["run"] as (budget: number) => number;
 }
 
