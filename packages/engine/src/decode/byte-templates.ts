@@ -6,9 +6,15 @@ import type { Instruction } from "../stage/instruction.js";
 import { type OperandPlace, operandValue, writeOperand } from "./record.js";
 import type { TailNumber } from "./variable-length.js";
 
-/** Heads that are kept before all are forgotten; a kernel with its userland has some thousands. */
-const TEMPLATES_MAX = 1 << 16;
+/** Bytes of heads that are kept before all are forgotten; a kernel with its userland has some ten thousand. */
+const NODES_MAX = 1 << 18;
+const FIRST_NODES = 1 << 12;
 const RECORD_WORDS = 8;
+const ROOT = 0;
+/** Places of the hash table for each node: at most half of them are taken. */
+const EDGE_PLACES = 1;
+/** Spreads keys, which differ in a few bits, over the table (Knuth's multiplicative hashing). */
+const SPREAD = 0x9e37_79b1 | 0;
 
 type Source = Instruction["operands"][string];
 
@@ -18,30 +24,25 @@ interface VaryingOperand {
   readonly source: Source;
 }
 
-/** Classes, so that all have one shape: this runs a hundred thousand times in a boot. */
+/** A class, so that all have one shape: this runs a hundred thousand times in a boot. */
 class Template {
   readonly length: number;
-  /** The record of the one that was kept. */
-  readonly words: Int32Array;
   /** Overwritten with each use: those of `numbers`. */
   readonly fields: Record<string, number> = {};
   readonly numbers: readonly TailNumber[];
   readonly varying: readonly VaryingOperand[];
 
-  constructor(kept: KeptBytes, words: Int32Array) {
+  constructor(kept: KeptBytes) {
     this.length = kept.length;
-    this.words = words;
     this.numbers = kept.tail;
     this.varying = varyingOf(kept);
-    for (const [name, value] of Object.entries(kept.fields)) this.fields[name] = value;
+    // Of most instructions nothing varies.
+    if (this.varying.length > 0) for (const [name, value] of Object.entries(kept.fields)) this.fields[name] = value;
   }
 }
 
-/** Of the tree by bytes of a head: one that ends here, or what may follow. */
-class Node {
-  template: Template | undefined = undefined;
-  next: (Node | undefined)[] | undefined = undefined;
-}
+/** "crosses": the instruction is known, and ends behind `end`. */
+export type CopyResult = "written" | "unknown" | "crosses";
 
 /** What was decoded, and where its complete record lies. */
 export interface KeptBytes {
@@ -54,13 +55,16 @@ export interface KeptBytes {
   readonly record: number;
 }
 
-/** One for each list of definitions. */
+/** One for each list of definitions. Nodes are numbers, and what leads from one to another a hash table: no garbage. */
 export class ByteTemplates {
   readonly #bytes: Uint8Array;
   readonly #words: Int32Array;
   readonly #view: DataView;
-  #root = new Node();
-  #count = 0;
+  /** By node: the template that ends there, and its record. */
+  #templates: (Template | undefined)[] = [undefined];
+  #records = new Int32Array(FIRST_NODES * RECORD_WORDS);
+  /** Node and byte together, then the node behind them; 0 in an empty place. With linear probing. */
+  #edges = new Int32Array(FIRST_NODES * EDGE_PLACES * 2);
 
   constructor(buffer: ArrayBuffer) {
     this.#bytes = new Uint8Array(buffer);
@@ -68,21 +72,25 @@ export class ByteTemplates {
     this.#view = new DataView(buffer);
   }
 
-  /** Writes the record of the instruction at `at`, which must end at `end` or before; false: it is not known. */
-  copy(at: number, end: number, record: number): boolean {
-    let node: Node | undefined = this.#root;
-    for (let from = at; node.template === undefined; from++) {
-      if (from >= end) return false;
-      node = node.next?.[this.#bytes[from] ?? 0];
-      if (node === undefined) return false;
+  /** Writes the record of the instruction at `at`, if it is known and ends at `end` or before. */
+  copy(at: number, end: number, record: number): CopyResult {
+    let node = ROOT;
+    for (let from = at; from < end; from++) {
+      node = this.#edges[this.#edge(node, this.#bytes[from] ?? 0) + 1] ?? 0;
+      if (node === 0) return "unknown";
+      const template = this.#templates[node];
+      if (template === undefined) continue;
+      if (at + template.length > end) return "crosses";
+      this.#write(template, node, at, record);
+      return "written";
     }
-    if (at + node.template.length > end) return false;
-    this.#write(node.template, at, record);
-    return true;
+    return "unknown";
   }
 
-  #write({ words, numbers, fields, varying }: Template, at: number, record: number): void {
-    for (let word = 0; word < RECORD_WORDS; word++) this.#words[(record >> 2) + word] = words[word] ?? 0;
+  #write({ numbers, fields, varying }: Template, node: number, at: number, record: number): void {
+    const words = node * RECORD_WORDS;
+    for (let word = 0; word < RECORD_WORDS; word++)
+      this.#words[(record >> 2) + word] = this.#records[words + word] ?? 0;
     if (varying.length === 0) return;
     for (const number of numbers) fields[number.field] = this.#signed(at + number.at, number.bytes);
     for (const { place, source } of varying) writeOperand(this.#view, record, place, operandValue(source, fields));
@@ -92,19 +100,54 @@ export class ByteTemplates {
   keep(at: number, kept: KeptBytes): void {
     const { instruction, tail, length, record } = kept;
     if (tail.some(({ field }) => instruction.formFields.includes(field))) return;
-    if (++this.#count > TEMPLATES_MAX) this.#forget();
+    if (this.#templates.length > NODES_MAX) this.#forget();
     const headBytes = tail[0]?.at ?? length;
-    let node = this.#root;
-    for (let from = at; from < at + headBytes; from++) {
-      node.next ??= new Array<Node | undefined>(256);
-      node = node.next[this.#bytes[from] ?? 0] ??= new Node();
+    let node = ROOT;
+    for (let from = at; from < at + headBytes; from++) node = this.#follow(node, this.#bytes[from] ?? 0);
+    this.#templates[node] = new Template(kept);
+    this.#records.set(this.#words.subarray(record >> 2, (record >> 2) + RECORD_WORDS), node * RECORD_WORDS);
+  }
+
+  /** The node behind a byte, made when there is none. */
+  #follow(node: number, byte: number): number {
+    const known = this.#edges[this.#edge(node, byte) + 1] ?? 0;
+    if (known !== 0) return known;
+    if (2 * this.#templates.length * RECORD_WORDS >= this.#records.length) this.#grow();
+    const made = this.#templates.push(undefined) - 1;
+    const place = this.#edge(node, byte);
+    this.#edges[place] = (node << 8) | byte;
+    this.#edges[place + 1] = made;
+    return made;
+  }
+
+  /** Where the way from a node by a byte stands, or would. */
+  #edge(node: number, byte: number): number {
+    const edges = this.#edges;
+    const key = (node << 8) | byte;
+    const mask = edges.length - 1;
+    let place = (Math.imul(key, SPREAD) >>> 8) & mask & ~1;
+    while (edges[place + 1] !== 0 && edges[place] !== key) place = (place + 2) & mask;
+    return place;
+  }
+
+  #grow(): void {
+    const records = new Int32Array(2 * this.#records.length);
+    records.set(this.#records);
+    this.#records = records;
+    const old = this.#edges;
+    this.#edges = new Int32Array(2 * old.length);
+    for (let from = 0; from < old.length; from += 2) {
+      const key = old[from] ?? 0;
+      if (old[from + 1] === 0) continue;
+      const place = this.#edge(key >>> 8, key & 0xff);
+      this.#edges[place] = key;
+      this.#edges[place + 1] = old[from + 1] ?? 0;
     }
-    node.template = new Template(kept, this.#words.slice(record >> 2, (record >> 2) + RECORD_WORDS));
   }
 
   #forget(): void {
-    this.#root = new Node();
-    this.#count = 1;
+    this.#templates = [undefined];
+    this.#edges.fill(0);
   }
 
   #signed(at: number, bytes: number): number {

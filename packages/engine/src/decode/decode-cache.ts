@@ -136,8 +136,10 @@ export class DecodeCache {
     const offset = (record - page.base) >> this.#options.records.shift;
     if (this.#options.cpu.variableLength === undefined) return this.#decodeWord(page, offset, record);
     if (this.#decodeInPage(page, offset, record)) return DecodeResult.kept;
-    const crossing = this.#decodeAcrossPages(page, offset);
-    if (crossing === undefined) return DecodeResult.fetchFault;
+    const following = this.#options.fetchFollowingPage();
+    if (following === undefined) return DecodeResult.fetchFault;
+    if (following === page.pageIndex + 1) return this.#decodeIntoNextPage(page, offset, record);
+    const crossing = this.#decodeAcrossPages(page, offset, following);
     this.#writeRecord(record, crossing, false);
     return crossing.variant.id;
   }
@@ -147,19 +149,41 @@ export class DecodeCache {
     const { ensureLoaded, ramStart } = this.#options;
     ensureLoaded(page.pageIndex);
     const start = ramStart + page.pageIndex * PAGE_BYTES;
-    const { templates } = this.#byteDecoder(page.context);
-    if (templates.copy(start + offset, start + PAGE_BYTES, record)) return true;
+    const copied = this.#byteDecoder(page.context).templates.copy(start + offset, start + PAGE_BYTES, record);
+    if (copied !== "unknown") return copied === "written";
     const decoded = this.instructionAt(page, offset);
     if (decoded === undefined) return false;
     this.#writeRecord(record, decoded, true);
-    this.#view.setUint16(record, decoded.variant.id, true);
-    const { variant, fields, bytes, tail } = decoded;
-    if (tail !== undefined)
-      templates.keep(start + offset, {
-        ...{ instruction: variant.instruction, places: variant.places },
-        ...{ fields, length: bytes, tail, record },
-      });
+    this.#keep(page, offset, record, decoded);
     return true;
+  }
+
+  /** The page behind is that of RAM too, as it is of most code: so the bytes stand in a row. Gives the variant. */
+  #decodeIntoNextPage(page: DecodedPage, offset: number, record: number): number {
+    const { needHandler, ramStart, variants } = this.#options;
+    const start = ramStart + page.pageIndex * PAGE_BYTES;
+    const { templates } = this.#byteDecoder(page.context);
+    if (templates.copy(start + offset, start + 2 * PAGE_BYTES, record) === "written")
+      needHandler(variants.ofId(this.#view.getUint16(record, true)), false);
+    else {
+      const decoded = this.#decodeAcrossPages(page, offset, page.pageIndex + 1);
+      this.#writeRecord(record, decoded, false);
+      this.#keep(page, offset, record, decoded);
+    }
+    const id = this.#view.getUint16(record, true);
+    this.#view.setUint16(record, SpecialVariant.decode, true);
+    return id;
+  }
+
+  /** Completes the record by its variant. */
+  #keep(page: DecodedPage, offset: number, record: number, decoded: DecodedInstruction): void {
+    const { variant, fields, bytes, tail } = decoded;
+    this.#view.setUint16(record, variant.id, true);
+    if (tail === undefined) return;
+    this.#byteDecoder(page.context).templates.keep(this.#options.ramStart + page.pageIndex * PAGE_BYTES + offset, {
+      ...{ instruction: variant.instruction, places: variant.places },
+      ...{ fields, length: bytes, tail, record },
+    });
   }
 
   #decodeWord(page: DecodedPage, offset: number, record: number): number {
@@ -257,13 +281,11 @@ export class DecodeCache {
     return { variant: this.#options.variants.of({ instruction: this.#undefined, fields, form: 0 }), fields, bytes };
   }
 
-  #decodeAcrossPages(page: DecodedPage, offset: number): DecodedInstruction | undefined {
-    const { cpu, fetchFollowingPage } = this.#options;
+  #decodeAcrossPages(page: DecodedPage, offset: number, following: number): DecodedInstruction {
+    const { cpu } = this.#options;
     const { variableLength } = cpu;
     if (variableLength === undefined) throw new Error(`${cpu.name}: an instruction of a fixed length crosses a page`);
     const first = this.#bytesAt(page.pageIndex, offset, variableLength);
-    const following = fetchFollowingPage();
-    if (following === undefined) return undefined;
     const bytes = new Uint8Array(variableLength.lengthMax);
     bytes.set(first);
     bytes.set(this.#bytesAt(following, 0, variableLength).subarray(0, bytes.length - first.length), first.length);
