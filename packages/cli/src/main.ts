@@ -6,6 +6,7 @@ import { type Arguments, type Command, type CommandContext, commandName } from "
 import { COMMANDS } from "./commands/index.js";
 import { type ExitCode, ExitStatus } from "./exit-status.js";
 import { handlerFilesLoaded } from "./handlers/handler-file.js";
+import { endNow, guardAgainstHandlers } from "./handlers/handler-process.js";
 import { commandEpilogue } from "./help/command-help.js";
 import { nearestWord } from "@hvjournal/core";
 import { type Output, processOutput } from "./output/console-output.js";
@@ -17,6 +18,7 @@ import { productVersion } from "./version.js";
 export async function main(argv: readonly string[]): Promise<ExitCode> {
   const { argv: words, command: runCommand } = joinPositions(helpWords(argv));
   const output = outputFor(words);
+  guardAgainstHandlers((error) => reportError(error, output));
   const context: CommandContext = { output, environment: process.env, argv, runCommand };
   try {
     const chosen = await chooseCommand(words);
@@ -39,7 +41,7 @@ export async function endProcess(status: ExitCode): Promise<void> {
   if (!handlerFilesLoaded()) return;
   // What a pipe or a socket has been given is with the host's kernel by then; everything else was waited for.
   await new Promise((resolve) => setImmediate(resolve));
-  process.exit();
+  endNow();
 }
 
 /** `help record` is `record --help`, `help` alone the help of all. */

@@ -6,6 +6,7 @@ import { constants, Script } from "node:vm";
 import type { NamedHandler } from "@hvjournal/vmm";
 import { CliError } from "../cli-error.js";
 import { bundleHandler, HANDLER_BANNER, handlerFileError } from "./handler-bundle.js";
+import { handlerCodeLoads } from "./handler-process.js";
 
 export interface FileHandler extends NamedHandler {
   /** Hex. */
@@ -27,6 +28,7 @@ export function loadHandlerFile(path: string): FileHandler {
   const placeOf = placesIn(path, sourceMap);
   let exported: unknown;
   hasLoaded = true;
+  handlerCodeLoads();
   try {
     exported = run(file, text);
   } catch (error) {

@@ -64,6 +64,10 @@ function commandText(command: ControlCommand, architecture: Architecture): ItemT
   const value = now === undefined ? text : settingText(now);
   const unset = old === undefined || old === null ? undefined : settingText(old);
   if (typeof name === "string") return { what: `${kind}  ${name}`, value, unset };
+  // The event's own text is one of a change: its words for the values are the better ones.
+  const told = / {2}(\S+) -> (\S+)$/.exec(text);
+  if (told !== null && unset !== undefined)
+    return { what: `${kind}  ${text.slice(0, told.index)}`, value: told[2] ?? value, unset: told[1] };
   const rest = text.endsWith(value) ? text.slice(0, -value.length).trimEnd() : text;
   return { what: `${kind}  ${rest}`.trimEnd(), value, unset };
 }

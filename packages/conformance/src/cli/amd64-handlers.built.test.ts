@@ -40,6 +40,23 @@ function maskFromFile(): string {
 }
 
 describe("record --handler FILE of an amd64 guest", () => {
+  it.each([
+    ["ends the process", "export default () => process.exit(0);", "process.exit(0): a handler can't end the process"],
+    [
+      "throws in a timer",
+      'export default () => { setTimeout(() => { throw new Error("late"); }, 0); return new Promise(() => {}); };',
+      "a handler threw outside of its call, and nothing awaits it: Error: late",
+    ],
+    [
+      "leaves a rejected promise",
+      'export default () => { void Promise.reject(new Error("lost")); return new Promise(() => {}); };',
+      "a handler threw outside of its call, and nothing awaits it: Error: lost",
+    ],
+  ])("one that %s is an error of its own", (_what, text, message) => {
+    const { status, stderr } = record("stray", "--force", "--handler", write("stray.mjs", text));
+    expect([status, stderr]).toEqual([128, expect.stringContaining(message)]);
+  });
+
   it("asks files in turn, late ones too; it verifies with them and replays without", () => {
     write("mask.txt", "0x3");
     const { status, stdout } = record("demo", "--handler", maskFromFile(), "--handler", "builtin:hv-ext,mask=0x3");

@@ -22,7 +22,8 @@ describe("CPUID and MSR filters of amd64", () => {
     sandbox.must("replay", "cpuid.hvj", "--from", "start");
     sandbox.must("verify", "cpuid.hvj");
     const changed = sandbox.run("verify", "cpuid.hvj", "--cpuid", "0x40000000:EBX=0x4b4d564b");
-    expect([changed.status, changed.stderr]).toEqual([1, expect.stringContaining("CpuidWordSet")]);
+    expect(changed.status).toBe(1);
+    expect(changed.stderr).toMatch(/CpuidWordSet +0x40000000\.EBX +0x54534554 -> 0x4b4d564b$/m);
   });
 
   it.each([
