@@ -1,6 +1,6 @@
 export { BOARD_PORT, PERIPHERAL_CLOCK_HERTZ, TIMER_PPI, VIRTIO_SLOT, VIRT_ADDRESS_MAP } from "./board/address-map.js";
 export { SystemEventType } from "./board/system-event.js";
-export { createPcBoard, type PcBoard, type PcBoardOptions } from "./board/pc.js";
+export { createPcBoard, type PcBoard, type PcBoardOptions, VIRTIO_BUSES, type VirtioBus } from "./board/pc.js";
 export { PC_ADDRESS_MAP } from "./board/pc-address-map.js";
 export type { BoardOptions } from "./board/board-options.js";
 export { UnexpectedExitError } from "./board/unexpected-exit.js";

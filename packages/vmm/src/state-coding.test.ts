@@ -9,6 +9,7 @@ import { resetUartState, uartFormat } from "./devices/uart16550/state.js";
 import { blockIdentityFormat, blockOverlayFormat } from "./devices/virtio-block/state.js";
 import { consoleFormat } from "./devices/virtio-console/state.js";
 import { rngFormat } from "./devices/virtio-rng/state.js";
+import { pciHostFormat } from "./pci/host.js";
 import {
   byteArray,
   list,
@@ -21,6 +22,7 @@ import {
   type SectionFormat,
 } from "./state-coding.js";
 import { changedCopies } from "./testing/changed-copies.js";
+import { pciTransportFormat } from "./virtio/pci-state.js";
 import { resetTransportState, transportCodec } from "./virtio/state.js";
 
 interface Case {
@@ -55,6 +57,17 @@ const cases: readonly (readonly [string, Case])[] = [
     }),
   ],
   ["virtio transport", example({ version: 1, codec: transportCodec }, resetTransportState([256, 64]))],
+  [
+    "virtio function on PCI",
+    example(pciTransportFormat, {
+      configuration: new Uint8Array(256),
+      configVector: 0xffff,
+      queueVectors: [1, 2],
+      messages: new Uint8Array(48),
+      pending: new Uint8Array(8),
+    }),
+  ],
+  ["PCI host", example(pciHostFormat, { address: 0x8000_1800 })],
   [
     "block identity",
     example(blockIdentityFormat, { driveId: "disk0", imageBytes: 1 << 20, fingerprint: "9f2c", readOnly: false }),

@@ -39,6 +39,8 @@ const BOARDS: readonly BoardKind[] = [
     create: (options) => {
       checkHandlers(options, "virt", "arm64");
       if (options.vmport === true) throw new UsageError("--vmport on: board virt has no ports; it goes with board pc");
+      if (options.virtioBus === "pci")
+        throw new UsageError("--virtio-bus pci: board virt has no PCI bus; it goes with board pc");
       return createVirtBoard(options);
     },
   },

@@ -47,6 +47,7 @@ export const MACHINE_KEYS = {
   handler: "handlers",
   "handler-timeout": "time",
   vmport: "text",
+  "virtio-bus": "text",
   "firmware-reg": "pairs",
   policy: "pairs",
   hv: "text",

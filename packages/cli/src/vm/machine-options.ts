@@ -15,7 +15,14 @@ import {
   type VmmParts,
   shellCommand,
 } from "@hvjournal/core";
-import { isArm64Image, type KernelFile, loadKernel, VIRT_ADDRESS_MAP } from "@hvjournal/vmm";
+import {
+  isArm64Image,
+  type KernelFile,
+  loadKernel,
+  VIRT_ADDRESS_MAP,
+  VIRTIO_BUSES,
+  type VirtioBus,
+} from "@hvjournal/vmm";
 import { architectureNamed } from "../architectures.js";
 import { CliError, UsageError } from "../cli-error.js";
 import { type Arguments, listOption, stringOption, textOption } from "../commands/command.js";
@@ -58,6 +65,7 @@ export const MACHINE_OPTIONS = {
   ),
   handler: HANDLER_OPTION,
   vmport: textOption("on: board pc has VMware's backdoor at port 0x5658 (off)"),
+  "virtio-bus": textOption("mmio or pci: where a guest finds its virtio devices; board pc has a PCI bus for it (mmio)"),
   "firmware-reg": textOption("firmware pseudo-register, or ID register: NAME=VALUE; repeatable"),
   policy: textOption("what upstream KVM does not have: arm.smccc.default=forward-unhandled ...; repeatable"),
   hv: textOption("Hyper-V enlightenments that an amd64 guest is offered: vpindex,time,... or all"),
@@ -134,7 +142,7 @@ export interface BoardFiles {
 export function boardFor(description: MachineDescription, files: BoardFiles): VmmParts {
   const board = boardNamed(description.board);
   const entropy = new SeededEntropy(description.seed, "vmm");
-  const { append, rtcBaseNs, vmport } = description.boardOptions;
+  const { append, rtcBaseNs, vmport, virtioBus } = description.boardOptions;
   const half = board.create({
     memoryBytes: description.memoryBytes,
     vcpuCount: description.vcpuCount,
@@ -145,6 +153,7 @@ export function boardFor(description: MachineDescription, files: BoardFiles): Vm
     drives: files.drives,
     handlers: files.handlers ?? [],
     vmport: vmport === true,
+    virtioBus: virtioBus === "pci" ? "pci" : "mmio",
     rtcBaseNs: typeof rtcBaseNs === "bigint" ? rtcBaseNs : 0n,
     entropy,
   });
@@ -267,6 +276,7 @@ function boardOptions(args: Arguments, files: MachineFiles): EventPayload {
     })),
     ...handlersPayload(files.handlers ?? []),
     ...(vmportOption(args) ? { vmport: true } : {}),
+    ...(virtioBusOption(args) === "pci" ? { virtioBus: "pci" } : {}),
   };
 }
 
@@ -274,6 +284,13 @@ function vmportOption(args: Arguments): boolean {
   const text = stringOption(args, "vmport") ?? "off";
   if (text !== "on" && text !== "off") throw new UsageError(`--vmport ${text}: expected on or off`);
   return text === "on";
+}
+
+function virtioBusOption(args: Arguments): VirtioBus {
+  const text = stringOption(args, "virtio-bus") ?? "mmio";
+  const found = VIRTIO_BUSES.find((bus) => bus === text);
+  if (found === undefined) throw new UsageError(`--virtio-bus ${text}: expected ${VIRTIO_BUSES.join(" or ")}`);
+  return found;
 }
 
 /** `--flat OFFSET`: the kernel is plain code, which nothing in the file says. */

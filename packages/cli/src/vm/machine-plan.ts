@@ -107,6 +107,7 @@ export const RECORDED_OPTIONS: Readonly<
     return handlers.map(({ name, sha256 }) => ({ text: name, identity: sha256 ?? name }));
   },
   vmport: ({ boardOptions: { vmport } }) => (vmport === true ? "on" : "off"),
+  "virtio-bus": ({ boardOptions: { virtioBus } }) => (virtioBus === "pci" ? "pci" : "mmio"),
   seed: ({ seed }) => String(seed),
   rtc: ({ boardOptions: { rtcBaseNs } }) => `base=${rtcText(typeof rtcBaseNs === "bigint" ? rtcBaseNs : 0n)}`,
 };

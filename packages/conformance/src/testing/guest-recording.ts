@@ -28,6 +28,7 @@ import {
   type NamedHandler,
   PC_ADDRESS_MAP,
   VIRT_ADDRESS_MAP,
+  type VirtioBus,
 } from "@hvjournal/vmm";
 import { createHash } from "node:crypto";
 import { readBareMetalImage } from "../guests/bare-metal.js";
@@ -49,6 +50,8 @@ export interface GuestSetup {
   readonly memoryBytes?: number;
   readonly drives?: readonly BlockBackend[];
   readonly handlers?: readonly NamedHandler[];
+  /** Of board `pc`. */
+  readonly virtioBus?: VirtioBus;
   readonly commands?: readonly ControlCommand[];
   /** Lines of an input script. */
   readonly script?: string;
@@ -102,7 +105,10 @@ export function createBoard(setup: GuestSetup): VmmParts {
     entropy,
     handlers: setup.handlers ?? [],
   };
-  const half = board === "pc" ? createPcBoard(options) : createVirtBoard({ ...options, cpuModel });
+  const half =
+    board === "pc"
+      ? createPcBoard({ ...options, virtioBus: setup.virtioBus ?? "mmio" })
+      : createVirtBoard({ ...options, cpuModel });
   return { half, entropy };
 }
 

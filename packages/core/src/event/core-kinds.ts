@@ -14,6 +14,8 @@ export const CoreKind = {
   vcpuCreated: kind("VcpuCreated", "vmm output", "cpu"),
   registerSet: kind("RegisterSet", "vmm output", "name", "value"),
   guestMemoryWritten: kind("GuestMemoryWritten", "vmm output", "gpa", "length", "bytes", "pages"),
+  /** A device's message-signalled interrupt: KVM_SIGNAL_MSI. */
+  msiSent: kind("MsiSent", "vmm output", "address", "data"),
   /** An idle VM went on before its own next timer, or without one: at a deadline of the VMM half, or for an input. */
   idleEnded: kind("IdleEnded", "vmm output", "untilNs"),
   inputReceived: kind("InputReceived", "outside input", "port", "bytes", "tail", "readCount", "sinceInputNs"),

@@ -13,6 +13,7 @@ export function actingPort(recorder: Recorder): VmmPort {
     eventfdCount: (fd) => machine.kernel.eventfdCount?.(fd) ?? 0,
     setRegister: (vcpu, name, value) => act((port) => port.setRegister(vcpu, name, value)),
     setIrqLine: (line, level) => act((port) => port.setIrqLine(line, level)),
+    sendMsi: (address, data) => act((port) => port.sendMsi(address, data)),
     output: (number, bytes) => act((port) => port.output(number, bytes)),
     control: (command) => act((port) => port.control(command)),
     stop: (reason) => act((port) => port.stop(reason)),

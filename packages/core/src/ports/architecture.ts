@@ -137,6 +137,8 @@ export interface KernelHalf {
 
   /** A wired interrupt input of the irqchip: on arm64 an SPI number from 0 (INTID minus 32). */
   setIrqLine(line: number, level: 0 | 1): void;
+  /** A message-signalled interrupt. Absent: the irqchip takes none. */
+  sendMsi?(address: bigint, data: number): void;
 
   /** The configuration fold; called once at creation and after every control event. */
   configure(state: unknown): void;

@@ -34,6 +34,8 @@ export interface VmmPort {
   eventfdCount(fd: number): number;
   setRegister(vcpu: number, name: string, value: bigint): void;
   setIrqLine(line: number, level: 0 | 1): void;
+  /** A message-signalled interrupt (KVM_SIGNAL_MSI): 64 bits of address, 32 of data. Throws `VmmPortError` where there is nothing that takes one. */
+  sendMsi(address: bigint, data: number): void;
   /** Bytes that leave the machine. Port 0 is the console. */
   output(port: number, bytes: Uint8Array): void;
   /** Through the one command path; a refusal is KVM's errno and changes nothing. */

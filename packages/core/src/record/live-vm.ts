@@ -150,6 +150,12 @@ export class LiveVm {
         kernel.setIrqLine(line, level);
         this.#sink().irqLine(machine.icount, line, level);
       },
+      sendMsi: (address, data) => {
+        if (kernel.sendMsi === undefined) throw new VmmPortError("sendMsi", "the irqchip takes no messages");
+        this.#change("sendMsi");
+        kernel.sendMsi(address, data);
+        this.row(CoreKind.msiSent, { address, data });
+      },
       output: (port, bytes) => {
         this.#act("output");
         this.#produce(port, bytes);

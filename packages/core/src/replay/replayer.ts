@@ -351,6 +351,12 @@ export class Replayer {
         this.#effect("register");
         machine.kernel.writeRegister(row.vcpu, fields.string("name"), fields.bigint("value"));
         break;
+      case CoreKind.msiSent.name:
+        this.#effect("irq");
+        if (machine.kernel.sendMsi === undefined)
+          throw new RangeError(`event:${row.seq}: the irqchip takes no messages`);
+        machine.kernel.sendMsi(fields.bigint("address"), fields.number("data"));
+        break;
       case CoreKind.guestMemoryWritten.name: {
         const { physical, bytes } = readMemoryWritten(row.payload, (hash) => this.reader.loadPage(hash));
         machine.kernel.memory.write(physical, bytes);

@@ -482,10 +482,23 @@ export class Amd64KernelHalf implements KernelHalf {
   }
 
   setIrqLine(line: number, level: 0 | 1): void {
+    this.#interrupting(() => {
+      this.#vm.irqchip.setLine(line, level);
+    });
+  }
+
+  sendMsi(address: bigint, data: number): void {
+    this.#interrupting(() => {
+      this.#vm.irqchip.signalMessage(Number(address & 0xffff_ffffn), data);
+    });
+  }
+
+  /** An interrupt for a vCPU in guest mode has it leave. */
+  #interrupting(act: () => void): void {
     const vm = this.#vm;
     const inGuestMode = !this.#run.exitPending && isReady(vm.schedule.currentState) && vm.icount > this.#run.enteredAt;
     const before = vm.irqchip.pending(vm.current);
-    vm.irqchip.setLine(line, level);
+    act();
     if (inGuestMode && before === undefined && vm.irqchip.pending(vm.current) !== undefined) this.#run.isKicked = true;
   }
 

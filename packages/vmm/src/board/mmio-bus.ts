@@ -2,7 +2,7 @@
 import type { BoardDevice, VmmPort } from "@hvjournal/core";
 import type { MmioDevice } from "../devices/mmio-device.js";
 
-interface Mapping {
+export interface Mapping {
   readonly device: MmioDevice;
   readonly base: number;
 }
@@ -27,6 +27,7 @@ function pieceBytes(address: number, left: number): number {
 
 export class MmioBus {
   readonly #mappings = new Map<number, Mapping>();
+  #moving: ((address: number) => Mapping | undefined) | undefined;
   readonly #unclaimed = new Map<string, number>();
 
   /** Throws RangeError when the range is not aligned, or taken. */
@@ -43,8 +44,17 @@ export class MmioBus {
     }
   }
 
+  /** Who answers where no device is mapped, for devices that a guest moves: asked at each access. */
+  mapMoving(find: (address: number) => Mapping | undefined): void {
+    this.#moving = find;
+  }
+
   deviceAt(address: number): MmioDevice | undefined {
-    return this.#mappings.get(Math.floor(address / GRANULE_BYTES))?.device;
+    return this.#mappingAt(address)?.device;
+  }
+
+  #mappingAt(address: number): Mapping | undefined {
+    return this.#mappings.get(Math.floor(address / GRANULE_BYTES)) ?? this.#moving?.(address);
   }
 
   /** Every device, where it was mapped first. */
@@ -100,7 +110,7 @@ export class MmioBus {
   }
 
   #find(address: number): Mapping | undefined {
-    const mapping = this.#mappings.get(Math.floor(address / GRANULE_BYTES));
+    const mapping = this.#mappingAt(address);
     if (mapping === undefined) {
       const page = `0x${(address - (address % (PAGE_MASK + 1))).toString(16)}`;
       const key = this.#unclaimed.has(page) || this.#unclaimed.size < UNCLAIMED_PAGES_MAX ? page : OTHER_PAGES;

@@ -9,6 +9,8 @@ export const PC_ADDRESS_MAP = {
   conventionalMemoryBytes: 0x9_fc00,
   /** Slot n has the n-th of `VIRTIO_GSIS`. */
   virtioMmio: { base: 0xfeb0_0000, bytesPerSlot: 0x200 },
+  /** Where PCI's BARs may lie, and do before a guest moves them: so many bytes a device, in the order of their numbers. */
+  pciMemory: { base: 0xe000_0000, bytes: 0x1000_0000, bytesPerDevice: 0x8000, virtioOffset: 0x4000 },
   /** The kernel half's; here for ACPI and for names. */
   ioApic: { base: 0xfec0_0000, bytes: 0x1000 },
   localApic: { base: 0xfee0_0000, bytes: 0x1000 },

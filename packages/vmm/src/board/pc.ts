@@ -11,7 +11,7 @@ import {
   type VmmHalf,
   type VmmPort,
 } from "@hvjournal/core";
-import type { VirtioMmioPlace } from "../boot/acpi-namespace.js";
+import type { PciInterrupt, VirtioMmioPlace } from "../boot/acpi-namespace.js";
 import { BootError } from "../boot/boot-error.js";
 import { ONE_MEBIBYTE } from "../boot/memory-map.js";
 import { bootX86 } from "../boot/x86-boot.js";
@@ -31,7 +31,11 @@ import { Vmport } from "../devices/vmport/device.js";
 import { drawBytes } from "../entropy-bytes.js";
 import { HandlerChain } from "../hypercalls/handler-chain.js";
 import { type X86CallInterface, x86Calls } from "../hypercalls/x86/x86-calls.js";
-import { VirtioMmioTransport, type VirtioDevice } from "../virtio/mmio-transport.js";
+import { PciHost } from "../pci/host.js";
+import type { VirtioDevice, VirtioTransport } from "../virtio/core.js";
+import type { RamWindow } from "../virtio/queue.js";
+import { VirtioMmioTransport } from "../virtio/mmio-transport.js";
+import { VirtioPciTransport } from "../virtio/pci-transport.js";
 import { BOARD_PORT, VIRTIO_SLOT } from "./address-map.js";
 import { checkBoardOptions, type BoardLimits, type BoardOptions } from "./board-options.js";
 import { firmwareCmos } from "./cmos-content.js";
@@ -44,9 +48,14 @@ import { restoreDevices } from "./saved-devices.js";
 import { stopFor } from "./system-event.js";
 import { UnexpectedExitError } from "./unexpected-exit.js";
 
+export const VIRTIO_BUSES = ["mmio", "pci"] as const;
+export type VirtioBus = (typeof VIRTIO_BUSES)[number];
+
 export interface PcBoardOptions extends BoardOptions {
   /** VMware's backdoor is at its port; default: it is not. */
   readonly vmport?: boolean;
+  /** Where a guest finds its virtio devices; default "mmio", and then there is no PCI bus. */
+  readonly virtioBus?: VirtioBus;
 }
 
 export interface PcBoard extends VmmHalf {
@@ -93,9 +102,11 @@ class Pc implements PcBoard {
   readonly #uart = new Uart16550({ name: "com1", irqLine: PC_GSI.com1, outputPort: BOARD_PORT.console });
   readonly #cmos: Cmos;
   readonly #console: VirtioConsole;
-  readonly #consoleTransport: VirtioMmioTransport;
-  readonly #transports: VirtioMmioTransport[] = [];
+  readonly #consoleTransport: VirtioTransport;
+  readonly #transports: VirtioTransport[] = [];
   readonly #virtio: VirtioMmioPlace[] = [];
+  readonly #pci: PciHost | undefined;
+  readonly #pciInterrupts: PciInterrupt[] = [];
   readonly #vmport: Vmport | undefined;
   readonly #calls: X86CallInterface;
   readonly #handlers: HandlerChain;
@@ -121,6 +132,7 @@ class Pc implements PcBoard {
     this.#attachPort(this.#uart, PC_PORT.com1);
     this.#attachPort(new AcpiPower(), PC_PORT.pm1Event);
     this.#attachPort(new ResetControl(), PC_PORT.resetControl);
+    this.#pci = options.virtioBus === "pci" ? this.#attachPci() : undefined;
     this.#console = new VirtioConsole(BOARD_PORT.virtioConsole);
     this.#consoleTransport = this.#attachVirtio(this.#console, VIRTIO_SLOT.console);
     this.#attachVirtio(new VirtioRng(options.entropy.stream("virtio-rng")), VIRTIO_SLOT.rng);
@@ -151,7 +163,7 @@ class Pc implements PcBoard {
       initrd,
       append,
       ram: { base: this.memoryBase, bytes: this.memoryBytes },
-      acpi: { vcpuCount, virtio: this.#virtio },
+      acpi: { vcpuCount, virtio: this.#virtio, ...(this.#pci === undefined ? {} : { pci: this.#pciInterrupts }) },
       rngSeed: drawBytes(entropy.stream("boot/rng-seed"), RNG_SEED_BYTES),
     });
     for (const { address, bytes } of segments) {
@@ -247,9 +259,12 @@ class Pc implements PcBoard {
   /** The interrupt controllers' pages are the kernel half's, and devices all the same. */
   devices(): BoardDevice[] {
     const { ioApic, localApic } = PC_ADDRESS_MAP;
-    return [{ name: "ioapic", ...ioApic }, { name: "lapic", ...localApic }, ...this.#bus.ranges()].sort(
-      (a, b) => a.base - b.base,
-    );
+    return [
+      { name: "ioapic", ...ioApic },
+      { name: "lapic", ...localApic },
+      ...this.#bus.ranges(),
+      ...this.#pciRanges(),
+    ].sort((a, b) => a.base - b.base);
   }
 
   save(): StateSection[] {
@@ -287,14 +302,38 @@ class Pc implements PcBoard {
     this.#devices.push(device);
   }
 
-  #attachVirtio(device: VirtioDevice, slot: number): VirtioMmioTransport {
+  /** Its functions are saved by it. */
+  #attachPci(): PciHost {
+    const host = new PciHost();
+    this.#ports.mapWide(host);
+    this.#bus.mapMoving((address) => host.barAt(address));
+    this.#devices.push(host);
+    return host;
+  }
+
+  /** Each BAR where it is decoded now. */
+  #pciRanges(): BoardDevice[] {
+    return (this.#pci?.bars() ?? []).map(({ device, base, bytes }) => ({ name: device.name, base, bytes }));
+  }
+
+  #attachVirtio(device: VirtioDevice, slot: number): VirtioTransport {
     const place = virtioPlace(slot);
     const ram = { base: this.memoryBase, bytes: this.memoryBytes };
+    if (this.#pci !== undefined) return this.#attachToPci(this.#pci, device, ram, place.gsi);
     const transport = new VirtioMmioTransport(device, ram, place.gsi);
     this.#bus.map(transport, place.base, place.bytes);
     this.#devices.push(transport);
     this.#transports.push(transport);
     this.#virtio.push(place);
+    return transport;
+  }
+
+  #attachToPci(host: PciHost, device: VirtioDevice, ram: RamWindow, gsi: number): VirtioTransport {
+    const { base, bytesPerDevice, virtioOffset } = PC_ADDRESS_MAP.pciMemory;
+    const msixBase = base + this.#pciInterrupts.length * bytesPerDevice;
+    const transport = new VirtioPciTransport(device, ram, { msixBase, virtioBase: msixBase + virtioOffset, gsi });
+    this.#pciInterrupts.push({ device: host.add(transport), gsi });
+    this.#transports.push(transport);
     return transport;
   }
 

@@ -1,6 +1,6 @@
 /** Routes accesses to I/O ports to devices. */
 import type { VmmPort } from "@hvjournal/core";
-import type { PortDevice } from "../devices/port-device.js";
+import type { PortDevice, WidePortDevice } from "../devices/port-device.js";
 
 interface Mapping {
   readonly device: PortDevice;
@@ -14,6 +14,7 @@ const FLOATING = 0xff;
 
 export class PortBus {
   readonly #mappings = new Map<number, Mapping>();
+  readonly #wide: WidePortDevice[] = [];
   readonly #unclaimed = new Map<number, number>();
 
   /** `base` is the device's port 0. Throws RangeError for one that is taken. */
@@ -28,8 +29,14 @@ export class PortBus {
     }
   }
 
-  deviceAt(port: number): PortDevice | undefined {
-    return this.#mappings.get(port)?.device;
+  /** Its accesses go past the devices of 8 bits. */
+  mapWide(device: WidePortDevice): void {
+    this.#wide.push(device);
+  }
+
+  deviceAt(port: number): PortDevice | WidePortDevice | undefined {
+    const narrow = this.#mappings.get(port)?.device;
+    return narrow ?? this.#wide.find((device) => ACCESS_BYTES.some((bytes) => device.claims(port, bytes)));
   }
 
   /** Accesses that no device claimed, by port; a statistic, no part of the machine's state. */
@@ -40,6 +47,8 @@ export class PortBus {
   /** Ports that nobody claims read as ones. */
   read(first: number, bytes: number, vmm: VmmPort): number {
     checkLength(bytes);
+    const wide = this.#wideAt(first, bytes);
+    if (wide !== undefined) return wide.read(first, bytes, vmm);
     let value = 0;
     for (let index = 0; index < bytes; index += 1) {
       const port = (first + index) & PORT_MASK;
@@ -53,11 +62,17 @@ export class PortBus {
   /** What is written to a port that nobody claims is lost. */
   write(first: number, bytes: number, value: number, vmm: VmmPort): void {
     checkLength(bytes);
+    const wide = this.#wideAt(first, bytes);
+    if (wide !== undefined) return wide.write(first, bytes, value, vmm);
     for (let index = 0; index < bytes; index += 1) {
       const port = (first + index) & PORT_MASK;
       const mapping = this.#find(port, bytes);
       mapping?.device.write(port - mapping.base, (value >>> (8 * index)) & 0xff, vmm);
     }
+  }
+
+  #wideAt(port: number, bytes: number): WidePortDevice | undefined {
+    return this.#wide.find((device) => device.claims(port, bytes));
   }
 
   #find(port: number, bytes: number): Mapping | undefined {

@@ -1,8 +1,16 @@
 /** The DSDT's content: what a driver can't find by itself. */
-import { PC_GSI, PC_PORT } from "../board/pc-address-map.js";
+import { PC_ADDRESS_MAP, PC_GSI, PC_PORT } from "../board/pc-address-map.js";
 import { SLEEP_TYPE_S5 } from "../devices/acpi-power/registers.js";
 import { UART_PORTS } from "../devices/uart16550/registers.js";
-import { fixedMemory, isaInterrupt, levelInterrupt, ports, resourceTemplate } from "./acpi-resources.js";
+import {
+  busNumbers,
+  fixedMemory,
+  isaInterrupt,
+  levelInterrupt,
+  memoryWindow,
+  ports,
+  resourceTemplate,
+} from "./acpi-resources.js";
 import { amlBuffer, amlDevice, amlEisaId, amlInteger, amlName, amlPackage, amlScope, amlString } from "./aml.js";
 import { concatenate } from "./byte-pieces.js";
 
@@ -12,7 +20,18 @@ export interface VirtioMmioPlace {
   readonly gsi: number;
 }
 
+/** Where INTA# of a device on PCI bus 0 arrives. */
+export interface PciInterrupt {
+  readonly device: number;
+  readonly gsi: number;
+}
+
 const CMOS_PORTS = 2;
+const PCI_PORTS = { base: 0xcf8, count: 8 } as const;
+const ANY_FUNCTION = 0xffff;
+const INTA = 0;
+/** The source is a global system interrupt by itself (6.2.13). */
+const NO_LINK = 0;
 
 /** SLP_TYP for PM1a and PM1b, and two that are reserved (7.4.2.2). */
 function softOff(): Uint8Array {
@@ -45,6 +64,24 @@ function virtioDevice({ base, bytes, gsi }: VirtioMmioPlace, index: number): Uin
   ]);
 }
 
-export function acpiNamespace(virtio: readonly VirtioMmioPlace[]): Uint8Array {
-  return concatenate([softOff(), amlScope("\\_SB", [serialPort(), clock(), ...virtio.map(virtioDevice)])]);
+/** PNP0A03: a PCI host bridge, whose configuration space is behind its ports. */
+function pciHost(interrupts: readonly PciInterrupt[]): Uint8Array {
+  const { base, bytes } = PC_ADDRESS_MAP.pciMemory;
+  const windows = [busNumbers(0, 0), ports(PCI_PORTS.base, PCI_PORTS.count), memoryWindow(base, bytes)];
+  const routes = interrupts.map(({ device, gsi }) =>
+    amlPackage([((device << 16) | ANY_FUNCTION) >>> 0, INTA, NO_LINK, gsi].map(amlInteger)),
+  );
+  return amlDevice("PCI0", [
+    amlName("_HID", amlEisaId("PNP0A03")),
+    amlName("_UID", amlInteger(0)),
+    amlName("_BBN", amlInteger(0)),
+    amlName("_CRS", amlBuffer(resourceTemplate(windows))),
+    amlName("_PRT", amlPackage(routes)),
+  ]);
+}
+
+/** `pci`: absent, there is no such bus. */
+export function acpiNamespace(virtio: readonly VirtioMmioPlace[], pci?: readonly PciInterrupt[]): Uint8Array {
+  const devices = [serialPort(), clock(), ...virtio.map(virtioDevice), ...(pci === undefined ? [] : [pciHost(pci)])];
+  return concatenate([softOff(), amlScope("\\_SB", devices)]);
 }

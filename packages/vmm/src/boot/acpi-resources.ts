@@ -3,7 +3,7 @@ import { concatenate } from "./byte-pieces.js";
 
 const END_TAG = 0x79;
 const Small = { irq: 0x22, io: 0x47 } as const;
-const Large = { fixedMemory32: 0x86, extendedInterrupt: 0x89 } as const;
+const Large = { fixedMemory32: 0x86, extendedInterrupt: 0x89, dwordAddress: 0x87, wordAddress: 0x88 } as const;
 const IO_DECODE_16 = 1;
 const MEMORY_READ_WRITE = 1;
 /** A consumer of a level-triggered, active-high interrupt that others may share: devices may have the same line. */
@@ -33,6 +33,24 @@ export function fixedMemory(base: number, bytes: number): Uint8Array {
 export function levelInterrupt(gsi: number): Uint8Array {
   const content = [CONSUMER_LEVEL_HIGH_SHARED, 1, ...littleEndian(gsi, 4)];
   return Uint8Array.of(Large.extendedInterrupt, ...littleEndian(content.length, 2), ...content);
+}
+
+/** What a bridge passes on: both ends are fixed (6.4.3.5.5). */
+const WINDOW_FIXED = 0b1100;
+const Window = { memory: 0, busNumbers: 2 } as const;
+
+/** The buses behind a bridge (6.4.3.5.3). */
+export function busNumbers(first: number, last: number): Uint8Array {
+  const range = [0, first, last, 0, last - first + 1].flatMap((value) => littleEndian(value, 2));
+  const content = [Window.busNumbers, WINDOW_FIXED, 0, ...range];
+  return Uint8Array.of(Large.wordAddress, ...littleEndian(content.length, 2), ...content);
+}
+
+/** Memory behind a bridge, below 4 GiB (6.4.3.5.2). */
+export function memoryWindow(base: number, bytes: number): Uint8Array {
+  const range = [0, base, base + bytes - 1, 0, bytes].flatMap((value) => littleEndian(value, 4));
+  const content = [Window.memory, WINDOW_FIXED, MEMORY_READ_WRITE, ...range];
+  return Uint8Array.of(Large.dwordAddress, ...littleEndian(content.length, 2), ...content);
 }
 
 /** A checksum of 0 is not looked at (6.4.2.9). */

@@ -51,6 +51,25 @@ describe("ACPI tables", () => {
     expect([fadt[116], Number(fadt.readBigUInt64LE(120)), fadt[128]]).toEqual([1, 0xcf9, 6]);
   });
 
+  it("have a PCI host bridge with its window and pins, and allow messages, where there is a PCI bus only", () => {
+    const dsdtAndFlags = (pci?: { device: number; gsi: number }[]): readonly [Buffer, number] => {
+      const all = Buffer.from(acpiTables({ vcpuCount: 1, virtio: [], ...(pci === undefined ? {} : { pci }) }).bytes);
+      const table = (address: number): Buffer => all.subarray(address - BASE);
+      const fadt = table(Number(table(Number(all.readBigUInt64LE(24))).readBigUInt64LE(36)));
+      return [table(fadt.readUInt32LE(40)), fadt.readUInt16LE(109)];
+    };
+    const [dsdt, flags] = dsdtAndFlags([{ device: 3, gsi: 18 }]);
+    const has = (bytes: readonly number[]): boolean => dsdt.includes(Buffer.from(bytes));
+    // _HID PNP0A03, a bus 0, memory from 0xe0000000 to 0xefffffff, and INTA# of device 3.
+    expect(has([0x0c, 0x41, 0xd0, 0x0a, 0x03])).toBe(true);
+    expect(has([0x88, 13, 0, 2, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0])).toBe(true);
+    expect(has([0x87, 23, 0, 0, 12, 1, 0, 0, 0, 0, 0, 0, 0, 0xe0, 0xff, 0xff, 0xff, 0xef])).toBe(true);
+    expect(has([0x12, 11, 4, 0x0c, 0xff, 0xff, 3, 0, 0, 0, 0x0a, 18])).toBe(true);
+    expect(flags & 8).toBe(0);
+    const [without, withoutFlags] = dsdtAndFlags();
+    expect([without.includes("PCI0"), withoutFlags & 8]).toEqual([false, 8]);
+  });
+
   it("count the processors", () => {
     for (const count of [1, 4, 8]) {
       const { bytes, table } = tables(count);

@@ -4,12 +4,14 @@ import { PC_ADDRESS_MAP, PC_GSI, PC_PORT } from "../board/pc-address-map.js";
 import { PM1_CONTROL_BYTES, PM1_EVENT_BYTES } from "../devices/acpi-power/registers.js";
 import { CmosRegister } from "../devices/cmos/registers.js";
 import { RESET_VALUE } from "../devices/reset-control/device.js";
-import { acpiNamespace, type VirtioMmioPlace } from "./acpi-namespace.js";
+import { acpiNamespace, type PciInterrupt, type VirtioMmioPlace } from "./acpi-namespace.js";
 import { concatenate } from "./byte-pieces.js";
 
 export interface AcpiOptions {
   readonly vcpuCount: number;
   readonly virtio: readonly VirtioMmioPlace[];
+  /** Absent: there is no PCI bus. */
+  readonly pci?: readonly PciInterrupt[];
 }
 
 export interface AcpiTables {
@@ -136,7 +138,7 @@ function ioAddress(port: number, bits: number, accessSize: number): number[] {
   return [AddressSpace.systemIo, bits, 0, accessSize, ...little(port, 8)];
 }
 
-function fadt(facsAddress: number, dsdtAddress: number): Uint8Array {
+function fadt(facsAddress: number, dsdtAddress: number, hasPci: boolean): Uint8Array {
   const bytes = new Uint8Array(FADT_BYTES);
   const put = (offset: number, values: readonly number[]): void => bytes.set(values, offset);
   put(FadtOffset.facs, little(facsAddress, 4));
@@ -151,7 +153,7 @@ function fadt(facsAddress: number, dsdtAddress: number): Uint8Array {
   put(FadtOffset.century, [CmosRegister.century]);
   put(
     FadtOffset.bootArchitecture,
-    little(BootArchitecture.noVga | BootArchitecture.noMsi | BootArchitecture.noAspm, 2),
+    little(BootArchitecture.noVga | (hasPci ? 0 : BootArchitecture.noMsi) | BootArchitecture.noAspm, 2),
   );
   const flags =
     FadtFlag.wbinvd |
@@ -210,7 +212,7 @@ function rsdp(xsdtAddress: number): Uint8Array {
 }
 
 /** In the firmware's area, where also a guest finds them that is told nothing: it searches from 0xe0000 on (5.2.5.1). */
-export function acpiTables({ vcpuCount, virtio }: AcpiOptions): AcpiTables {
+export function acpiTables({ vcpuCount, virtio, pci }: AcpiOptions): AcpiTables {
   const { base } = PC_ADDRESS_MAP.firmwareArea;
   const pieces: { readonly offset: number; readonly bytes: Uint8Array }[] = [];
   let end = RSDP_BYTES;
@@ -221,8 +223,8 @@ export function acpiTables({ vcpuCount, virtio }: AcpiOptions): AcpiTables {
     return base + offset;
   };
   const facsAddress = place(facs());
-  const dsdtAddress = place(table("DSDT", 2, acpiNamespace(virtio)));
-  const fadtAddress = place(fadt(facsAddress, dsdtAddress));
+  const dsdtAddress = place(table("DSDT", 2, acpiNamespace(virtio, pci)));
+  const fadtAddress = place(fadt(facsAddress, dsdtAddress, pci !== undefined));
   const madtAddress = place(madt(vcpuCount));
   pieces.push({ offset: 0, bytes: rsdp(place(xsdt([fadtAddress, madtAddress]))) });
   const bytes = new Uint8Array(end);

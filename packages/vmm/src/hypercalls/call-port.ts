@@ -51,6 +51,10 @@ export class CallPort implements VmmPort {
     this.#open().setIrqLine(line, level);
   }
 
+  sendMsi(address: bigint, data: number): void {
+    this.#open().sendMsi(address, data);
+  }
+
   output(port: number, bytes: Uint8Array): void {
     this.#open().output(port, bytes);
   }

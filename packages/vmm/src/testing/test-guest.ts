@@ -75,6 +75,10 @@ export class TestGuest implements VmmPort {
     this.events.push(`irq ${line} ${level}`);
   }
 
+  sendMsi(address: bigint, data: number): void {
+    this.events.push(`msi 0x${address.toString(16)} 0x${data.toString(16)}`);
+  }
+
   output(port: number, bytes: Uint8Array): void {
     this.#output.set(port, [...(this.#output.get(port) ?? []), ...bytes]);
     this.events.push(`output ${port} ${bytes.length}`);

@@ -1,73 +1,39 @@
-/** virtio over MMIO, version 2 (Virtual I/O Device 1.2, section 4.2): registers, negotiation, notification, interrupts. */
-import { StateSectionError, type StateSection, type VmmPort } from "@hvjournal/core";
+/** virtio over MMIO, version 2 (Virtual I/O Device 1.2, section 4.2): registers, notification, interrupts. */
+import type { StateSection, VmmPort } from "@hvjournal/core";
 import type { MmioDevice, TakeSection } from "../devices/mmio-device.js";
-import { restoreSection, saveSection } from "../state-coding.js";
-import { BrokenQueueError, SplitQueue, type RamWindow } from "./queue.js";
+import { VirtioCore, type VirtioDevice, type VirtioTransport } from "./core.js";
+import type { RamWindow } from "./queue.js";
 import {
-  DeviceStatus,
   NO_SHARED_MEMORY_WORD,
   VIRTIO_MMIO_MAGIC,
   VIRTIO_MMIO_VERSION,
   VIRTIO_VENDOR_ID,
-  VirtioFeature,
   VirtioInterrupt,
   VirtioMmioRegister,
 } from "./registers.js";
-import { resetTransportState, transportCodec, type QueueState, type TransportState } from "./state.js";
 
-/** A kind of device behind the transport. */
-export interface VirtioDevice {
+export class VirtioMmioTransport implements MmioDevice, VirtioTransport {
   readonly name: string;
-  readonly deviceId: number;
-  /** Offered beside what the transport offers itself. */
-  readonly features: bigint;
-  /** Most entries of each queue, powers of two. */
-  readonly queueSizesMax: readonly number[];
-  /** Takes and answers what it can of a queue. The transport flushes it. */
-  serve(queueIndex: number, queue: SplitQueue, port: VmmPort): void;
-  /** Config space, by bytes from its start; zero where nothing is. */
-  readonly config: Uint8Array;
-  writeConfig(offset: number, bytes: number, value: number, port: VmmPort): void;
-  reset(): void;
-  save(): StateSection[];
-  restore(take: TakeSection): void;
-}
-
-const transportFormat = { version: 1, codec: transportCodec };
-const TRANSPORT_FEATURES = VirtioFeature.version1 | VirtioFeature.indirectDescriptors | VirtioFeature.eventIndex;
-const QUEUE_SIZE_LIMIT = 32768;
-/** Alignment of descriptor table, driver area and device area, as bits that must be zero (section 2.7). */
-const AreaAlignmentMask = { descriptor: 15, driver: 1, device: 3 } as const;
-
-export class VirtioMmioTransport implements MmioDevice {
-  readonly name: string;
-  readonly #device: VirtioDevice;
-  readonly #ram: RamWindow;
+  readonly #core: VirtioCore;
   readonly #irqLine: number;
-  readonly #offered: bigint;
-  readonly #section: string;
-  #state: TransportState;
-  #driverError: string | undefined;
 
   /** `irqLine`: an SPI number from 0. */
   constructor(device: VirtioDevice, ram: RamWindow, irqLine: number) {
     this.name = device.name;
-    this.#device = device;
-    this.#ram = ram;
     this.#irqLine = irqLine;
-    this.#offered = device.features | TRANSPORT_FEATURES;
-    this.#section = `vmm.${device.name}.transport`;
-    this.#state = resetTransportState(device.queueSizesMax);
+    this.#core = new VirtioCore(device, ram, {
+      usedBuffer: () => this.#raise(VirtioInterrupt.usedBuffer),
+      configurationChange: () => this.#raise(VirtioInterrupt.configurationChange),
+    });
   }
 
-  /** What the driver did to be told DEVICE_NEEDS_RESET, for people; no part of the machine's state. */
   get driverError(): string | undefined {
-    return this.#driverError;
+    return this.#core.driverError;
   }
 
   read(offset: number, bytes: number): number {
     if (offset >= VirtioMmioRegister.config) {
-      return this.#readConfig(offset - VirtioMmioRegister.config, bytes);
+      return this.#core.readConfig(offset - VirtioMmioRegister.config, bytes);
     }
     return bytes === 4 ? this.#readRegister(offset) >>> 0 : 0;
   }
@@ -75,69 +41,46 @@ export class VirtioMmioTransport implements MmioDevice {
   write(offset: number, bytes: number, value: number, port: VmmPort): void {
     this.#changing(port, () => {
       if (offset >= VirtioMmioRegister.config) {
-        this.#device.writeConfig(offset - VirtioMmioRegister.config, bytes, value, port);
+        this.#core.device.writeConfig(offset - VirtioMmioRegister.config, bytes, value, port);
       } else if (bytes === 4) {
         this.#writeRegister(offset, value >>> 0, port);
       }
     });
   }
 
-  /**
-   * Whether serving the queue would find something: a buffer, or a ring that the driver broke. Looking
-   * does nothing to the guest, so a device may still say no to an input.
-   */
   hasAvailable(queueIndex: number, port: VmmPort): boolean {
-    try {
-      return this.#liveQueue(queueIndex)?.hasAvailable(port) ?? false;
-    } catch (error) {
-      if (error instanceof BrokenQueueError) {
-        return true;
-      }
-      throw error;
-    }
+    return this.#core.hasAvailable(queueIndex, port);
   }
 
-  /** Lets the device work on a queue, as a notification does. */
   notify(queueIndex: number, port: VmmPort): void {
-    this.#changing(port, () => this.#serve(queueIndex, port));
+    this.#changing(port, () => this.#core.serve(queueIndex, port));
   }
 
   save(): StateSection[] {
-    return [saveSection(transportFormat, this.#section, this.#state), ...this.#device.save()];
+    return this.#core.save();
   }
 
   restore(take: TakeSection): void {
-    const section = take(this.#section);
-    const state = restoreSection(transportFormat, section);
-    if (state.queues.length !== this.#device.queueSizesMax.length) {
-      throw new StateSectionError(
-        section.name,
-        `${state.queues.length} queues, the device has ${this.#device.queueSizesMax.length}`,
-      );
-    }
-    this.#device.restore(take);
-    this.#state = state;
+    this.#core.restore(take);
   }
 
   #readRegister(register: number): number {
-    const state = this.#state;
+    const { state } = this.#core;
     switch (register) {
       case VirtioMmioRegister.magicValue:
         return VIRTIO_MMIO_MAGIC;
       case VirtioMmioRegister.version:
         return VIRTIO_MMIO_VERSION;
       case VirtioMmioRegister.deviceId:
-        return this.#device.deviceId;
+        return this.#core.device.deviceId;
       case VirtioMmioRegister.vendorId:
         return VIRTIO_VENDOR_ID;
       case VirtioMmioRegister.deviceFeatures:
-        return state.deviceFeaturesSelect > 1
-          ? 0
-          : Number((this.#offered >> BigInt(32 * state.deviceFeaturesSelect)) & 0xffff_ffffn);
+        return this.#core.deviceFeatures;
       case VirtioMmioRegister.queueSizeMax:
-        return this.#device.queueSizesMax[state.queueSelect] ?? 0;
+        return this.#core.queueSizeMax;
       case VirtioMmioRegister.queueReady:
-        return this.#selectedQueue()?.ready ? 1 : 0;
+        return this.#core.selectedQueue?.ready ? 1 : 0;
       case VirtioMmioRegister.interruptStatus:
         return state.interruptStatus;
       case VirtioMmioRegister.status:
@@ -154,7 +97,7 @@ export class VirtioMmioTransport implements MmioDevice {
   }
 
   #writeRegister(register: number, value: number, port: VmmPort): void {
-    const state = this.#state;
+    const { state } = this.#core;
     switch (register) {
       case VirtioMmioRegister.deviceFeaturesSelect:
         state.deviceFeaturesSelect = value;
@@ -163,22 +106,22 @@ export class VirtioMmioTransport implements MmioDevice {
         state.driverFeaturesSelect = value;
         break;
       case VirtioMmioRegister.driverFeatures:
-        this.#setDriverFeatures(value);
+        this.#core.setDriverFeatures(value);
         break;
       case VirtioMmioRegister.queueSelect:
         state.queueSelect = value;
         break;
       case VirtioMmioRegister.queueReady:
-        this.#setQueueReady((value & 1) !== 0);
+        this.#core.setQueueReady((value & 1) !== 0);
         break;
       case VirtioMmioRegister.queueNotify:
-        this.#serve(value & 0xffff, port);
+        this.#core.serve(value & 0xffff, port);
         break;
       case VirtioMmioRegister.interruptAcknowledge:
         state.interruptStatus &= ~value;
         break;
       case VirtioMmioRegister.status:
-        this.#setStatus(value & 0xff, port);
+        this.#core.setStatus(value & 0xff, port);
         break;
       default:
         this.#writeQueueRegister(register, value);
@@ -187,7 +130,7 @@ export class VirtioMmioTransport implements MmioDevice {
 
   /** A queue's size and areas are fixed while it is ready. */
   #writeQueueRegister(register: number, value: number): void {
-    const queue = this.#selectedQueue();
+    const queue = this.#core.selectedQueue;
     if (queue === undefined || queue.ready) {
       return;
     }
@@ -218,147 +161,15 @@ export class VirtioMmioTransport implements MmioDevice {
     }
   }
 
-  #setDriverFeatures(value: number): void {
-    const state = this.#state;
-    if (state.status & DeviceStatus.featuresOk) {
-      return;
-    }
-    if (state.driverFeaturesSelect === 0) {
-      state.driverFeaturesLow = value;
-    } else if (state.driverFeaturesSelect === 1) {
-      state.driverFeaturesHigh = value;
-    }
-  }
-
-  #setQueueReady(ready: boolean): void {
-    const queue = this.#selectedQueue();
-    if (queue === undefined || queue.ready === ready) {
-      return;
-    }
-    if (!ready) {
-      // Stopped and set up again, a queue starts at index 0.
-      Object.assign(queue, { ready: false, nextAvailable: 0, nextUsed: 0 });
-      return;
-    }
-    const sizeMax = this.#device.queueSizesMax[this.#state.queueSelect] ?? 0;
-    if (queue.size === 0 || queue.size > Math.min(sizeMax, QUEUE_SIZE_LIMIT) || (queue.size & (queue.size - 1)) !== 0) {
-      this.#breakDevice(
-        `queue ${this.#state.queueSelect} of ${queue.size} entries; a power of 2 up to ${sizeMax} is allowed`,
-      );
-      return;
-    }
-    if (
-      queue.descriptorLow & AreaAlignmentMask.descriptor ||
-      queue.driverLow & AreaAlignmentMask.driver ||
-      queue.deviceLow & AreaAlignmentMask.device
-    ) {
-      this.#breakDevice(`an area of queue ${this.#state.queueSelect} is not aligned`);
-      return;
-    }
-    queue.ready = true;
-  }
-
-  /** Section 3.1.1. Bits are only ever added, until 0 resets the device. */
-  #setStatus(value: number, port: VmmPort): void {
-    const state = this.#state;
-    if (value === 0) {
-      this.#reset();
-      return;
-    }
-    const wasLive = this.#isLive();
-    const added = value & ~DeviceStatus.needsReset;
-    const refused =
-      (added & DeviceStatus.featuresOk) !== 0 && !this.#featuresAcceptable() ? DeviceStatus.featuresOk : 0;
-    state.status |= added & ~refused;
-    if (!wasLive && this.#isLive()) {
-      // Buffers that became available before DRIVER_OK are looked at now.
-      state.queues.forEach((_, index) => this.#serve(index, port));
-    }
-  }
-
-  #reset(): void {
-    this.#device.reset();
-    this.#driverError = undefined;
-    this.#state = resetTransportState(this.#device.queueSizesMax);
-  }
-
-  #featuresAcceptable(): boolean {
-    const accepted = this.#driverFeatures();
-    return (accepted & ~this.#offered) === 0n && (accepted & VirtioFeature.version1) !== 0n;
-  }
-
-  #driverFeatures(): bigint {
-    return (BigInt(this.#state.driverFeaturesHigh) << 32n) | BigInt(this.#state.driverFeaturesLow);
-  }
-
-  #isLive(): boolean {
-    const needed = DeviceStatus.featuresOk | DeviceStatus.driverOk;
-    return (this.#state.status & (needed | DeviceStatus.needsReset | DeviceStatus.failed)) === needed;
-  }
-
-  #selectedQueue(): QueueState | undefined {
-    return this.#state.queues[this.#state.queueSelect];
-  }
-
-  #liveQueue(index: number): SplitQueue | undefined {
-    const queue = this.#state.queues[index];
-    if (queue === undefined || !queue.ready || !this.#isLive()) {
-      return undefined;
-    }
-    const accepted = this.#driverFeatures();
-    return new SplitQueue(this.#ram, queue, {
-      indirectDescriptors: (accepted & VirtioFeature.indirectDescriptors) !== 0n,
-      eventIndex: (accepted & VirtioFeature.eventIndex) !== 0n,
-    });
-  }
-
-  #serve(index: number, port: VmmPort): void {
-    const queue = this.#liveQueue(index);
-    if (queue === undefined) {
-      return;
-    }
-    this.#guarded(() => this.#device.serve(index, queue, port));
-    // What was answered before a broken request still reaches the driver.
-    if (this.#guarded(() => queue.flush(port)) === true) {
-      this.#state.interruptStatus |= VirtioInterrupt.usedBuffer;
-    }
-  }
-
-  /** Runs what reads the driver's rings; a broken ring is the driver's fault and breaks the device, not the VMM. */
-  #guarded<Result>(act: () => Result): Result | undefined {
-    try {
-      return act();
-    } catch (error) {
-      if (!(error instanceof BrokenQueueError)) {
-        throw error;
-      }
-      this.#breakDevice(error.message);
-      return undefined;
-    }
-  }
-
-  /** Section 2.1.2: a live device also tells its driver. */
-  #breakDevice(reason: string): void {
-    this.#driverError ??= reason;
-    if (this.#state.status & DeviceStatus.driverOk) {
-      this.#state.interruptStatus |= VirtioInterrupt.configurationChange;
-    }
-    this.#state.status |= DeviceStatus.needsReset;
-  }
-
-  #readConfig(offset: number, bytes: number): number {
-    let value = 0;
-    for (let index = 0; index < bytes; index += 1) {
-      value |= (this.#device.config[offset + index] ?? 0) << (8 * index);
-    }
-    return value >>> 0;
+  #raise(interrupt: number): void {
+    this.#core.state.interruptStatus |= interrupt;
   }
 
   /** The line is the OR of InterruptStatus, so it is derived and never saved. */
   #changing(port: VmmPort, change: () => void): void {
-    const before = this.#state.interruptStatus !== 0;
+    const before = this.#core.state.interruptStatus !== 0;
     change();
-    const after = this.#state.interruptStatus !== 0;
+    const after = this.#core.state.interruptStatus !== 0;
     if (before !== after) {
       port.setIrqLine(this.#irqLine, after ? 1 : 0);
     }

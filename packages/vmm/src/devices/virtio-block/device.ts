@@ -4,7 +4,7 @@
  */
 import { StateSectionError, encodeUtf8, type BlockBackend, type StateSection, type VmmPort } from "@hvjournal/core";
 import { restoreSection, saveSection } from "../../state-coding.js";
-import type { VirtioDevice } from "../../virtio/mmio-transport.js";
+import type { VirtioDevice } from "../../virtio/core.js";
 import { BrokenQueueError, type DescriptorChain, type SplitQueue } from "../../virtio/queue.js";
 import { VirtioDeviceId } from "../../virtio/registers.js";
 import type { TakeSection } from "../mmio-device.js";

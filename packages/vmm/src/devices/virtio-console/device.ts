@@ -1,7 +1,7 @@
 /** virtio console device (Virtual I/O Device 1.2, section 5.3) with one port. */
 import type { StateSection, VmmPort } from "@hvjournal/core";
 import { restoreSection, saveSection } from "../../state-coding.js";
-import type { VirtioDevice, VirtioMmioTransport } from "../../virtio/mmio-transport.js";
+import type { VirtioDevice, VirtioTransport } from "../../virtio/core.js";
 import { BrokenQueueError, type SplitQueue } from "../../virtio/queue.js";
 import { VirtioDeviceId } from "../../virtio/registers.js";
 import type { TakeSection } from "../mmio-device.js";
@@ -36,7 +36,7 @@ export class VirtioConsole implements VirtioDevice {
   }
 
   /** False while the driver has no buffer for it, or earlier input still waits. */
-  takeInput(bytes: Uint8Array, transport: VirtioMmioTransport, port: VmmPort): boolean {
+  takeInput(bytes: Uint8Array, transport: VirtioTransport, port: VmmPort): boolean {
     if (this.#state.input.length > 0 || !transport.hasAvailable(RECEIVE_QUEUE, port)) {
       return false;
     }

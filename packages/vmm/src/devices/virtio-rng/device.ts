@@ -1,7 +1,7 @@
 /** virtio entropy device (Virtual I/O Device 1.2, section 5.4), fed from a stream of the recorded seed. */
 import type { EntropyStream, StateSection, VmmPort } from "@hvjournal/core";
 import { restoreSection, saveSection } from "../../state-coding.js";
-import type { VirtioDevice } from "../../virtio/mmio-transport.js";
+import type { VirtioDevice } from "../../virtio/core.js";
 import { BrokenQueueError, type SplitQueue } from "../../virtio/queue.js";
 import { VirtioDeviceId } from "../../virtio/registers.js";
 import type { TakeSection } from "../mmio-device.js";
