@@ -83,7 +83,7 @@ export const record: Command = {
       machineOptions(
         yargs.positional("image", {
           type: "string",
-          describe: "kernel image: arm64 Image, ELF, or with --flat plain code",
+          describe: "kernel: arm64 Image; amd64 bzImage, vmlinux (PVH), Multiboot; ELF; with --flat plain code",
         }),
       ),
     )

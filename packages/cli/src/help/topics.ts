@@ -25,6 +25,7 @@ In a shell, put whatever holds / or # between single quotes:
 
   $x0..$x30 $w0..$w30 $fp $lr $sp $pc $pstate (or $cpsr), $v0..$v31 $fpcr $fpsr, $vcpu
   $sp_el0 $esr_el1 ...      system registers, by their names in the Arm ARM
+  $rax..$r15 $rip $rflags   amd64; $cr0 $cr2 $cr3 $cr4 $efer ..., segments as $cs, $cs_base (hvjournal show REC POSITION lists them)
   &panic, jiffies           where a symbol lies, a variable's value (a kernel's own table may name functions only)
   *(u32 *)ADDR              memory by the guest's translation: u8 to u64, s8 to s64, int, unsigned long ...; where an address is not mapped for the
                             moment (a kernel's at EL0, with KPTI), at the physical place at which it was last seen
@@ -32,7 +33,7 @@ In a shell, put whatever holds / or # between single quotes:
   hash(ADDR, LENGTH)        of memory: the first 64 bits of its SHA-256
   changed(ADDR, LENGTH)     memory differs from what it was at the moment before: bisect --all lists each such moment
   exit.nr  exit.reason  exit.kvm  exit.gpa  exit.args[0]
-                            of a call: nr is the function (x0), args[0] to args[2] are x1 to x3. In JSON of log, and as
+                            of an arm64 call: nr is the function (x0), args[0] to args[2] are x1 to x3. In JSON of log, and as
                             arg0 to arg3 of sql, the function comes first
   count(EXPR)               how often it held
   icount  time              units, guest time: time > 1.5s (s, ms, us, ns; a number alone is nanoseconds)

@@ -50,7 +50,7 @@ describe("a VM in the background", () => {
 
   it("pauses at the exact exit, refuses what KVM refuses without a trace, and records what it accepts", async () => {
     await keepOnFailure([sandbox.path("ctl.hvj")], async () => {
-      sandbox.recordDetached("ctl", "scenario=main ticks=5 rounds=150 input=none", "--smccc-filter", forwarded);
+      sandbox.recordDetached("ctl", "scenario=main ticks=5 rounds=1500 input=none", "--smccc-filter", forwarded);
       sandbox.must("ctl", "ctl", "--at", "hypercall:0xc6000000#2", "pause");
       const paused = sandbox.vm("ctl");
       expect(paused?.state).toBe("paused");

@@ -47,7 +47,7 @@ import { finishPortExit, fillPortExit } from "./port-exits.js";
 import { restoreSections, type RunState, saveSections } from "./saved-state.js";
 import { isReady, MpState } from "./schedule.js";
 import { findStuck } from "./stuck.js";
-import { undefinedName } from "./undefined-name.js";
+import { isMissing, undefinedName } from "./undefined-name.js";
 import { advanceTimers, timersDeadline } from "./timers.js";
 import type { Vm } from "./vm.js";
 import { readBackdoorCounter, servesBackdoor } from "./vmware-backdoor.js";
@@ -597,7 +597,8 @@ export class Amd64KernelHalf implements KernelHalf {
   }
 
   unimplemented(): ReadonlyMap<string, number> {
-    return new Map([...this.#vm.engine.undefinedEncodings].map(([first, count]) => [undefinedName(first), count]));
+    const named = [...this.#vm.engine.undefinedEncodings].map(([first, count]) => [undefinedName(first), count] as const);
+    return new Map(named.filter(([name]) => isMissing(name)));
   }
 }
 

@@ -17,3 +17,11 @@ export function undefinedName(first: number): string {
   const family = FAMILIES.find(([expression]) => expression.test(text));
   return family === undefined ? text : `${text} (${family[1]})`;
 }
+
+/** UD0, UD1 and UD2: what they are for is to be undefined (SDM volume 2, UD). */
+const UNDEFINED_BY_INTENT = /^0f (ff|b9|0b)\b/;
+
+/** Whether a guest that met it has asked for what the CPU does not have. */
+export function isMissing(name: string): boolean {
+  return !UNDEFINED_BY_INTENT.test(name);
+}
