@@ -597,7 +597,9 @@ export class Amd64KernelHalf implements KernelHalf {
   }
 
   unimplemented(): ReadonlyMap<string, number> {
-    const named = [...this.#vm.engine.undefinedEncodings].map(([first, count]) => [undefinedName(first), count] as const);
+    const named = [...this.#vm.engine.undefinedEncodings].map(
+      ([first, count]) => [undefinedName(first), count] as const,
+    );
     return new Map(named.filter(([name]) => isMissing(name)));
   }
 }
