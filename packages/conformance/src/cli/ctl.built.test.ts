@@ -25,7 +25,7 @@ describe("ctl", () => {
       "error: ctl has no answer: pause, resume, snapshot, quit, cap, one-reg, smccc-filter, msr-filter, policy, pvtime-ipa\n",
     );
     expect(refused("irq", "5")).toContain(
-      "arm64 has no irq: smccc-filter, one-reg, firmware-reg, cap, pvtime-ipa, policy\n",
+      "arm64 has no irq: smccc-filter, one-reg, firmware-reg, cap, pvtime-ipa, policy, eventfd, ioeventfd\n",
     );
     expect(refused("smccc-filter", "0xc6=forward")).toBe(
       "error: ctl smccc-filter 0xc6=forward: expected BASE+COUNT=handle|deny|forward, with /hvc or /smc behind it for one conduit alone\nnext: hvjournal ctl --help\n",
