@@ -21,9 +21,9 @@ async function until(is: () => boolean): Promise<void> {
   }
 }
 
-/** A move that never comes to its end, in the midst of it. */
+/** A move that does not come to its end, in the midst of it: no standstill is as short as it must be. */
 async function startSlowMove(src: string, dst: string): Promise<ReturnType<VmSandbox["start"]>> {
-  const moving = sandbox.start("migrate", src, dst, "--bandwidth", "1K");
+  const moving = sandbox.start("migrate", src, dst, "--bandwidth", "1K", "--downtime-limit", "1");
   await until(() => existsSync(sandbox.path(`${dst}.hvj`)));
   expect(sandbox.vm(dst)?.state).toBe("receiving");
   return moving;
