@@ -2,16 +2,9 @@
  * Programs around KVM_RUN, as the conformance tables drive them: a guest in a few words, the ioctls of a VMM, and a recording
  * of both that must replay to the same digests without the program.
  */
-import {
-  bareMachine,
-  type HypercallRun,
-  type KvmRun,
-  KvmSession,
-  type KvmVcpu,
-  type KvmVm,
-} from "@hvjournal/cpu-arm64";
+import { bareMachine, type HypercallRun, KvmSession, type KvmVm } from "@hvjournal/cpu-arm64";
 import { hvc, moveImmediate, smc } from "./instructions.js";
-import { type ProgramHost, type ProgramKind, withRecordedProgram } from "./recorded-program.js";
+import { type ProgramKind, RecordedProgram, withRecordedProgram } from "./recorded-program.js";
 
 export const RAM = 0x4000_0000;
 export const RAM_BYTES = 0x40_0000;
@@ -29,41 +22,14 @@ export interface ProgramOptions {
 }
 
 /** A VM under test, and the words of a VMM. */
-export class Program {
-  readonly session: KvmSession;
-  readonly vm: KvmVm;
+export class Program extends RecordedProgram<KvmSession, Program, ProgramOptions> {
   readonly data: number = DATA;
-  readonly #host: ProgramHost<Program, ProgramOptions>;
-
-  constructor(session: KvmSession, host: ProgramHost<Program, ProgramOptions>) {
-    this.session = session;
-    this.vm = session.vm;
-    this.#host = host;
-  }
-
-  /** A second VM: the destination of a migration. Its recording is replayed too. */
-  another(options: ProgramOptions = {}): Program {
-    return this.#host.open(options);
-  }
-
-  /** The VM goes on under another VMM, from a full snapshot of this moment; its recording is replayed too. */
-  moved(): Program {
-    return this.#host.move(this.session);
-  }
-
-  get vcpu(): KvmVcpu {
-    return this.vm.vcpu(0);
-  }
 
   /** Puts a vCPU before a program. */
   load(words: readonly number[], vcpu = 0): void {
     const address = CODE + vcpu * CODE_BYTES;
     this.vm.writeMemory(address, new Uint8Array(Uint32Array.from(words).buffer));
     this.vm.vcpu(vcpu).setOneReg("pc", BigInt(address));
-  }
-
-  run(options?: Parameters<KvmSession["run"]>[0]): KvmRun {
-    return this.session.run(options);
   }
 
   /**

@@ -17,6 +17,43 @@ export interface ProgramHost<Program, Options> {
   move(from: { readonly recorder: Recorder }): Program;
 }
 
+interface ProgramSession {
+  readonly recorder: Recorder;
+  readonly vm: { vcpu(index: number): unknown };
+  run(options?: { readonly immediateExit?: boolean; readonly units?: number }): unknown;
+}
+
+/** A VM under test, and the words of a VMM that every architecture has. */
+export class RecordedProgram<Session extends ProgramSession, Program, Options extends object> {
+  readonly session: Session;
+  readonly vm: Session["vm"];
+  readonly #host: ProgramHost<Program, Options>;
+
+  constructor(session: Session, host: ProgramHost<Program, Options>) {
+    this.session = session;
+    this.vm = session.vm;
+    this.#host = host;
+  }
+
+  /** A second VM: the destination of a migration. Its recording is replayed too. */
+  another(options: Options = {} as Options): Program {
+    return this.#host.open(options);
+  }
+
+  /** The VM goes on under another VMM, from a full snapshot of this moment; its recording is replayed too. */
+  moved(): Program {
+    return this.#host.move(this.session);
+  }
+
+  get vcpu(): ReturnType<Session["vm"]["vcpu"]> {
+    return this.vm.vcpu(0) as ReturnType<Session["vm"]["vcpu"]>;
+  }
+
+  run(options?: Parameters<ProgramSession["run"]>[0]): ReturnType<Session["run"]> {
+    return this.session.run(options) as ReturnType<Session["run"]>;
+  }
+}
+
 interface Written {
   readonly digester: typeof digester;
   readonly writer: RecordingWriter;

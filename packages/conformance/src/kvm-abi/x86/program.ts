@@ -4,7 +4,7 @@
  * is told to the test by a store to a device.
  */
 import { bareMachine, type KvmRun, KvmSession, type KvmVcpu, type KvmVm } from "@hvjournal/cpu-x86";
-import { type ProgramHost, type ProgramKind, withRecordedProgram } from "../recorded-program.js";
+import { type ProgramKind, RecordedProgram, withRecordedProgram } from "../recorded-program.js";
 import { cpuid, readMsr, spin, storeByte, writeMsr } from "./instructions.js";
 
 export { errno } from "../errno.js";
@@ -62,44 +62,14 @@ export interface ProgramOptions {
   readonly configuration?: readonly (readonly [word: string, text: string])[];
 }
 
-type Host = ProgramHost<Program, ProgramOptions>;
-
 /** A VM under test, and the words of a VMM. */
-export class Program {
-  readonly session: KvmSession;
-  readonly vm: KvmVm;
-  readonly #host: Host;
-
-  constructor(session: KvmSession, host: Host) {
-    this.session = session;
-    this.vm = session.vm;
-    this.#host = host;
-  }
-
-  /** A second VM: the destination of a migration. Its recording is replayed too. */
-  another(options: ProgramOptions = {}): Program {
-    return this.#host.open(options);
-  }
-
-  /** The VM goes on under another VMM, from a full snapshot of this moment; its recording is replayed too. */
-  moved(): Program {
-    return this.#host.move(this.session);
-  }
-
-  get vcpu(): KvmVcpu {
-    return this.vm.vcpu(0);
-  }
-
+export class Program extends RecordedProgram<KvmSession, Program, ProgramOptions> {
   /** Puts a vCPU before a program. */
   load(bytes: readonly number[], vcpu = 0): void {
     const address = CODE + vcpu * CODE_BYTES;
     this.vm.writeMemory(address, Uint8Array.from(bytes));
     this.vm.vcpu(vcpu).setReg("rip", address);
     this.vm.vcpu(vcpu).setReg("rsp", STACK_TOP - vcpu * STACK_BYTES);
-  }
-
-  run(options?: Parameters<KvmSession["run"]>[0]): KvmRun {
-    return this.session.run(options);
   }
 
   /** Runs instructions to their end: "done", or the exception that they raise ("#GP"). Fails at any other exit. */
