@@ -11,8 +11,6 @@ const NODES_MAX = 1 << 18;
 const FIRST_NODES = 1 << 12;
 const RECORD_WORDS = 8;
 const ROOT = 0;
-/** Places of the hash table for each node: at most half of them are taken. */
-const EDGE_PLACES = 1;
 /** Spreads keys, which differ in a few bits, over the table (Knuth's multiplicative hashing). */
 const SPREAD = 0x9e37_79b1 | 0;
 
@@ -63,8 +61,8 @@ export class ByteTemplates {
   /** By node: the template that ends there, and its record. */
   #templates: (Template | undefined)[] = [undefined];
   #records = new Int32Array(FIRST_NODES * RECORD_WORDS);
-  /** Node and byte together, then the node behind them; 0 in an empty place. With linear probing. */
-  #edges = new Int32Array(FIRST_NODES * EDGE_PLACES * 2);
+  /** Node and byte together, then the node behind them; 0 in an empty place. With linear probing: half of it stays empty. */
+  #edges = new Int32Array(FIRST_NODES * 2);
 
   constructor(buffer: ArrayBuffer) {
     this.#bytes = new Uint8Array(buffer);
