@@ -95,6 +95,7 @@ export * from "./rerun/outcome.js";
 export * from "./rerun/rerun.js";
 export * from "./rerun/schedule.js";
 export * from "./kvm-api/eventfd-calls.js";
+export * from "./kvm-api/generic-vm.js";
 export * from "./kvm-api/given-values.js";
 export * from "./kvm-api/kvm-error.js";
 export * from "./kvm-api/kvm-session.js";

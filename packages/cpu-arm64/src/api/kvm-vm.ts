@@ -7,16 +7,10 @@
 import {
   accepted,
   capabilityName,
-  type ControlContext,
-  type Eventfd,
-  givenBytes,
-  type GuestStop,
-  type IoeventfdArguments,
+  GenericVm,
   isEnabled,
   KvmError,
-  openEventfd,
   RoomError,
-  setIoeventfd,
   type VmmPort,
   type WholeNumber,
   wholeNumber,
@@ -57,40 +51,13 @@ export interface EnableCap {
   readonly args?: readonly bigint[];
 }
 
-export class KvmVm {
+export class KvmVm extends GenericVm<Arm64ControlState, KvmVcpu> {
   readonly #port: VmmPort;
-  /** Made when they are first asked for. */
-  readonly #vcpus: KvmVcpu[] = [];
 
   /** `port`: the one through which the VMM acts. */
   constructor(port: VmmPort) {
+    super(port, (own, index) => new KvmVcpu(own, index));
     this.#port = port;
-  }
-
-  get vcpus(): readonly KvmVcpu[] {
-    return Array.from({ length: this.vcpuCount }, (_, index) => this.vcpu(index));
-  }
-
-  /** What the control plane's events have made of the VM. */
-  get controlState(): Arm64ControlState {
-    return this.#port.configuration as Arm64ControlState;
-  }
-
-  get #context(): ControlContext {
-    return this.#port.context;
-  }
-
-  get vcpuCount(): number {
-    return this.#port.context.vcpuCount;
-  }
-
-  /** Throws RangeError for a vCPU that there is not. */
-  vcpu(given: WholeNumber): KvmVcpu {
-    const index = Number(given);
-    if (!Number.isInteger(index) || index < 0 || index >= this.vcpuCount)
-      throw new RangeError(`vcpu${index} of ${this.vcpuCount}`);
-    this.#vcpus[index] ??= new KvmVcpu(this.#port, index);
-    return this.#vcpus[index];
   }
 
   /** KVM_CHECK_EXTENSION: 0 for what there is not, never an error. */
@@ -194,41 +161,9 @@ export class KvmVm {
     return [...reserved, ...set].sort((a, b) => a.base - b.base);
   }
 
-  /** eventfd(2), non-blocking. */
-  eventfd(): Eventfd {
-    return openEventfd(this.#port);
-  }
-
-  /** KVM_IOEVENTFD. Throws KvmError: EINVAL, EBADF, EEXIST, ENOENT. */
-  ioeventfd(ioeventfd: IoeventfdArguments): void {
-    setIoeventfd(this.#port, ioeventfd);
-  }
-
-  /** Guest RAM, by guest-physical address. Throws RangeError outside. */
-  readMemory(physical: WholeNumber, bytes: WholeNumber): Uint8Array {
-    return this.#port.readMemory(
-      wholeNumber("readMemory: physical", physical),
-      wholeNumber("readMemory: bytes, a count,", bytes),
-    );
-  }
-
-  writeMemory(physical: WholeNumber, bytes: Uint8Array): void {
-    this.#port.writeMemory(wholeNumber("writeMemory: physical", physical), givenBytes("writeMemory: bytes", bytes));
-  }
-
   /** KVM_IRQ_LINE of an SPI, by its number from 0. */
   setIrqLine(spi: WholeNumber, level: 0 | 1): void {
     this.#port.setIrqLine(wholeNumber("setIrqLine: spi", spi), level);
-  }
-
-  /** Bytes that leave the machine; port 0 is the console. */
-  output(port: number, bytes: Uint8Array): void {
-    this.#port.output(port, givenBytes("output: bytes", bytes));
-  }
-
-  /** The VMM ends the VM: what the guest has done, and by what. */
-  stop(reason: GuestStop): void {
-    this.#port.stop(reason);
   }
 
   /** Whether KVM_ENABLE_CAP has enabled a capability, by its name. */
@@ -239,15 +174,6 @@ export class KvmVm {
   /** The features of KVM_ARM_VCPU_INIT that all vCPUs have: a mask; 0 before the first. */
   get features(): number {
     return this.controlState.features ?? 0;
-  }
-
-  get guestTimeNs(): number {
-    return this.#port.guestTimeNs;
-  }
-
-  /** Whether any vCPU has been run. */
-  get hasRun(): boolean {
-    return this.#context.hasRun;
   }
 }
 

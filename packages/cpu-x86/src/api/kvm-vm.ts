@@ -5,13 +5,8 @@
  */
 import {
   accepted,
-  type Eventfd,
-  givenBytes,
-  type GuestStop,
-  type IoeventfdArguments,
+  GenericVm,
   KvmError,
-  openEventfd,
-  setIoeventfd,
   type VmmPort,
   type WholeNumber,
   wholeNumber,
@@ -38,41 +33,18 @@ export interface MsrFilterOptions {
   }[];
 }
 
-export class KvmVm {
+export class KvmVm extends GenericVm<Amd64ControlState, KvmVcpu> {
   readonly #port: VmmPort;
-  /** Made when they are first asked for. */
-  readonly #vcpus: KvmVcpu[] = [];
 
   /** `port`: the one through which the VMM acts. */
   constructor(port: VmmPort) {
+    super(port, (own, index) => new KvmVcpu(own, index));
     this.#port = port;
   }
 
   /** /dev/kvm of the host that the VM is on. */
   get system(): KvmSystem {
     return new KvmSystem(hostUnder(this.controlState));
-  }
-
-  /** What the control plane's events have made of the VM. */
-  get controlState(): Amd64ControlState {
-    return this.#port.configuration as Amd64ControlState;
-  }
-
-  get vcpuCount(): number {
-    return this.#port.context.vcpuCount;
-  }
-
-  get vcpus(): readonly KvmVcpu[] {
-    return Array.from({ length: this.vcpuCount }, (_, index) => this.vcpu(index));
-  }
-
-  /** Throws RangeError for a vCPU that there is not. */
-  vcpu(given: WholeNumber): KvmVcpu {
-    const index = Number(given);
-    if (!Number.isInteger(index) || index < 0 || index >= this.vcpuCount)
-      throw new RangeError(`vcpu${index} of ${this.vcpuCount}`);
-    this.#vcpus[index] ??= new KvmVcpu(this.#port, index);
-    return this.#vcpus[index];
   }
 
   /** KVM_CHECK_EXTENSION: 0 for what there is not, never an error. */
@@ -99,16 +71,6 @@ export class KvmVm {
     const command = amd64ControlSlice.parse(word, text);
     if (typeof command === "string") throw new RangeError(`${word} ${text}: ${command}`);
     accepted(this.#port.control(command));
-  }
-
-  /** eventfd(2), non-blocking. */
-  eventfd(): Eventfd {
-    return openEventfd(this.#port);
-  }
-
-  /** KVM_IOEVENTFD. Throws KvmError: EINVAL, EBADF, EEXIST, ENOENT. */
-  ioeventfd(ioeventfd: IoeventfdArguments): void {
-    setIoeventfd(this.#port, ioeventfd);
   }
 
   /** KVM_HYPERV_EVENTFD. Throws KvmError: EINVAL, EBADF, EEXIST, ENOENT. */
@@ -146,39 +108,8 @@ export class KvmVm {
     this.#port.setRegister(0, KVM_CLOCK, wideNumber("setClock: ns", ns));
   }
 
-  /** Guest RAM, by guest-physical address. Throws RangeError outside. */
-  readMemory(physical: WholeNumber, bytes: WholeNumber): Uint8Array {
-    return this.#port.readMemory(
-      wholeNumber("readMemory: physical", physical),
-      wholeNumber("readMemory: bytes, a count,", bytes),
-    );
-  }
-
-  writeMemory(physical: WholeNumber, bytes: Uint8Array): void {
-    this.#port.writeMemory(wholeNumber("writeMemory: physical", physical), givenBytes("writeMemory: bytes", bytes));
-  }
-
   /** KVM_IRQ_LINE of a GSI. */
   setIrqLine(gsi: WholeNumber, level: 0 | 1): void {
     this.#port.setIrqLine(wholeNumber("setIrqLine: gsi", gsi), level);
-  }
-
-  /** Bytes that leave the machine; port 0 is the console. */
-  output(port: number, bytes: Uint8Array): void {
-    this.#port.output(port, givenBytes("output: bytes", bytes));
-  }
-
-  /** The VMM ends the VM: what the guest has done, and by what. */
-  stop(reason: GuestStop): void {
-    this.#port.stop(reason);
-  }
-
-  get guestTimeNs(): number {
-    return this.#port.guestTimeNs;
-  }
-
-  /** Whether any vCPU has been run. */
-  get hasRun(): boolean {
-    return this.#port.context.hasRun;
   }
 }

@@ -2,7 +2,7 @@
  * The host under the VM. Command: {name: "host", host: {name, version}}: the VM has moved, and finds itself on another one. No
  * user gives it: a VM is created on the host that its machine names.
  */
-import { type EventKind, parseHost } from "@hvjournal/core";
+import { type EventKind, hostText, parseHost } from "@hvjournal/core";
 import { HOST_MODELS, hostModelOf, writtenHost } from "../host-model.js";
 import { decided, type ControlPart, refuse } from "./control-part.js";
 
@@ -35,7 +35,7 @@ export const hostPart: ControlPart = {
       },
       describe: (fields) => {
         const [old, now] = [parseHost(fields.map("old")), parseHost(fields.map("new"))];
-        return `${old.name} version ${old.version} -> ${now.name} version ${now.version}`;
+        return `${hostText(old)} -> ${hostText(now)}`;
       },
     },
   ],
