@@ -11,6 +11,7 @@ import { describe, expect, it } from "@jest/globals";
 import { isQemuUserAvailable, runUnderQemu } from "./qemu-user.js";
 import { RandomCases } from "./random-cases.js";
 import { RandomSource, seedOfRun } from "./random-source.js";
+import type { UserState } from "./user-case.js";
 
 const instructions = [
   ...dataProcessingImmediate,
@@ -44,6 +45,14 @@ function isChosenUndefined(encoding: number): boolean {
   return rs === rt || (isExclusivePair && rs === rt2) || (rs === rn && rn !== 31);
 }
 
+/**
+ * Every base and every branch's target is page 0, which nothing maps: an encoding drawn with any offset must not
+ * write over what the program under QEMU keeps to go on with the next case.
+ */
+function unmappedState(state: UserState): UserState {
+  return { ...state, x: state.x.map(() => 0n), sp: 0n };
+}
+
 const describeWithQemu = isQemuUserAvailable() ? describe : describe.skip;
 
 describeWithQemu(`A64 integer encodings (seed ${seed})`, () => {
@@ -51,7 +60,7 @@ describeWithQemu(`A64 integer encodings (seed ${seed})`, () => {
     const decoder = new Decoder(instructions);
     const random = new RandomSource(seed);
     const cases = new RandomCases(seed, instructions);
-    const { state } = cases.sequence(1, 0);
+    const state = unmappedState(cases.sequence(1, 0).state);
     const encodings: number[] = [];
     while (encodings.length < ENCODINGS) {
       const near = cases.single(random.pick(instructions), 0).words[0] ?? 0;
