@@ -154,6 +154,7 @@ export class Engine {
         start: this.map.decodedStart,
         ramStart: this.map.ramStart,
         variants: this.#variants,
+        markCode: (pageIndex) => this.memory.markCode(pageIndex),
         ensureLoaded: (pageIndex) => this.memory.ensureLoaded(pageIndex),
         // Before the main loop stands, nothing is decoded.
         needHandler: (variant, isKept) => {
@@ -465,9 +466,11 @@ export class Engine {
       revokeWrites: (pageIndex) => this.#tlb.revokeWrites(pageIndex),
       revokePage: (pageIndex) => this.#tlb.revokePage(pageIndex),
       codeWritten: (pageIndex, first, last) => {
-        this.#decoded.invalidate(pageIndex, first, last);
+        const isEmpty = this.#decoded.invalidate(pageIndex, first, last);
         const hadCompiled =
           this.#blocks?.invalidate(pageIndex) === true || this.#regions?.invalidate(pageIndex) === true;
+        // Blocks are compiled without decoded records: their pages stay told.
+        if (isEmpty && this.#blocks === undefined) this.memory.forgetCode(pageIndex);
         if (hadCompiled) this.#special.noteDerivedChanged();
       },
       translationsChanged: () => {

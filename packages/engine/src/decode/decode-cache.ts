@@ -15,6 +15,10 @@ export interface DecodedPage {
   readonly base: number;
   readonly pageIndex: number;
   readonly context: number;
+  /** For each line of `LINE_BYTES`: 1 when an instruction that starts there may be decoded. */
+  readonly lines: Uint8Array;
+  /** How often it was written since an instruction of it was last decoded. */
+  writes: number;
 }
 
 /** The instruction at a place of memory. */
@@ -37,7 +41,10 @@ export const DecodeResult = {
 
 const PAGE_BYTES = 4096;
 /** Lines of this many bytes are invalidated together. */
-const LINE_BYTES = 64;
+const LINE_SHIFT = 6;
+const LINE_BYTES = 1 << LINE_SHIFT;
+/** A page that is written more often than this without being run holds code no more: it is cleared, or filled anew. */
+const WRITES_BEFORE_DROP = 8;
 
 export interface DecodeCacheOptions {
   readonly buffer: ArrayBuffer;
@@ -47,6 +54,8 @@ export interface DecodeCacheOptions {
   readonly start: number;
   readonly ramStart: number;
   readonly variants: VariantTable;
+  /** Something of a page of RAM is decoded: writes to it are to be told by `invalidate`. */
+  readonly markCode: (pageIndex: number) => void;
   /** Loads a page of RAM whose content is yet to come. */
   readonly ensureLoaded: (pageIndex: number) => void;
   /** A record of this variant is about to run: from its place among the records (`isKept`), or on its own. */
@@ -87,7 +96,7 @@ export class DecodeCache {
     if (known !== undefined) return known;
     if (this.#byIndex.length >= DECODED_PAGE_COUNT) return undefined;
     const { start, records } = this.#options;
-    const page = { base: start + this.#byIndex.length * records.pageBytes, pageIndex, context };
+    const page = { base: start + this.#byIndex.length * records.pageBytes, pageIndex, context, lines: noLines(), writes: 0 };
     // Most of a page is never looked at, and the host gives memory as it is touched.
     if (this.#byIndex.length < this.#placesUsed) this.#bytes.fill(0, page.base, page.base + records.pageBytes);
     else this.#placesUsed = this.#byIndex.length + 1;
@@ -134,6 +143,9 @@ export class DecodeCache {
   decode(record: number): number {
     const page = this.pageOf(record);
     const offset = (record - page.base) >> this.#options.records.shift;
+    page.lines[offset >> LINE_SHIFT] = 1;
+    page.writes = 0;
+    this.#options.markCode(page.pageIndex);
     if (this.#options.cpu.variableLength === undefined) return this.#decodeWord(page, offset, record);
     if (this.#decodeInPage(page, offset, record)) return DecodeResult.kept;
     const following = this.#options.fetchFollowingPage();
@@ -239,17 +251,33 @@ export class DecodeCache {
     return { variant: this.#options.variants.of({ instruction, fields, form }), fields, bytes: length, tail };
   }
 
-  /** Bytes `first` to `last` of a page of RAM are written. Gives whether anything decoded was there. */
-  invalidate(pageIndex: number, first: number, last: number): void {
-    const { shift, slots, recordBytes } = this.#options.records;
+  /** Bytes `first` to `last` of a page of RAM are written. Gives whether nothing that is decoded is left of the page. */
+  invalidate(pageIndex: number, first: number, last: number): boolean {
     // An instruction that starts in front of the first line may reach into it.
     const reach = (this.#options.cpu.variableLength?.lengthMax ?? 1) - 1;
-    const from = Math.max(0, (first & ~(LINE_BYTES - 1)) - reach) << shift;
-    const to = Math.min(((last | (LINE_BYTES - 1)) + 1) << shift, slots * recordBytes);
+    const from = Math.max(0, (first & ~(LINE_BYTES - 1)) - reach);
+    let isEmpty = true;
     for (const page of this.pagesOf(pageIndex)) {
-      for (let record = page.base + from; record < page.base + to; record += recordBytes)
-        this.#view.setUint16(record, SpecialVariant.decode, true);
+      if (++page.writes > WRITES_BEFORE_DROP) this.#invalidateLines(page, 0, PAGE_BYTES - 1);
+      else this.#invalidateLines(page, from, last);
+      isEmpty &&= !page.lines.includes(1);
     }
+    return isEmpty;
+  }
+
+  #invalidateLines(page: DecodedPage, from: number, last: number): void {
+    for (let line = from >> LINE_SHIFT; line <= last >> LINE_SHIFT; line++)
+      if (page.lines[line] === 1) this.#invalidateLine(page, line, from);
+  }
+
+  /** Lines that were never decoded are left alone: writing them would make the host give memory for them. */
+  #invalidateLine(page: DecodedPage, line: number, from: number): void {
+    const { shift, recordBytes } = this.#options.records;
+    const lineStart = line << LINE_SHIFT;
+    if (from <= lineStart) page.lines[line] = 0;
+    const end = page.base + ((lineStart + LINE_BYTES) << shift);
+    for (let record = page.base + (Math.max(from, lineStart) << shift); record < end; record += recordBytes)
+      this.#view.setUint16(record, SpecialVariant.decode, true);
   }
 
   /** The decoded pages of a page of RAM, one for each context. */
@@ -321,6 +349,10 @@ export class DecodeCache {
     this.#wordDecoders.set(context, made);
     return made;
   }
+}
+
+function noLines(): Uint8Array {
+  return new Uint8Array(PAGE_BYTES / LINE_BYTES);
 }
 
 /** What the words of some contexts mean. */
