@@ -2,7 +2,7 @@
 import type { VariableLength } from "./decode/variable-length.js";
 import type { Instruction } from "./stage/instruction.js";
 import type { Routine, Stage, Value } from "./stage/stage.js";
-import type { StateField, StateLayout } from "./stage/state-layout.js";
+import type { StateArray, StateField, StateLayout } from "./stage/state-layout.js";
 
 /** Kinds of access that `translate` is asked about. */
 export const AccessKind = { read: 0, write: 1, execute: 2 } as const;
@@ -99,6 +99,11 @@ export interface CpuDefinition {
    * looks behind an instruction that can't leave. Compiled regions do without writes of them that nobody sees.
    */
   readonly oftenOverwritten?: readonly StateField<32 | 64>[];
+  /**
+   * Registers that instructions compute with. `translate`, and host functions on behalf of a memory access, neither read nor
+   * write them; so compiled code need not load again what it has just written.
+   */
+  readonly workingRegisters: readonly (StateField | StateArray)[];
   /** Whether definitions ask for accesses that are `AccessOptions.privileged`. */
   readonly accessesAsPrivileged?: true;
   /** The context whose definitions a profile of hot variants names. Default 0. */

@@ -22,7 +22,22 @@ import { exclusives } from "./instructions/exclusives.js";
 import { loadsAndStores } from "./instructions/loads-and-stores.js";
 import { simdAndFloatInstructions } from "./instructions/simd-and-floating-point.js";
 import { floatControlAccesses, systemInstructions } from "./instructions/system.js";
-import { contextWord, daif, exceptionLevel, exclusiveBytes, flagZ, layout, pc, stackSelect } from "./state.js";
+import {
+  contextWord,
+  daif,
+  exceptionLevel,
+  exclusiveBytes,
+  flagC,
+  flagN,
+  flagV,
+  flagZ,
+  layout,
+  pc,
+  sp,
+  stackSelect,
+  v,
+  x,
+} from "./state.js";
 import { sctlrEl1, systemRegisters, tcrEl1, ttbr0El1, ttbr1El1 } from "./system-registers.js";
 import { entryMayBeLive, translate } from "./translation.js";
 
@@ -106,6 +121,7 @@ export const cortexA57: CpuDefinition = {
   instructionsFor,
   contextWord,
   privilege: exceptionLevel,
+  workingRegisters: [x, sp, v, flagN, flagZ, flagC, flagV],
   translationFields: [sctlrEl1, tcrEl1, ttbr0El1, ttbr1El1],
   translate,
   memoryFault,

@@ -40,9 +40,9 @@ import {
   flagParity,
   flagSign,
   flagZero,
+  gpr,
   layout,
   mxcsr,
-  xcr0,
   pagingControls,
   privilege,
   rflags,
@@ -50,6 +50,8 @@ import {
   Segment,
   segmentAttributes,
   segmentLimit,
+  xcr0,
+  xmm,
 } from "./state.js";
 import { entryMayBeLive, translate } from "./translation.js";
 
@@ -127,6 +129,8 @@ export const longModeValues: readonly (readonly [StateField<32 | 64>, bigint])[]
   [xcr0, 1n],
 ];
 
+const STATUS_FLAG_FIELDS = [flagZero, flagSign, flagOverflow, flagParity, flagCarry, flagAdjust];
+
 export const x86Cpu: CpuDefinition = {
   name: "x86-64",
   layout,
@@ -138,7 +142,8 @@ export const x86Cpu: CpuDefinition = {
   contextsAlternate: true,
   privilege,
   privilegeCount: 3,
-  oftenOverwritten: [flagZero, flagSign, flagOverflow, flagParity, flagCarry, flagAdjust],
+  oftenOverwritten: STATUS_FLAG_FIELDS,
+  workingRegisters: [gpr, xmm, ...STATUS_FLAG_FIELDS],
   accessesAsPrivileged: true,
   translationFields: [pagingControls, cr3],
   translate,

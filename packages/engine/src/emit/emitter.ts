@@ -9,7 +9,7 @@ import {
   TlbEntry,
   type TlbGeometry,
 } from "../mmu/tlb-layout.js";
-import type { AccessItem, Block, EffectItem, EndItem, Program, ValueNode, VariableNode } from "../stage/program.js";
+import type { AccessItem, Block, EffectItem, EndItem, Item, Program, ValueNode, VariableNode } from "../stage/program.js";
 import { schedule } from "../stage/schedule.js";
 import type { StateField } from "../stage/state-layout.js";
 import type { FunctionBuilder, LocalType } from "../wasm/function-builder.js";
@@ -128,12 +128,9 @@ class Emitter {
       case "result":
         return code.get(this.#localOf(value, value.width));
       case "readState":
-        code.i32(0);
-        return code.memory(`${wasmType(value.width)}.load`, op.offset);
-      case "readStateAt": {
-        const offset = this.#pushAddress(value.args[0], op.offset);
-        return code.memory(`${wasmType(value.width)}.load`, offset);
-      }
+        return this.#loadState(op.offset, value.width);
+      case "readStateAt":
+        return this.#loadStateAt(value, op.offset);
       case "loadMemory":
         return this.#loadMemory(value.width, op.access, op.offset, op.bits);
       default:
@@ -172,18 +169,43 @@ class Emitter {
     }
   }
 
-  /** Pushes the dynamic part of an address and gives the static one. */
-  #pushAddress(address: ValueNode | undefined, offset: number): number {
+  #loadState(offset: number, width: number): void {
+    const { known } = this.#target;
+    if (known !== undefined) return known.load(offset, wasmType(width));
+    this.#code.i32(0);
+    this.#code.memory(`${wasmType(width)}.load`, offset);
+  }
+
+  #loadStateAt(value: ValueNode, offset: number): void {
+    const [address] = value.args;
     if (address === undefined) throw new Error(`${this.#program.name}: an access to state without address`);
-    if (address.op.kind === "operand") {
-      const known = this.#target.constantOperand(address.op.name);
-      if (known !== undefined) {
-        this.#code.i32(0);
-        return Number(known) + offset;
-      }
-    }
+    const constant = this.#constantAddress(address);
+    if (constant !== undefined) return this.#loadState(constant + offset, value.width);
     this.#push(address);
-    return offset;
+    this.#code.memory(`${wasmType(value.width)}.load`, offset);
+  }
+
+  #storeState(offset: number, value: ValueNode): void {
+    const type = wasmType(value.width);
+    const { known } = this.#target;
+    if (known !== undefined) return known.store(offset, type, () => this.#push(value));
+    this.#code.i32(0);
+    this.#push(value);
+    this.#code.memory(`${type}.store`, offset);
+  }
+
+  #storeStateAt({ address, offset, value }: EffectItem & { readonly type: "writeStateAt" }): void {
+    const constant = this.#constantAddress(address);
+    if (constant !== undefined) return this.#storeState(constant + offset, value);
+    this.#push(address);
+    this.#push(value);
+    this.#code.memory(`${wasmType(value.width)}.store`, offset);
+    this.#target.known?.clear();
+  }
+
+  #constantAddress({ op }: ValueNode): number | undefined {
+    const constant = op.kind === "operand" ? this.#target.constantOperand(op.name) : undefined;
+    return constant === undefined ? undefined : Number(constant);
   }
 
   #loadMemory(width: number, access: AccessItem, offset: number, bits: number): void {
@@ -251,14 +273,9 @@ class Emitter {
     if (this.#skipped.has(item)) return;
     switch (item.type) {
       case "writeState":
-        code.i32(0);
-        this.#push(item.value);
-        return code.memory(`${wasmType(item.value.width)}.store`, item.offset);
-      case "writeStateAt": {
-        const offset = this.#pushAddress(item.address, item.offset);
-        this.#push(item.value);
-        return code.memory(`${wasmType(item.value.width)}.store`, offset);
-      }
+        return this.#storeState(item.offset, item.value);
+      case "writeStateAt":
+        return this.#storeStateAt(item);
       case "access":
         return this.#access(item);
       case "storeMemory":
@@ -273,11 +290,13 @@ class Emitter {
       case "callRoutine":
         for (const arg of item.args) this.#push(arg);
         this.#target.callRoutine(item.routine);
+        this.#target.known?.clear();
         if (item.result !== undefined) this.#keepResult(item.result);
         return;
       case "callHost":
         for (const arg of item.args) this.#push(arg);
         this.#target.callHost(item.host);
+        this.#target.known?.clear();
         return this.#keepResult(item.result);
       case "readPageTable":
         return this.#readPageTable(item);
@@ -301,23 +320,31 @@ class Emitter {
   }
 
   #if(item: EffectItem & { readonly type: "if" }): void {
+    const { known } = this.#target;
     this.#push(item.condition);
     this.#code.if();
+    const before = known?.save();
     this.#block(item.then);
+    const behindThen = endsAlways(item.then) ? undefined : known?.save();
+    if (before !== undefined) known?.restore(before);
     if (item.otherwise !== undefined) {
       this.#code.else();
       this.#block(item.otherwise);
     }
     this.#code.end();
+    if (item.otherwise !== undefined && endsAlways(item.otherwise)) known?.restore(behindThen ?? new Map());
+    else if (behindThen !== undefined) known?.join(behindThen);
   }
 
   #loop(item: EffectItem & { readonly type: "loop" }): void {
+    this.#target.known?.clear();
     const again = this.#code.loop();
     this.#block(item.body);
     if (item.condition === undefined) throw new Error(`${this.#program.name}: a loop without condition`);
     this.#push(item.condition);
     this.#code.branchIf(again);
     this.#code.end();
+    this.#target.known?.clear();
   }
 
   #storeMemory(item: EffectItem & { readonly type: "storeMemory" }): void {
@@ -409,8 +436,9 @@ class Emitter {
     this.#target.accessFailed("device");
     code.else();
     if (item.faultDetail !== undefined) {
+      const { faultDetail } = item;
       code.i32(0);
-      this.#push(item.faultDetail);
+      this.#apart(() => this.#push(faultDetail));
       code.memory("i32.store", engineFields.faultDetail.offset);
     }
     this.#target.accessFailed("fault");
@@ -487,6 +515,7 @@ class Emitter {
     code.memory(item.bits === 64 ? "i64.load" : "i64.load32_u", ramStart);
     code.set(result);
     code.end();
+    this.#target.known?.clear();
   }
 
   #end(item: EndItem): void {
@@ -505,6 +534,14 @@ class Emitter {
     else this.#retire(item, pushTarget);
   }
 
+  /** Emits what may be passed over: it teaches nothing of what is known behind it. */
+  #apart(emit: () => void): void {
+    const { known } = this.#target;
+    const before = known?.save();
+    emit();
+    if (before !== undefined) known?.restore(before);
+  }
+
   /** Finishes bounced writes before the instruction retires; device writes leave the guest from here. */
   #retire(item: EndItem | { readonly type: "fallThrough" }, pushTarget: () => void): void {
     const code = this.#code;
@@ -514,7 +551,7 @@ class Emitter {
       this.#target.callFinishWrites();
       code.if();
       code.i32(0);
-      if (item.type === "jump") pushTarget();
+      if (item.type === "jump") this.#apart(pushTarget);
       else this.#target.nextPc();
       code.memory("i64.store", engineState.nextPc.offset);
       this.#target.leaveForDeviceWrite();
@@ -523,6 +560,14 @@ class Emitter {
     }
     this.#target.end(item, pushTarget);
   }
+}
+
+const ENDS: ReadonlySet<Item["type"]> = new Set(["return", "jump", "endBlock", "raise", "exitBefore", "exitAfter"]);
+
+/** Control never comes out of it. */
+function endsAlways(block: Block): boolean {
+  const last = block.items.at(-1);
+  return last !== undefined && ENDS.has(last.type);
 }
 
 /** The TLB set that an access looks into. */

@@ -2,11 +2,14 @@
 import type { HostFunction, Routine } from "../stage/stage.js";
 import type { EndItem } from "../stage/program.js";
 import type { LocalType } from "../wasm/function-builder.js";
+import type { KnownState } from "./known-state.js";
 
 /** Locals that a program has used so far. */
 export type Temporaries = () => readonly { readonly type: LocalType; readonly local: number }[];
 
 export interface EmitTarget {
+  /** What is known of state where the program begins, of code that runs in a straight line. */
+  readonly known?: KnownState;
   /** Called before the program is emitted. */
   begin?(temporaries: Temporaries): void;
   /** Pushes an operand's value. */

@@ -1,11 +1,12 @@
 /**
  * Makes one function of a region: `(block, left) -> HandlerStatus`. Blocks are the arms of a `br_table` in a loop, in the
  * order of their addresses, so that straight lines fall through; a jump of a block to itself stays in a loop of its own.
- * Each block begins only with budget for all its instructions; the interpreter runs what is too short. Registers stay in
- * memory, so that state is precise wherever control leaves.
+ * Each block begins only with budget for all its instructions; the interpreter runs what is too short. Registers are
+ * written to memory at once, so that state is precise wherever control leaves; a block reads its own writes from locals.
  */
 import { type CompiledFunction, CompiledTarget } from "../emit/compiled-target.js";
 import { emitProgram } from "../emit/emitter.js";
+import { KnownState } from "../emit/known-state.js";
 import type { ModuleScope } from "../emit/linker.js";
 import type { Temporaries } from "../emit/target.js";
 import { engineState } from "../engine-fields.js";
@@ -42,6 +43,8 @@ class RegionFunction implements CompiledFunction {
   readonly context: HandlerContext;
   readonly code: FunctionBuilder;
   readonly scope: ModuleScope;
+  /** Of the block that is being emitted. */
+  readonly known: KnownState;
   readonly #region: Region;
   /** Offsets of `CpuDefinition.oftenOverwritten`. */
   readonly #overwritten: ReadonlySet<number>;
@@ -60,6 +63,7 @@ class RegionFunction implements CompiledFunction {
     this.#overwritten = new Set((context.cpu.oftenOverwritten ?? []).map(({ offset }) => offset));
     this.#indices = new Map(region.map(({ offset }, index) => [offset, index]));
     this.#codePage = code.takeLocal("i64");
+    this.known = new KnownState(code, context.cpu.workingRegisters);
   }
 
   emit(): void {
@@ -87,6 +91,7 @@ class RegionFunction implements CompiledFunction {
   #block(block: RegionBlock, index: number): void {
     const { code } = this;
     const self = code.loop();
+    this.known.clear();
     const units = block.instructions.length;
     code.get(LEFT);
     code.i32(units);
@@ -131,6 +136,7 @@ class RegionFunction implements CompiledFunction {
   goTo(index: number, { index: own, self }: BlockPlace): void {
     const { code } = this;
     for (const [local, type] of this.#temporaries) code.zeroLocal(type, local);
+    for (const { local, type } of this.known.locals) code.zeroLocal(type, local);
     if (index === own) return code.branch(self);
     code.i32(index);
     code.set(BLOCK);
@@ -189,6 +195,10 @@ class RegionTarget extends CompiledTarget {
     this.#function = region;
     this.#instruction = instruction;
     this.#place = place;
+  }
+
+  get known(): KnownState {
+    return this.#function.known;
   }
 
   begin(temporaries: Temporaries): void {

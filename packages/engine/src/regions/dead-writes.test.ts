@@ -42,7 +42,12 @@ describe("a write of a field", () => {
   it("stays where control may leave before the next one, or that one may not happen", () => {
     expect(counts(writes, loads, writes)).toEqual([0, 0, 0]);
     expect(counts(writes, mayWrite)).toEqual([0, 0]);
-    expect(counts(writes, mayWrite, writes)).toEqual([1, 0, 0]);
+    expect(counts(writes, mayWrite, reads)).toEqual([0, 0, 0]);
+  });
+
+  it("is left out where it may not happen", () => {
+    expect(counts(writes, mayWrite, writes)).toEqual([1, 1, 0]);
+    expect(counts(mayWrite, reads)).toEqual([0, 0]);
   });
 
   it("stays where it is no field of those", () => {

@@ -15,20 +15,27 @@ export function deadWrites(programs: readonly Program[], fields: ReadonlySet<num
   for (const program of programs.toReversed()) {
     const reads = readsOf(program.root, new Map());
     const writes = program.root.items.filter((item) => item.type === "writeState" && fields.has(item.offset));
-    skipped.unshift(program.writesMemory ? new Set() : unseen(writes, dead, reads));
+    skipped.unshift(program.writesMemory ? new Set() : unseen(itemsOf(program.root), dead, reads));
     dead = mayLeave(program.root) ? new Set() : deadBefore(writes, dead, reads);
   }
   return skipped;
 }
 
 /** A write of a field that the same program reads later is seen. */
-function unseen(writes: readonly Item[], dead: ReadonlySet<number>, reads: Reads): Set<EffectItem> {
+function unseen(items: readonly Item[], dead: ReadonlySet<number>, reads: Reads): Set<EffectItem> {
   const found = new Set<EffectItem>();
-  for (const item of writes) {
+  for (const item of items) {
     if (item.type !== "writeState" || !dead.has(item.offset)) continue;
     if ((reads.get(item.offset) ?? -1) <= item.epoch) found.add(item);
   }
   return found;
+}
+
+/** With those that are done on a condition. */
+function itemsOf(block: Block): Item[] {
+  return block.items.flatMap((item) =>
+    item.type === "if" ? [item, ...blocksOf(item).flatMap((inner) => itemsOf(inner))] : [item],
+  );
 }
 
 function deadBefore(writes: readonly Item[], deadBehind: ReadonlySet<number>, reads: Reads): Set<number> {

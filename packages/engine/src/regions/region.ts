@@ -12,6 +12,8 @@ const PAGE_BYTES = 4096;
 const INSTRUCTION_BYTES_MAX = 15;
 /** Instructions of a region; what lies beyond is left to the interpreter. */
 const INSTRUCTIONS_MAX = 512;
+/** Blocks right in front of a region that are compiled with it. */
+const BLOCKS_IN_FRONT_MAX = 4;
 /** How far in front of a hot place its block may begin. */
 const LOOK_BACK_MAX = 64;
 
@@ -68,15 +70,32 @@ class RegionFinder {
   }
 
   find(offset: number): Region | undefined {
-    const waiting = [this.#blockStart(offset)];
+    this.#take(this.#blockStart(offset));
+    for (let count = 0; count < BLOCKS_IN_FRONT_MAX && this.#takeBlockInFront(); count++);
+    const blocks = [...this.#leaders].sort((a, b) => a - b).map((leader) => this.#block(leader));
+    const region = blocks.filter(({ instructions }) => instructions.length > 0);
+    return region.some((block) => this.#reachesBack(block)) ? region : undefined;
+  }
+
+  /** With all that can be reached from there. */
+  #take(start: number): void {
+    const waiting = [start];
     for (let leader = waiting.pop(); leader !== undefined; leader = waiting.pop()) {
       if (this.#leaders.has(leader) || !this.#isWarm(leader)) continue;
       this.#leaders.add(leader);
       waiting.push(...this.#follow(leader));
     }
-    const blocks = [...this.#leaders].sort((a, b) => a - b).map((leader) => this.#block(leader));
-    const region = blocks.filter(({ instructions }) => instructions.length > 0);
-    return region.some((block) => this.#reachesBack(block)) ? region : undefined;
+  }
+
+  /** The way into a loop, such as the start of its function, runs as often as the loop does when that is short. */
+  #takeBlockInFront(): boolean {
+    const first = Math.min(...this.#leaders);
+    const last = this.#before(first);
+    if (last === undefined) return false;
+    const { targets, continues } = this.#flowOf(last);
+    if (!continues && !targets.some((target) => this.#instructions.has(target))) return false;
+    this.#take(this.#blockStart(last));
+    return true;
   }
 
   /** Has run since it was decoded. */

@@ -293,6 +293,7 @@ export const tinyCpu: CpuDefinition = {
   instructionsFor: () => instructions,
   contextWord,
   privilege,
+  workingRegisters: [registers],
   translationFields: [tableBase],
   translate,
   memoryFault: exception("memoryFault", Cause.memory),
