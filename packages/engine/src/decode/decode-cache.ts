@@ -96,7 +96,13 @@ export class DecodeCache {
     if (known !== undefined) return known;
     if (this.#byIndex.length >= DECODED_PAGE_COUNT) return undefined;
     const { start, records } = this.#options;
-    const page = { base: start + this.#byIndex.length * records.pageBytes, pageIndex, context, lines: noLines(), writes: 0 };
+    const page = {
+      base: start + this.#byIndex.length * records.pageBytes,
+      pageIndex,
+      context,
+      lines: noLines(),
+      writes: 0,
+    };
     // Most of a page is never looked at, and the host gives memory as it is touched.
     if (this.#byIndex.length < this.#placesUsed) this.#bytes.fill(0, page.base, page.base + records.pageBytes);
     else this.#placesUsed = this.#byIndex.length + 1;

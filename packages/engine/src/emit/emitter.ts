@@ -9,7 +9,16 @@ import {
   TlbEntry,
   type TlbGeometry,
 } from "../mmu/tlb-layout.js";
-import type { AccessItem, Block, EffectItem, EndItem, Item, Program, ValueNode, VariableNode } from "../stage/program.js";
+import type {
+  AccessItem,
+  Block,
+  EffectItem,
+  EndItem,
+  Item,
+  Program,
+  ValueNode,
+  VariableNode,
+} from "../stage/program.js";
 import { schedule } from "../stage/schedule.js";
 import type { StateField } from "../stage/state-layout.js";
 import type { FunctionBuilder, LocalType } from "../wasm/function-builder.js";
