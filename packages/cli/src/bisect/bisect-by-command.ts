@@ -3,6 +3,7 @@ import { spawnSync } from "node:child_process";
 import {
   type BisectCommandResult,
   bisectCommand,
+  formatPosition,
   type Goal,
   type Machine,
   type Replayer,
@@ -11,11 +12,12 @@ import {
   type Verdict,
 } from "@hvjournal/core";
 import { CliError, UsageError } from "../cli-error.js";
-import { type Arguments, type CommandContext, stringOption } from "../commands/command.js";
+import { type Arguments, type CommandContext, listOption, stringOption } from "../commands/command.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { momentLine } from "../output/bisect-report.js";
 import { jsonLine, type Output } from "../output/console-output.js";
 import { ExitText } from "../output/exit-text.js";
+import { showCommand } from "../output/show-command.js";
 import { instructionText, positionText, Standing, standingVcpu } from "../output/standing.js";
 import { nameByGuest } from "../symbols/guest-symbols.js";
 import { hexAddress } from "../symbols/symbols.js";
@@ -45,7 +47,7 @@ export async function runCommandSearch(
   const goodExit = exitAt("good") ?? recording.reader.header.parent?.exitNumber ?? 0;
   const badExit = exitAt("bad") ?? recording.reader.end.exitNumber;
   const result = await bisectCommand({ replayer, goodExit, badExit, test });
-  return reportBoundary(recording, replayer, result, output);
+  return reportBoundary(recording, replayer, result, { args, output });
 }
 
 /** Its standard output goes to stderr: stdout is for the answer. */
@@ -64,7 +66,7 @@ function reportBoundary(
   recording: OpenRecording,
   replayer: Replayer,
   { exits, units }: BisectCommandResult,
-  output: Output,
+  { args, output }: { readonly args: Arguments; readonly output: Output },
 ): ExitCode {
   const probes = exits.probes + (units?.probes ?? 0);
   const skipped = exits.skipped.length > 0 ? exits.skipped : (units?.skipped ?? []);
@@ -94,6 +96,7 @@ function reportBoundary(
   output.line(`first bad: ${momentLine({ position, seq: replayer.nextSeq - 1, exitNumber, icount, guestTimeNs })}`);
   output.line(`  ${isExit ? exitLine(recording, machine) : codeLine(recording, machine)}`);
   output.line(`  good one step before (${probes} tests)`);
+  output.note(`next: ${showCommand(recording.path, formatPosition(position), listOption(args, "symbols"))}`);
   return ExitStatus.done;
 }
 

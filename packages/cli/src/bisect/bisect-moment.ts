@@ -15,10 +15,11 @@ import {
   shellCommand,
 } from "@hvjournal/core";
 import { CliError } from "../cli-error.js";
-import { type Arguments, type CommandContext, flag, stringOption } from "../commands/command.js";
+import { type Arguments, type CommandContext, flag, listOption, stringOption } from "../commands/command.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { BisectReport, loadAt, type LoadedValue, neverMapped, transitionLines } from "../output/bisect-report.js";
 import { jsonLine } from "../output/console-output.js";
+import { showCommand } from "../output/show-command.js";
 import { Progress } from "../output/progress.js";
 import { hex, hostTimeText } from "../output/value-text.js";
 import { callersOf } from "../symbols/callers.js";
@@ -84,6 +85,8 @@ export function runWhen(
     output.note(
       "note: not all that it reads could be watched: a change that came and went between two events may be missing",
     );
+  if (!output.json)
+    output.note(`next: ${showCommand(path, formatPosition(first.position), listOption(args, "symbols"))}`);
   return ExitStatus.done;
 }
 

@@ -35,6 +35,7 @@ import { againCommand } from "../output/again-command.js";
 import { rtcText } from "../output/board-text.js";
 import { jsonLine, type Output } from "../output/console-output.js";
 import { endText, fileText, heldFromStartText, LastLine, strandedText } from "../output/record-report.js";
+import { showCommand } from "../output/show-command.js";
 import { DEFAULT_RECORDING } from "../recording-path.js";
 import { undefinedText } from "../output/undefined-text.js";
 import { unansweredText } from "../output/unanswered-text.js";
@@ -51,6 +52,7 @@ import { type Instance, type InstanceTerms, recordedDrivePaths } from "../vm/ins
 import { runInstance } from "../vm/run-instance.js";
 import { checkVmName, nameOfRecording } from "../vm/vm-directory.js";
 import { checkGoals, goalNotes, liveGoals } from "../vm/live-goals.js";
+import { KernelTrouble, type Trouble, troubleText } from "../vm/kernel-trouble.js";
 import { LiveSession, type SessionEnd } from "../vm/live-session.js";
 import { endedBy, failedExit, exitCodeOf, missedGoal, type RunTerms } from "../vm/session-result.js";
 import { MACHINE_OPTIONS, newMachine } from "../vm/machine-options.js";
@@ -166,12 +168,11 @@ async function recordVm(args: Arguments, context: CommandContext, control: OwnCo
     argv: context.argv,
   };
   const { recorder, writer, description } = await startRecording(args, file, host);
-  const lastLine = new LastLine();
+  const seen = watchConsole(recorder);
   try {
     const goals = liveGoals(texts, recorder, symbols);
     for (const note of goalNotes(texts)) context.output.note(note);
     announce({ machine: recorder.machine, path: file.path, args }, context);
-    recorder.onOutput((port, bytes) => lastLine.note(port, bytes));
     const name = control?.name ?? nameOfRecording(file.path);
     const onStranded = (): void =>
       noteStranded(recorder.machine, { name, isReachable: control !== undefined }, context);
@@ -215,7 +216,7 @@ async function recordVm(args: Arguments, context: CommandContext, control: OwnCo
     await run.close(farewellOf(run.end, instance, runTerms(args)));
     // Nothing depends on the console's reader any more, however slow it is.
     await terminal.drained();
-    return tellEnd(run.end, { recorder, path: file.path, args, context, lastLine, instance });
+    return tellEnd(run.end, { recorder, path: file.path, args, context, seen, instance });
   } catch (error) {
     // What has been committed stays a prefix of the run; a run that never began leaves nothing.
     writer.close();
@@ -405,11 +406,33 @@ interface EndedVm {
   readonly path: string;
   readonly args: Arguments;
   readonly context: CommandContext;
-  readonly lastLine: LastLine;
+  readonly seen: SeenConsole;
   readonly instance: Instance;
 }
 
-function tellEnd(end: SessionEnd, { recorder, path, args, context, lastLine, instance }: EndedVm): ExitCode {
+interface SeenConsole {
+  readonly lastLine: LastLine;
+  readonly trouble: KernelTrouble;
+}
+
+function watchConsole(recorder: Recorder): SeenConsole {
+  const seen = { lastLine: new LastLine(), trouble: new KernelTrouble(recorder.machine) };
+  recorder.onOutput((port, bytes) => {
+    seen.lastLine.note(port, bytes);
+    seen.trouble.note(port, bytes);
+  });
+  return seen;
+}
+
+/** What `--fail-on` stopped at is told as that. */
+function untold({ seen }: KernelTrouble, end: SessionEnd): readonly Trouble[] {
+  const told = end.why === "goal" ? end.goal.failure?.line : undefined;
+  return seen.filter(({ line }) => told?.endsWith(line) !== true);
+}
+
+function tellEnd(end: SessionEnd, { recorder, path, args, context, seen, instance }: EndedVm): ExitCode {
+  const { lastLine } = seen;
+  const trouble = untold(seen.trouble, end);
   const { machine } = recorder;
   const { output } = context;
   const terms = runTerms(args);
@@ -429,6 +452,7 @@ function tellEnd(end: SessionEnd, { recorder, path, args, context, lastLine, ins
           ...(heldFromStart ? { heldFromStart } : {}),
           ...(missed === undefined ? {} : { error: "not-reached", message: missed }),
           ...(end.why === "failed" ? { error: end.error.code, message: end.error.message } : {}),
+          ...(trouble.length > 0 && { trouble: trouble.map(({ moment, line }) => ({ ...moment, line })) }),
           ...(recorder.scriptLeft.length > 0 && { inputLeft: recorder.scriptLeft.length }),
           exit: exitNumber,
           icount,
@@ -444,8 +468,9 @@ function tellEnd(end: SessionEnd, { recorder, path, args, context, lastLine, ins
     else if (end.why === "moved") noteFarewell(farewellOf(end, instance), output);
     else if (output.quiet && !output.json && missed === undefined && status !== ExitStatus.done)
       // What is quiet is quiet where all is well.
-      output.error(endText(end, machine, lastLine.text), [], undefined);
+      output.error(endText(end, machine, lastLine.text), trouble.map(troubleText), undefined);
     else output.note(endText(end, machine, lastLine.text));
+    for (const each of trouble) output.note(`note: ${troubleText(each)}`);
     if (heldFromStart) output.note(`note: --${end.goal.name} ${heldFromStartText(end.goal.text)}`);
     output.note(fileText({ path, events, eventBytes, snapshots, snapshotBytes }));
   } finally {
@@ -460,12 +485,14 @@ function tellEnd(end: SessionEnd, { recorder, path, args, context, lastLine, ins
   if (undefinedMet !== undefined) output.note(`note: ${undefinedMet}`);
   const unanswered = unansweredText(recorder.live.vmm.unansweredCalls?.());
   if (unanswered !== undefined) output.note(`note: ${unanswered}`);
-  const next = `hvjournal show ${shellWord(path)} exit:${failedExit(end) ?? machine.exitNumber} --stack --disas 8`;
+  const failed = failedExit(end);
+  const cause = trouble.find(({ moment }) => failed === undefined || moment.exitNumber < failed);
+  const next = showCommand(path, `exit:${cause?.moment.exitNumber ?? failed ?? machine.exitNumber}`);
   if (missed !== undefined && !output.json) output.error(missed, [], `hvjournal log ${shellWord(path)} --console`);
   else if (end.why === "failed") {
     output.note("note: the call waits; once the handler is mended, the VM goes on from there");
     output.note(`next: ${shellCommand("hvjournal", "record", "--from", path, ...mendedHandlers(recorder.machine))}`);
-  } else if (status === ExitStatus.no) output.note(`next: ${next}`);
+  } else if (status === ExitStatus.no || cause !== undefined) output.note(`next: ${next}`);
   return status;
 }
 

@@ -3,7 +3,8 @@ import { bisectWhen, CONSOLE_PORT, type Goal, type ParsedExpression, type Replay
 import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { jsonLine, type Output } from "../output/console-output.js";
 import { Progress } from "../output/progress.js";
-import { Standing } from "../output/standing.js";
+import { showCommand } from "../output/show-command.js";
+import { positionText, Standing } from "../output/standing.js";
 import { recordingOption, recordingPath } from "../recording-path.js";
 import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
 import { nameByGuest, nameByLastSnapshot } from "../symbols/guest-symbols.js";
@@ -25,6 +26,7 @@ import {
   type CommandContext,
   flag,
   flagOption,
+  listOption,
   stringOption,
   textOption,
 } from "./command.js";
@@ -82,6 +84,8 @@ function runReplay(recording: OpenRecording, args: Arguments, { output }: Comman
   else reachedEnd = advanceTo(until, replayer, recording, { isWhole: from !== undefined || showsConsole, output });
   tellStanding(recording, replayer, output);
   if (reachedEnd) checkPassedBy(recording);
+  if (!output.json)
+    output.note(`next: ${showCommand(recording.path, positionText(replayer.machine), listOption(args, "symbols"))}`);
   return ExitStatus.done;
 }
 

@@ -1,9 +1,10 @@
 /** Where a re-run parted from its recording, as people read it. */
-import { type DivergenceReport, type RecordingHeader, shellWord } from "@hvjournal/core";
+import type { DivergenceReport, RecordingHeader } from "@hvjournal/core";
 import { CliError } from "../cli-error.js";
 import { ExitStatus } from "../exit-status.js";
 import { productVersion } from "../version.js";
 import type { Symbols } from "../symbols/symbols.js";
+import { showCommand } from "./show-command.js";
 
 /** More than this are counted, not listed. */
 const DIFFERENCES_SHOWN = 12;
@@ -35,7 +36,7 @@ export function divergenceReport(report: DivergenceReport, { path, header, symbo
     status: ExitStatus.no,
     position,
     details,
-    next: `hvjournal show ${shellWord(path)} ${before} --stack --disas 8`,
+    next: showCommand(path, before),
     fields: { report },
   });
 }

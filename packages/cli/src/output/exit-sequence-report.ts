@@ -12,6 +12,7 @@ import {
 import { CliError } from "../cli-error.js";
 import { ExitStatus } from "../exit-status.js";
 import type { OpenRecording } from "../vm/open-recording.js";
+import { showCommand } from "./show-command.js";
 import { counted } from "./value-text.js";
 
 export interface DifferingRun {
@@ -62,7 +63,7 @@ export function exitSequenceReport(run: DifferingRun): CliError {
     details,
     next:
       keptPath === undefined
-        ? shellCommand("hvjournal", "show", recording.path, position, "--stack", "--disas", "8")
+        ? showCommand(recording.path, position)
         : shellCommand("hvjournal", "diff", recording.path, keptPath),
     fields: {
       equal: comparison.equal,

@@ -1,5 +1,6 @@
 /** What `record` prints when a run has ended. */
 import { CONSOLE_PORT, formatGuestTime, type GuestStop, type Machine } from "@hvjournal/core";
+import type { FailureMoment } from "../vm/console-failure.js";
 import type { SessionGoal } from "../vm/live-goals.js";
 import type { SessionEnd } from "../vm/live-session.js";
 import { counted, sizeText } from "./value-text.js";
@@ -80,11 +81,15 @@ export function endText(end: SessionEnd, machine: Machine, lastLine: string): st
   }
 }
 
+/** "exit:538 time:0.001478068s" */
+export function momentOfFailure({ exitNumber, guestTimeNs }: FailureMoment): string {
+  return `exit:${exitNumber} time:${formatGuestTime(guestTimeNs)}`;
+}
+
 /** What made it fail is on the console more often than not. */
 function failureText({ text, failure }: SessionGoal, machine: Machine, lastLine: string): string {
-  const { exitNumber, guestTimeNs } = failure?.moment ?? machine;
   const line = failure?.line ?? lastLine;
-  const at = `exit:${exitNumber} time:${formatGuestTime(guestTimeNs)}`;
+  const at = momentOfFailure(failure?.moment ?? machine);
   if (PANIC.test(line)) return `guest panicked at ${at}: ${line}`;
   return `guest failed at ${at}: ${failure === undefined ? text : line}`;
 }

@@ -81,7 +81,7 @@ export class Standing {
       this.title(machine),
       `  icount:${icount} time:${formatGuestTime(guestTimeNs)} event:${replayer.nextSeq - 1}`,
       `  pc  ${hexAddress(pc)}  ${name.padEnd(26)}  ${instructionText(machine, this.#recording.symbols, vcpu, isBehind)}`.trimEnd(),
-      `  ${registers}    … show ${positionText(machine)} for all`,
+      `  ${registers}`,
     ];
     if (exitPending) {
       const told = this.#exits.toldAnswer(pendingExit(replayer));

@@ -7,9 +7,11 @@ import { type Arguments, listOption, textOption } from "../commands/command.js";
 import { reason } from "../host/drive-file.js";
 import { readElfSymbols } from "./elf-symbols.js";
 import { SymbolList, Symbols } from "./symbols.js";
-import { readSystemMap } from "./system-map.js";
+import { placeholderFor, readSystemMap } from "./system-map.js";
 
 const ELF_MAGIC = 0x7f45_4c46;
+const WITHOUT =
+  "a recorded kernel's functions are named without --symbols too, by its own kallsyms, which are read from guest memory";
 
 export function symbolOptions(yargs: Argv): Argv {
   return yargs.option("symbols", textOption("vmlinux, other ELF file, or System.map; repeatable"));
@@ -27,6 +29,12 @@ function readSymbolFile(path: string): GuestSymbol[] {
   } catch (cause) {
     throw new CliError(`can't read symbols ${path}: ${reason(cause)}`, { code: "no-file", cause });
   }
+  const real = placeholderFor(path, bytes);
+  if (real !== undefined)
+    throw new CliError(
+      `can't read symbols ${path}: it is Debian's placeholder for a System.map; the real one, and vmlinux, are in the package ${real}, below /usr/lib/debug/boot`,
+      { code: "symbols", details: [`note: ${WITHOUT}`] },
+    );
   const symbols =
     bytes.length >= 4 && bytes.readUInt32BE(0) === ELF_MAGIC ? readElfSymbols(bytes) : readSystemMap(bytes);
   if (typeof symbols === "string") throw new CliError(`can't read symbols ${path}: ${symbols}`, { code: "symbols" });

@@ -6,6 +6,16 @@ const LINE = /^([0-9a-f]{8,16}) ([A-Za-z]) (\S+)(?:\s+\[\S+\])?$/;
 const MAPPING_SYMBOL = /^\$[xdt](\.|$)/;
 const UNDEFINED = "U";
 
+/** Debian's kernel packages have this one line in the place of a System.map; "<version>" is Debian's own word. */
+const PLACEHOLDER = /^f{16} B The real System\.map is in the (\S+) package\s*$/;
+
+/** The package that has the real one; undefined: this is no placeholder. */
+export function placeholderFor(path: string, bytes: Uint8Array): string | undefined {
+  const [, name] = PLACEHOLDER.exec(Buffer.from(bytes).toString("latin1")) ?? [];
+  const [, release = "<version>"] = /System\.map-([^/]+)$/.exec(path) ?? [];
+  return name?.replace("<version>", release);
+}
+
 /** A string says what is wrong. */
 export function readSystemMap(bytes: Uint8Array): GuestSymbol[] | string {
   const symbols: GuestSymbol[] = [];

@@ -120,7 +120,8 @@ describe("a recording that is damaged", () => {
     flipLastPage(pathOf("good.hvj"), pathOf("page.hvj"));
     for (const command of ["replay", "verify"]) {
       const [whole, damaged] = [run(command, "good.hvj"), run(command, "page.hvj")];
-      expect(whole).toMatchObject({ status: 0, stderr: "" });
+      const next = command === "replay" ? "next: hvjournal show good.hvj exit:6447 --stack --disas 8\n" : "";
+      expect(whole).toMatchObject({ status: 0, stderr: next });
       expect(damaged.status).toBe(128);
       expect(damaged.stdout).toBe(whole.stdout.replaceAll("good.hvj", "page.hvj"));
       expect(damaged.stderr).toMatch(
@@ -393,5 +394,32 @@ describe("a recorder that is killed", () => {
       /^damaged: end: no end mark stands behind batch \d+, and alone\.hvj-wal, which held what came later, is missing\n/,
     );
     expect(runNext(lone).status).toBe(0);
+  });
+});
+
+describe("Debian's placeholder for a System.map", () => {
+  const placeholder = "ffffffffffffffff B The real System.map is in the linux-image-<version>-dbg package\n";
+
+  it("is told as that, with the package that has the real one, and what does without", () => {
+    writeFileSync(pathOf("System.map-6.1.0-56-cloud-amd64"), placeholder);
+    const { status, stderr } = run("show", "good.hvj", "end", "--symbols", "System.map-6.1.0-56-cloud-amd64");
+    expect(status).toBe(128);
+    expect(stderr).toMatch(/^error: can't read symbols System.map-\S+: it is Debian's placeholder for a System.map;/);
+    expect(stderr).toContain("package linux-image-6.1.0-56-cloud-amd64-dbg, below /usr/lib/debug/boot\n");
+    expect(stderr).toMatch(/^note: .* without --symbols too, by its own kallsyms/m);
+  });
+});
+
+describe("where a replay or a search stops", () => {
+  it("the next step shows who called, and can be pasted", () => {
+    for (const words of [
+      ["replay", "good.hvj", "--until", "exit:50"],
+      ["bisect", "good.hvj", "--when", "$pc != 0 && exit.reason == HVC64"],
+      ["bisect", "good.hvj", "--good", "exit:3", "--bad", "exit:5", "--run", "sh", "-c", "test $HVJ_POSITION = exit:3"],
+    ]) {
+      const result = run(...words);
+      expect(result.stderr).toMatch(/^next: hvjournal show good\.hvj exit:\S+ --stack --disas 8$/m);
+      expect(runNext(result)).toMatchObject({ status: 0, output: expect.stringMatching(/^ {2}stack {6}\S/m) });
+    }
   });
 });
