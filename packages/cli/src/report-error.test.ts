@@ -14,6 +14,7 @@ describe("an error", () => {
     bytes: () => undefined,
     note: () => undefined,
     error: (message, details, next) => void printed.push(message, ...details, next ?? ""),
+    isProgressDue: () => false,
     progress: () => undefined,
     flush: () => Promise.resolve(true),
     startPager: () => undefined,

@@ -21,15 +21,28 @@ import { showCommand } from "../output/show-command.js";
 import { instructionText, positionText, Standing, standingVcpu } from "../output/standing.js";
 import { nameByGuest } from "../symbols/guest-symbols.js";
 import { hexAddress } from "../symbols/symbols.js";
+import { type LongAct, withLongAct } from "../vm/long-act.js";
 import { createReplayer, findPlace, type OpenRecording } from "../vm/open-recording.js";
 
 export async function runCommandSearch(
   recording: OpenRecording,
   command: readonly string[],
   args: Arguments,
-  { output }: CommandContext,
+  context: CommandContext,
 ): Promise<ExitCode> {
   if (command.length === 0) throw new UsageError("--run needs a command");
+  const { path } = recording;
+  return withLongAct({ act: `bisecting ${path}`, total: 0, output: context.output }, (act) =>
+    searchByCommand(recording, command, args, { ...context, act }),
+  );
+}
+
+async function searchByCommand(
+  recording: OpenRecording,
+  command: readonly string[],
+  args: Arguments,
+  { output, act }: CommandContext & { readonly act: LongAct },
+): Promise<ExitCode> {
   const { path } = recording;
   const replayer = createReplayer(recording);
   const exitAt = (option: "good" | "bad"): number | undefined => {
@@ -38,11 +51,12 @@ export async function runCommandSearch(
     seek(replayer, findPlace(text, recording.reader).goal);
     return replayer.machine.exitNumber;
   };
-  const test = (): Promise<Verdict> => {
+  const test = async (): Promise<Verdict> => {
     const position = positionText(replayer.machine);
     const verdict = verdictOf(command, path, position);
     output.note(`${position}  ${verdict}`);
-    return Promise.resolve(verdict);
+    await act.turn(replayer.machine);
+    return verdict;
   };
   const goodExit = exitAt("good") ?? recording.reader.header.parent?.exitNumber ?? 0;
   const badExit = exitAt("bad") ?? recording.reader.end.exitNumber;

@@ -162,7 +162,7 @@ class Runs {
         ...differences.with(applied),
         by: "bisect",
         judge: (recorder) => judge.begin(recorder),
-        act: `run ${number}:`,
+        act: `run ${number}`,
       });
       const [refused] = run.refused;
       if (refused !== undefined) return { verdict: "skip", why: refusedText(refused) };

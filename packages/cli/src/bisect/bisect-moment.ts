@@ -1,7 +1,7 @@
 /** `bisect --when`: the first moment at which an expression holds. */
 import {
   type BisectMoment,
-  bisectWhen,
+  bisectWhenSteps,
   type BisectWhenResult,
   type BisectWriter,
   formatPosition,
@@ -20,11 +20,11 @@ import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { BisectReport, loadAt, type LoadedValue, neverMapped, transitionLines } from "../output/bisect-report.js";
 import { jsonLine } from "../output/console-output.js";
 import { showCommand } from "../output/show-command.js";
-import { Progress } from "../output/progress.js";
 import { hex, hostTimeText } from "../output/value-text.js";
 import { callersOf } from "../symbols/callers.js";
 import { nameByLastSnapshot } from "../symbols/guest-symbols.js";
 import type { Symbols } from "../symbols/symbols.js";
+import { type LongAct, withLongAct } from "../vm/long-act.js";
 import { createReplayer, findPlace, type OpenRecording, positionMissing } from "../vm/open-recording.js";
 
 function goodGoal(args: Arguments, { reader }: OpenRecording): Goal {
@@ -40,18 +40,29 @@ function lastSeq(args: Arguments, { reader }: OpenRecording): number {
   return resolveRange({ from, to }, reader).last;
 }
 
-export function runWhen(
+export async function runWhen(
   recording: OpenRecording,
   expression: ParsedExpression,
   args: Arguments,
-  { output }: CommandContext,
-): ExitCode {
+  context: CommandContext,
+): Promise<ExitCode> {
+  const { path, reader } = recording;
+  return withLongAct({ act: `bisecting ${path}`, total: reader.end.icount, output: context.output }, (act) =>
+    searchWhen(recording, expression, args, { ...context, act }),
+  );
+}
+
+async function searchWhen(
+  recording: OpenRecording,
+  expression: ParsedExpression,
+  args: Arguments,
+  { output, act }: CommandContext & { readonly act: LongAct },
+): Promise<ExitCode> {
   nameByLastSnapshot(recording);
   const replayer = createReplayer(recording);
-  const { path, reader, symbols } = recording;
-  const progress = new Progress(output, `bisecting ${path}:`, reader.end.icount);
+  const { path, symbols } = recording;
   const withAll = flag(args, "all");
-  const result = bisectWhen({
+  const search = bisectWhenSteps({
     replayer,
     expression,
     symbols,
@@ -59,8 +70,8 @@ export function runWhen(
     lastSeq: lastSeq(args, recording),
     // What may change with every instruction is looked at no longer than somebody wants to know.
     all: withAll || !expression.changesWithUnits,
-    onProgress: (icount) => progress.at(icount),
   });
+  const result = await act.run(search);
   const { first, scannedExits, isWatched } = result;
   if (first === undefined) {
     for (const address of neverMapped(expression, replayer.machine, recording, result.places))
@@ -69,7 +80,7 @@ export function runWhen(
       );
     throw neverHeld(expression, args, recording);
   }
-  output.note(`scanned exit:1..${scannedExits} (${hostTimeText(progress.elapsedMs)})`);
+  output.note(`scanned exit:1..${scannedExits} (${hostTimeText(act.elapsedMs)})`);
   const caller = callerOf(replayer, result, symbols);
   const value = valueChange(recording, replayer, expression, result);
   goToFirst(replayer, result);

@@ -2,10 +2,9 @@
 import {
   formatPosition,
   type Machine,
-  measurePages,
+  measurePagesSteps,
   parsePosition,
   type Replayer,
-  seek,
   startSeq,
 } from "@hvjournal/core";
 import { type MeasuredList, measuredList } from "../attest/measured-list.js";
@@ -14,11 +13,11 @@ import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { nodeDigester } from "../host/node-digester.js";
 import { AttestText, isChanged, measurement } from "../output/attest-text.js";
 import { jsonLine } from "../output/console-output.js";
-import { Progress } from "../output/progress.js";
 import { counted } from "../output/value-text.js";
 import { recordingOption, recordingPath } from "../recording-path.js";
 import { nameByGuest } from "../symbols/guest-symbols.js";
 import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
+import { type LongAct, withLongAct } from "../vm/long-act.js";
 import {
   checkReached,
   createReplayer,
@@ -50,30 +49,39 @@ export const attest: Command = {
     const at = stringOption(args, "at") ?? "end";
     const options = { salvage: liesBeforeEnd(parsePosition(at)) };
     const path = recordingPath(args, context);
-    return withRecording(path, context, symbolsFromFiles(args), (it) => runAttest(it, at, args, context), options);
+    const { output } = context;
+    return withRecording(
+      path,
+      context,
+      symbolsFromFiles(args),
+      (it) =>
+        withLongAct({ act: `measuring ${path}`, total: it.reader.end.icount, output }, (act) =>
+          runAttest(it, at, args, { ...context, act }),
+        ),
+      options,
+    );
   },
 };
 
-function runAttest(recording: OpenRecording, atText: string, args: Arguments, { output }: CommandContext): ExitCode {
+async function runAttest(
+  recording: OpenRecording,
+  atText: string,
+  args: Arguments,
+  { output, act }: CommandContext & { readonly act: LongAct },
+): Promise<ExitCode> {
   const { path, reader } = recording;
   const replayer = createReplayer(recording);
   const [at, since] = [findPlace(atText, reader), sinceOption(args, recording)];
-  checkReached(seek(replayer, at.goal), at, replayer, path);
+  checkReached(await act.seek(replayer, at.goal), at, replayer, path);
   const end = momentOf(replayer);
   nameByGuest(recording.symbols, replayer.machine);
   const list = measuredList(stringOption(args, "pages") ?? "text", replayer.machine, recording);
-  checkReached(seek(replayer, since.goal), since, replayer, path);
+  checkReached(await act.seek(replayer, since.goal), since, replayer, path);
   const start = momentOf(replayer);
   if (start.seq > end.seq || start.icount > end.icount)
     throw new UsageError(`--since ${formatPosition(since.position)} lies behind --at ${formatPosition(at.position)}`);
-  const progress = new Progress(output, `measuring ${path}:`, end.icount);
-  const { pages } = measurePages({
-    replayer,
-    pages: list.pages,
-    since: since.goal,
-    at: at.goal,
-    onProgress: (icount) => progress.at(icount),
-  });
+  const steps = measurePagesSteps({ replayer, pages: list.pages, since: since.goal, at: at.goal });
+  const { pages } = await act.run(steps);
   const changed = pages.filter(isChanged).length;
   const total = measurement(pages, (bytes) => nodeDigester.sha256(bytes));
   const text = new AttestText(recording);

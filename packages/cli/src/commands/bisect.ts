@@ -82,7 +82,7 @@ async function searchMoment(args: Arguments, context: CommandContext): Promise<E
   return withRecording(path, context, symbolsFromFiles(args), (recording) =>
     when === undefined
       ? runCommandSearch(recording, command ?? [], args, context)
-      : Promise.resolve(runWhen(recording, parseExpression(when), args, context)),
+      : runWhen(recording, parseExpression(when), args, context),
   );
 }
 

@@ -3,14 +3,13 @@ import {
   controlHistory,
   diffControl,
   diffExits,
-  diffState,
+  diffStateSteps,
   type Machine,
   firstSeqOf,
   type Position,
   formatPosition,
   isSameState,
   type Replayer,
-  seek,
   seqOfExit,
   type SeqRange,
   type StateDiff,
@@ -32,6 +31,7 @@ import { counted } from "../output/value-text.js";
 import { wordsOption } from "../recording-path.js";
 import { nameByGuest } from "../symbols/guest-symbols.js";
 import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
+import { type LongAct, withLongAct } from "../vm/long-act.js";
 import {
   checkReached,
   createReplayer,
@@ -60,11 +60,13 @@ export const diff: Command = {
     const symbols = symbolsFromFiles(args);
     return withRecording(a.file, context, symbols, (recordingA) =>
       withRecording(b.file, context, symbolsFromFiles(args), (recordingB) =>
-        runDiff(
-          { recording: recordingA, position: a.position },
-          { recording: recordingB, position: b.position },
-          args,
-          context,
+        withLongAct({ act: `comparing ${a.file} and ${b.file}`, total: 0, output: context.output }, (act) =>
+          runDiff(
+            { recording: recordingA, position: a.position, act },
+            { recording: recordingB, position: b.position, act },
+            args,
+            context,
+          ),
         ),
       ),
     );
@@ -74,6 +76,7 @@ export const diff: Command = {
 interface Operand {
   readonly recording: OpenRecording;
   readonly position: Position | undefined;
+  readonly act: LongAct;
 }
 
 /** A machine that stands at the moment of an operand. */
@@ -153,17 +156,18 @@ function grewText({ path, reader }: OpenRecording, from: string): string {
   return `from exit:${exitNumber} (event:${seq}) on, where ${path} grew from ${from}`;
 }
 
-function runDiff(a: Operand, b: Operand, args: Arguments, { output }: CommandContext): ExitCode {
+async function runDiff(a: Operand, b: Operand, args: Arguments, { output }: CommandContext): Promise<ExitCode> {
   if (a.recording.architecture.name !== b.recording.architecture.name)
     throw new UsageError(
       `${a.recording.path} is of ${a.recording.architecture.name}, ${b.recording.path} of ${b.recording.architecture.name}`,
     );
   const parts = partsOf(args);
-  const stands = [a, b].map((operand) => (operand.position === undefined ? undefined : standAt(operand)));
+  const stands: (Stand | undefined)[] = [];
+  for (const operand of [a, b]) stands.push(operand.position === undefined ? undefined : await standAt(operand));
   // Two moments are compared by themselves: what the guest did before is read only where it was asked for.
   if (parts.state && !parts.control && !parts.exits && stands.some((stand) => stand !== undefined)) {
-    const [standA = standAt(a), standB = standAt(b)] = stands;
-    return tellState(diffState(standA.machine, standB.machine), a.recording, args, output);
+    const [standA = await standAt(a), standB = await standAt(b)] = stands;
+    return tellState(await a.act.run(diffStateSteps(standA.machine, standB.machine)), a.recording, args, output);
   }
   const {
     sides: [sideA, sideB],
@@ -173,7 +177,7 @@ function runDiff(a: Operand, b: Operand, args: Arguments, { output }: CommandCon
   const control = diffControl(historyOf(sideA), historyOf(sideB));
   const exits = { ...compareExits(sideA, sideB), sides: [sideA, sideB] as const };
   const isStateAsked = flag(args, "state") || stands.some((stand) => stand !== undefined);
-  const state = parts.state ? compareStates({ a, b, stands, isStateAsked }, exits) : undefined;
+  const state = parts.state ? await compareStates({ a, b, stands, isStateAsked }, exits) : undefined;
   const isControlEqual = control.patches.length === 0 && control.onlyA.length === 0 && control.onlyB.length === 0;
   const isEqual =
     (!parts.control || isControlEqual) &&
@@ -243,33 +247,34 @@ interface StateOperands {
 }
 
 /** At the positions given; else where the exits first differ; at the ends where nothing else can be compared. */
-function compareStates(
+async function compareStates(
   { a, b, stands, isStateAsked }: StateOperands,
   { first, diff: { a: exitsA, b: exitsB } }: ExitComparison,
-): { readonly diff: StateDiff } | undefined {
+): Promise<{ readonly diff: StateDiff } | undefined> {
   const [standA, standB] = stands;
+  const statesOf = async (one: Machine, other: Machine): Promise<StateDiff> => a.act.run(diffStateSteps(one, other));
   const isOneSided = first !== undefined && (first.a === undefined || first.b === undefined);
   const isNothingElse = first === undefined && exitsA.length === 0 && exitsB.length === 0;
   const isOfEnds = isNothingElse || (isStateAsked && (first === undefined || isOneSided));
   if (standA !== undefined || standB !== undefined || isOfEnds)
-    return { diff: diffState((standA ?? standAt(a)).machine, (standB ?? standAt(b)).machine) };
+    return { diff: await statesOf((standA ?? (await standAt(a))).machine, (standB ?? (await standAt(b))).machine) };
   if (first?.a === undefined || first.b === undefined) return undefined;
   // Exits that were answered differently differ in what the answer did.
   const units = first.isAnswerOnly ? { unitsAfter: 0 } : {};
-  const [machineA, machineB] = [a, b].map(({ recording }, index) => {
+  const machineAt = async ({ recording, act }: Operand, exitNumber: number): Promise<Machine> => {
     const replayer = createReplayer(recording);
-    seek(replayer, { exitNumber: (index === 0 ? first.a : first.b)?.number ?? 0, ...units });
+    await act.seek(replayer, { exitNumber, ...units });
     nameByGuest(recording.symbols, replayer.machine);
     return replayer.machine;
-  });
-  return machineA === undefined || machineB === undefined ? undefined : { diff: diffState(machineA, machineB) };
+  };
+  return { diff: await statesOf(await machineAt(a, first.a.number), await machineAt(b, first.b.number)) };
 }
 
-function standAt({ recording, position = { at: "end" } }: Operand): Stand {
+async function standAt({ recording, position = { at: "end" }, act }: Operand): Promise<Stand> {
   try {
     const replayer: Replayer = createReplayer(recording);
     const place = findPlace(formatPosition(position), recording.reader, "full");
-    checkReached(seek(replayer, place.goal), place, replayer, recording.path);
+    checkReached(await act.seek(replayer, place.goal), place, replayer, recording.path);
     nameByGuest(recording.symbols, replayer.machine);
     return { machine: replayer.machine, seq: replayer.nextSeq - 1 };
   } catch (error) {

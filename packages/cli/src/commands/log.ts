@@ -41,6 +41,7 @@ import { carriedExit, firstAnswer } from "../output/recorded-call.js";
 import { wordsOption, recordingWords } from "../recording-path.js";
 import { nameByLastSnapshot } from "../symbols/guest-symbols.js";
 import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
+import { type LongAct, type Reached, withLongAct } from "../vm/long-act.js";
 import { createReplayer, liesBeforeEnd, type OpenRecording, withRecording } from "../vm/open-recording.js";
 import {
   type Arguments,
@@ -82,7 +83,10 @@ export const log: Command = {
       path,
       context,
       symbolsFromFiles(args),
-      (recording) => runLog(recording, range, args, context),
+      (recording) =>
+        withLongAct({ act: `reading ${path}`, total: recording.reader.end.icount, output: context.output }, (act) =>
+          runLog(recording, range, args, { ...context, act }),
+        ),
       {
         salvage: range.to !== undefined && [range.from ?? range.to, range.to].every(liesBeforeEnd),
       },
@@ -96,7 +100,7 @@ async function runLog(
   recording: OpenRecording,
   positions: PositionRange,
   args: Arguments,
-  { output }: CommandContext,
+  { output, act }: CommandContext & { readonly act: LongAct },
 ): Promise<ExitCode> {
   const range = resolveRange(positions, recording.reader);
   const filter = eventFilter(recording, args, range);
@@ -105,9 +109,18 @@ async function runLog(
   const control = flag(args, "patch") ? controlBefore(recording, range) : undefined;
   const printer = new Printer(recording, output, { range, control, joinsConsole: isConsoleAlone(args) });
   const most = countOption(args, "max-count") ?? Infinity;
-  if (flag(args, "reverse")) await printReversed(recording, range, filter, most, printer);
-  else await printForwards(recording, range, filter, most, printer);
+  if (flag(args, "reverse")) await printReversed(recording, range, filter, most, { printer, act });
+  else await printForwards(recording, range, filter, most, { printer, act });
   return ExitStatus.done;
+}
+
+interface Reading {
+  readonly printer: Printer;
+  readonly act: LongAct;
+}
+
+function reachedBy({ exitsBefore, icount }: EventCursor): Reached {
+  return { exitNumber: exitsBefore, icount };
 }
 
 async function printForwards(
@@ -115,13 +128,14 @@ async function printForwards(
   range: SeqRange,
   filter: Filter,
   most: number,
-  printer: Printer,
+  { printer, act }: Reading,
 ): Promise<void> {
   for (
     const cursor = journalCursor(reader, range.first);
     isWithin(cursor, range) && printer.count < most;
     cursor.next()
   ) {
+    if (act.isTurnDue) await act.turn(reachedBy(cursor));
     if (!filter(cursor)) {
       printer.pass(cursor);
       continue;
@@ -139,9 +153,10 @@ async function printReversed(
   range: SeqRange,
   filter: Filter,
   most: number,
-  printer: Printer,
+  { printer, act }: Reading,
 ): Promise<void> {
   for (const cursor = journalCursor(reader, range.first); isWithin(cursor, range); cursor.next()) {
+    if (act.isTurnDue) await act.turn(reachedBy(cursor));
     if (!filter(cursor)) {
       printer.pass(cursor);
       continue;

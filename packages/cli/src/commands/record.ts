@@ -54,7 +54,7 @@ import { checkVmName, nameOfRecording } from "../vm/vm-directory.js";
 import { checkGoals, goalNotes, liveGoals } from "../vm/live-goals.js";
 import { KernelTrouble, type Trouble, troubleText } from "../vm/kernel-trouble.js";
 import { LiveSession, type SessionEnd } from "../vm/live-session.js";
-import { endedBy, failedExit, exitCodeOf, missedGoal, type RunTerms } from "../vm/session-result.js";
+import { endedBy, failedExit, exitCodeOf, guestStatusOf, missedGoal, type RunTerms } from "../vm/session-result.js";
 import { MACHINE_OPTIONS, newMachine } from "../vm/machine-options.js";
 import { clearOutput, createRecordingFile, type OutputFile } from "../vm/new-recording.js";
 import { refusedStops } from "../vm/refused-stop.js";
@@ -112,7 +112,12 @@ export const record: Command = {
       .option("timeout", textOption("guest time: equal on every host"))
       .option("host-timeout", textOption("wall clock"))
       .option("handler-timeout", HANDLER_TIMEOUT_OPTION)
-      .option("exit-status", flagOption("exit with the guest's own status"))
+      .option(
+        "exit-status",
+        flagOption(
+          "exit with the guest's own status, where it gives one; hvjournal help statuses tells it from the command's",
+        ),
+      )
       .option("snapshot-every", textOption("units between full snapshots (1G); 0: only at the start and at pauses"))
       .option("index", {
         type: "boolean",
@@ -438,6 +443,7 @@ function tellEnd(end: SessionEnd, { recorder, path, args, context, seen, instanc
   const terms = runTerms(args);
   const status = exitCodeOf(end, terms);
   const missed = missedGoal(end, terms.until);
+  const guestStatus = guestStatusOf(end, terms);
   const heldFromStart = end.why === "goal" && end.goal.heldFromStart?.() === true;
   const reader = openRecording(path);
   try {
@@ -452,6 +458,7 @@ function tellEnd(end: SessionEnd, { recorder, path, args, context, seen, instanc
           ...(heldFromStart ? { heldFromStart } : {}),
           ...(missed === undefined ? {} : { error: "not-reached", message: missed }),
           ...(end.why === "failed" ? { error: end.error.code, message: end.error.message } : {}),
+          ...(guestStatus === undefined ? {} : { guestStatus }),
           ...(trouble.length > 0 && { trouble: trouble.map(({ moment, line }) => ({ ...moment, line })) }),
           ...(recorder.scriptLeft.length > 0 && { inputLeft: recorder.scriptLeft.length }),
           exit: exitNumber,
@@ -470,6 +477,7 @@ function tellEnd(end: SessionEnd, { recorder, path, args, context, seen, instanc
       // What is quiet is quiet where all is well.
       output.error(endText(end, machine, lastLine.text), trouble.map(troubleText), undefined);
     else output.note(endText(end, machine, lastLine.text));
+    if (guestStatus !== undefined) output.note(`note: exit status ${status} is the guest's own (--exit-status)`);
     for (const each of trouble) output.note(`note: ${troubleText(each)}`);
     if (heldFromStart) output.note(`note: --${end.goal.name} ${heldFromStartText(end.goal.text)}`);
     output.note(fileText({ path, events, eventBytes, snapshots, snapshotBytes }));

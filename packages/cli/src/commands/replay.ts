@@ -1,8 +1,7 @@
 /** `hvjournal replay`: run a recording again, stop anywhere. */
-import { bisectWhen, CONSOLE_PORT, type Goal, type ParsedExpression, type Replayer, seek } from "@hvjournal/core";
+import { bisectWhenSteps, CONSOLE_PORT, type ParsedExpression, type Replayer } from "@hvjournal/core";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { jsonLine, type Output } from "../output/console-output.js";
-import { Progress } from "../output/progress.js";
 import { showCommand } from "../output/show-command.js";
 import { positionText, Standing } from "../output/standing.js";
 import { recordingOption, recordingPath } from "../recording-path.js";
@@ -18,6 +17,7 @@ import {
   positionMissing,
   withRecording,
 } from "../vm/open-recording.js";
+import { type LongAct, withLongAct } from "../vm/long-act.js";
 import { parseStopCondition } from "../vm/stop-condition.js";
 import { isChangedByInstructions, replayGoal } from "../vm/replay-goal.js";
 import {
@@ -52,9 +52,16 @@ export const replay: Command = {
   run: (args, context) => {
     const path = recordingPath(args, context);
     const symbols = symbolsFromFiles(args);
-    return withRecording(path, context, symbols, (recording) => runReplay(recording, args, context), {
-      salvage: isToMoment(args),
-    });
+    return withRecording(
+      path,
+      context,
+      symbols,
+      (recording) =>
+        withLongAct({ act: `replaying ${path}`, total: recording.reader.end.icount, output: context.output }, (act) =>
+          runReplay(recording, args, context, act),
+        ),
+      { salvage: isToMoment(args) },
+    );
   },
 };
 
@@ -65,12 +72,17 @@ function isToMoment(args: Arguments): boolean {
   return condition.form === "position" && liesBeforeEnd(condition.position);
 }
 
-function runReplay(recording: OpenRecording, args: Arguments, { output }: CommandContext): ExitCode {
+async function runReplay(
+  recording: OpenRecording,
+  args: Arguments,
+  { output }: CommandContext,
+  act: LongAct,
+): Promise<ExitCode> {
   const replayer = createReplayer(recording);
   const from = stringOption(args, "from");
   if (from !== undefined) {
     const place = findPlace(from, recording.reader);
-    checkReached(seek(replayer, place.goal), place, replayer, recording.path);
+    checkReached(await act.seek(replayer, place.goal), place, replayer, recording.path);
   }
   const until = stringOption(args, "until") ?? "end";
   const condition = parseStopCondition(until);
@@ -80,8 +92,8 @@ function runReplay(recording: OpenRecording, args: Arguments, { output }: Comman
   if (showsConsole) showConsole(replayer, output);
   let reachedEnd = false;
   if (condition.form === "expression" && isChangedByInstructions(condition.expression))
-    searchFor(condition.expression, replayer, recording, output);
-  else reachedEnd = advanceTo(until, replayer, recording, { isWhole: from !== undefined || showsConsole, output });
+    await searchFor(condition.expression, replayer, recording, act);
+  else reachedEnd = await advanceTo(until, replayer, recording, { isWhole: from !== undefined || showsConsole, act });
   tellStanding(recording, replayer, output);
   if (reachedEnd) checkPassedBy(recording);
   if (!output.json)
@@ -98,39 +110,37 @@ function tellStanding(recording: OpenRecording, replayer: Replayer, output: Outp
 }
 
 /** Whether the end was reached. Throws CliError when the condition never comes. */
-function advanceTo(
+async function advanceTo(
   until: string,
   replayer: Replayer,
   recording: OpenRecording,
-  { isWhole, output }: { readonly isWhole: boolean; readonly output: Output },
-): boolean {
+  { isWhole, act }: { readonly isWhole: boolean; readonly act: LongAct },
+): Promise<boolean> {
   const { goal, text, position } = replayGoal(until, replayer, recording.reader, recording.symbols);
-  const watchedGoal = { ...goal, ...watched(replayer, recording, output) };
   // All of it is compared where all of it was asked for; a moment is reached by the shortest way.
   const goesAllTheWay = isWhole || position === undefined || position.at === "end";
-  const result = goesAllTheWay ? replayer.advance(watchedGoal) : seek(replayer, watchedGoal);
+  const result = goesAllTheWay ? await act.advance(replayer, goal) : await act.seek(replayer, goal);
   if (position !== undefined) checkReached(result, { position, goal }, replayer, recording.path);
   else if (result === "end") throw positionMissing(recording.path, recording.reader, `'${text}'`);
   return result === "end";
 }
 
 /** Stands at the first moment at which the expression holds, be it between two events. Throws CliError when there is none. */
-function searchFor(
+async function searchFor(
   expression: ParsedExpression,
   replayer: Replayer,
   { path, reader, symbols }: OpenRecording,
-  output: Output,
-): void {
-  const progress = new Progress(output, `searching ${path}:`, reader.end.icount);
-  const { first } = bisectWhen({
+  act: LongAct,
+): Promise<void> {
+  const search = bisectWhenSteps({
     replayer,
     expression,
     symbols,
     good: { seq: replayer.nextSeq - 1 },
     mayHoldAtGood: true,
     lastSeq: reader.end.firstSeq - 1,
-    onProgress: (icount) => progress.at(icount),
   });
+  const { first } = await act.run(search);
   if (first === undefined) throw positionMissing(path, reader, `'${expression.source}'`);
 }
 
@@ -141,15 +151,4 @@ function showConsole(replayer: Replayer, output: Output): void {
     if (port === CONSOLE_PORT && seq > shown) output.bytes(bytes);
     shown = Math.max(shown, seq);
   });
-}
-
-/** Shows progress on the way; never stops anything. */
-export function watched(replayer: Replayer, { path, reader }: OpenRecording, output: Output): Pick<Goal, "requested"> {
-  const progress = new Progress(output, `replaying ${path}:`, reader.end.icount);
-  return {
-    requested() {
-      progress.at(replayer.machine.icount);
-      return false;
-    },
-  };
 }

@@ -7,7 +7,6 @@ import {
   parsePosition,
   readVirtual,
   type Replayer,
-  seek,
   toHex,
   shellCommand,
 } from "@hvjournal/core";
@@ -24,6 +23,7 @@ import { defaultRecording, wordsOption, recordingWords } from "../recording-path
 import { nameByGuest } from "../symbols/guest-symbols.js";
 import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
 import { parseStopCondition } from "../vm/stop-condition.js";
+import { type LongAct, withLongAct } from "../vm/long-act.js";
 import {
   checkReached,
   createReplayer,
@@ -69,7 +69,10 @@ export const show: Command = {
       path,
       context,
       symbolsFromFiles(args),
-      (recording) => runShow(recording, place, args, context),
+      (recording) =>
+        withLongAct({ act: `replaying ${path}`, total: 0, output: context.output }, (act) =>
+          runShow(recording, place, args, { ...context, act }),
+        ),
       { salvage: liesBeforeEnd(parsePosition(place)) },
     );
   },
@@ -95,10 +98,15 @@ function isCondition(text: string): boolean {
   }
 }
 
-function runShow(recording: OpenRecording, text: string, args: Arguments, { output }: CommandContext): ExitCode {
+async function runShow(
+  recording: OpenRecording,
+  text: string,
+  args: Arguments,
+  { output, act }: CommandContext & { readonly act: LongAct },
+): Promise<ExitCode> {
   const replayer = createReplayer(recording);
   const place = findPlace(text, recording.reader);
-  checkReached(seek(replayer, place.goal), place, replayer, recording.path);
+  checkReached(await act.seek(replayer, place.goal), place, replayer, recording.path);
   nameByGuest(recording.symbols, replayer.machine);
   const memory = memoryOption(args, replayer.machine, recording);
   const disas = countOption(args, "disas");

@@ -18,6 +18,7 @@ import { jsonLine } from "../output/console-output.js";
 import { ExitStatistics, SORT_KEYS, STAT_EVENTS, type StatRow, type StatTotals } from "../output/exit-statistics.js";
 import { recordingWords, wordsOption } from "../recording-path.js";
 import { Symbols } from "../symbols/symbols.js";
+import { type LongAct, withLongAct } from "../vm/long-act.js";
 import { createReplayer, type OpenRecording, withRecording } from "../vm/open-recording.js";
 import {
   type Arguments,
@@ -48,7 +49,11 @@ export const stat: Command = {
       .option("host", flagOption("replay, and measure what finishing each exit costs on this host")),
   run: (args, context) => {
     const { path, place } = recordingWords(args, context, "range");
-    return withRecording(path, context, new Symbols(), (recording) => runStat(recording, place, args, context));
+    return withRecording(path, context, new Symbols(), (recording) =>
+      withLongAct({ act: `reading ${path}`, total: recording.reader.end.icount, output: context.output }, (act) =>
+        runStat(recording, place, args, { ...context, act }),
+      ),
+    );
   },
 };
 
@@ -63,12 +68,12 @@ function rowsMax(args: Arguments): number {
   return flag(args, "all") ? Infinity : (countOption(args, "max-count") ?? ROWS_MAX);
 }
 
-function runStat(
+async function runStat(
   recording: OpenRecording,
   place: string | undefined,
   args: Arguments,
-  { output }: CommandContext,
-): ExitCode {
+  { output, act }: CommandContext & { readonly act: LongAct },
+): Promise<ExitCode> {
   const event = choice(args, "event", STAT_EVENTS, "vmexit");
   const key = choice(args, "key", SORT_KEYS, "sample");
   const isMeasured = flag(args, "host") || key === "host";
@@ -76,7 +81,7 @@ function runStat(
   const statistics = new ExitStatistics(recording, event);
   const vcpu = stringOption(args, "vcpu");
   const measure = isMeasured ? hostMeasure(recording, range) : undefined;
-  eachExit(recording, range, (cursor) => {
+  await eachExit(recording, range, act, (cursor) => {
     const isCounted = vcpu === undefined || String(cursor.exit[ExitWord.vcpu]) === vcpu;
     const row = isCounted ? statistics.count(cursor) : undefined;
     measure?.(cursor, row);
@@ -91,13 +96,20 @@ function runStat(
   return ExitStatus.done;
 }
 
-function eachExit({ reader }: OpenRecording, range: SeqRange, visit: (cursor: EventCursor) => void): void {
+async function eachExit(
+  { reader }: OpenRecording,
+  range: SeqRange,
+  act: LongAct,
+  visit: (cursor: EventCursor) => void,
+): Promise<void> {
   for (
     const cursor = journalCursor(reader, range.first);
     cursor.kind !== NO_EVENT && cursor.seq <= range.last;
     cursor.next()
-  )
+  ) {
+    if (act.isTurnDue) await act.turn({ exitNumber: cursor.exitsBefore, icount: cursor.icount });
     if (cursor.kind === HotKind.exited) visit(cursor);
+  }
 }
 
 type Measure = (cursor: EventCursor, row: StatRow | undefined) => void;

@@ -6,12 +6,12 @@ import { HANDLER_TIMEOUT_OPTION, watchOptions } from "../handlers/handler-option
 import { nodeDigester } from "../host/node-digester.js";
 import { changeLine } from "../output/change-text.js";
 import { jsonLine } from "../output/console-output.js";
-import { Progress } from "../output/progress.js";
 import { counted } from "../output/value-text.js";
 import { recordingOption, recordingPath } from "../recording-path.js";
 import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
 import { applyOptions, plannedFiles } from "../vm/changed-machine.js";
 import { isGuestItem, type MachineChange, type MachinePlan, planChanges, recordedPlan } from "../vm/machine-plan.js";
+import { withLongAct } from "../vm/long-act.js";
 import { checkPassedBy, type OpenRecording, withRecording } from "../vm/open-recording.js";
 import { recordedBoard } from "../vm/recorded-machine.js";
 import { checkBeginsAtStart } from "../vm/rerun-recording.js";
@@ -118,8 +118,9 @@ async function verifyBits(
   const files = { ...watchOptions(args, path), ...plannedFiles(plan) };
   const vmm = recordedBoard(description, { args: files, boots, recording: path });
   const verifier = new Verifier({ architecture, digester: nodeDigester, reader, vmm });
-  const progress = new Progress(output, `verifying ${path}:`, reader.end.icount);
-  while ((await verifier.step(SLICE_UNITS)) !== "equal") progress.at(verifier.machine.icount);
+  await withLongAct({ act: `verifying ${path}`, total: reader.end.icount, output }, async (act) => {
+    while ((await verifier.step(SLICE_UNITS)) !== "equal") await act.turn(verifier.machine);
+  });
   const { exits, digests } = verifier.compared;
   if (output.json) output.line(jsonLine({ recording: path, level: "bits", equal: true, exits, digests }));
   else if (!output.quiet)

@@ -142,7 +142,12 @@ verify and a move load the recorded file again: another file is another machine.
   125   can't be told with this build: it lacks a format, a feature or a CPU model (git bisect skips)
   128   error: a damaged or missing file, I/O, a peer that is gone, a bug (git bisect stops)
   129   wrong usage
-  130   interrupted
+  130   interrupted: SIGINT, SIGTERM, SIGHUP
+
+record --exit-status exits with the guest's own status where the guest gave one: on amd64 by a write of N to port 0xf4
+(isa-debug-exit: 2N + 1, so 1, 125, 129 and 139 are possible), elsewhere by a handler's stop({status}). Then, and only then, a note
+says "exit status N is the guest's own", the end of the run says "status N", and --json has guestStatus. Without guestStatus a
+status is the command's own: 1 for a guest that ended badly or never came to --until, 124 for a time-out.
 
   git bisect run hvjournal verify ~/good.hvj
   hvjournal record Image --headless --until 'console:/login:/' --fail-on 'console:/Kernel panic/' --timeout 60s

@@ -2,6 +2,7 @@
 import { writeSync } from "node:fs";
 import { CliError } from "../cli-error.js";
 import { reason } from "../host/drive-file.js";
+import { LOG_PACE, TERMINAL_PACE } from "./pace.js";
 import type { Pager } from "./pager.js";
 
 export interface Output {
@@ -12,7 +13,9 @@ export interface Output {
   /** A note for people. */
   note(text: string): void;
   error(message: string, details: readonly string[], next: string | undefined): void;
-  /** Replaces the progress line; only on a terminal. */
+  /** Whether it is time to say how far the command has come: never where it is quiet or short. */
+  isProgressDue(): boolean;
+  /** Replaces the progress line on a terminal; elsewhere a line of its own. */
   progress(text: string): void;
   /** Lets a pager take what has been written. False: its reader has seen enough. */
   flush(): Promise<boolean>;
@@ -58,7 +61,9 @@ export class OutputError extends CliError {
 
 /** Writes through file descriptors, so that nothing is lost when the process ends. */
 export function processOutput(options: OutputOptions): Output {
+  const pace = process.stderr.isTTY ? TERMINAL_PACE : LOG_PACE;
   let progressShown = false;
+  let progressDueAt = pace.first;
   let pager: Pager | undefined;
   const clear = (): void => {
     if (progressShown) writeAll(STDERR, "\r\x1b[K");
@@ -84,10 +89,12 @@ export function processOutput(options: OutputOptions): Output {
       const more = [...details, ...(next === undefined ? [] : [`next: ${next}`])];
       writeAll(STDERR, [`${label} ${message}`, ...more, ""].join("\n"));
     },
+    // The clock of `performance` begins with the process.
+    isProgressDue: () => !options.quiet && performance.now() >= progressDueAt,
     progress(text) {
-      if (options.quiet || !process.stderr.isTTY) return;
-      writeAll(STDERR, `\r\x1b[K${text}`);
-      progressShown = true;
+      progressDueAt = performance.now() + pace.interval;
+      progressShown = process.stderr.isTTY;
+      writeAll(STDERR, progressShown ? `\r\x1b[K${text}` : `${text}\n`);
     },
     flush: () => pager?.flush() ?? Promise.resolve(true),
     startPager() {

@@ -39,10 +39,9 @@ export function momentText({ exitNumber, icount, guestTimeNs }: Machine): string
   return `exit:${exitNumber} icount:${icount} time:${formatGuestTime(guestTimeNs)}`;
 }
 
-export function stopText(stop: GuestStop): string {
-  return stop.what === "stuck" || stop.what === "waiting"
-    ? `guest can't go on (${stop.by})`
-    : `guest ${stop.what} (${stop.by})`;
+export function stopText({ status, ...stop }: GuestStop): string {
+  const by = status === undefined ? stop.by : `${stop.by}, status ${status}`;
+  return stop.what === "stuck" || stop.what === "waiting" ? `guest can't go on (${by})` : `guest ${stop.what} (${by})`;
 }
 
 /** Of an EXPR that says nothing of the guest as a rule: a `!` too many, a time without its unit. */

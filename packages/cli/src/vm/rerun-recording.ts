@@ -18,8 +18,8 @@ import type { Arguments } from "../commands/command.js";
 import { ExitStatus } from "../exit-status.js";
 import { nodeDigester } from "../host/node-digester.js";
 import type { Output } from "../output/console-output.js";
-import { Progress } from "../output/progress.js";
 import { counted, quotedBytes } from "../output/value-text.js";
+import { withLongAct } from "./long-act.js";
 import { type MachinePlan, machineOf } from "./machine-plan.js";
 import { createRecordingFile } from "./new-recording.js";
 import type { OpenRecording } from "./open-recording.js";
@@ -89,15 +89,11 @@ export async function rerunRecording(request: RerunRequest): Promise<Rerun> {
     const recorder = Recorder.create({ architecture, digester: nodeDigester, writer, vmm, cadence, inputs }, commands);
     const judge = request.judge(recorder);
     recorder.onOutput((port, bytes) => judge.noteOutput?.(port, bytes));
-    const progress = new Progress(output, act, recording.reader.end.icount);
-    const result = await interruptible((betweenSlices) =>
+    const result = await withLongAct({ act, total: recording.reader.end.icount, output }, (longAct) =>
       rerun({
         ...{ recorder, inputs, untilNs },
         atExit: () => judge.atExit(),
-        betweenSlices: () => {
-          progress.at(recorder.machine.icount);
-          return betweenSlices();
-        },
+        betweenSlices: () => longAct.turn(recorder.machine),
       }),
     );
     recorder.finish({
@@ -112,23 +108,6 @@ export async function rerunRecording(request: RerunRequest): Promise<Rerun> {
       discardRecording(path);
     }
     for (const drive of drives) drive.close();
-  }
-}
-
-/** A signal ends a run between two slices, so that what it leaves can be cleared away. */
-async function interruptible<Result>(run: (betweenSlices: () => Promise<void>) => Promise<Result>): Promise<Result> {
-  let signal: string | undefined;
-  const note = (name: NodeJS.Signals): void => void (signal = name);
-  const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
-  for (const each of signals) process.once(each, note);
-  try {
-    return await run(async () => {
-      await new Promise((resolve) => setImmediate(resolve));
-      if (signal !== undefined)
-        throw new CliError(`interrupted (${signal})`, { code: "interrupted", status: ExitStatus.interrupted });
-    });
-  } finally {
-    for (const each of signals) process.off(each, note);
   }
 }
 

@@ -16,7 +16,7 @@ describe("a run's exit status", () => {
 
   it("comes with what was not reached, and how the run ended instead", () => {
     expect(missedGoal(poweredOff, "console:/login/")).toBe(
-      "--until console:/login/ was not reached: guest powered off (PSCI SYSTEM_OFF)",
+      "--until console:/login/ was not reached: guest powered off (PSCI SYSTEM_OFF, status 7)",
     );
     expect(missedGoal({ why: "timeout", of: "guest" }, "exit 9")).toBeUndefined();
     expect(missedGoal(poweredOff, undefined)).toBeUndefined();

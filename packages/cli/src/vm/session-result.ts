@@ -41,11 +41,19 @@ function failedLine({ failure }: SessionGoal): string {
 /** A reset ends the run as well as a power-off does. */
 const ENDS_WELL: ReadonlySet<string> = new Set(["powered off", "reset", "suspended"]);
 
-export function exitCodeOf(end: SessionEnd, { until, exitStatus }: RunTerms): ExitCode {
+/** The guest's own status, where that is to be the command's. */
+export function guestStatusOf(end: SessionEnd, { exitStatus }: RunTerms): number | undefined {
+  return exitStatus === true && end.why === "stopped" ? end.stop.status : undefined;
+}
+
+export function exitCodeOf(end: SessionEnd, terms: RunTerms): ExitCode {
+  const own = guestStatusOf(end, terms);
+  if (own !== undefined) return own;
   switch (end.why) {
     case "stopped":
-      if (exitStatus === true && end.stop.status !== undefined) return end.stop.status;
-      return ENDS_WELL.has(end.stop.what) && missedGoal(end, until) === undefined ? ExitStatus.done : ExitStatus.no;
+      return ENDS_WELL.has(end.stop.what) && missedGoal(end, terms.until) === undefined
+        ? ExitStatus.done
+        : ExitStatus.no;
     case "goal":
       return end.goal.name === "fail-on" ? ExitStatus.no : ExitStatus.done;
     case "timeout":

@@ -94,7 +94,7 @@ async function verifyInto(path: string, isKept: boolean, what: ChangedVerificati
       untilNs: what.timeoutNs ?? defaultTimeNs(acts),
       by: expression === undefined ? "verify" : `--expect ${expression.source}`,
       judge: (recorder) => judgement.of(recorder, what),
-      act: `verifying ${recording.path}:`,
+      act: `verifying ${recording.path}`,
     });
   } catch (error) {
     throw error instanceof ControlRefusedError ? refusedMachine(error) : error;

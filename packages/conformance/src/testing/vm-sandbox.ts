@@ -103,9 +103,14 @@ export class VmSandbox {
   }
 
   start(...words: readonly string[]): Started {
+    return this.startWith({}, ...words);
+  }
+
+  /** With more in its environment. */
+  startWith(environment: Readonly<Record<string, string>>, ...words: readonly string[]): Started {
     const child = spawn(process.execPath, [hvjournalCommand, ...words], {
       cwd: this.directory,
-      env: this.#environment,
+      env: { ...this.#environment, ...environment },
     });
     this.#children.push(child);
     let [stdout, stderr] = ["", ""];

@@ -9,6 +9,7 @@ import { type BisectWriter, eventWriter } from "../bisect/event-writer.js";
 import { CoreKind } from "../event/core-kinds.js";
 import { ROW_EVENT } from "../event/event-kind.js";
 import type { Goal } from "../machine/goal.js";
+import type { Machine } from "../machine/machine.js";
 import { sameBytes } from "../memory/page-hash.js";
 import { PAGE_BYTES } from "../ports/guest-memory.js";
 import { machinePosition } from "../position/print-position.js";
@@ -52,7 +53,6 @@ export interface MeasureOptions {
   readonly since: Goal;
   /** The later moment. */
   readonly at: Goal;
-  readonly onProgress?: (icount: number) => void;
 }
 
 /** What a change shows of the bytes around its first difference. */
@@ -86,7 +86,7 @@ class Measurement {
     this.#replayer = options.replayer;
   }
 
-  run(): { readonly pages: MeasuredPage[]; readonly result: AdvanceResult } {
+  *run(): Generator<Machine, { readonly pages: MeasuredPage[]; readonly result: AdvanceResult }> {
     const { since, at, pages, replayer } = this.#options;
     seek(replayer, since);
     for (const page of pages) {
@@ -94,9 +94,9 @@ class Measurement {
       this.#histories.set(page, { before: content, content, changes: 0, first: undefined, last: undefined });
     }
     replayer.machine.kernel.memory.takeDirtyPages("migration");
-    const result = this.#scan(at);
+    const result = yield* this.#scan(at);
     const after = new Map(pages.map((page) => [page, this.#content(page)]));
-    this.#nameWriters();
+    yield* this.#nameWriters();
     return { pages: pages.map((page) => this.#measured(page, after.get(page))), result };
   }
 
@@ -124,7 +124,7 @@ class Measurement {
   }
 
   /** To the later moment, looking behind each answer and each event. */
-  #scan(at: Goal): AdvanceResult {
+  *#scan(at: Goal): Generator<Machine, AdvanceResult> {
     const replayer = this.#replayer;
     for (;;) {
       const { machine, nextSeq: seq } = replayer;
@@ -132,7 +132,7 @@ class Measurement {
       const step: Goal = exitPending ? { exitNumber, unitsAfter: 0, seq } : { seq };
       const result = replayer.advance(earlier(step, at));
       this.#note(seq, exitPending ? exitNumber : undefined, machine.icount > icount);
-      this.#options.onProgress?.(machine.icount);
+      yield machine;
       if (result === "end" || this.#isThere(at)) return result;
     }
   }
@@ -182,7 +182,7 @@ class Measurement {
   }
 
   /** The second pass: each stretch in which the guest wrote, in order, so that the replay need not go back. */
-  #nameWriters(): void {
+  *#nameWriters(): Generator<Machine, void> {
     const stretches = new Map<number, Set<number>>();
     const wanted = [...this.#histories.values()].flatMap(({ first, last }) => [first, last]);
     for (const sighting of wanted) {
@@ -190,7 +190,10 @@ class Measurement {
       const pages = stretches.get(sighting.seq) ?? new Set();
       stretches.set(sighting.seq, pages.add(sighting.page));
     }
-    for (const [seq, pages] of [...stretches].sort(([a], [b]) => a - b)) this.#nameWritersBefore(seq, pages);
+    for (const [seq, pages] of [...stretches].sort(([a], [b]) => a - b)) {
+      this.#nameWritersBefore(seq, pages);
+      yield this.#replayer.machine;
+    }
     this.#replayer.machine.kernel.watch?.(0, 0);
   }
 
@@ -294,11 +297,10 @@ function changedBytes(page: number, before: Uint8Array, after: Uint8Array): Chan
 
 /**
  * Stands at the later moment, or somewhere before it where writers had to be looked for; `result` is "end" where the recording
- * has no such moment. Throws RangeError for a page outside RAM, DivergenceError.
+ * has no such moment. Yields the machine between two steps. Throws RangeError for a page outside RAM, DivergenceError.
  */
-export function measurePages(options: MeasureOptions): {
-  readonly pages: readonly MeasuredPage[];
-  readonly result: AdvanceResult;
-} {
+export function measurePagesSteps(
+  options: MeasureOptions,
+): Generator<Machine, { readonly pages: readonly MeasuredPage[]; readonly result: AdvanceResult }> {
   return new Measurement(options).run();
 }

@@ -16,6 +16,8 @@ import { MachineEnvironment, physicalPlace } from "../expression/machine-environ
 import type { MemoryLoad, ParsedExpression } from "../expression/parse-expression.js";
 import { PAGE_BYTES } from "../ports/guest-memory.js";
 import type { Goal } from "../machine/goal.js";
+import type { Machine } from "../machine/machine.js";
+import { lastOf } from "../replay/steps.js";
 import type { Position } from "../position/parse-position.js";
 import { machinePosition } from "../position/print-position.js";
 import { journalCursor } from "../replay/journal-cursor.js";
@@ -69,7 +71,6 @@ export interface BisectWhenOptions {
   readonly lastSeq: number;
   /** Look on behind the first moment. */
   readonly all?: boolean;
-  readonly onProgress?: (icount: number) => void;
 }
 
 /** An end of the interval has the wrong answer. */
@@ -132,7 +133,7 @@ class WhenSearch {
     return this.#evaluator.evaluate(this.#environment);
   }
 
-  run(): BisectWhenResult {
+  *run(): Generator<Machine, BisectWhenResult> {
     const { good } = this.#options;
     const { machine } = this.#replayer;
     const firstExit = machine.exitNumber;
@@ -144,7 +145,7 @@ class WhenSearch {
     const listener = (port: number, bytes: Uint8Array): void => this.#evaluator.noteOutput(port, bytes);
     this.#replayer.outputListeners.add(listener);
     try {
-      this.#scan();
+      yield* this.#scan();
     } finally {
       this.#replayer.outputListeners.delete(listener);
       this.#replayer.machine.kernel.watch?.(0, 0);
@@ -181,8 +182,8 @@ class WhenSearch {
       if (cursor.kind === HotKind.outputProduced) this.#evaluator.noteOutput(cursor.outputPort, cursor.outputBytes);
   }
 
-  #scan(): void {
-    const { lastSeq, all, onProgress } = this.#options;
+  *#scan(): Generator<Machine, void> {
+    const { lastSeq, all } = this.#options;
     const replayer = this.#replayer;
     while (replayer.nextSeq <= lastSeq) {
       const seq = replayer.nextSeq;
@@ -193,7 +194,7 @@ class WhenSearch {
         this.#isWhole = false;
         return;
       }
-      onProgress?.(replayer.machine.icount);
+      yield replayer.machine;
     }
   }
 
@@ -363,18 +364,24 @@ class WhenSearch {
 
 /**
  * The first moment behind `good` at which the expression holds; the replayer stands there afterwards (with `all`, at the
- * end of the search). Throws BisectEndError, DivergenceError, ExpressionError.
+ * end of the search). Yields the machine between two steps. Throws BisectEndError, DivergenceError, ExpressionError.
  */
-export function bisectWhen(options: BisectWhenOptions): BisectWhenResult {
-  const result = new WhenSearch(options, undefined).run();
+export function* bisectWhenSteps(options: BisectWhenOptions): Generator<Machine, BisectWhenResult> {
+  const result = yield* new WhenSearch(options, undefined).run();
   const { loads } = options.expression;
   if (result.isWatched || loads.length < 2 || options.replayer.machine.kernel.watch === undefined) return result;
   // The loads lie too far apart to be watched at once: one pass for each, and the earliest answer holds.
-  const passes = loads.map((_, index) => new WhenSearch(options, index).run());
+  const passes: BisectWhenResult[] = [];
+  for (const index of loads.keys()) passes.push(yield* new WhenSearch(options, index).run());
   const earliest = passes.reduce((best, pass) => (isEarlier(pass, best) ? pass : best));
   if (earliest.first !== undefined && options.all !== true) seek(options.replayer, momentGoal(earliest.first));
   const isWatched = passes.every((pass) => pass.isWatched) && !(options.all === true && options.expression.isMomentary);
   return { ...earliest, isWatched };
+}
+
+/** All steps in one go. */
+export function bisectWhen(options: BisectWhenOptions): BisectWhenResult {
+  return lastOf(bisectWhenSteps(options));
 }
 
 function isEarlier(a: BisectWhenResult, b: BisectWhenResult): boolean {

@@ -1,6 +1,7 @@
 /** Two machines that stand still, compared: registers, then pages. */
 import { PAGE_BYTES } from "../ports/guest-memory.js";
 import type { Machine } from "../machine/machine.js";
+import { lastOf } from "../replay/steps.js";
 import { contentHash, hashAt, sameBytes } from "../memory/page-hash.js";
 
 export interface RegisterDifference {
@@ -42,11 +43,19 @@ export interface StateDiff {
   readonly shapes: readonly ShapeDifference[];
 }
 
-/** Throws RangeError where RAM begins at two addresses, so that no page of one is a page of the other. */
-export function diffState(a: Machine, b: Machine): StateDiff {
+/**
+ * Yields a machine behind each page that differs. Throws RangeError where RAM begins at two addresses, so that no page of one is
+ * a page of the other.
+ */
+export function* diffStateSteps(a: Machine, b: Machine): Generator<Machine, StateDiff> {
   const [{ memoryBase }, { memoryBase: baseB }] = [a.description, b.description];
   if (memoryBase !== baseB) throw new RangeError(`RAM at ${memoryBase} and at ${baseB} can't be compared page by page`);
-  return { registers: diffRegisters(a, b), pages: diffPages(a, b), shapes: diffShapes(a, b) };
+  return { registers: diffRegisters(a, b), pages: yield* diffPages(a, b), shapes: diffShapes(a, b) };
+}
+
+/** All steps in one go. */
+export function diffState(a: Machine, b: Machine): StateDiff {
+  return lastOf(diffStateSteps(a, b));
 }
 
 export function isSameState({ registers, pages, shapes }: StateDiff): boolean {
@@ -81,7 +90,7 @@ function pageHashes(machine: Machine): (index: number) => Uint8Array {
       : hashAt(machine.pages.hashes, index);
 }
 
-function diffPages(a: Machine, b: Machine): PageDifference[] {
+function* diffPages(a: Machine, b: Machine): Generator<Machine, PageDifference[]> {
   const [hashA, hashB] = [pageHashes(a), pageHashes(b)];
   const differences: PageDifference[] = [];
   const pages = Math.min(a.kernel.memory.pageCount, b.kernel.memory.pageCount);
@@ -91,6 +100,7 @@ function diffPages(a: Machine, b: Machine): PageDifference[] {
     const bytes = pageA.reduce((count, byte, at) => count + (byte === pageB[at] ? 0 : 1), 0);
     const physical = a.description.memoryBase + index * PAGE_BYTES;
     differences.push({ physical, bytes, words: diffWords(pageA, pageB, physical) });
+    yield a;
   }
   return differences;
 }

@@ -1,0 +1,109 @@
+/**
+ * A long act over a recording. It says now and then how far it has come, and a signal ends it between two slices: the host's
+ * events are looked at only while nothing runs.
+ */
+import { type AdvanceResult, type Goal, type Machine, type Replayer, seek } from "@hvjournal/core";
+import { CliError } from "../cli-error.js";
+import { ExitStatus } from "../exit-status.js";
+import type { Output } from "../output/console-output.js";
+import { Progress } from "../output/progress.js";
+
+const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+/** How long a signal may wait, in milliseconds. */
+const SLICE_MS = 100;
+
+/** How far an act has come. */
+export type Reached = Pick<Machine, "exitNumber" | "icount">;
+
+export interface LongActOptions {
+  /** "replaying vm.hvj" */
+  readonly act: string;
+  /** icount at which it will end; 0 where that is not known. */
+  readonly total: number;
+  readonly output: Output;
+}
+
+export class LongAct {
+  readonly #act: string;
+  readonly #progress: Progress;
+  readonly #note = (name: NodeJS.Signals): void => void (this.#signal = name);
+  #signal: NodeJS.Signals | undefined;
+  #turnedAt = performance.now();
+
+  constructor({ act, total, output }: LongActOptions) {
+    this.#act = act;
+    this.#progress = new Progress(output, act, total);
+    for (const each of SIGNALS) process.once(each, this.#note);
+  }
+
+  close(): void {
+    for (const each of SIGNALS) process.off(each, this.#note);
+  }
+
+  get elapsedMs(): number {
+    return this.#progress.elapsedMs;
+  }
+
+  /** The host's events have waited long enough. */
+  get isTurnDue(): boolean {
+    return performance.now() - this.#turnedAt >= SLICE_MS;
+  }
+
+  /** Says how far it is, and lets the host's events in. Throws CliError where one of them ends the act. */
+  async turn({ exitNumber, icount }: Reached): Promise<void> {
+    this.#progress.at(icount);
+    await new Promise((resolve) => setImmediate(resolve));
+    this.#turnedAt = performance.now();
+    if (this.#signal === undefined) return;
+    throw new CliError(`${this.#act}: interrupted (${this.#signal}) at exit:${exitNumber} icount:${icount}`, {
+      code: "interrupted",
+      status: ExitStatus.interrupted,
+      fields: { signal: this.#signal, exit: exitNumber, icount },
+    });
+  }
+
+  /** To its end. */
+  async run<Result>(steps: Generator<Machine, Result>): Promise<Result> {
+    for (;;) {
+      const step = steps.next();
+      if (step.done === true) return step.value;
+      if (this.isTurnDue) await this.turn(step.value);
+    }
+  }
+
+  /** As core's `seek`. */
+  async seek(replayer: Replayer, goal: Goal): Promise<AdvanceResult> {
+    return this.#slices(replayer, goal, (slice) => seek(replayer, slice));
+  }
+
+  /** As `Replayer.advance`. */
+  async advance(replayer: Replayer, goal: Goal): Promise<AdvanceResult> {
+    return this.#slices(replayer, goal, (slice) => replayer.advance(slice));
+  }
+
+  async #slices(replayer: Replayer, goal: Goal, begin: (slice: Goal) => AdvanceResult): Promise<AdvanceResult> {
+    let isCut = false;
+    const requested = (): boolean => (isCut = this.isTurnDue);
+    const slice = { ...goal, requested };
+    let result = begin(slice);
+    while (isCut && result === "reached") {
+      await this.turn(replayer.machine);
+      isCut = false;
+      result = replayer.advance(slice);
+    }
+    return result;
+  }
+}
+
+/** Closes it again, whatever happens. */
+export async function withLongAct<Result>(
+  options: LongActOptions,
+  use: (act: LongAct) => Promise<Result>,
+): Promise<Result> {
+  const act = new LongAct(options);
+  try {
+    return await use(act);
+  } finally {
+    act.close();
+  }
+}
