@@ -8,6 +8,7 @@ import { type ExitCode, ExitStatus } from "./exit-status.js";
 import { handlerFilesLoaded } from "./handlers/handler-file.js";
 import { endNow, guardAgainstHandlers } from "./handlers/handler-process.js";
 import { commandEpilogue } from "./help/command-help.js";
+import { optionNames } from "./help/option-names.js";
 import { nearestWord } from "@hvjournal/core";
 import { type Output, processOutput } from "./output/console-output.js";
 import { openPager, pagerCommand } from "./output/pager.js";
@@ -139,13 +140,13 @@ function withSuggestion(message: string, parser: Argv): string {
   if (word === undefined) return message;
   const meant = nearestWord(word, what === "command" ? COMMANDS.map(commandName) : optionNames(parser));
   const told = what === "command" ? `Unknown command: ${word}` : message;
+  const owners = what === "command" ? [] : COMMANDS.filter((command) => optionsOf(command).includes(word));
+  if (owners.length > 0) return `${told}; it is an option of ${owners.map(commandName).join(", ")}`;
   return meant === undefined ? told : `${told}; did you mean ${what === "command" ? "" : "--"}${meant}?`;
 }
 
-/** yargs has them, and its types leave that out. */
-function optionNames(parser: Argv): string[] {
-  const { key } = (parser as Argv & { getOptions(): { readonly key: object } }).getOptions();
-  return Object.keys(key).filter((name) => name.length > 1);
+function optionsOf(command: Command): string[] {
+  return optionNames(command.options(yargs([])));
 }
 
 function addCommand(parser: Argv, command: Command): void {

@@ -132,9 +132,14 @@ function handlerGone(
   const isThere = found !== undefined || (other !== undefined && existsSync(other.name));
   return new CliError(message, {
     code: "no-file",
+    details: [BISECTED_HANDLER],
     ...(isThere ? { next: verifyWithHandlers(recording, names) } : {}),
   });
 }
+
+/** A search through commits stops at status 128, and a handler of the tree that is searched is another at some of them. */
+const BISECTED_HANDLER =
+  "note: under git bisect run, or in CI, where each commit may have another: --handler takes the one that is there, and tests it";
 
 export function verifyWithHandlers(recording: string, names: readonly string[]): string {
   return shellCommand("hvjournal", "verify", recording, ...names.flatMap((name) => ["--handler", name]));
