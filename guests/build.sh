@@ -22,11 +22,11 @@ amd64_flags=(
 )
 link=(-nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,--no-warn-rwx-segments)
 
-# Every source of the current directory, and those that the bare-metal guests share.
+# Every source of the current directory, and those that both bare-metal guests have.
 compile_all() {
   local cross=$1 work=$2 file name
   shift 2
-  for file in *.S *.c ../shared/*.c; do
+  for file in *.S *.c ../shared/*.c ../bare-metal/*.c; do
     name=${file##*/}
     "${cross}gcc" "$@" -I. -c "$file" -o "$work/${name%.*}.o"
   done

@@ -1,7 +1,7 @@
-/* Vectors, the local APIC and the IOAPIC's input of the console. */
+/* Vectors, the local APIC and the IOAPIC. */
 #include "machine.h"
 
-enum { APIC_EOI = 0xb0, APIC_SPURIOUS = 0xf0, APIC_ENABLED = 0x100, IOAPIC_REDIRECTION = 0x10 };
+enum { APIC_EOI = 0xb0, APIC_SPURIOUS = 0xf0, APIC_ENABLED = 0x100, IOAPIC_REDIRECTION = 0x10, IOAPIC_LEVEL = 1 << 15 };
 enum { INTERRUPT_GATE = 0x8e, CODE_SELECTOR = 0x08, VECTORS = 256, ENTRY_BYTES = 16 };
 
 extern char vector_entries[];
@@ -40,9 +40,16 @@ void init_interrupts(void) {
   write_io_apic(IOAPIC_REDIRECTION + 2 * COM1_GSI, VECTOR_CONSOLE);
 }
 
+/* A level that is high while it lasts: virtio's, by global system interrupt. */
+void enable_interrupt(unsigned gsi) {
+  write_io_apic(IOAPIC_REDIRECTION + 2 * gsi + 1, 0);
+  write_io_apic(IOAPIC_REDIRECTION + 2 * gsi, IOAPIC_LEVEL | (VECTOR_VIRTIO + gsi - INTID_VIRTIO_MMIO));
+}
+
 void handle_vector(struct frame *frame) {
   if (frame->vector == VECTOR_TIMER) handle_timer();
   else if (frame->vector == VECTOR_CONSOLE) handle_console();
+  else if (frame->vector - VECTOR_VIRTIO < VIRTIO_MMIO_SLOTS) handle_virtio((unsigned)frame->vector - VECTOR_VIRTIO);
   else if (frame->vector != VECTOR_SPURIOUS) {
     uint64_t address;
     __asm__ volatile("mov %%cr2, %0" : "=r"(address));

@@ -42,6 +42,12 @@ static inline struct cpuid cpuid(uint32_t leaf, uint32_t subleaf) {
   return found;
 }
 
+/* Between accesses of memory, which the CPU keeps in order, and between those and a device's. */
+#define memory_barrier() __asm__ volatile("" ::: "memory")
+#define device_barrier() __asm__ volatile("mfence" ::: "memory")
+/* All addresses are identical. */
+static inline uint64_t physical_address(const void *address) { return (uint64_t)address; }
+
 static inline uint32_t read32(uint64_t address) { return *(volatile uint32_t *)address; }
 static inline void write32(uint64_t address, uint32_t value) { *(volatile uint32_t *)address = value; }
 static inline uint64_t read64(uint64_t address) { return *(volatile uint64_t *)address; }
@@ -54,6 +60,7 @@ struct frame {
   uint64_t vector, error_code, rip, cs, rflags, rsp, ss;
 };
 void init_interrupts(void);
+void enable_interrupt(unsigned gsi);
 /* Opens interrupts and sleeps until `done(argument)` holds. */
 void wait_until(bool (*done)(uint64_t), uint64_t argument);
 
@@ -89,9 +96,23 @@ void read_start_info(uint64_t physical);
 const char *text_option(const char *name, const char *otherwise);
 uint64_t number_option(const char *name, uint64_t otherwise);
 
+/* virtio.c */
+/* Finds the disk, if there is one, and starts its queue. */
+bool init_disk(void);
+void handle_virtio(unsigned slot);
+extern uint64_t disk_sectors;
+#define SECTOR_BYTES 512
+/* `physical` is where the data goes to. Ends the guest on an error. */
+void read_disk(uint64_t sector, uint64_t physical, uint32_t bytes);
+
 /* main.c */
 _Noreturn void power_off(void);
 _Noreturn void reset(void);
+
+/* scenario-main.c */
+/* RBX is `kept` at the exit, which only KVM has. */
+#define KEEPING_CALL "vmcall"
+uint64_t call_keeping(uint64_t kept);
 
 /* scenarios */
 uint64_t churn(uint64_t value, uint64_t rounds);
@@ -102,6 +123,9 @@ void scenario_loop(void);
 void scenario_dirty(void);
 void scenario_idle(void);
 void scenario_exits(void);
+void scenario_fault_memory(void);
+void scenario_fault_dma(void);
+void scenario_fault_register(void);
 void scenario_triple_fault(void);
 void scenario_garbage(void);
 

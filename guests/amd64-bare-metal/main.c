@@ -12,6 +12,9 @@ static const struct {
     {"dirty", scenario_dirty},
     {"idle", scenario_idle},
     {"exits", scenario_exits},
+    {"fault-memory", scenario_fault_memory},
+    {"fault-dma", scenario_fault_dma},
+    {"fault-register", scenario_fault_register},
     {"triple-fault", scenario_triple_fault},
     {"garbage", scenario_garbage},
 };

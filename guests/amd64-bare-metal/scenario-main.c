@@ -25,6 +25,15 @@ static uint64_t call_hypervisor(uint64_t number) {
   return result;
 }
 
+__attribute__((noinline)) uint64_t call_keeping(uint64_t kept) {
+  uint64_t result;
+  __asm__ volatile("mov %[kept], %%rbx\n\tvmcall"
+                   : "=a"(result)
+                   : "a"(KVM_HC_VAPIC_POLL_IRQ), [kept] "D"(kept), "c"(0ul), "d"(0ul), "S"(0ul)
+                   : "rbx", "memory");
+  return result;
+}
+
 static bool is_kvm(void) {
   const struct cpuid found = cpuid(HYPERVISOR_LEAF, 0);
   const uint32_t words[] = {found.ebx, found.ecx, found.edx, 0};

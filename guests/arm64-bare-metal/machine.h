@@ -19,6 +19,9 @@
 #define isb() __asm__ volatile("isb" ::: "memory")
 #define dsb() __asm__ volatile("dsb sy" ::: "memory")
 #define dmb() __asm__ volatile("dmb ish" ::: "memory")
+/* Between accesses of memory, and between those and a device's. */
+#define memory_barrier() dmb()
+#define device_barrier() dsb()
 
 static inline uint32_t read32(uint64_t address) { return *(volatile uint32_t *)address; }
 static inline void write32(uint64_t address, uint32_t value) { *(volatile uint32_t *)address = value; }
@@ -124,6 +127,9 @@ enum { PSCI_VERSION = 0x84000000, PSCI_SYSTEM_OFF = 0x84000008, PSCI_SYSTEM_RESE
 #define PSCI_CPU_ON 0xc4000003
 #define PSCI_SYSTEM_SUSPEND 0xc400000e
 uint64_t call_hypervisor(uint64_t function, uint64_t argument);
+/* x19 is `kept` at the exit. */
+#define KEEPING_CALL "psci"
+static inline uint64_t call_keeping(uint64_t kept) { return hvc_with_x19(PSCI_VERSION, kept); }
 void print_calls(void);
 void print_psci_version(void);
 _Noreturn void power_off(void);

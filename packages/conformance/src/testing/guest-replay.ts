@@ -34,7 +34,7 @@ export async function withRecording<Result>(
   }
 }
 
-function architectureOf(reader: RecordingReader): Architecture {
+export function architectureOf(reader: RecordingReader): Architecture {
   return reader.header.architecture === amd64.name ? amd64 : arm64;
 }
 

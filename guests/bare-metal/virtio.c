@@ -127,12 +127,12 @@ static bool is_used(uint64_t device_address) {
 static void submit(struct device *device) {
   struct queue *queue = &device->queue;
   queue->available.ring[queue->available.index % QUEUE_ENTRIES] = 0;
-  dmb();
+  memory_barrier();
   *(volatile uint16_t *)&queue->available.index = (uint16_t)(queue->available.index + 1);
-  dsb();
+  device_barrier();
   write32(device->base + QUEUE_NOTIFY, 0);
   wait_until(is_used, (uint64_t)device);
-  dmb();
+  memory_barrier();
 }
 
 bool init_disk(void) {

@@ -67,15 +67,14 @@ void scenario_fault_dma(void) {
   print("canary is %s\n", canary_is_intact() ? "intact" : "overwritten");
 }
 
-/* x19 is wrong at one hypercall, number `at`, and right again behind it. Options: at, fault. */
+/* A register that calls keep is wrong at one hypercall, number `at`, and right again behind it. Options: at, fault. */
 void scenario_fault_register(void) {
   const uint64_t at = number_option("at", 9);
   const bool wanted = fault_is_wanted();
   uint64_t value = 1;
   for (uint64_t step = 1; step <= STEPS; step++) {
     value = work(value);
-    const uint64_t x19 = wanted && step == at ? 0x1901 : 0x1900;
-    const uint64_t version = hvc_with_x19(PSCI_VERSION, x19);
-    print("step %lu psci %lx\n", step, version);
+    const uint64_t kept = wanted && step == at ? 0x1901 : 0x1900;
+    print("step %lu " KEEPING_CALL " %lx\n", step, call_keeping(kept));
   }
 }
