@@ -1,9 +1,19 @@
 /** The CPU architectures of this build, and how their registers and calls are shown. */
-import type { Architecture } from "@hvjournal/core";
+import type { Architecture, ExitFrame } from "@hvjournal/core";
 import { arm64 } from "@hvjournal/cpu-arm64";
-import { amd64 } from "@hvjournal/cpu-x86";
+import { amd64, hypervCallTitle, recordedHypervCall } from "@hvjournal/cpu-x86";
 import { CliError } from "./cli-error.js";
 import { ExitStatus } from "./exit-status.js";
+
+/** A call whose ABI packs more than its function into the function's number. */
+export interface PackedCall {
+  /** What calls of one kind share: code and name. */
+  readonly title: string;
+  /** For `--json`. */
+  readonly fields: Readonly<Record<string, unknown>>;
+  /** Names of the frame's words behind the number. */
+  readonly argumentNames: readonly string[];
+}
 
 /** What a person expects to see of an architecture. */
 export interface ArchitectureDisplay {
@@ -17,6 +27,8 @@ export interface ArchitectureDisplay {
   readonly stopCalls: ReadonlySet<number>;
   /** Those behind the function number, as the exit's frame carries them. */
   readonly argumentRegisters: readonly string[];
+  /** undefined: the number of that call is its function. */
+  packedCall(frame: ExitFrame): PackedCall | undefined;
   /** System registers that are shown without being asked for. */
   readonly systemRegisters: readonly string[];
   /** Where an exit shows the next instruction: length of the one before. On amd64 that is HLT alone. */
@@ -49,6 +61,7 @@ const ARM64_DISPLAY: ArchitectureDisplay = {
   // PSCI SYSTEM_OFF, SYSTEM_RESET, and the two forms of SYSTEM_RESET2 and SYSTEM_OFF2.
   stopCalls: new Set([0x8400_0008, 0x8400_0009, 0x8400_0012, 0xc400_0012, 0x8400_0015, 0xc400_0015]),
   argumentRegisters: ["x1", "x2", "x3"],
+  packedCall: () => undefined,
   systemRegisters: ["sctlr_el1", "ttbr0_el1", "ttbr1_el1", "vbar_el1"],
   instructionBytes: 4,
   mode: {
@@ -62,6 +75,12 @@ const ARM64_DISPLAY: ArchitectureDisplay = {
   isKernelCompressed: false,
 };
 
+/** Of Hyper-V's ABI: addresses of the input and the output block, or two parameters where it is fast. */
+function hypervCall(frame: ExitFrame): PackedCall | undefined {
+  const call = recordedHypervCall(frame);
+  return call && { title: hypervCallTitle(call), fields: { ...call }, argumentNames: ["input", "output"] };
+}
+
 const AMD64_DISPLAY: ArchitectureDisplay = {
   resultRegister: "rax",
   resultRegisters: "rax",
@@ -70,6 +89,7 @@ const AMD64_DISPLAY: ArchitectureDisplay = {
   // A guest powers off by a device, not by a call.
   stopCalls: new Set(),
   argumentRegisters: ["rbx", "rcx", "rdx"],
+  packedCall: hypervCall,
   systemRegisters: ["cr0", "cr3", "cr4", "efer"],
   instructionBytes: 1,
   mode: { register: "cpl", text: (value) => `CPL${value}` },

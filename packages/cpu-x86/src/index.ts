@@ -9,6 +9,7 @@ export { amd64 } from "./kvm/architecture.js";
 export { generalInstructions } from "./isa/instructions/general.js";
 export { exitModelsMarkdown } from "./kvm/exit-document.js";
 export { hypervCallName, kvmCallName } from "./kvm/call-names.js";
+export { hypervCallTitle, type RecordedHypervCall, recordedHypervCall } from "./kvm/recorded-calls.js";
 export { HypervExit } from "./kvm/hyperv/exit-types.js";
 export { HypervMsr } from "./kvm/hyperv/registers.js";
 export { MSR_ERROR } from "./kvm/named-registers.js";

@@ -174,6 +174,7 @@ export class EventLines {
       ruleAction: exits.ruleAction(frame),
       syndrome: frameU64(frame, ExitWord.syndromeLow),
       args: [ExitWord.arg0Low, ExitWord.arg1Low, ExitWord.arg2Low, ExitWord.arg3Low].map((low) => frameU64(frame, low)),
+      call: exits.packedCall(frame)?.fields,
       ...(answer === undefined
         ? {}
         : { answer: Object.fromEntries(answer.registers), answered: answer.state, answerText: answer.text }),

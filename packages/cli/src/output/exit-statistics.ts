@@ -109,7 +109,7 @@ export class ExitStatistics {
         if (!this.#registerReasons.includes(reason)) return undefined;
         return `${this.#exits.action(exit).split(" ")[0] ?? ""}:${exit[ExitWord.info] === 1 ? "W" : "R"}`;
       case "hypercall":
-        return this.#exits.isHypercall(exit) ? this.#exits.action(exit) : undefined;
+        return this.#exits.isHypercall(exit) ? this.#exits.callTitle(exit) : undefined;
       default:
         return this.#event satisfies never;
     }

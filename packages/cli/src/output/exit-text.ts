@@ -25,7 +25,7 @@ import {
   type VmmHalf,
 } from "@hvjournal/core";
 import { JournalDamagedError } from "@hvjournal/journal";
-import { type ArchitectureDisplay, displayOf } from "../architectures.js";
+import { type ArchitectureDisplay, displayOf, type PackedCall } from "../architectures.js";
 import { kernelAnswer } from "./call-answer.js";
 import { exitAt, hasGoneOn, type RecordedExit, type RecordingParts } from "./recorded-call.js";
 import { boardToAsk } from "../vm/recorded-machine.js";
@@ -114,19 +114,29 @@ export class ExitText {
     return isText ? `${action} ${quotedBytes(Uint8Array.of(byte))}` : action;
   }
 
+  /** What a call asks for, without its arguments: calls that differ in these only are of one kind. */
+  callTitle(frame: ExitFrame): string {
+    return this.packedCall(frame)?.title ?? this.action(frame);
+  }
+
+  /** The fields of a call's number, where it has some. */
+  packedCall(frame: ExitFrame): PackedCall | undefined {
+    return this.isHypercall(frame) ? this.#display.packedCall(frame) : undefined;
+  }
+
   /** Those that are not 0. */
   #arguments(frame: ExitFrame): string {
     const words = [ExitWord.arg1Low, ExitWord.arg2Low, ExitWord.arg3Low].map((word) => frameU64(frame, word));
+    const names = this.argumentNames(frame);
     return words
-      .map((value, index) =>
-        value === 0n ? "" : ` ${this.#display.argumentRegisters[index] ?? `arg${index + 1}`}=${hex(value)}`,
-      )
+      .map((value, index) => (value === 0n ? "" : ` ${names[index] ?? `arg${index + 1}`}=${hex(value)}`))
       .join("");
   }
 
   /** Of the words behind a call's function; of any other exit they have none. */
   argumentNames(frame: ExitFrame): readonly string[] {
-    return this.isHypercall(frame) ? this.#display.argumentRegisters : [];
+    if (!this.isHypercall(frame)) return [];
+    return this.packedCall(frame)?.argumentNames ?? this.#display.argumentRegisters;
   }
 
   /** "HVC64 0xc6000001", "DABT_LOW MMIO write 0x09000000 4 <- 0x5b" */

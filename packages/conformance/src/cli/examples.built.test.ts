@@ -63,7 +63,12 @@ describe("examples/extended-hypercalls", () => {
       "",
     ]);
     const log = sandbox.must("log", "extended.hvj", "--hypercalls");
-    expect(log).toMatch(/HYPERV 0x200008003 HvExtCallMemoryHeatHint +handler +-> rax=0x100000005/);
+    expect(log).toMatch(/HYPERV 0x8003 HvExtCallMemoryHeatHint repCount=2 +handler +-> rax=0x100000005/);
+    const rows = sandbox.must("stat", "extended.hvj", "--event", "hypercall", "--json");
+    expect(rows).toContain('"name":"0x8003 HvExtCallMemoryHeatHint"');
+    expect(sandbox.must("log", "extended.hvj", "--hypercalls", "--json")).toContain(
+      '"call":{"code":32771,"name":"HvExtCallMemoryHeatHint","fast":false,"variableHeaderSize":0,"repCount":2,"repStart":0}',
+    );
     expect(log).toMatch(/VMCALL +0x8042 .* kernel half +-> rax=2/);
     expect(sandbox.must("verify", "extended.hvj")).toContain("all that the VMM half did, equal");
     rmSync(sandbox.path("handler.mjs"));

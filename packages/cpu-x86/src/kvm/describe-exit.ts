@@ -1,6 +1,7 @@
 /** One line for an exit. */
 import { type ExitFrame, type ExitModel, ExitWord, frameU64, KvmExit } from "@hvjournal/core";
-import { HYPERV_CALL_NAMES, KVM_CALL_NAMES } from "./call-names.js";
+import { KVM_CALL_NAMES } from "./call-names.js";
+import { hypervCallText, recordedHypervCall } from "./recorded-calls.js";
 import { MMIO_WRITE } from "./exit-frames.js";
 import { isCause } from "./exit-model.js";
 import { msrName } from "./msr-names.js";
@@ -21,20 +22,16 @@ export function describeExit(model: ExitModel, frame: ExitFrame): string {
   if (isCause(model, reason, "readMsr") || isCause(model, reason, "writeMsr"))
     return info === 1 ? `${name} ${msrName(Number(first))} <- ${hex(second)}` : `${name} ${msrName(Number(first))}`;
   if (isCause(model, reason, "cpuid")) return `${name} ${hex(first)}.${second}`;
-  if (isCause(model, reason, "hypercall")) return `${name} ${hex(first)}${calledName(frame, first)}`;
+  if (isCause(model, reason, "hypercall")) return `${name} ${callText(frame, first)}`;
   return name;
 }
 
-/** Whose ABI a call is by is known where it is the VMM's: " HvExtCallQueryCapabilities". */
-function calledName(frame: ExitFrame, number: bigint): string {
-  const kvmExit = frame[ExitWord.kvmExit];
-  const name =
-    kvmExit === KvmExit.hyperv
-      ? HYPERV_CALL_NAMES.get(Number(number & 0xffffn))
-      : kvmExit === KvmExit.hypercall
-        ? KVM_CALL_NAMES.get(Number(number))
-        : undefined;
-  return name === undefined ? "" : ` ${name}`;
+/** "0x0003 HvCallFlushVirtualAddressList repCount=3", "0xc KVM_HC_MAP_GPA_RANGE" */
+function callText(frame: ExitFrame, number: bigint): string {
+  const call = recordedHypervCall(frame);
+  if (call !== undefined) return hypervCallText(call);
+  const name = frame[ExitWord.kvmExit] === KvmExit.hypercall ? KVM_CALL_NAMES.get(Number(number)) : undefined;
+  return name === undefined ? hex(number) : `${hex(number)} ${name}`;
 }
 
 function describeAccess(what: string, place: string, info: number, data: bigint): string {
