@@ -9,6 +9,7 @@ export { BootError } from "./boot/boot-error.js";
 export { cpioArchive, type CpioEntry } from "./boot/cpio.js";
 export { DeviceTreeError, findNode, flattenDeviceTree, parseDeviceTree, type DeviceTreeNode } from "./boot/fdt.js";
 export { isArm64Image } from "./boot/arm64-image.js";
+export { kernelText } from "./boot/kernel-text.js";
 export { loadKernel } from "./boot/kernel-image.js";
 export type { KernelFile } from "./boot/kernel-format.js";
 export { BUILTIN_HANDLER_NAMES, builtinHandler, isBuiltinName } from "./hypercalls/builtin-handlers.js";

@@ -1,5 +1,15 @@
 /** Which pages `attest` measures: the guest's text, or a list of guest-physical addresses. */
-import { CoreKind, journalCursor, type Machine, NO_EVENT, PAGE_BYTES, ROW_EVENT, startSeq } from "@hvjournal/core";
+import {
+  CoreKind,
+  isPlainMap,
+  journalCursor,
+  type Machine,
+  NO_EVENT,
+  PAGE_BYTES,
+  type PlainValue,
+  ROW_EVENT,
+  startSeq,
+} from "@hvjournal/core";
 import { CliError, UsageError } from "../cli-error.js";
 import { standingVcpu } from "../output/standing.js";
 import { hex } from "../output/value-text.js";
@@ -59,15 +69,18 @@ interface NamedSpans {
   readonly what: string;
 }
 
-/** By the guest's own symbols; where it has none, what the VMM loaded before the guest ran. */
+/** By the guest's own symbols; where it has none, what of the kernel was loaded to be executed. */
 function textOf(machine: Machine, recording: OpenRecording): NamedSpans {
   const { symbols, path } = recording;
   const start = TEXT_STARTS.map((name) => symbols.find(name)).find((symbol) => symbol !== undefined);
   const end = symbols.find(TEXT_END);
   if (start !== undefined && end !== undefined)
     return { spans: mappedPages(machine, start.address, end.address, path), what: `${start.name}..${TEXT_END}` };
+  const code = kernelSpans(recording);
+  if (code.length > 0) return { spans: code, what: "the kernel's code as its file has it, for want of symbols" };
   const spans = loadedSpans(recording);
-  if (spans.length > 0) return { spans, what: "what was loaded before the start, for want of symbols" };
+  if (spans.length > 0)
+    return { spans, what: "all that was loaded before the start: this recording does not say what of it is code" };
   throw new CliError(
     `can't tell which pages of ${path} are text: it has no symbols, and what was loaded stands in its parent; list the pages, or give --symbols`,
     { code: "no-text", next: shellCommand("hvjournal", "attest", path, "--pages", "ADDR-LAST") },
@@ -96,6 +109,17 @@ function firstMapped({ kernel }: Machine, vcpus: readonly number[], virtual: big
     if (place !== undefined) return place;
   }
   return undefined;
+}
+
+/** As `record` found them in the kernel's file; a recording of an earlier version has none. */
+function kernelSpans({ description }: OpenRecording): Span[] {
+  const { kernel } = description.boardOptions;
+  const text = isPlainMap(kernel) ? kernel["text"] : undefined;
+  return (Array.isArray(text) ? text : []).flatMap((each: PlainValue): Span[] => {
+    const { gpa, length } = isPlainMap(each) ? each : {};
+    if (typeof gpa !== "number" || typeof length !== "number" || length === 0) return [];
+    return [{ first: gpa, last: gpa + length - 1 }];
+  });
 }
 
 /** Of the journal's rows before the start: kernel, initrd, tables. */

@@ -42,7 +42,7 @@ export const attest: Command = {
       .option(
         "pages",
         textOption(
-          "text (from _stext to _etext; without symbols all that was loaded before the start), or guest-physical ADDR, ADDR+BYTES, FIRST-LAST, with commas between (text)",
+          "text (from _stext to _etext; without symbols what the kernel's file says is code, and not its data, page tables or initrd), or guest-physical ADDR, ADDR+BYTES, FIRST-LAST, with commas between (text)",
         ),
       ),
   run(args, context) {

@@ -11,6 +11,7 @@ import {
   type HostReference,
   isPlainMap,
   type MachineDescription,
+  type PlainValue,
   SeededEntropy,
   type VmmParts,
   shellCommand,
@@ -18,6 +19,7 @@ import {
 import {
   isArm64Image,
   type KernelFile,
+  kernelText,
   loadKernel,
   VIRT_ADDRESS_MAP,
   VIRTIO_BUSES,
@@ -189,7 +191,7 @@ function describeMachine(args: Arguments, architecture: Architecture, files: Mac
     exitModel: exitModelOf(model),
     ...(host === undefined ? {} : { host }),
     seed: seedOption(args),
-    boardOptions: boardOptions(args, files),
+    boardOptions: boardOptions(args, files, { name: architecture.name, base: board.memoryBase, bytes: memoryBytes }),
   };
 }
 
@@ -254,7 +256,15 @@ function seedOption(args: Arguments): bigint {
   return text === undefined ? BigInt(randomBytes(SEED_BYTES).readUInt32LE()) : parseU64("--seed", text);
 }
 
-function boardOptions(args: Arguments, files: MachineFiles): EventPayload {
+/** Where a kernel is loaded. */
+interface KernelPlace {
+  /** Of the architecture. */
+  readonly name: string;
+  readonly base: number;
+  readonly bytes: number;
+}
+
+function boardOptions(args: Arguments, files: MachineFiles, place: KernelPlace): EventPayload {
   const fingerprint = (file: NamedFile): EventPayload => ({
     name: file.name,
     bytes: file.bytes.length,
@@ -265,7 +275,14 @@ function boardOptions(args: Arguments, files: MachineFiles): EventPayload {
     rtcBaseNs: rtcBase(stringOption(args, "rtc")),
     ...(files.kernel === undefined
       ? {}
-      : { kernel: { ...fingerprint(files.kernel), ...flatOption(args), ...kernelSymbols(files.kernel) } }),
+      : {
+          kernel: {
+            ...fingerprint(files.kernel),
+            ...flatOption(args),
+            ...kernelSymbols(files.kernel),
+            text: textSpans(files.kernel, flatOption(args), place),
+          },
+        }),
     ...(files.initrd === undefined ? {} : { initrd: fingerprint(files.initrd) }),
     drives: files.drives.map((drive) => ({
       id: drive.id,
@@ -302,6 +319,16 @@ function flatOption(args: Arguments): { readonly flatOffset?: number } {
 function flatFormat({ boardOptions: { kernel } }: MachineDescription): Pick<KernelFile, "format" | "flatOffset"> {
   const flatOffset = isPlainMap(kernel) ? kernel["flatOffset"] : undefined;
   return typeof flatOffset === "number" ? { format: "flat", flatOffset } : {};
+}
+
+/** For `attest`: what of the kernel is executed and not written. */
+function textSpans(
+  kernel: NamedFile,
+  { flatOffset }: { readonly flatOffset?: number },
+  { name, ...ram }: KernelPlace,
+): PlainValue[] {
+  const file = flatOffset === undefined ? kernel : { ...kernel, format: "flat" as const, flatOffset };
+  return kernelText(file, name, ram).map(({ address, bytes }) => ({ gpa: address, length: bytes }));
 }
 
 /** Where a kernel's own symbol table will lie, for whoever names addresses of the recording. */

@@ -81,6 +81,9 @@ describe("an amd64 guest that calls by Intel's VMCALL", () => {
   });
 });
 
+/** All of the guest's file: what it makes code of lies among its data. */
+const LOADED = "0x40200000-0x40208fff";
+
 describe("an arm64 guest that writes its own code, and has it written by a disk", () => {
   beforeAll(() => {
     writeFileSync(sandbox.path("disk.img"), new Uint8Array(65536));
@@ -88,7 +91,7 @@ describe("an arm64 guest that writes its own code, and has it written by a disk"
   });
 
   const measured = (...words: readonly string[]): Page[] =>
-    changedPages(attested(1, "code.hvj", "--symbols", bareMetalElf, ...words));
+    changedPages(attested(1, "code.hvj", "--pages", LOADED, "--symbols", bareMetalElf, ...words));
 
   it("tells the instructions that wrote first and last, with their positions", () => {
     const first = measured()[0]?.first;
@@ -105,6 +108,8 @@ describe("an arm64 guest that writes its own code, and has it written by a disk"
     const finished = sandbox.run(
       "attest",
       "code.hvj",
+      "--pages",
+      LOADED,
       "--symbols",
       bareMetalElf,
       "--since",
@@ -131,5 +136,29 @@ describe("what can't be measured", () => {
     expect([finished.status, finished.stdout]).toEqual([status, ""]);
     expect(finished.stderr).toContain(message);
     expect(finished.stderr).toMatch(/^next: hvjournal /m);
+  });
+});
+
+describe("a bare-metal ELF guest without symbols at hand", () => {
+  // "readelf -S": .text of either guest, in whole pages.
+  it.each([
+    ["amd64", bareMetalAmd64, 0x10_0000],
+    ["arm64", bareMetalElf, 0x4020_0000],
+  ] as const)(
+    "of %s has its code measured, and no page tables, data or device tree, which it may write",
+    (_, image, start) => {
+      record("main.hvj", image, "scenario=main input=none ticks=5", "--force");
+      const pages = attested(0, "main.hvj").map(({ page }) => Number(page));
+      expect(pages).toEqual(Array.from({ length: pages.length }, (_page, index) => start + 4096 * index));
+      expect(pages.length).toBeGreaterThan(2);
+      // Its data stands behind the code, and is written.
+      const behind = `0x${((pages.at(-1) ?? 0) + 4096).toString(16)}+0x8000`;
+      expect(changedPages(attested(1, "main.hvj", "--pages", behind)).length).toBeGreaterThan(0);
+    },
+  );
+
+  it("is told of code that is written", () => {
+    const changed = changedPages(attested(1, "amd.hvj"));
+    expect(changed.map(({ first }) => first?.writer.kind)).toEqual(["CodePatched"]);
   });
 });

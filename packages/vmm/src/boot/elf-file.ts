@@ -12,6 +12,10 @@ const HeaderOffset = { type: 16, machine: 18 } as const;
 const TYPE_EXECUTABLE = 2;
 const TYPE_SHARED = 3;
 const SegmentType = { load: 1, note: 4 } as const;
+/** PF_X. */
+const SEGMENT_EXECUTABLE = 1;
+/** SHF_ALLOC and SHF_EXECINSTR, and SHF_WRITE. */
+const SectionFlag = { write: 1n, allocated: 2n, code: 4n } as const;
 
 export const ElfMachine = { i386: 3, amd64: 62, arm64: 183 } as const;
 const MACHINE_NAMES: ReadonlyMap<number, string> = new Map([
@@ -37,7 +41,13 @@ interface ElfLayout {
     readonly physical: number;
     readonly fileBytes: number;
     readonly memoryBytes: number;
+    readonly flags: number;
   };
+  readonly sectionHeaders: number;
+  readonly sectionHeaderBytes: number;
+  readonly sectionHeaderCount: number;
+  readonly sectionBytes: number;
+  readonly section: { readonly flags: number; readonly address: number; readonly bytes: number };
 }
 
 const ELF32: ElfLayout = {
@@ -48,7 +58,12 @@ const ELF32: ElfLayout = {
   programHeaderBytes: 42,
   programHeaderCount: 44,
   segmentBytes: 32,
-  segment: { fileOffset: 4, virtual: 8, physical: 12, fileBytes: 16, memoryBytes: 20 },
+  segment: { fileOffset: 4, virtual: 8, physical: 12, fileBytes: 16, memoryBytes: 20, flags: 24 },
+  sectionHeaders: 32,
+  sectionHeaderBytes: 46,
+  sectionHeaderCount: 48,
+  sectionBytes: 40,
+  section: { flags: 8, address: 12, bytes: 20 },
 };
 const ELF64: ElfLayout = {
   bits: 64,
@@ -58,7 +73,12 @@ const ELF64: ElfLayout = {
   programHeaderBytes: 54,
   programHeaderCount: 56,
   segmentBytes: 56,
-  segment: { fileOffset: 8, virtual: 16, physical: 24, fileBytes: 32, memoryBytes: 40 },
+  segment: { fileOffset: 8, virtual: 16, physical: 24, fileBytes: 32, memoryBytes: 40, flags: 4 },
+  sectionHeaders: 40,
+  sectionHeaderBytes: 58,
+  sectionHeaderCount: 60,
+  sectionBytes: 64,
+  section: { flags: 8, address: 16, bytes: 32 },
 };
 
 export interface ElfSegment {
@@ -68,6 +88,13 @@ export interface ElfSegment {
   readonly physical: bigint;
   readonly fileBytes: number;
   readonly memoryBytes: number;
+  readonly isExecutable: boolean;
+}
+
+/** By virtual address. */
+export interface ElfSection {
+  readonly virtual: bigint;
+  readonly bytes: number;
 }
 
 export interface ElfFile {
@@ -76,6 +103,8 @@ export interface ElfFile {
   readonly entry: bigint;
   /** Those that take memory. */
   readonly segments: readonly ElfSegment[];
+  /** Sections that hold instructions and are not written; none in a file without section headers. */
+  readonly codeSections: readonly ElfSection[];
 }
 
 /** What a board's vCPUs run. */
@@ -142,9 +171,27 @@ function readSegments({ bytes, name }: KernelFile, view: DataView, layout: ElfLa
       physical: field(layout.segment.physical),
       fileBytes: Number(field(layout.segment.fileBytes)),
       memoryBytes: Number(field(layout.segment.memoryBytes)),
+      isExecutable: (view.getUint32(at + layout.segment.flags, true) & SEGMENT_EXECUTABLE) !== 0,
     });
   }
   return segments.filter(({ memoryBytes }) => memoryBytes > 0);
+}
+
+/** Nothing is loaded by section headers: where they are cut off, or make no sense, there are none. */
+function readCodeSections(view: DataView, layout: ElfLayout): ElfSection[] {
+  const start = Number(wordAt(view, layout, layout.sectionHeaders));
+  const size = view.getUint16(layout.sectionHeaderBytes, true);
+  const count = view.getUint16(layout.sectionHeaderCount, true);
+  if (size < layout.sectionBytes || start + count * size > view.byteLength) return [];
+  const { write, allocated, code } = SectionFlag;
+  return Array.from({ length: count }, (_, index) => start + index * size)
+    .filter(
+      (at) => (wordAt(view, layout, at + layout.section.flags) & (write | allocated | code)) === (allocated | code),
+    )
+    .map((at) => ({
+      virtual: wordAt(view, layout, at + layout.section.address),
+      bytes: Number(wordAt(view, layout, at + layout.section.bytes)),
+    }));
 }
 
 /** Throws `BootError` for what is no executable of the target. */
@@ -157,6 +204,7 @@ export function readElf(file: KernelFile, target: ElfTarget): ElfFile {
     bits: layout.bits,
     entry: wordAt(view, layout, layout.entry),
     segments: readSegments(file, view, layout),
+    codeSections: readCodeSections(view, layout),
   };
 }
 

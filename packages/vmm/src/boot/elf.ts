@@ -1,12 +1,14 @@
 /** Loads ELF executables: bare-metal guests, firmware, and a vmlinux for x86. */
 import { BootError } from "./boot-error.js";
 import { type ElfFile, ElfMachine, type ElfSegment, type ElfTarget, readElf } from "./elf-file.js";
-import type { KernelFile, LoadedKernel, LoadedSegment, RamRange } from "./kernel-format.js";
+import type { KernelFile, LoadedKernel, LoadedSegment, RamRange, TextSpan } from "./kernel-format.js";
 
 export interface LoadedElf {
   readonly segments: readonly LoadedSegment[];
   /** First byte behind the last segment. */
   readonly end: number;
+  /** Its sections of code, or without any its executable segments. */
+  readonly text: readonly TextSpan[];
 }
 
 function checkSegment(file: KernelFile, segment: ElfSegment, ram: RamRange): void {
@@ -65,7 +67,18 @@ export function loadSegments(file: KernelFile, elf: ElfFile, ram: RamRange): Loa
     loaded.push({ address, bytes: file.bytes.subarray(segment.fileOffset, segment.fileOffset + segment.fileBytes) });
     end = address + segment.memoryBytes;
   }
-  return { segments: loaded.filter(({ bytes }) => bytes.length > 0), end };
+  return { segments: loaded.filter(({ bytes }) => bytes.length > 0), end, text: textOf(elf, segments) };
+}
+
+function textOf({ codeSections }: ElfFile, loaded: readonly ElfSegment[]): TextSpan[] {
+  const spans = codeSections.flatMap(({ virtual, bytes }) => {
+    const home = loaded.find((each) => virtual >= each.virtual && virtual < each.virtual + BigInt(each.fileBytes));
+    return home === undefined ? [] : [{ address: Number(home.physical + virtual - home.virtual), bytes }];
+  });
+  if (spans.length > 0) return spans;
+  return loaded
+    .filter(({ isExecutable, fileBytes }) => isExecutable && fileBytes > 0)
+    .map(({ physical, fileBytes }) => ({ address: Number(physical), bytes: fileBytes }));
 }
 
 const ARM64: ElfTarget = { vcpus: "arm64", machines: [{ machine: ElfMachine.arm64, bits: 64 }] };
@@ -73,6 +86,5 @@ const ARM64: ElfTarget = { vcpus: "arm64", machines: [{ machine: ElfMachine.arm6
 /** For arm64. */
 export function loadElf(file: KernelFile, ram: RamRange): LoadedKernel {
   const elf = readElf(file, ARM64);
-  const { segments, end } = loadSegments(file, elf, ram);
-  return { format: "elf", segments, entry: physicalEntry(file, elf), end };
+  return { format: "elf", ...loadSegments(file, elf, ram), entry: physicalEntry(file, elf) };
 }

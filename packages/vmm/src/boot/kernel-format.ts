@@ -15,9 +15,17 @@ export interface LoadedSegment {
   readonly bytes: Uint8Array;
 }
 
+/** Guest-physical. */
+export interface TextSpan {
+  readonly address: number;
+  readonly bytes: number;
+}
+
 export interface LoadedKernel {
   readonly format: "arm64-image" | "elf" | "flat";
   readonly segments: readonly LoadedSegment[];
+  /** What of it is executed and not written, where its file says so. */
+  readonly text?: readonly TextSpan[];
   readonly entry: number;
   /** First byte behind all that the kernel takes, memory that it clears itself included. */
   readonly end: number;

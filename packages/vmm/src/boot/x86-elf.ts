@@ -30,8 +30,7 @@ function kernelOf(
   ram: RamRange,
   at: { protocol: X86BootProtocol; entry: number },
 ): X86Kernel {
-  const { segments, end } = loadSegments(file, elf, ram);
-  return { format: "elf", ...at, segments, end };
+  return { format: "elf", ...at, ...loadSegments(file, elf, ram) };
 }
 
 /** Multiboot before PVH, as QEMU's -kernel has it for a file with both. Throws `BootError`. */

@@ -1,5 +1,5 @@
 /** What a loader makes of an x86 kernel file. */
-import type { LoadedSegment } from "./kernel-format.js";
+import type { LoadedSegment, TextSpan } from "./kernel-format.js";
 
 /** How the kernel is entered, and what it is told. */
 export type X86BootProtocol =
@@ -19,6 +19,8 @@ export interface X86Kernel {
   readonly format: "bzImage" | "elf" | "flat";
   readonly protocol: X86BootProtocol;
   readonly segments: readonly LoadedSegment[];
+  /** What of it is executed and not written, where its file says so. */
+  readonly text?: readonly TextSpan[];
   readonly entry: number;
   /** First byte behind all that the kernel takes, memory that it clears itself included. */
   readonly end: number;
