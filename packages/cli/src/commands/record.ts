@@ -14,7 +14,6 @@ import {
   type RecorderOptions,
   type ScriptEntry,
   shellCommand,
-  shellWord,
 } from "@hvjournal/core";
 import {
   discardRecording,
@@ -493,15 +492,35 @@ function tellEnd(end: SessionEnd, { recorder, path, args, context, seen, instanc
   if (undefinedMet !== undefined) output.note(`note: ${undefinedMet}`);
   const unanswered = unansweredText(recorder.live.vmm.unansweredCalls?.());
   if (unanswered !== undefined) output.note(`note: ${unanswered}`);
+  tellNext(end, { recorder, path, output, trouble, missed, status });
+  return status;
+}
+
+interface Told {
+  readonly recorder: Recorder;
+  readonly path: string;
+  readonly output: Output;
+  readonly trouble: readonly Trouble[];
+  /** That `--until` was not reached. */
+  readonly missed: string | undefined;
+  readonly status: ExitCode;
+}
+
+/** What a user whose run has not ended well would do next. */
+function tellNext(end: SessionEnd, { recorder, path, output, trouble, missed, status }: Told): void {
   const failed = failedExit(end);
   const cause = trouble.find(({ moment }) => failed === undefined || moment.exitNumber < failed);
-  const next = showCommand(path, `exit:${cause?.moment.exitNumber ?? failed ?? machine.exitNumber}`);
-  if (missed !== undefined && !output.json) output.error(missed, [], `hvjournal log ${shellWord(path)} --console`);
+  const next = showCommand(path, `exit:${cause?.moment.exitNumber ?? failed ?? recorder.machine.exitNumber}`);
+  if (missed !== undefined && !output.json)
+    output.error(
+      missed,
+      output.quiet ? trouble.map(troubleText) : [],
+      cause === undefined ? shellCommand("hvjournal", "log", path, "--console") : next,
+    );
   else if (end.why === "failed") {
     output.note("note: the call waits; once the handler is mended, the VM goes on from there");
     output.note(`next: ${shellCommand("hvjournal", "record", "--from", path, ...mendedHandlers(recorder.machine))}`);
   } else if (status === ExitStatus.no || cause !== undefined) output.note(`next: ${next}`);
-  return status;
 }
 
 function runTerms(args: Arguments): RunTerms {

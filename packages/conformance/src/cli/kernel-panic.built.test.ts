@@ -45,6 +45,17 @@ it("the oops before it is the cause", () => {
   expect(stderr).toContain(`next: hvjournal show vm.hvj ${first} `);
 });
 
+it("is the next step where --until was not reached, with -q too", () => {
+  for (const quiet of [[], ["-q"]]) {
+    const { status, stderr } = record(RESET, PANIC, "--until", "console:/login:/", ...quiet);
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/^(note: )?the console has 'Kernel panic - not syncing:/m);
+    expect(stderr).toMatch(
+      /^error: --until console:\/login:\/ was not reached[^]*^next: hvjournal show vm\.hvj exit:\d+ --stack/m,
+    );
+  }
+});
+
 it("a hang behind a panic is a time-out that says so, with -q too", () => {
   for (const quiet of [[], ["-q"]]) {
     const { status, stderr } = record(HANG, PANIC, "--timeout", "5ms", ...quiet);
