@@ -7,6 +7,7 @@ import { VmSandbox } from "../testing/vm-sandbox.js";
 import { CallingGuest } from "./calling-guest.js";
 import { buildInitrd } from "./initrd.js";
 import { type LinuxGuest, linuxForTests, TROUBLE } from "./linux-guest.js";
+import { testMove } from "./move-tests.js";
 
 jest.setTimeout(900_000);
 
@@ -79,6 +80,8 @@ function bootTest(linux: LinuxGuest): void {
     );
   });
 }
+
+testMove(guests.amd64);
 
 /** Two processes at once, each of which sums up what it does: a lost or doubled step is another sum. */
 const PROCESSES = `
