@@ -14,9 +14,9 @@ jest.setTimeout(900_000);
 const LAST_MOVE_MS = 600_000;
 const guests = { arm64: await linuxForTests("arm64"), amd64: await linuxForTests("amd64") };
 
-/** The shell's prompt asks the terminal where its cursor is. */
+/** The shell's prompt asks the terminal where its cursor is. A VM in the background sleeps as long as it says: it is there to be moved. */
 const session = String.raw`
-at console /init: shell[^]*# (\x1b\[6n)?$/ send "nproc; echo $((6 * 7)) in all\n"
+at console /init: shell[^]*# (\x1b\[6n)?$/ send "nproc; sleep 30; echo $((6 * 7)) in all\n"
 at console /42 in all[^]*# (\x1b\[6n)?$/ send "poweroff -f\n"
 `;
 
@@ -66,7 +66,6 @@ function bootTest(linux: LinuxGuest): void {
         expect(await sandbox.gone("last", LAST_MOVE_MS)).toBe(true);
 
         expect(sandbox.console("second.hvj")).not.toContain(words.allUp);
-        expect(sandbox.console("third.hvj")).not.toContain("Run /init");
         const whole = sandbox.console("whole.hvj");
         expect(whole).toContain(words.says);
         expect(whole).toContain(words.allUp);

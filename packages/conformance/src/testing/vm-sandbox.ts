@@ -8,7 +8,8 @@ import { openRecording, type RecordingReader } from "@hvjournal/journal";
 import { bareMetalImage } from "../guests/bare-metal.js";
 import { hvjournalCommand } from "./command-line.js";
 
-const COMMAND_TIMEOUT_MS = 120_000;
+/** A whole boot on a busy machine. */
+const COMMAND_TIMEOUT_MS = 600_000;
 const POLL_MS = 20;
 
 export interface Finished {
