@@ -80,6 +80,19 @@ function commandTests({ guest, serialPort }: LinuxGuest, words: LinuxCommandWord
     expect(status).toBe(1);
   });
 
+  it("a kernel without a root that panics and resets is told of, and the next step shows who called panic()", () => {
+    const record = `hvjournal record ${image} --append 'console=${serialPort} panic=-1' --headless --no-index -o panic.hvj`;
+    const { status, output } = shell(record);
+    expect(status).toBe(0);
+    expect(output).toMatch(
+      /^note: the console has 'Kernel panic - not syncing: VFS: Unable to mount root fs .*' at exit:\d+ /m,
+    );
+    const [, next = ""] = /^next: (hvjournal show panic\.hvj exit:\d+ --stack --disas 8)$/m.exec(output) ?? [];
+    expect(shell(next).output).toMatch(
+      /^ {2}stack +.* < panic\+0x[0-9a-f]+ < mount_block_root|^ {2}stack +.* < panic\+0x[0-9a-f]+ < mount_root/m,
+    );
+  });
+
   it("printed positions are taken by every other command", () => {
     for (const position of ["exit:4821+12", "console:/Run .init/", words.exitPosition]) {
       const { output } = shell(`hvjournal replay --until '${position}' --json`);
