@@ -168,7 +168,7 @@ class Runs {
       if (refused !== undefined) return { verdict: "skip", why: refusedText(refused) };
       const verdict = judge.end(run, path);
       this.#boundBy(run, verdict.verdict);
-      return { why: shortfall(run), ...verdict };
+      return { why: shortfall(run, this.#search.args), ...verdict };
     } catch (error) {
       const why = refusal(error);
       if (why === undefined) throw error;
@@ -186,10 +186,12 @@ class Runs {
   }
 }
 
-/** That what came from outside did not all come up in a run which had its time. */
-function shortfall({ why, inputs }: Rerun): string | undefined {
+/** That what came from outside did not all come up in a run which had its time, or that it had less than it may have needed. */
+function shortfall({ why, inputs }: Rerun, args: Arguments): string | undefined {
   const { count } = inputs.left;
-  return why === "decided" || count === 0 ? undefined : `${count} of ${counted(inputs.count, "input")} never came up`;
+  if (why !== "decided" && count > 0) return `${count} of ${counted(inputs.count, "input")} never came up`;
+  const timeout = stringOption(args, "timeout");
+  return why === "time" && timeout !== undefined ? `it still ran at --timeout ${timeout}` : undefined;
 }
 
 /** What the rules, or a loader, say of a machine that can't be made; undefined: that is not what is wrong. */

@@ -121,6 +121,11 @@ describe("bisect GOOD --with FILE", () => {
     [["good.hvj", "--with", "smp=1", "--expect", "time > 1s"], 1, "nothing differs from the machine of good.hvj"],
     [["good.hvj", "--with", "smp=2", "--expect", "console =~ /never/"], 128, "with no change applied the run is bad"],
     [
+      ["good.hvj", "--with", "smp=2", "--expect", "console =~ /psci/", "--timeout", "10us"],
+      128,
+      "bad: it still ran at --timeout 10us",
+    ],
+    [
       ["good.hvj", "--with", "cap=ARM_SYSTEM_SUSPEND", "--expect", "console =~ /psci/"],
       128,
       "with all changes applied the run is good",
