@@ -15,7 +15,7 @@ import { savedExit } from "./saved-state.js";
 import { Vm } from "./vm.js";
 
 /** Goes up with every change that a guest could see, or that lets an exit read differently in a recording. */
-const REVISION = 1;
+const REVISION = 2;
 /** Local APIC ids have 8 bits in xAPIC mode, and 255 is everybody. */
 const VCPU_COUNT_MAX = 64;
 

@@ -54,8 +54,10 @@ const LINEAR_ADDRESS_BITS = 48;
 
 const KVM_LEAF = 0x4000_0000;
 const KVM_SIGNATURE = textWords("KVMKVMKVM\0\0\0", 3);
-/** CLOCKSOURCE2, STEAL_TIME, CLOCKSOURCE_STABLE. */
-const KVM_FEATURES = mask(3, 5, 24);
+/** CLOCKSOURCE, NOP_IO_DELAY, CLOCKSOURCE2, STEAL_TIME, PV_EOI, CLOCKSOURCE_STABLE: what QEMU's named models offer, and is there. */
+const KVM_FEATURES = mask(0, 1, 3, 5, 6, 24);
+/** What KVM has beside: PV_UNHALT, PV_SEND_IPI, POLL_CONTROL, PV_SCHED_YIELD. */
+const KVM_FEATURES_ON_REQUEST = mask(7, 11, 12, 13);
 
 const HIGHEST_LEAF = 0x16;
 const HIGHEST_EXTENDED_LEAF = 0x8000_0008;
@@ -247,8 +249,12 @@ export function cpuidEntries(source: CpuidSource, vcpu: number): readonly CpuidE
 
 /** KVM_GET_SUPPORTED_CPUID: what the CPU and KVM have. Hyper-V's leaves are not in it. */
 export function supportedCpuid(vcpuCount: number, vcpu = 0): readonly CpuidEntry[] {
-  const ask = (leaf: number, subleaf: number): CpuidWords =>
-    modelCpuid({ control: { capabilities: [] }, vcpuCount }, vcpu, leaf, subleaf);
+  const ask = (leaf: number, subleaf: number): CpuidWords => {
+    const words = modelCpuid({ control: { capabilities: [] }, vcpuCount }, vcpu, leaf, subleaf);
+    if (leaf !== KVM_LEAF + 1) return words;
+    const [features, ...others] = words;
+    return [(features | KVM_FEATURES_ON_REQUEST) >>> 0, ...others];
+  };
   return entriesOf(ask, [...MODEL_LEAVES, KVM_LEAF, KVM_LEAF + 1]);
 }
 

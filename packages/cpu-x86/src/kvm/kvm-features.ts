@@ -9,6 +9,7 @@ export const KvmFeature = {
   clockSource: 1 << 0,
   clockSource2: 1 << 3,
   stealTime: 1 << 5,
+  pvEoi: 1 << 6,
   unhalt: 1 << 7,
   sendIpi: 1 << 11,
   pollControl: 1 << 12,

@@ -25,5 +25,6 @@ export const MSR_INDEX_LIST: readonly number[] = [
   ...KEPT_MSRS.map(([msr]) => msr).filter((msr) => !IN_SREGS.has(msr)),
   ...[Msr.IA32_TSC_ADJUST, Msr.IA32_TSC_DEADLINE, Msr.IA32_MISC_ENABLE, Msr.IA32_MCG_STATUS, Msr.IA32_BIOS_SIGN_ID],
   ...[Msr.MSR_KVM_WALL_CLOCK_NEW, Msr.MSR_KVM_SYSTEM_TIME_NEW, Msr.MSR_KVM_STEAL_TIME],
+  Msr.MSR_KVM_EOI_EN,
   ...HYPERV,
 ];

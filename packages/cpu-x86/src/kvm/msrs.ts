@@ -7,6 +7,7 @@ import { KvmFeature, mayUseFeature } from "./kvm-features.js";
 import type { MsrAccess } from "./msr-access.js";
 import { Msr } from "./msr-names.js";
 import { MTRR_CAP, MTRR_MSRS } from "./mtrr.js";
+import { acceptsEoiPlace, writeEoiPlace } from "./paravirtual-eoi.js";
 import { writeStealTime, writeSystemTime, writeWallClock } from "./paravirtual.js";
 import type { Vm } from "./vm.js";
 
@@ -74,6 +75,12 @@ const stealTime: MsrAccess = {
   write: writeStealTime,
 };
 
+const eoiPlace: MsrAccess = {
+  read: ({ paravirtual, current }) => paravirtual.of(current).eoiEnable,
+  accepts: acceptsEoiPlace,
+  write: writeEoiPlace,
+};
+
 const pollControl: MsrAccess = {
   read: ({ paravirtual, current }) => paravirtual.of(current).pollControl,
   accepts: (_vm, value) => value <= 1n,
@@ -91,6 +98,7 @@ const KVM_MSRS: readonly (readonly [msr: number, access: MsrAccess, feature: num
   [Msr.MSR_KVM_SYSTEM_TIME_NEW, systemTime, KvmFeature.clockSource2],
   [Msr.MSR_KVM_WALL_CLOCK_NEW, wallClock, KvmFeature.clockSource2],
   [Msr.MSR_KVM_STEAL_TIME, stealTime, KvmFeature.stealTime],
+  [Msr.MSR_KVM_EOI_EN, eoiPlace, KvmFeature.pvEoi],
   [Msr.MSR_KVM_POLL_CONTROL, pollControl, KvmFeature.pollControl],
 ];
 const featureOf: ReadonlyMap<number, number> = new Map(KVM_MSRS.map(([msr, , feature]) => [msr, feature]));

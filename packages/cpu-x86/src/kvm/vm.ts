@@ -17,6 +17,7 @@ import { hostModelOf } from "./host-model.js";
 import { HypervRegisters } from "./hyperv/registers.js";
 import { Irqchip } from "./irqchip/irqchip.js";
 import { MTRR_NUMBERS } from "./mtrr-numbers.js";
+import { offerEnd, withdrawEnd } from "./paravirtual-eoi.js";
 import { Paravirtual } from "./paravirtual-registers.js";
 import { isOn, MpState, Schedule } from "./schedule.js";
 import { StolenTime } from "./stolen-time.js";
@@ -96,6 +97,8 @@ export class Vm {
       startUp: (vcpu, page) => {
         this.startUp(vcpu, page);
       },
+      offerEnd: (vcpu) => offerEnd(this, vcpu),
+      withdrawEnd: (vcpu) => withdrawEnd(this, vcpu),
     });
   }
 
@@ -241,6 +244,7 @@ export class Vm {
   initialize(vcpu: number): void {
     this.states.initialize(vcpu);
     this.irqchip.reset(vcpu);
+    this.paravirtual.of(vcpu).eoiEnable = 0n;
     this.schedule.of(vcpu).mpState = vcpu === 0 ? MpState.runnable : MpState.initReceived;
   }
 

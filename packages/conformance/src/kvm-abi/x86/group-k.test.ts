@@ -1,6 +1,6 @@
 /** KVM's own hypercalls and paravirtual features on x86. Documentation/virt/kvm/x86/hypercalls.rst, cpuid.rst, msr.rst. */
 import { expect } from "@jest/globals";
-import { move, readMsr, spin, vmcall, vmmcall } from "./instructions.js";
+import { move, readMsr, spin, vmcall, vmmcall, writeMsr } from "./instructions.js";
 import { putWords, wordAt } from "./hyperv-calls.js";
 import { CODE, DATA, DEVICE, errno, outcomeOf, type Program, RAM_BYTES } from "./program.js";
 import { type Row, testRows } from "./rows.js";
@@ -14,10 +14,10 @@ const MSR_KVM = {
   wallClockOld: 0x11,
   systemTime: 0x4b56_4d01,
   stealTime: 0x4b56_4d03,
+  eoiEnable: 0x4b56_4d04,
   pollControl: 0x4b56_4d05,
 } as const;
 const ASYNC_PF = 0x4b56_4d02;
-const PV_EOI = 0x4b56_4d04;
 const MIGRATION_CONTROL = 0x4b56_4d08;
 const ALL_FEATURES = "0x40000001:eax=0x010438a9";
 
@@ -49,6 +49,35 @@ const enableMapRange = ({ vm }: Program): void => {
 const CALL_AT = CODE + 10;
 const PML4 = 0x1000;
 const CANONICAL_END = 0x8000_0000_0000n;
+/** Where the guest is told that an interrupt's end is free, and two vectors of one class. */
+const PLACE = BigInt(DATA);
+const PV_EOI_FEATURE = 1 << 6;
+const VP_ASSIST_PAGE = 0x4000_0073;
+const [FIRST, SECOND] = [0x1c, 0x1d];
+const apicWrite = (register: number, value: number): number[] => [
+  ...move("rax", 0xfee0_0000 + register),
+  ...[0xc7, 0x00, ...[0, 8, 16, 24].map((shift) => (value >>> shift) & 0xff)],
+];
+const enableApic = apicWrite(0xf0, 0x1ff);
+const endOfInterrupt = apicWrite(0xb0, 0);
+/** An edge to itself by the interrupt command register. */
+const sendSelf = (vector: number): number[] => apicWrite(0x300, 0x4_0000 | vector);
+/** BTR dword [rax], 0: as Linux does, which needs EOI only where the bit was clear. */
+const takeEnd = [...move("rax", DATA), 0x0f, 0xba, 0x30, 0x00];
+
+/** With a place for the end of interrupts, the guest is given the highest of these. */
+function interruptItself(it: Program, vectors: readonly number[]): void {
+  const begin = [...enableApic, ...writeMsr(MSR_KVM.eoiEnable, PLACE | 1n)];
+  it.load([...begin, ...vectors.flatMap(sendSelf), 0xfb, ...spin]);
+  expect(outcomeOf(it.run())).toBe(`exception ${Math.max(...vectors)}`);
+}
+
+/** Vectors 0 to 31 of the in-service register, as the guest reads it. */
+function inService(it: Program): bigint {
+  it.outcome([...move("rax", 0xfee0_0100), 0x8b, 0x00]);
+  return it.vcpu.getReg("rax");
+}
+
 const NO_XEN = "Xen's interface is not there";
 
 const rows: readonly Row[] = [
@@ -331,12 +360,101 @@ const rows: readonly Row[] = [
   ],
   [
     "K29c",
-    "async page faults and PV EOI are not there, so nothing offers them, and their MSRs are #GP",
+    "async page faults are not there, so nothing offers them, and their MSR is #GP",
     (it) => {
-      const features = it.cpuid(0x4000_0001)[0] ?? 0;
-      expect(features & ((1 << 4) | (1 << 6) | (1 << 10) | (1 << 14))).toBe(0);
-      expect([it.readMsr(ASYNC_PF), it.readMsr(PV_EOI)]).toEqual(["#GP", "#GP"]);
+      const asyncPageFaults = (1 << 4) | (1 << 10) | (1 << 14);
+      expect((it.cpuid(0x4000_0001)[0] ?? 0) & asyncPageFaults).toBe(0);
+      const [supported] = it.vm.system.getSupportedCpuid().filter((each) => each.function === 0x4000_0001);
+      expect((supported?.eax ?? 0) & asyncPageFaults).toBe(0);
+      expect(it.readMsr(ASYNC_PF)).toBe("#GP");
     },
+  ],
+  [
+    "K29d",
+    "what KVM supports has the paravirtual calls; the guest is told of them where the VMM passes that on",
+    (it) => {
+      const calls = (1 << 7) | (1 << 11) | (1 << 13);
+      expect((it.cpuid(0x4000_0001)[0] ?? 0) & calls).toBe(0);
+      const other = it.another();
+      other.vcpu.setCpuid2(other.vm.system.getSupportedCpuid());
+      expect((other.cpuid(0x4000_0001)[0] ?? 0) & calls).toBe(calls);
+      enforceFeatures(other);
+      const all = [Call.kickCpu, Call.sendIpi, Call.schedYield];
+      expect(all.map((nr) => kvmCall(other, nr, [0n, 0n, 0n, 0x40n]))).toEqual([0n, 0n, 0n]);
+    },
+  ],
+  [
+    "K32",
+    "PV EOI is offered; its MSR takes an address in RAM that is a multiple of 4, and reads back",
+    (it) => {
+      expect((it.cpuid(0x4000_0001)[0] ?? 0) & PV_EOI_FEATURE).toBe(PV_EOI_FEATURE);
+      const write = (value: bigint): string => it.writeMsr(MSR_KVM.eoiEnable, value);
+      expect([write(PLACE | 2n), write(0x4000_0000n | 1n), write(PLACE | 1n)]).toEqual(["#GP", "#GP", "done"]);
+      expect(it.readMsr(MSR_KVM.eoiEnable)).toBe(PLACE | 1n);
+    },
+  ],
+  [
+    "K32a",
+    "the guest ends an interrupt by clearing the bit that KVM has set, with no exit, and the next one comes",
+    (it) => {
+      interruptItself(it, [FIRST]);
+      expect(wordAt(it, DATA) & 0xffn).toBe(1n);
+      const before = it.exit([0x90]).exitNumber;
+      expect(it.exit(takeEnd).exitNumber - before).toBe(1);
+      expect(wordAt(it, DATA) & 0xffn).toBe(0n);
+      expect(inService(it)).toBe(0n);
+      it.load([...sendSelf(FIRST), 0xfb, ...spin]);
+      expect(outcomeOf(it.run())).toBe(`exception ${FIRST}`);
+    },
+  ],
+  [
+    "K32b",
+    "a guest that leaves the bit alone is yet to end its interrupt: it is in service, and the next one waits for EOI",
+    (it) => {
+      interruptItself(it, [FIRST]);
+      it.outcome(sendSelf(FIRST));
+      // Something waits: the offer is gone, and the end has to be an exit.
+      expect([wordAt(it, DATA) & 0xffn, inService(it)]).toEqual([0n, 1n << BigInt(FIRST)]);
+      expect(it.outcome([0xfb, 0x90, 0x90, 0xfa])).toBe("done");
+      it.load([...endOfInterrupt, 0xfb, ...spin]);
+      expect(outcomeOf(it.run())).toBe(`exception ${FIRST}`);
+      expect(wordAt(it, DATA) & 0xffn).toBe(1n);
+    },
+  ],
+  [
+    "K32c",
+    "where another interrupt waits, or the guest has named no place, the end is an exit",
+    (it) => {
+      interruptItself(it, [FIRST, SECOND]);
+      expect([wordAt(it, DATA) & 0xffn, inService(it)]).toEqual([0n, 1n << BigInt(SECOND)]);
+      const other = it.another();
+      other.load([...enableApic, ...sendSelf(FIRST), 0xfb, ...spin]);
+      expect(outcomeOf(other.run())).toBe(`exception ${FIRST}`);
+      expect([wordAt(other, DATA) & 0xffn, inService(other)]).toEqual([0n, 1n << BigInt(FIRST)]);
+    },
+  ],
+  [
+    "K32d",
+    "an end that the guest was offered moves with the VM",
+    (it) => {
+      interruptItself(it, [FIRST]);
+      const there = it.moved();
+      there.run();
+      expect(there.outcome(takeEnd)).toBe("done");
+      expect(inService(there)).toBe(0n);
+    },
+  ],
+  [
+    "K32e",
+    "Hyper-V's VP assist page is such a place too: bit 0 of its first word says that no EOI is required",
+    (it) => {
+      it.load([...enableApic, ...writeMsr(VP_ASSIST_PAGE, PLACE | 1n), ...sendSelf(FIRST), 0xfb, ...spin]);
+      expect(outcomeOf(it.run())).toBe(`exception ${FIRST}`);
+      expect(wordAt(it, DATA) & 0xffffn).toBe(1n);
+      it.outcome(takeEnd);
+      expect(inService(it)).toBe(0n);
+    },
+    { configuration: [["hv", "all"]] },
   ],
   ["K30", "calls with Xen's interface leave as KVM_EXIT_XEN", NO_XEN],
   ["K31", "SIGNAL_EVENT by Hyper-V's page beside Xen's interface: 4", NO_XEN],

@@ -8,6 +8,7 @@ import { hypervOffer } from "../cpuid.js";
 import { APIC_BUS_HZ } from "../irqchip/apic-timer.js";
 import { ApicRegister } from "../irqchip/apic-registers.js";
 import type { MsrAccess } from "../msr-access.js";
+import { writeEoiPlace } from "../paravirtual-eoi.js";
 import { isInRam } from "../paravirtual.js";
 import { TSC_HZ } from "../time-stamp-counter.js";
 import type { Vm } from "../vm.js";
@@ -115,7 +116,7 @@ const assistPage: MsrAccess = {
       memory.write(Number(page), new Uint8Array(4));
     }
     vm.hyperv.of(vm.current).assistPage = value;
-    return true;
+    return writeEoiPlace(vm, (value & ENABLED) === 0n ? 0n : value & ~0xffen);
   },
 };
 

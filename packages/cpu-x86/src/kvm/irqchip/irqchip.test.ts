@@ -30,6 +30,8 @@ function wired(vcpuCount = 1): Wired {
       raiseNmi: (vcpu) => void calls.push(`nmi ${vcpu}`),
       initialize: (vcpu) => void calls.push(`init ${vcpu}`),
       startUp: (vcpu, page) => void calls.push(`start ${vcpu} ${page}`),
+      offerEnd: () => false,
+      withdrawEnd: () => false,
     }),
     apic: (vcpu, register, value) => made.chip.writeMemory(vcpu, APIC + register, value),
     readApic: (vcpu, register) => made.chip.readMemory(vcpu, APIC + register),

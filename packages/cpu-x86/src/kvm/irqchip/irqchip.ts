@@ -17,6 +17,9 @@ export interface IrqchipHost {
   /** INIT, and SIPI with the page that it starts at. */
   initialize(vcpu: number): void;
   startUp(vcpu: number, page: number): void;
+  /** MSR_KVM_PV_EOI_EN: as `ApicBus`. */
+  offerEnd(vcpu: number): boolean;
+  withdrawEnd(vcpu: number): boolean;
 }
 
 /** The PIT's line, and the IOAPIC's pin that takes its place: ACPI's usual interrupt source override. */
@@ -45,6 +48,8 @@ export class Irqchip {
       endOfInterrupt: (vector: number): void => {
         this.#ioApic.endOfInterrupt(vector);
       },
+      offerEnd: ({ id }: LocalApic): boolean => host.offerEnd(id),
+      withdrawEnd: ({ id }: LocalApic): boolean => host.withdrawEnd(id),
     };
     this.apics = Array.from({ length: vcpuCount }, (_, vcpu) => new LocalApic(vcpu, bus));
     this.#ioApic = new IoApic((message) => {
@@ -91,6 +96,7 @@ export class Irqchip {
   #send(message: InterruptMessage, from?: LocalApic): void {
     const targets = this.apics.filter((apic) => apic.isEnabled && isTarget(apic, message, from));
     if (message.delivery === Delivery.lowestPriority) {
+      for (const apic of targets) apic.settleEnd();
       const [chosen] = targets.toSorted((a, b) => a.processorPriority - b.processorPriority || a.id - b.id);
       chosen?.accept(message.vector, message.isLevel);
       return;

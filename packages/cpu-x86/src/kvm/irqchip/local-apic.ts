@@ -23,6 +23,10 @@ export interface ApicBus {
   send(from: LocalApic, message: InterruptMessage): void;
   /** An interrupt of level type has ended. */
   endOfInterrupt(vector: number): void;
+  /** Lets the guest end the interrupt that is in service without an exit; false: it has nowhere to say so. */
+  offerEnd(from: LocalApic): boolean;
+  /** Takes the offer back; true: the guest has made use of it. */
+  withdrawEnd(from: LocalApic): boolean;
 }
 
 const LOWEST_VECTOR = 16;
@@ -52,6 +56,8 @@ export class LocalApic {
   #errors = 0;
   #commandLow = 0;
   #commandHigh = 0;
+  /** The guest may end the highest interrupt in service by clearing a bit in memory. Nothing is requested meanwhile. */
+  #isEndOffered = false;
   readonly lvt: number[] = Array.from({ length: LVT_COUNT }, () => LvtBit.masked);
 
   constructor(id: number, bus: ApicBus) {
@@ -64,6 +70,7 @@ export class LocalApic {
   /** As by INIT: identity, base and mode stay. */
   reset(): void {
     this.timer.reset();
+    this.#isEndOffered = false;
     for (const set of [this.inService, this.triggerMode, this.requested]) set.clear();
     this.taskPriority = 0;
     this.logicalDestination = this.isX2apic ? x2apicLogicalId(this.id) : 0;
@@ -144,16 +151,31 @@ export class LocalApic {
   acknowledge(vector: number): void {
     this.requested.set(vector, false);
     this.inService.set(vector, true);
+    // As KVM: where another interrupt waits, or the IOAPIC wants to know, the end has to be an exit.
+    const isForGuest = this.requested.highest < 0 && !this.triggerMode.has(vector);
+    this.#isEndOffered = isForGuest && this.#bus.offerEnd(this);
+  }
+
+  /**
+   * Learns whether the guest has ended its interrupt without an exit. KVM looks at each exit; here before anything that hangs
+   * on what is in service, so that a stop in between changes nothing.
+   */
+  settleEnd(): void {
+    if (!this.#isEndOffered) return;
+    this.#isEndOffered = false;
+    if (this.#bus.withdrawEnd(this)) this.endOfInterrupt();
   }
 
   accept(vector: number, isLevel: boolean): void {
     if (!this.#isSoftwareEnabled) return;
+    this.settleEnd();
     if (vector < LOWEST_VECTOR) return this.#noteError(ApicError.receivedIllegalVector);
     this.requested.set(vector, true);
     this.triggerMode.set(vector, isLevel);
   }
 
   endOfInterrupt(): void {
+    this.settleEnd();
     const vector = this.inService.highest;
     if (vector < 0) return;
     this.inService.set(vector, false);
@@ -184,6 +206,7 @@ export class LocalApic {
 
   /** `offset` in the page. undefined: there is no such register to read. */
   read(offset: number, now: number): number | undefined {
+    this.settleEnd();
     const bits = this.#readBits(offset);
     if (bits !== undefined) return bits >>> 0;
     switch (offset) {
@@ -382,6 +405,7 @@ export class LocalApic {
       triggerMode: [...this.triggerMode.words],
       requested: [...this.requested.words],
       timer: this.timer.plain(),
+      ...(this.#isEndOffered ? { isEndOffered: true } : {}),
     };
   }
 
@@ -402,6 +426,7 @@ export class LocalApic {
     this.triggerMode.words.set(fields.array("triggerMode").map(Number));
     this.requested.words.set(fields.array("requested").map(Number));
     this.timer.restore(new PayloadFields("timer", fields.map("timer")));
+    this.#isEndOffered = fields.has("isEndOffered");
   }
 }
 
