@@ -20,7 +20,7 @@ export { vcpuAffinity } from "./kvm/affinity.js";
 export { type EnableCap, KvmVm } from "./api/kvm-vm.js";
 export { KvmVcpu, RegisterListError } from "./api/kvm-vcpu.js";
 export * from "./api/device-attributes.js";
-export { POLICIES } from "./kvm/control/policies.js";
+export { POLICIES, policyTable as arm64Policies } from "./kvm/control/policies.js";
 export { MpState } from "./kvm/control/vcpu-part.js";
 export { bareMachine, KvmSession } from "./api/kvm-session.js";
 export type * from "./api/kvm-run.js";

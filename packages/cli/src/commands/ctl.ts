@@ -42,7 +42,7 @@ const HELP = `Actions:
   one-reg NAME=VALUE              KVM_SET_ONE_REG, a firmware register: PSCI_VERSION=0x10000
   smccc-filter BASE+COUNT=ACTION  handle, deny or forward, before the VM runs: record --paused
   msr-filter BASE+COUNT=ACCESS    KVM_X86_SET_MSR_FILTER: rw, r, w or -, before or behind the start: the next access follows it
-  policy NAME=VALUE               what upstream KVM does not have: arm.smccc.default, arm.smccc.migrate, arm.smccc.args
+  policy NAME=VALUE               what upstream KVM does not have: hvjournal help policies
   pvtime-ipa VCPU=ADDRESS         KVM_ARM_VCPU_PVTIME_IPA: where the guest finds the vCPU's stolen time
 
 What the VM refuses changes nothing and is no event. A forwarded call is answered by the VM's handlers (record --handler),

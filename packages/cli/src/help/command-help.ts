@@ -11,7 +11,7 @@ interface CommandHelp {
 
 const COMMAND_HELP: Readonly<Record<string, CommandHelp>> = {
   record: {
-    topics: ["positions", "expressions", "machine-file"],
+    topics: ["positions", "expressions", "machine-file", "policies"],
     examples: [
       "hvjournal record -c vm.yaml --smp 4",
       "hvjournal record Image --headless --until 'console:/login:/' --fail-on 'console:/Kernel panic/'",
@@ -57,7 +57,7 @@ const COMMAND_HELP: Readonly<Record<string, CommandHelp>> = {
     statuses: "0 moved; 1 refused, nothing touched; 128 failed, and it says who owns the VM",
   },
   ctl: {
-    topics: ["positions"],
+    topics: ["positions", "policies"],
     examples: ["hvjournal ctl vm pause --at 'console:/login:/'", "hvjournal ctl vm pause --at time:1.65s"],
     statuses: "0 done; 1 the VM refused it",
   },
@@ -87,7 +87,12 @@ const COMMAND_HELP: Readonly<Record<string, CommandHelp>> = {
   fsck: { topics: [], examples: [], statuses: "0 whole, as far as it goes; 1 damaged, or its -wal is missing" },
 };
 
-const WORDS = { positions: "POSITION", expressions: "EXPR", "machine-file": "machine file" } as const;
+const WORDS = {
+  positions: "POSITION",
+  expressions: "EXPR",
+  "machine-file": "machine file",
+  policies: "policies",
+} as const;
 
 /** The lines of a command's epilogue. */
 export function commandEpilogue(name: string): string {

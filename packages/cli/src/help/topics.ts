@@ -1,5 +1,7 @@
 /** What `hvjournal help TOPIC` says of the words that many commands take. docs/cli.md says the same at length. */
 
+import { POLICIES_HELP } from "./policies-help.js";
+
 export const TOPICS = {
   positions: `POSITION: a moment of a run. What is printed as a position can be pasted back.
 
@@ -134,6 +136,7 @@ and the VM as it was: paused, and asked again on resume; with --headless the rec
 goes on there. One that blocks the process is ended with it; what was committed stays.
 verify and a move load the recorded file again: another file is another machine.
 `,
+  policies: POLICIES_HELP,
   statuses: `Exit status of every command, fit for git bisect run and for CI:
 
     0   done; equal; found; reached; the guest ended well

@@ -69,7 +69,7 @@ export const MACHINE_OPTIONS = {
   vmport: textOption("on: board pc has VMware's backdoor at port 0x5658 (off)"),
   "virtio-bus": textOption("mmio or pci: where a guest finds its virtio devices; board pc has a PCI bus for it (mmio)"),
   "firmware-reg": textOption("firmware pseudo-register, or ID register: NAME=VALUE; repeatable"),
-  policy: textOption("what upstream KVM does not have: arm.smccc.default=forward-unhandled ...; repeatable"),
+  policy: textOption("what upstream KVM does not have: NAME=VALUE (hvjournal help policies); repeatable"),
   hv: textOption("Hyper-V enlightenments that an amd64 guest is offered: vpindex,time,... or all"),
   cpuid: textOption("LEAF[.SUBLEAF]:EAX|EBX|ECX|EDX=VALUE: what an amd64 guest is told instead; repeatable"),
   "msr-filter": textOption("BASE+COUNT=rw|r|w|-: what an amd64 guest may do with MSRs; repeatable, the last one holds"),

@@ -11,10 +11,14 @@ const CALL = "KVM_ENABLE_CAP";
 
 export interface Policy<Name extends string = string> {
   readonly name: Name;
+  /** What it decides, for the help; no more than a line. */
+  readonly about: string;
   /** Upstream's behaviour first. The index is the argument of the capability. */
   readonly values: readonly string[];
   /** It takes numbers with these bits, written as "0x5", and `values` has upstream's alone. The number is the argument. */
   readonly mask?: bigint;
+  /** It takes some of these, written as "pio+mmio", and `values` has upstream's alone. Their bits, first the lowest, are the argument. */
+  readonly flags?: readonly string[];
   /** Other words for values: what older recordings say. */
   readonly aliases?: Readonly<Record<string, string>>;
   readonly capability: { readonly name: string; readonly number: number };
@@ -25,19 +29,38 @@ export interface Policy<Name extends string = string> {
 }
 
 /** A value as it is kept; undefined: the policy does not take it. */
-function policyValueOf({ values, mask, aliases }: Policy, text: string): string | undefined {
+function policyValueOf({ values, mask, flags, aliases }: Policy, text: string): string | undefined {
+  if (flags !== undefined) return flagsIn(flags, text);
   if (mask === undefined) return [text, aliases?.[text] ?? text].find((each) => values.includes(each));
   if (!new RegExp(`^${NUMBER}$`).test(text)) return undefined;
   const bits = BigInt(text);
   return (bits & ~mask) === 0n ? `0x${bits.toString(16)}` : undefined;
 }
 
+/** In the order of the policy; undefined: one is none of them, or there is none. */
+function flagsIn(flags: readonly string[], text: string): string | undefined {
+  const given = text.split("+");
+  return given.every((each) => flags.includes(each))
+    ? flags.filter((each) => given.includes(each)).join("+")
+    : undefined;
+}
+
 /** The value that an argument of KVM_ENABLE_CAP stands for; one that the policy does not take stays as it is. */
-export function policyArgument({ values, mask }: Policy, argument: bigint): string {
+export function policyArgument({ values, mask, flags }: Policy, argument: bigint): string {
+  if (flags !== undefined && argument > 0n && argument >> BigInt(flags.length) === 0n)
+    return flags.filter((_, bit) => ((argument >> BigInt(bit)) & 1n) === 1n).join("+");
   return mask === undefined ? (values[Number(argument)] ?? `argument ${argument}`) : `0x${argument.toString(16)}`;
 }
 
-function takenValues({ values, mask }: Policy): string {
+/** Its values, upstream's first: "deny, forward-unhandled". */
+export function policyValuesText(policy: Policy): string {
+  const [upstream = ""] = policy.values;
+  const isList = policy.mask === undefined && policy.flags === undefined;
+  return isList ? takenValues(policy) : `${upstream}; ${takenValues(policy)}`;
+}
+
+function takenValues({ values, mask, flags }: Policy): string {
+  if (flags !== undefined) return `some of ${flags.join(", ")}, with + between them`;
   return mask === undefined ? values.join(", ") : `numbers with the bits 0x${mask.toString(16)}`;
 }
 
@@ -88,7 +111,7 @@ export class PolicyTable<Name extends string> {
     if (policy === undefined) return `${name} is none of ${names.join(", ")}${meantHint(name, names)}`;
     const meant = policyValueOf(policy, value);
     if (meant === undefined)
-      return policy.mask === undefined
+      return policy.mask === undefined && policy.flags === undefined
         ? `'${value}' is none of ${policy.values.join(", ")}${meantHint(value, policy.values)}`
         : `'${value}': ${name} takes ${takenValues(policy)}`;
     return { name: "policy", policy: name, value: meant };

@@ -4,6 +4,7 @@ import { CAPABILITY_NAMES, checkExtension } from "../kvm/capabilities.js";
 import type { Amd64ControlState } from "../kvm/control-slice.js";
 import { policyValue } from "../kvm/control/control-state.js";
 import { policyTable } from "../kvm/control/policies.js";
+import { isNotifyWay } from "../kvm/notify-policy.js";
 
 const ENABLE_CAP = "KVM_ENABLE_CAP";
 
@@ -24,7 +25,23 @@ export function checkCapability(cap: number | string, state: Amd64ControlState =
   const policy = policyTable.ofCapability(cap);
   if (policy !== undefined) return checkPolicy(policy, state);
   const name = typeof cap === "number" ? CAPABILITY_NAMES.get(cap) : capabilityName(cap);
-  return name === undefined ? 0 : checkExtension(name);
+  return name === undefined || isLeftOut(name, state) ? 0 : checkExtension(name);
+}
+
+/** By which policy a kernel does not have it. */
+function isLeftOut(name: string, state: Amd64ControlState): boolean {
+  switch (name) {
+    case "KVM_CAP_SYS_HYPERV_CPUID":
+      return policyValue(state, "hv.cpuid.scope") === "vcpu";
+    case "KVM_CAP_HYPERV_CPUID":
+      return policyValue(state, "hv.cpuid.scope") === "system";
+    case "KVM_CAP_IOEVENTFD":
+    case "KVM_CAP_IOEVENTFD_NO_LENGTH":
+    case "KVM_CAP_IOEVENTFD_ANY_LENGTH":
+      return !isNotifyWay(state, "ioeventfd");
+    default:
+      return false;
+  }
 }
 
 /** Which calls the kernel can answer is told where `hv.ext.discover` asks for that. */

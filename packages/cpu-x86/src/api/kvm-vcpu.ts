@@ -19,7 +19,7 @@ import { MP_STATE, msrRegister } from "../kvm/named-registers.js";
 import { capabilityNamed, type EnableCap, enableCapability } from "./enable-cap.js";
 import { type KvmRegs, type KvmSregs, readRegs, readSregs, writeRegs, writeSregs } from "./regs.js";
 import { readVcpuEvents, type VcpuEvents, writeVcpuEvents } from "./vcpu-events.js";
-import { answerSupportedHypervCpuid, type SupportedHypervCpuid } from "./supported-cpuid.js";
+import { answerSupportedHypervCpuid, checkHypervCpuidScope, type SupportedHypervCpuid } from "./supported-cpuid.js";
 
 /** `struct kvm_msr_entry`. */
 export interface MsrEntry {
@@ -74,9 +74,10 @@ export class KvmVcpu {
 
   /**
    * KVM_GET_SUPPORTED_HV_CPUID, the vCPU's form: what it could be told now, which changes with what is enabled on it. Throws
-   * KvmError: E2BIG.
+   * KvmError: E2BIG; ENOTTY where the policy hv.cpuid.scope has the system's form alone.
    */
   getSupportedHvCpuid(n = Infinity): SupportedHypervCpuid {
+    checkHypervCpuidScope(this.controlState, "vcpu");
     const hasEvmcs = isEnabled(this.controlState, CAP_HYPERV_ENLIGHTENED_VMCS, this.index);
     const { isSmtPossible, lackedCpuid } = hostUnder(this.controlState);
     const support = { hasEvmcs, isSmtPossible, lackedCpuid, hasApic: true };

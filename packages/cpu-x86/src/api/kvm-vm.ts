@@ -44,7 +44,7 @@ export class KvmVm extends GenericVm<Amd64ControlState, KvmVcpu> {
 
   /** /dev/kvm of the host that the VM is on. */
   get system(): KvmSystem {
-    return new KvmSystem(hostUnder(this.controlState));
+    return new KvmSystem(hostUnder(this.controlState), this.controlState);
   }
 
   /** KVM_CHECK_EXTENSION: 0 for what there is not, never an error. */

@@ -1,5 +1,6 @@
 /** What KVM tells a VMM that guests can be told by CPUID: KVM_GET_SUPPORTED_CPUID and KVM_GET_SUPPORTED_HV_CPUID. */
 import { KvmError, RoomError } from "@hvjournal/core";
+import { type Amd64ControlState, policyValue } from "../kvm/control/control-state.js";
 import { type CpuidEntry } from "../kvm/cpuid-entry.js";
 import { supportedCpuid } from "../kvm/cpuid.js";
 import { type HypervSupport, SUPPORTED_LEAVES, supportedHypervLeaves } from "../kvm/hyperv/supported-leaves.js";
@@ -28,6 +29,14 @@ export function answerSupportedCpuid(n: number): readonly CpuidEntry[] {
   if (n < entries.length)
     throw new RoomError("KVM_GET_SUPPORTED_CPUID", { n: entries.length, given: n, what: "entries" });
   return entries;
+}
+
+/** Throws KvmError: ENOTTY, where the policy hv.cpuid.scope has the other form alone. */
+export function checkHypervCpuidScope(state: Amd64ControlState, scope: SupportedHypervCpuid["scope"]): void {
+  const offered = policyValue(state, "hv.cpuid.scope");
+  if (offered === "both" || offered === scope) return;
+  const reason = `policy hv.cpuid.scope=${offered}: this kernel has no such ioctl of ${scope === "vcpu" ? "a vCPU" : "/dev/kvm"}`;
+  throw new KvmError({ errno: "ENOTTY", call: "KVM_GET_SUPPORTED_HV_CPUID", reason });
 }
 
 /**

@@ -37,6 +37,8 @@ export const KVM_CALL_NAMES: ReadonlyMap<number, string> = new Map([
   [10, "KVM_HC_SEND_IPI"],
   [11, "KVM_HC_SCHED_YIELD"],
   [12, "KVM_HC_MAP_GPA_RANGE"],
+  // Not upstream: policy notify.via.
+  [0x4e01, "HVJ_HC_NOTIFY"],
 ]);
 
 /** "HvExtCallQueryCapabilities (0x8001)"; of a code without a known name the number alone. */

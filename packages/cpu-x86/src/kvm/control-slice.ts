@@ -1,5 +1,5 @@
 /** The amd64 part of the control plane, composed of its subjects. The commands stand with each of them in `control/`. */
-import { capabilityName, composeSlice, eventfdPartOf, type ControlSlice, isEnabled } from "@hvjournal/core";
+import { capabilityName, composeSlice, type ControlSlice, isEnabled } from "@hvjournal/core";
 import { isCapability } from "./capabilities.js";
 import { capabilityPart } from "./control/capability-part.js";
 import { type Amd64ControlState, initialAmd64State } from "./control/control-state.js";
@@ -7,6 +7,7 @@ import { cpuidPart } from "./control/cpuid-part.js";
 import { hostPart } from "./control/host-part.js";
 import { hypervEventfdPart } from "./control/hyperv-eventfd-part.js";
 import { hypervPart } from "./control/hyperv-part.js";
+import { ioeventfdPart } from "./control/ioeventfd-part.js";
 import { msrFilterPart } from "./control/msr-filter-part.js";
 import { passthroughPart } from "./control/passthrough-part.js";
 import { policyPart } from "./control/policy-part.js";
@@ -31,7 +32,7 @@ export const amd64ControlSlice: ControlSlice<Amd64ControlState> = composeSlice<A
     passthroughPart,
     cpuidPart,
     hostPart,
-    eventfdPartOf<Amd64ControlState>("x86"),
+    ioeventfdPart,
     hypervEventfdPart,
   ],
   initialState: initialAmd64State,

@@ -8,6 +8,7 @@ import { APIC_BUS_HZ } from "./irqchip/apic-timer.js";
 import { SIGNATURE } from "./cpu-model.js";
 import { type Amd64ControlState, mayHaveHyperv, policyValue } from "./control/control-state.js";
 import { CPUID_WORDS, type CpuidEntry, type CpuidWords, entryOf, lookUp } from "./cpuid-entry.js";
+import { notifyBits } from "./notify-policy.js";
 import { TSC_HZ } from "./time-stamp-counter.js";
 
 export type { CpuidWords } from "./cpuid-entry.js";
@@ -153,6 +154,12 @@ function kvmLeaf(leaf: number, first: number): CpuidWords {
   }
 }
 
+/** ECX of the leaf of features, which upstream leaves 0, tells how the guest may notify its VMM where a policy says so. */
+function kvmLeafUnder(control: Amd64ControlState, leaf: number, first: number): CpuidWords {
+  const [eax, ebx, ecx, edx] = kvmLeaf(leaf, first);
+  return [eax, ebx, leaf === first + 1 ? notifyBits(control) : ecx, edx];
+}
+
 /** Who is offered input in XMM registers is offered output in them, where the VMM has asked for it. */
 function xmmOutputBit(control: Amd64ControlState, features: readonly string[]): number {
   return features.includes("xmm-input") && policyValue(control, "hv.xmmOutput") !== "absent" ? Feature.xmmOutput : 0;
@@ -164,9 +171,9 @@ function leafOfHypervisor(control: Amd64ControlState, leaf: number): CpuidWords 
   // Linux takes the highest of the hypervisors that it finds: beside Hyper-V's, KVM's leaves are there only if asked for.
   const chosen = control.policies?.find(({ name }) => name === "x86.cpuid.hypervisor")?.value;
   const hasKvm = (chosen ?? (hyperv === undefined ? "kvm" : "plain")) === "kvm";
-  if (hyperv === undefined) return hasKvm ? kvmLeaf(leaf, KVM_LEAF) : NOTHING;
+  if (hyperv === undefined) return hasKvm ? kvmLeafUnder(control, leaf, KVM_LEAF) : NOTHING;
   if (leaf < KVM_LEAF_BESIDE_HYPERV) return hypervLeaf(hyperv.features, leaf, xmmOutputBit(control, hyperv.features));
-  return hasKvm ? kvmLeaf(leaf, KVM_LEAF_BESIDE_HYPERV) : NOTHING;
+  return hasKvm ? kvmLeafUnder(control, leaf, KVM_LEAF_BESIDE_HYPERV) : NOTHING;
 }
 
 /** Of the model with what Hyper-V's list adds. A basic leaf beyond the highest one is answered as the highest one. */

@@ -8,6 +8,7 @@ import { leaveToVmm } from "./exit-frames.js";
 import type { ExitCause } from "./exit-model.js";
 import { completeHypervCall, describeHypervCall, finishHypervCall, speaksHyperv } from "./hyperv/exits.js";
 import { patchCall, patchesCalls } from "./hypercall-patching.js";
+import { isNotifyCall, notifiedEventfd } from "./notification.js";
 import { callKvm, KvmCall, KvmError, mapRangeArgumentsFit } from "./kvm-hypercalls.js";
 import type { Vm } from "./vm.js";
 
@@ -23,6 +24,7 @@ export function routeCall(vm: Vm, frame: ExitFrame): void {
 }
 
 function isForwarded(vm: Vm, number: bigint): boolean {
+  if (isNotifyCall(vm)) return notifiedEventfd(vm) === undefined;
   if (number === BigInt(KvmCall.mapGpaRange)) return vm.wantsMapGpaRange && mapRangeArgumentsFit(vm);
   const isKnown = Object.values(KvmCall).some((known) => BigInt(known) === number);
   return !isKnown && policyValue(vm.control, "x86.hypercall.unhandled") === "forward";

@@ -7,8 +7,7 @@ import { KvmFeature, mayUseFeature } from "./kvm-features.js";
 import type { MsrAccess } from "./msr-access.js";
 import { Msr } from "./msr-names.js";
 import { MTRR_CAP, MTRR_MSRS } from "./mtrr.js";
-import { acceptsEoiPlace, writeEoiPlace } from "./paravirtual-eoi.js";
-import { writeStealTime, writeSystemTime, writeWallClock } from "./paravirtual.js";
+import { acceptsEoiPlace, writeEoiPlace, writeStealTime, writeSystemTime, writeWallClock } from "./paravirtual.js";
 import type { Vm } from "./vm.js";
 
 const always = (): boolean => true;

@@ -96,6 +96,23 @@ export function writeStealTime(vm: Vm, value: bigint): boolean {
   return true;
 }
 
+const EOI_ALIGNMENT_MASK = 3n;
+const EOI_BYTES = 4;
+
+export function acceptsEoiPlace({ engine }: Vm, value: bigint): boolean {
+  const address = value & ~ENABLED;
+  if ((address & EOI_ALIGNMENT_MASK) !== 0n) return false;
+  return (value & ENABLED) === 0n || isInRam(engine.memory, address, EOI_BYTES);
+}
+
+/** MSR_KVM_PV_EOI_EN (`paravirtual-eoi.ts`). False: #GP. */
+export function writeEoiPlace(vm: Vm, value: bigint): boolean {
+  if (!acceptsEoiPlace(vm, value)) return false;
+  vm.irqchip.apicOf(vm.current).settleEnd();
+  vm.paravirtual.of(vm.current).eoiEnable = value;
+  return true;
+}
+
 /** Nanoseconds and a version; the flag that a vCPU is preempted is never seen set: who looks runs. */
 export function tellStolenTime(vm: Vm): void {
   const { memory } = vm.engine;

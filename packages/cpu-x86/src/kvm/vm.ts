@@ -97,8 +97,8 @@ export class Vm {
       startUp: (vcpu, page) => {
         this.startUp(vcpu, page);
       },
-      offerEnd: (vcpu) => offerEnd(this, vcpu),
-      withdrawEnd: (vcpu) => withdrawEnd(this, vcpu),
+      offerEnd: (vcpu) => offerEnd(engine.memory, this.paravirtual.of(vcpu).eoiEnable),
+      withdrawEnd: (vcpu) => withdrawEnd(engine.memory, this.paravirtual.of(vcpu).eoiEnable),
     });
   }
 

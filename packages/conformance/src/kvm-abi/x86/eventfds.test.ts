@@ -4,7 +4,7 @@
  */
 import { expect } from "@jest/globals";
 import { move, out8, storeByte, storeRax, vmcall, writeMsr } from "./instructions.js";
-import { DATA, DEVICE, errno, type Program } from "./program.js";
+import { DATA, DEVICE, errno, type Program, type ProgramOptions } from "./program.js";
 import { type Row, testRows } from "./rows.js";
 
 const PORT = 0x510;
@@ -28,6 +28,17 @@ function signalFast(connection: bigint): number[] {
 function signalled(it: Program, connection: bigint): bigint {
   expect(it.outcome([...speakHyperv, ...signalFast(connection)])).toBe("done");
   return it.vcpu.getReg("rax");
+}
+
+/** HVJ_HC_NOTIFY: the bell's address, and what would be written there. */
+const NOTIFY = 0x4e01n;
+function notify(bell: number, data: bigint): number[] {
+  const registers = [...move("rbx", bell), ...move("rcx", data), ...move("rdx", 0), ...move("rsi", 0)];
+  return [...registers, ...move("rax", NOTIFY), ...vmcall];
+}
+
+function via(value: string): ProgramOptions {
+  return { configuration: [["policy", `notify.via=${value}`]] };
 }
 
 const hyperv = {
@@ -126,6 +137,66 @@ const rows: readonly Row[] = [
       expect(moved.outcome(out8(PORT, 1))).toBe("done");
       expect(moved.session.recorder.machine.kernel.eventfdCount?.(eventfd.fd)).toBe(3);
     },
+  ],
+  [
+    "K33",
+    "notify.via with hypercall: a call rings the bell of an address, in the kernel where an ioeventfd is there, and else at the VMM",
+    (it) => {
+      const [any, some] = [it.vm.eventfd(), it.vm.eventfd()];
+      it.vm.ioeventfd({ addr: BigInt(BELL), len: 0, fd: any.fd });
+      it.vm.ioeventfd({ addr: BigInt(BELL + 8), len: 4, fd: some.fd, flags: Flag.datamatch, datamatch: 7n });
+      expect(it.outcome([...notify(BELL, 1n), ...notify(BELL + 8, 7n)])).toBe("done");
+      expect([it.vcpu.getReg("rax"), any.read(), some.read()]).toEqual([0n, 1, 1]);
+      const run = it.exit(notify(BELL + 8, 6n));
+      if (run.exitReason !== "HYPERCALL") throw new Error(run.exitReason);
+      expect(run.hypercall).toMatchObject({ nr: NOTIFY, args: [BigInt(BELL + 8), 6n, 0n, 0n, 0n, 0n] });
+      run.hypercall.ret = 5n;
+      expect(it.outcomeNow()).toBe("done");
+      expect(it.vcpu.getReg("rax")).toBe(5n);
+    },
+    { configuration: [["policy", "notify.via=pio+mmio+ioeventfd+hypercall"]] },
+  ],
+  [
+    "K33a",
+    "by upstream's rule there is no such call, and the guest is told of none",
+    (it) => {
+      expect(it.outcome(notify(BELL, 1n))).toBe("done");
+      expect(BigInt.asIntN(64, it.vcpu.getReg("rax"))).toBe(-1000n);
+      expect(it.cpuid(0x4000_0001)[2]).toBe(0);
+      const told = (value: string): unknown => it.another(via(value)).cpuid(0x4000_0001)[2];
+      expect([told("hypercall+pio"), told("mmio+ioeventfd")]).toEqual([9, 6]);
+    },
+  ],
+  [
+    "K33b",
+    "notify.via without ioeventfd: KVM_IOEVENTFD is an unknown ioctl, its capability is 0, and each bell leaves",
+    (it) => {
+      const { fd } = it.vm.eventfd();
+      expect(errno(() => it.vm.ioeventfd({ addr: BigInt(BELL), len: 4, fd }))).toBe("ENOTTY");
+      expect([36, 100, 122].map((cap) => it.vm.checkExtension(cap))).toEqual([0, 0, 0]);
+      expect(it.exit(notify(BELL, 1n)).exitReason).toBe("HYPERCALL");
+    },
+    via("pio+mmio+hypercall"),
+  ],
+  [
+    "K33c",
+    "notify.via with one bus: an ioeventfd of the other one is EINVAL",
+    (it) => {
+      const { fd } = it.vm.eventfd();
+      const pio = { addr: BigInt(PORT), len: 1, fd, flags: Flag.pio };
+      expect(errno(() => it.vm.ioeventfd(pio))).toBe("0");
+      expect(errno(() => it.vm.ioeventfd({ addr: BigInt(BELL), len: 4, fd }))).toBe("EINVAL");
+      const other = it.another(via("ioeventfd+mmio"));
+      expect(errno(() => other.vm.ioeventfd({ ...pio, fd: other.vm.eventfd().fd }))).toBe("EINVAL");
+      for (const value of ["pio,mmio", "", "irq"])
+        expect(() => it.vm.configure("policy", `notify.via=${value}`)).toThrow(
+          `'${value}': notify.via takes some of pio, mmio, ioeventfd, hypercall, with + between them`,
+        );
+      const cap = "HVJ_CAP_NOTIFY_VIA";
+      expect(errno(() => it.vm.enableCap({ cap, args: [0x10n] }))).toBe("EINVAL");
+      expect(errno(() => it.another().vm.enableCap({ cap, args: [0xfn] }))).toBe("0");
+    },
+    via("ioeventfd+pio"),
   ],
   [
     "F29",

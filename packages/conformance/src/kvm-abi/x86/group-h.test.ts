@@ -156,6 +156,48 @@ const rows: readonly Row[] = [
       expect(JSON.stringify(vm.system.getSupportedHvCpuid())).toBe(first);
     },
   ],
+  [
+    "H13",
+    "policy hv.cpuid.scope=vcpu: /dev/kvm has no such ioctl, ENOTTY, and its capability is 0; vCPUs have",
+    ({ vm, vcpu }) => {
+      expect(errno(() => void vm.system.getSupportedHvCpuid())).toBe("ENOTTY");
+      expect(vcpu.getSupportedHvCpuid().nent).toBe(10);
+      for (const { checkExtension: check, it } of [
+        { checkExtension: (cap: number) => vm.checkExtension(cap), it: "vm" },
+        { checkExtension: (cap: number) => vm.system.checkExtension(cap), it: "system" },
+      ])
+        expect([it, check(191), check(167)]).toEqual([it, 0, 1]);
+    },
+    { configuration: [["policy", "hv.cpuid.scope=vcpu"]] },
+  ],
+  [
+    "H13",
+    "policy hv.cpuid.scope=system: a vCPU has no such ioctl, and hv passthrough hands on the system's answer",
+    (it) => {
+      expect(errno(() => void it.vcpu.getSupportedHvCpuid())).toBe("ENOTTY");
+      expect([it.vm.checkExtension("SYS_HYPERV_CPUID"), it.vm.checkExtension("HYPERV_CPUID")]).toEqual([1, 0]);
+      const versions = (program: Program): number => (program.cpuid(0x4000_000a)[0] ?? 0) & 0xffff;
+      expect(versions(it)).toBe(0x0101);
+      expect(versions(it.another({ configuration: [["hv", "passthrough"]] }))).toBe(0);
+    },
+    {
+      configuration: [
+        ["policy", "hv.cpuid.scope=system"],
+        ["hv", "passthrough"],
+      ],
+    },
+  ],
+  [
+    "H13",
+    "the scope is of the kernel: it can't change under a VM that has run, EBUSY",
+    (it) => {
+      const cap = "HVJ_CAP_HV_CPUID_SCOPE";
+      expect([it.vm.checkExtension(cap), errno(() => it.vm.enableCap({ cap, args: [2n] }))]).toEqual([1, "0"]);
+      expect(errno(() => void it.vm.system.getSupportedHvCpuid())).toBe("ENOTTY");
+      it.runOnce();
+      expect(errno(() => it.vm.enableCap({ cap, args: [0n] }))).toBe("EBUSY");
+    },
+  ],
   ["H14", "DIRECT_TLBFLUSH: the VM's calls go to L0", "the host is no guest of Hyper-V"],
   [
     "H15",

@@ -9,7 +9,7 @@ import { kvmLeaves, supportedCpuid } from "../cpuid.js";
 import { type HostModel, hostUnder } from "../host-model.js";
 import { supportedHypervLeaves } from "../hyperv/supported-leaves.js";
 import { type ControlPart, refuse } from "./control-part.js";
-import { type Amd64ControlState, isEnabled } from "./control-state.js";
+import { type Amd64ControlState, isEnabled, policyValue } from "./control-state.js";
 
 const CALL = "KVM_SET_CPUID2";
 const HYPERVISOR_BLOCK = 4;
@@ -21,10 +21,12 @@ const passedThrough: EventKind = {
   fields: ["entries"],
 };
 
-/** KVM_GET_SUPPORTED_HV_CPUID of a vCPU, on this host. */
+/** KVM_GET_SUPPORTED_HV_CPUID on this host: of a vCPU, or, where the policy has no such form, of the system. */
 export function answerOf(state: Amd64ControlState, vcpu: number, host: HostModel): readonly CpuidEntry[] {
   const { isSmtPossible, lackedCpuid, hasNestedVmx } = host;
-  const hasEvmcs = hasNestedVmx && isEnabled(state, CAP_HYPERV_ENLIGHTENED_VMCS, vcpu);
+  const isAsked =
+    policyValue(state, "hv.cpuid.scope") === "system" || isEnabled(state, CAP_HYPERV_ENLIGHTENED_VMCS, vcpu);
+  const hasEvmcs = hasNestedVmx && isAsked;
   return supportedHypervLeaves({ hasEvmcs, isSmtPossible, hasApic: true, lackedCpuid });
 }
 
