@@ -13,6 +13,7 @@ import {
   wideNumber,
 } from "@hvjournal/core";
 import { type Amd64ControlState, amd64ControlSlice } from "../kvm/control-slice.js";
+import type { GsiRoute, Irqfd } from "../kvm/gsi-routes.js";
 import { hostUnder } from "../kvm/host-model.js";
 import { checkCapability, type EnableCap, enableCapability } from "./enable-cap.js";
 import { KvmSystem } from "./kvm-system.js";
@@ -106,6 +107,33 @@ export class KvmVm extends GenericVm<Amd64ControlState, KvmVcpu> {
   /** KVM_SET_CLOCK: nanoseconds. */
   setClock(ns: WholeNumber): void {
     this.#port.setRegister(0, KVM_CLOCK, wideNumber("setClock: ns", ns));
+  }
+
+  /** KVM_SIGNAL_MSI: by the message's address and data. */
+  signalMsi({ address, data }: { readonly address: WholeNumber; readonly data: WholeNumber }): void {
+    this.#port.sendMsi(wideNumber("signalMsi: address", address), wholeNumber("signalMsi: data", data));
+  }
+
+  /**
+   * KVM_SET_GSI_ROUTING of GSIs from 24 on, in the place of what there was: messages, and SINTs of Hyper-V's SynIC. Pins are
+   * wired as on a PC. Throws KvmError: EINVAL.
+   */
+  setGsiRouting(routes: readonly GsiRoute[]): void {
+    accepted(this.#port.control({ name: "gsi-routing", routes: routes.map((route) => ({ ...route })) }));
+  }
+
+  /** KVM_IRQFD; flags: 1 DEASSIGN. Throws KvmError: EINVAL, EBADF, EBUSY. */
+  irqfd({ fd, gsi, flags = 0 }: Irqfd & { readonly flags?: number }): void {
+    accepted(this.#port.control({ name: "irqfd", fd, gsi, flags }));
+  }
+
+  /** write(2) of an eventfd that KVM_IRQFD has bound: its GSI is raised. Throws KvmError: EBADF for any other. */
+  signalIrqfd(fd: number): void {
+    const bound = this.controlState.irqfds?.find((each) => each.fd === fd);
+    if (bound === undefined)
+      throw new KvmError({ errno: "EBADF", call: "write", reason: `eventfd ${fd} is bound to no GSI` });
+    this.#port.setIrqLine(bound.gsi, 1);
+    this.#port.setIrqLine(bound.gsi, 0);
   }
 
   /** KVM_IRQ_LINE of a GSI. */

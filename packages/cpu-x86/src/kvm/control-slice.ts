@@ -8,6 +8,7 @@ import { hostPart } from "./control/host-part.js";
 import { hypervEventfdPart } from "./control/hyperv-eventfd-part.js";
 import { hypervPart } from "./control/hyperv-part.js";
 import { ioeventfdPart } from "./control/ioeventfd-part.js";
+import { irqRoutingPart } from "./control/irq-routing-part.js";
 import { msrFilterPart } from "./control/msr-filter-part.js";
 import { passthroughPart } from "./control/passthrough-part.js";
 import { policyPart } from "./control/policy-part.js";
@@ -34,6 +35,7 @@ export const amd64ControlSlice: ControlSlice<Amd64ControlState> = composeSlice<A
     hostPart,
     ioeventfdPart,
     hypervEventfdPart,
+    irqRoutingPart,
   ],
   initialState: initialAmd64State,
   query: (state, what, name) => (what === "cap" ? queryCapability(state, name) : undefined),

@@ -23,6 +23,7 @@ import { hostChanged } from "./control/host-part.js";
 import type { Amd64ControlState } from "./control-slice.js";
 import { beginExitFrame, leaveToVmm, MMIO_WRITE, newExitFrame } from "./exit-frames.js";
 import type { ExitCause } from "./exit-model.js";
+import { setGsi, signalEventfd } from "./gsi.js";
 import { restoreCallPage } from "./hyperv/call-page.js";
 import { takeDebuggerStatus } from "./hyperv/exits.js";
 import { carriesXmm, outputWordNamed, readOutputWord } from "./hyperv/xmm-output.js";
@@ -398,7 +399,7 @@ export class Amd64KernelHalf implements KernelHalf {
   #finishSignal(frame: ExitFrame): undefined {
     const vm = this.#vm;
     const fd = eventfdOfExit(vm.control, "mmio", frame);
-    if (fd !== undefined) vm.signal(fd);
+    if (fd !== undefined) signalEventfd(vm, fd);
     this.#completeMemory(true, 0, 0);
   }
 
@@ -483,7 +484,7 @@ export class Amd64KernelHalf implements KernelHalf {
 
   setIrqLine(line: number, level: 0 | 1): void {
     this.#interrupting(() => {
-      this.#vm.irqchip.setLine(line, level);
+      setGsi(this.#vm, line, level);
     });
   }
 

@@ -1,6 +1,7 @@
 /** KVM's own hypercalls: Documentation/virt/kvm/x86/hypercalls.rst. Number in RAX, arguments in RBX, RCX, RDX, RSI. */
 import { Register } from "../isa/state.js";
 import { argumentOf } from "./call-registers.js";
+import { signalEventfd } from "./gsi.js";
 import { Delivery } from "./irqchip/apic-registers.js";
 import { KvmFeature, mayUseFeature } from "./kvm-features.js";
 import { isNotifyCall, notifiedEventfd } from "./notification.js";
@@ -61,7 +62,7 @@ export function callKvm(vm: Vm): bigint {
 function notify(vm: Vm): bigint {
   const fd = notifiedEventfd(vm);
   if (fd === undefined) return -KvmError.ENOSYS;
-  vm.signal(fd);
+  signalEventfd(vm, fd);
   return 0n;
 }
 

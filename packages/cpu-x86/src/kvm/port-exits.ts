@@ -1,6 +1,7 @@
 /** Accesses to ports: their exits, and those that the irqchip answers. */
 import { eventfdOfExit, type ExitFrame, ExitWord, KvmExit, setFrameU64 } from "@hvjournal/core";
 import { leaveToVmm, MMIO_WRITE } from "./exit-frames.js";
+import { signalEventfd } from "./gsi.js";
 import type { Vm } from "./vm.js";
 
 /** Exit qualification of VMX for I/O instructions (Intel SDM volume 3, table 28-5), without its string and REP bits. */
@@ -35,7 +36,7 @@ export function finishPortExit(vm: Vm, frame: ExitFrame): bigint | undefined {
   if ((info & MMIO_WRITE) !== 0) {
     const data = frame[ExitWord.arg1Low] ?? 0;
     const fd = vm.irqchip.hasPort(port) ? undefined : eventfdOfExit(vm.control, "pio", frame);
-    if (fd !== undefined) vm.signal(fd);
+    if (fd !== undefined) signalEventfd(vm, fd);
     for (let byte = 0; byte < bytes; byte++)
       if (vm.irqchip.hasPort(port + byte)) vm.irqchip.writePort(port + byte, (data >>> (8 * byte)) & 0xff);
     vm.states.completePort(0);

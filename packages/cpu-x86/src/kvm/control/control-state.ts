@@ -8,6 +8,7 @@ import {
   type PolicySetting,
 } from "@hvjournal/core";
 import type { CpuidEntry, SetCpuidWord } from "../cpuid-entry.js";
+import type { GsiRoute, Irqfd } from "../gsi-routes.js";
 import type { MsrFilter } from "../msr-filter.js";
 import { type PolicyName, policyTable } from "./policies.js";
 
@@ -32,6 +33,10 @@ export interface Amd64ControlState extends EventfdState {
   readonly hyperv?: { readonly features: readonly string[] };
   /** KVM_HYPERV_EVENTFD, in the order in which they were assigned. */
   readonly hypervEventfds?: readonly HypervEventfd[];
+  /** KVM_SET_GSI_ROUTING. */
+  readonly gsiRoutes?: readonly GsiRoute[];
+  /** KVM_IRQFD, in the order in which they were assigned. */
+  readonly irqfds?: readonly Irqfd[];
   /** What vCPUs are told of Hyper-V is the host's own answer. */
   readonly hypervPassthrough?: boolean;
   /** KVM_SET_CPUID2, by vCPU. */

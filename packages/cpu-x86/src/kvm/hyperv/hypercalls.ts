@@ -6,6 +6,7 @@ import { CAP_HYPERV_ENFORCE_CPUID } from "../capabilities.js";
 import { isSwitchedOn, policyValue } from "../control/control-state.js";
 import { hypervOffer } from "../cpuid.js";
 import { Delivery } from "../irqchip/apic-registers.js";
+import { signalEventfd } from "../gsi.js";
 import type { Vm } from "../vm.js";
 import { HvCall } from "./call-codes.js";
 import { callExtended, kernelMask } from "./extended-calls.js";
@@ -165,7 +166,7 @@ function debug(vm: Vm, call: HypervInput, isAllowed: boolean): HypervOutcome {
 }
 
 function signal(vm: Vm, eventfd: number): bigint {
-  vm.signal(eventfd);
+  signalEventfd(vm, eventfd);
   return BigInt(HvStatus.SUCCESS);
 }
 

@@ -26,7 +26,8 @@ export function writeSint(vm: Vm, index: number, value: bigint): boolean {
   return true;
 }
 
-function raiseSint(vm: Vm, vcpu: number, index: number): void {
+/** Where the SINT is masked nothing happens. */
+export function raiseSint(vm: Vm, vcpu: number, index: number): void {
   const value = vm.hyperv.of(vcpu).sints[index] ?? SINT_MASKED;
   if ((value & SINT_MASKED) !== 0n || index >= SINT_COUNT) return;
   interrupt(vm, vcpu, Number(value & SINT_VECTOR));
