@@ -1,11 +1,11 @@
 /**
- * What KVM does on x86 that surprises people, of MSRs, CPUID and events. Others stand in the tables: 2, 3 and 25 in group E, 10
- * and 11 in H, 23, 24 and 27 in L.
+ * What KVM does on x86 that surprises people. Others stand in the tables: 2, 3 and 25 in group E; 5, 6, 9 and 26 in F; 7 and 8 in
+ * D; 10 and 11 in H; 23, 24 and 27 in L; 29 in G too.
  */
-import { HypervMsr as H } from "@hvjournal/cpu-x86";
+import { amd64Policies, HypervMsr as H } from "@hvjournal/cpu-x86";
 import { expect } from "@jest/globals";
 import { move, vmcall } from "./instructions.js";
-import { DATA, type Program } from "./program.js";
+import { DATA, errno, type Program } from "./program.js";
 import { type Row, testRows } from "./rows.js";
 
 const LINUX = 0x8100_0000_0000_0000n;
@@ -14,6 +14,7 @@ const HYPERV = { configuration: [["hv", "all"]] } as const;
 const SCHED_YIELD = 11;
 const USER = 3;
 const INVALID_HYPERCALL_CODE = 2n;
+const ACCESS_DENIED = 6n;
 
 function identify(it: Program): void {
   expect(it.writeMsr(H.HV_X64_MSR_GUEST_OS_ID, LINUX)).toBe("done");
@@ -51,6 +52,34 @@ const rows: readonly Row[] = [
       expect(it.vcpu.setMsrs([{ index: H.HV_X64_MSR_GUEST_OS_ID, data: LINUX }])).toBe(1);
       it.outcome([...move("rax", SCHED_YIELD), ...move("rcx", 0x7777), ...vmcall]);
       expect(it.vcpu.getReg("rax")).toBe(0n);
+    },
+  ],
+  [
+    "C4",
+    "a denied call is denied before its reserved bits, and before the registers that it would take are #UD",
+    (it) => {
+      const call = (program: Program, input: bigint): string | bigint => {
+        identify(program);
+        program.vcpu.enableCap({ cap: "HYPERV_ENFORCE_CPUID", args: [1n] });
+        const outcome = program.outcome([...move("rdx", 0), ...move("r8", 0), ...move("rcx", input), ...vmcall]);
+        return outcome === "done" ? program.vcpu.getReg("rax") : outcome;
+      };
+      const flushEx = 0x1_0013n;
+      expect([call(it, flushEx), call(it, flushEx | (1n << 60n))]).toEqual([ACCESS_DENIED, ACCESS_DENIED]);
+      const recommended: readonly [string, string] = ["cpuid", "0x40000004:eax=0x804"];
+      expect(call(it.another({ configuration: [["hv", "relaxed"], recommended] }), flushEx)).toBe("#UD");
+    },
+    { configuration: [["hv", "relaxed"]] },
+  ],
+  [
+    "C30",
+    "what upstream does not have lies from 0x10000 up; a number of its discussions, 224, is none",
+    ({ vm }) => {
+      const numbers = amd64Policies.policies.map(({ capability }) => capability.number);
+      expect(numbers.every((number) => number >= 0x1_0000)).toBe(true);
+      expect(new Set(numbers).size).toBe(numbers.length);
+      expect(vm.checkExtension(224)).toBe(0);
+      expect(errno(() => vm.enableCap({ cap: 224 }))).toBe("EINVAL");
     },
   ],
   [

@@ -21,6 +21,11 @@ export function referenceClockMoved(vm: Vm): void {
   if (vm.hyperv.vm.tscEmulationControl === 0n) tellReferenceTime(vm);
 }
 
+/** Units of 100 ns for a tick, as a fraction of 2 ** 64. */
+export function referenceScale(counterHz: number): bigint {
+  return (UNITS_PER_SECOND << 64n) / BigInt(counterHz);
+}
+
 /** ReferenceTime = ((TSC * scale) >> 64) + offset. */
 export function tellReferenceTime(vm: Vm): void {
   const { memory } = vm.engine;
@@ -29,7 +34,7 @@ export function tellReferenceTime(vm: Vm): void {
   if ((register & PAGE_ENABLED) === 0n) return;
   if (page + BigInt(PAGE_BYTES) > BigInt(memory.base + memory.bytes) || page < BigInt(memory.base)) return;
   vm.hyperv.vm.referenceClockNs = BigInt(vm.clockOffsetNs);
-  const scale = (UNITS_PER_SECOND << 64n) / BigInt(TSC_HZ);
+  const scale = referenceScale(TSC_HZ);
   const counter = vm.timeStampOf(0).at(vm.guestTimeNs);
   const offset = referenceTime(vm) - ((counter * scale) >> 64n);
   const view = new DataView(new ArrayBuffer(24));
