@@ -9,6 +9,7 @@ import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
 import { nameByGuest, nameByLastSnapshot } from "../symbols/guest-symbols.js";
 import {
   checkPassedBy,
+  unfinishedNote,
   checkReached,
   createReplayer,
   findPlace,
@@ -95,6 +96,8 @@ async function runReplay(
     await searchFor(condition.expression, replayer, recording, act);
   else reachedEnd = await advanceTo(until, replayer, recording, { isWhole: from !== undefined || showsConsole, act });
   tellStanding(recording, replayer, output);
+  const unfinished = reachedEnd ? unfinishedNote(recording) : undefined;
+  if (unfinished !== undefined) output.note(unfinished);
   if (reachedEnd) checkPassedBy(recording);
   if (!output.json)
     output.note(`next: ${showCommand(recording.path, positionText(replayer.machine), listOption(args, "symbols"))}`);

@@ -1,18 +1,19 @@
 /** `hvjournal verify`: run a recording again with the VMM half live, as it was or with something changed. */
-import { parseExpression, type ParsedExpression, parseGuestTime, Verifier } from "@hvjournal/core";
-import { UsageError } from "../cli-error.js";
+import { type Machine, parseExpression, type ParsedExpression, parseGuestTime, Verifier } from "@hvjournal/core";
+import { CliError, UsageError } from "../cli-error.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { HANDLER_TIMEOUT_OPTION, watchOptions } from "../handlers/handler-option.js";
 import { nodeDigester } from "../host/node-digester.js";
 import { changeLine } from "../output/change-text.js";
 import { jsonLine } from "../output/console-output.js";
+import { momentText } from "../output/record-report.js";
 import { counted } from "../output/value-text.js";
 import { recordingOption, recordingPath } from "../recording-path.js";
 import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
 import { applyOptions, plannedFiles } from "../vm/changed-machine.js";
 import { isGuestItem, type MachineChange, type MachinePlan, planChanges, recordedPlan } from "../vm/machine-plan.js";
 import { withLongAct } from "../vm/long-act.js";
-import { checkPassedBy, type OpenRecording, withRecording } from "../vm/open-recording.js";
+import { checkPassedBy, type OpenRecording, unfinishedNote, withRecording } from "../vm/open-recording.js";
 import { recordedBoard } from "../vm/recorded-machine.js";
 import { checkBeginsAtStart } from "../vm/rerun-recording.js";
 import { verifyChanged } from "../vm/verify-changed.js";
@@ -51,7 +52,7 @@ export const verify: Command = {
       });
       const changes = planChanges(recorded, plan);
       const chosen = chooseLevel({ level, changes, expression }, recording);
-      if (chosen === "bits") return verifyBits(recording, plan, args, context);
+      if (chosen === "bits") return verifyBits(recording, { plan, timeoutNs, args, context });
       checkBeginsAtStart(recording, "verify");
       return verifyChanged({
         ...{ recording, plan, changes, level: chosen, expression, timeoutNs, args, context },
@@ -105,11 +106,16 @@ function chooseLevel({ level, changes, expression }: Asked, { architecture }: Op
   throw new UsageError(`${why}: --expect EXPR says what must hold`);
 }
 
+interface BitsOptions {
+  readonly plan: MachinePlan;
+  readonly timeoutNs: number | undefined;
+  readonly args: Arguments;
+  readonly context: CommandContext;
+}
+
 async function verifyBits(
   recording: OpenRecording,
-  plan: MachinePlan,
-  args: Arguments,
-  { output }: CommandContext,
+  { plan, timeoutNs, args, context: { output } }: BitsOptions,
 ): Promise<ExitCode> {
   if (stringOption(args, "output") !== undefined)
     throw new UsageError("-o keeps a run that may be another: this one is what is recorded, bit for bit, or diverges");
@@ -119,14 +125,34 @@ async function verifyBits(
   const vmm = recordedBoard(description, { args: files, boots, recording: path });
   const verifier = new Verifier({ architecture, digester: nodeDigester, reader, vmm });
   await withLongAct({ act: `verifying ${path}`, total: reader.end.icount, output }, async (act) => {
-    while ((await verifier.step(SLICE_UNITS)) !== "equal") await act.turn(verifier.machine);
+    while ((await verifier.step(sliceUnits(verifier.machine, timeoutNs))) !== "equal") {
+      if (verifier.machine.guestTimeNs >= (timeoutNs ?? Infinity)) throw outOfTime(verifier.machine, recording);
+      if (act.isTurnDue) await act.turn(verifier.machine);
+    }
   });
   const { exits, digests } = verifier.compared;
-  if (output.json) output.line(jsonLine({ recording: path, level: "bits", equal: true, exits, digests }));
+  const end = reader.end.state;
+  if (output.json) output.line(jsonLine({ recording: path, level: "bits", equal: true, exits, digests, end }));
   else if (!output.quiet)
     output.line(
       `${path}: ${counted(exits, "exit")}, ${counted(digests, "digest")} and all that the VMM half did, equal`,
     );
+  const unfinished = unfinishedNote(recording);
+  if (unfinished !== undefined) output.note(unfinished);
   checkPassedBy(recording);
   return ExitStatus.done;
+}
+
+/** A unit takes a nanosecond or more, and a guest that waits passes over time: what is left is used up little by little. */
+function sliceUnits({ guestTimeNs }: Machine, timeoutNs: number | undefined): number {
+  if (timeoutNs === undefined) return SLICE_UNITS;
+  return Math.max(1, Math.min(SLICE_UNITS, Math.ceil((timeoutNs - guestTimeNs) / 2)));
+}
+
+function outOfTime(machine: Machine, { path }: OpenRecording): CliError {
+  return new CliError(`ran out of --timeout at ${momentText(machine)}: all was equal so far`, {
+    code: "timeout",
+    status: ExitStatus.timeout,
+    fields: { recording: path, level: "bits", exit: machine.exitNumber, icount: machine.icount },
+  });
 }

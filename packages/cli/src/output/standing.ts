@@ -111,6 +111,7 @@ export class Standing {
       symbol: this.#recording.symbols.name(pc),
       compared: { ...compared, since: replayer.startedAt?.exitNumber ?? 0 },
       digest: toHex(machine.digest()),
+      end: this.#recording.reader.end.state,
     };
   }
 

@@ -88,6 +88,16 @@ export function checkPassedBy({ path, reader }: OpenRecording): void {
   });
 }
 
+/**
+ * For a run that compared all that a recording holds: that this was not all that ran. The answer stands all the same, so it
+ * is a note, beside a status that is about what was compared. undefined: it has its end, or was said to lack it.
+ */
+export function unfinishedNote({ path, reader }: Pick<OpenRecording, "path" | "reader">): string | undefined {
+  if (reader.end.state !== "open" || reader.notes.some(({ code }) => code === "wal-missing")) return undefined;
+  const { exitNumber, icount } = reader.end;
+  return `note: ${path} has no end mark, because its recorder was killed, or still runs (hvjournal ps): all that it holds, up to exit:${exitNumber} icount:${icount}, was compared`;
+}
+
 /** How the guest ended, for a sentence: "guest powered off", "not closed". */
 export function endingText(reader: JournalReader): string {
   const ending = describeEnding(reader);

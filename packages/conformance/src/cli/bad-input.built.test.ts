@@ -375,15 +375,22 @@ describe("a recorder that is killed", () => {
     const lastOf = (name: string): { readonly event: number; readonly stderr: string } => {
       const { status, stdout, stderr } = run("replay", name, "--json");
       expect({ status, stderr: stderr.replace(/^note: .*\n/, "") }).toEqual({ status: 0, stderr: "" });
-      const { event, compared } = JSON.parse(stdout) as { event: number; compared: { exits: number } };
+      const { event, compared, end } = JSON.parse(stdout) as { event: number; compared: { exits: number }; end: string };
       expect(compared.exits).toBeGreaterThan(0);
+      expect(end).toBe("open");
       return { event, stderr };
     };
     const whole = lastOf("killed.hvj");
     const alone = lastOf("alone.hvj");
     expect(alone.event).toBeLessThanOrEqual(whole.event);
     expect(alone.stderr).toMatch(/^note: .*-wal/);
-    expect(whole.stderr).toBe("");
+    const unfinished =
+      /^note: killed\.hvj has no end mark, because its recorder was killed, or still runs \(hvjournal ps\): all that it holds, up to exit:\d+ /;
+    expect(whole.stderr).toMatch(unfinished);
+    const verified = run("verify", "killed.hvj", "--json");
+    expect(verified.status).toBe(0);
+    expect(verified.stderr).toMatch(unfinished);
+    expect(JSON.parse(verified.stdout)).toMatchObject({ equal: true, end: "open" });
     const checked = run("fsck", "killed.hvj");
     expect(checked.status).toBe(0);
     expect(checked.stdout).toMatch(/^killed\.hvj: not finished, whole up to exit:\d+: /);
