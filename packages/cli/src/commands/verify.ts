@@ -124,10 +124,13 @@ async function verifyBits(
   const files = { ...watchOptions(args, path), ...plannedFiles(plan) };
   const vmm = recordedBoard(description, { args: files, boots, recording: path });
   const verifier = new Verifier({ architecture, digester: nodeDigester, reader, vmm });
+  const goal = timeoutNs === undefined ? {} : { guestTimeNs: timeoutNs };
   await withLongAct({ act: `verifying ${path}`, total: reader.end.icount, output }, async (act) => {
-    while ((await verifier.step(sliceUnits(verifier.machine, timeoutNs))) !== "equal") {
-      if (verifier.machine.guestTimeNs >= (timeoutNs ?? Infinity)) throw outOfTime(verifier.machine, recording);
-      if (act.isTurnDue) await act.turn(verifier.machine);
+    for (;;) {
+      const step = await verifier.step(SLICE_UNITS, goal);
+      if (step === "equal") return;
+      if (step === "reached") throw outOfTime(verifier.machine, recording);
+      await act.turn(verifier.machine);
     }
   });
   const { exits, digests } = verifier.compared;
@@ -141,12 +144,6 @@ async function verifyBits(
   if (unfinished !== undefined) output.note(unfinished);
   checkPassedBy(recording);
   return ExitStatus.done;
-}
-
-/** A unit takes a nanosecond or more, and a guest that waits passes over time: what is left is used up little by little. */
-function sliceUnits({ guestTimeNs }: Machine, timeoutNs: number | undefined): number {
-  if (timeoutNs === undefined) return SLICE_UNITS;
-  return Math.max(1, Math.min(SLICE_UNITS, Math.ceil((timeoutNs - guestTimeNs) / 2)));
 }
 
 function outOfTime(machine: Machine, { path }: OpenRecording): CliError {

@@ -107,6 +107,13 @@ describe("verify of a changed configuration", () => {
     expect(asked.stderr).toMatch(/^error: ran out of --timeout at exit:\d+ icount:\d+ time:0\.005/);
   });
 
+  it("ends by the time that it may take where nothing is changed, too", () => {
+    const { status, stdout, stderr } = verify("boot.hvj", "--timeout", "1ms");
+    expect([status, stdout]).toEqual([124, ""]);
+    expect(stderr).toMatch(/^error: ran out of --timeout at exit:\d+ icount:\d+ time:0\.001\d+s: all was equal so far\n/);
+    expect(verify("boot.hvj", "--timeout", "60s").status).toBe(0);
+  });
+
   it("has not passed where a --timeout ran out first, whatever holds then", () => {
     const words = ["--append", "scenario=loop", "--expect", "!(console =~ /FAIL/)", "--timeout", "5ms"];
     const { status, stdout, stderr } = verify("boot.hvj", ...words);
