@@ -2,6 +2,7 @@
 import { compareContracts, formatPosition, type Position, shellWord } from "@hvjournal/core";
 import { UsageError } from "../cli-error.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
+import type { Difference } from "../migration/migration-report.js";
 import { differenceJson } from "../migration/migration-options.js";
 import { jsonLine } from "../output/console-output.js";
 import { comparisonLines, contractLines, itemJson } from "../output/contract-text.js";
@@ -74,9 +75,21 @@ function runCompare(a: Operand, b: Operand, args: Arguments, context: CommandCon
         output.line(jsonLine({ equal: comparison.equal, differences: comparison.differences.map(differenceJson) }));
       else {
         for (const line of comparisonLines(comparison, own.unknownUpTo)) output.line(line);
-        output.line(`${counted(comparison.equal, "item")} equal, ${comparison.differences.length} different`);
+        output.line(`${counted(comparison.equal, "item")} equal, ${differentText(comparison.differences)}`);
       }
-      return comparison.differences.length === 0 ? ExitStatus.done : ExitStatus.no;
+      return comparison.differences.every(isHidden) ? ExitStatus.done : ExitStatus.no;
     }),
   );
+}
+
+/** No guest can tell by it, such as by the name of the simulated host. */
+function isHidden({ source, destination }: Difference): boolean {
+  const items = [source, destination].filter((item) => item !== null && item !== undefined);
+  return items.every(({ rule }) => rule === "hidden");
+}
+
+function differentText(differences: readonly Difference[]): string {
+  const hidden = differences.filter(isHidden).length;
+  const text = `${differences.length} different`;
+  return hidden === 0 ? text : `${text}, ${hidden} of them in what no guest can tell`;
 }

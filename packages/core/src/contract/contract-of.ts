@@ -57,10 +57,13 @@ function machineItems({ architecture, machine, formatVersion }: ContractSubject)
     plain("vCPUs", String(machine.vcpuCount)),
     plain("memory", `${machine.memoryBytes} bytes at 0x${machine.memoryBase.toString(16)}`),
     plain("exit model", `${exitModel.name} version ${exitModel.version}`),
-    ...(reasons ?? []).map(({ name, code, pc }, index) =>
-      plain(`exit reason ${index}`, `${name} 0x${code.toString(16)}, pc ${pc}`),
-    ),
+    ...(reasons ?? []).map(({ name, code, pc }) => exitReasonItem(name, `0x${code.toString(16)}, pc ${pc}`)),
   ];
+}
+
+/** What an exit is called is between the two halves. The exit model decides whether a VM can go on. */
+function exitReasonItem(name: string, value: string): ContractItem {
+  return { ...plain(`exit reason ${name}`, value), rule: "hidden" };
 }
 
 function controlItems({
