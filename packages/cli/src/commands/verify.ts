@@ -30,7 +30,9 @@ export const verify: Command = {
   summary: "run a recording again with the VMM half live, as it was or with something changed",
   options: (yargs) =>
     symbolOptions(machineOptions(recordingOption(yargs.positional("recording", { type: "string" }))))
-      .usage("usage: $0 verify [RECORDING] [--level bits|exits|outcome] [--expect EXPR] [OPTION OF THE MACHINE ...] [-o FILE]")
+      .usage(
+        "usage: $0 verify [RECORDING] [--level bits|exits|outcome] [--expect EXPR] [OPTION OF THE MACHINE ...] [-o FILE]",
+      )
       .option("level", textOption("bits: all that was recorded; exits: those that reach the VMM half; outcome: EXPR"))
       .option("expect", textOption("EXPR that must hold: --level outcome"))
       .option("config", { ...textOption("machine file with what is to be changed"), alias: "c" })

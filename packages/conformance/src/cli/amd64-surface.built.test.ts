@@ -47,3 +47,18 @@ describe("CPUID and MSR filters of amd64", () => {
     expect(sandbox.must("log", "filter.hvj", "--kind", "MsrFilterSet").trim().split("\n")).toHaveLength(1);
   });
 });
+
+describe("contract of two amd64 hosts", () => {
+  it("tells exits by their names, and counts apart what no guest can tell", () => {
+    sandbox.must("record", bareMetalAmd64, ...SHORT, "-o", "intel.hvj");
+    sandbox.must("record", bareMetalAmd64, ...SHORT, "--host-vendor", "amd", "-o", "amd.hvj");
+    const { status, stdout } = sandbox.run("contract", "intel.hvj", "amd.hvj");
+    expect(status).toBe(1);
+    expect(stdout).toMatch(/^exit reason CPUID +0xa, pc at -> 0x72, pc at$/m);
+    expect(stdout).toMatch(/^hypercall instruction +VMCALL -> VMMCALL /m);
+    const [, different, hidden] = /(\d+) different, (\d+) of them in what no guest can tell\n$/.exec(stdout) ?? [];
+    expect(Number(hidden)).toBeGreaterThanOrEqual(3);
+    expect(Number(different)).toBeGreaterThan(Number(hidden));
+    expect(sandbox.must("contract", "intel.hvj", "intel.hvj")).toMatch(/^\d+ items equal, 0 different\n$/);
+  });
+});
