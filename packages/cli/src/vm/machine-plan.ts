@@ -31,7 +31,7 @@ import {
   readNamed,
   rtcBase,
 } from "./machine-options.js";
-import { isHostVendor } from "./host-option.js";
+import { hostNamed, hostOption, isHostVendor } from "./host-option.js";
 import type { OpenRecording } from "./open-recording.js";
 import {
   checkRecordedFile,
@@ -245,6 +245,8 @@ export function planWith(
       : textItem(option, stringOption(args, option) ?? "");
     changed.set(item.key, item);
   }
+  const exitModel = exitModelOfHost(args, architecture);
+  if (exitModel !== undefined) changed.set(exitModel.key, exitModel);
   replaceList("drive");
   for (const [index, text] of listOption(args, "drive").entries()) {
     const item = driveItem(driveText(text, plan), index);
@@ -258,6 +260,14 @@ export function planWith(
     }
   }
   return changed;
+}
+
+/** A host that is chosen brings its exit model along, where that is not chosen too. */
+function exitModelOfHost(args: Arguments, architecture: Architecture): PlanItem | undefined {
+  const host = hostNamed(hostOption(args), architecture);
+  if (host === undefined || args["exit-model"] !== undefined) return undefined;
+  const name = architecture.contract?.exitModelOf?.(host);
+  return name === undefined ? undefined : textItem("exit-model", name);
 }
 
 /** Of an option that may be repeated, and whose uses belong together. */

@@ -61,4 +61,9 @@ describe("contract of two amd64 hosts", () => {
     expect(Number(different)).toBeGreaterThan(Number(hidden));
     expect(sandbox.must("contract", "intel.hvj", "intel.hvj")).toMatch(/^\d+ items equal, 0 different\n$/);
   });
+
+  it("a host that verify changes brings its exit model along", () => {
+    const { status, stderr, stdout } = sandbox.run("verify", "intel.hvj", "--host-vendor", "amd", "--level", "exits");
+    expect([status, `${stdout}${stderr}`]).toEqual([1, expect.stringMatching(/exit-model +kvm-intel -> kvm-amd/)]);
+  });
 });
