@@ -375,7 +375,11 @@ describe("a recorder that is killed", () => {
     const lastOf = (name: string): { readonly event: number; readonly stderr: string } => {
       const { status, stdout, stderr } = run("replay", name, "--json");
       expect({ status, stderr: stderr.replace(/^note: .*\n/, "") }).toEqual({ status: 0, stderr: "" });
-      const { event, compared, end } = JSON.parse(stdout) as { event: number; compared: { exits: number }; end: string };
+      const { event, compared, end } = JSON.parse(stdout) as {
+        event: number;
+        compared: { exits: number };
+        end: string;
+      };
       expect(compared.exits).toBeGreaterThan(0);
       expect(end).toBe("open");
       return { event, stderr };

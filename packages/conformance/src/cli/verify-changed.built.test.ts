@@ -110,7 +110,9 @@ describe("verify of a changed configuration", () => {
   it("ends by the time that it may take where nothing is changed, too", () => {
     const { status, stdout, stderr } = verify("boot.hvj", "--timeout", "1ms");
     expect([status, stdout]).toEqual([124, ""]);
-    expect(stderr).toMatch(/^error: ran out of --timeout at exit:\d+ icount:\d+ time:0\.001\d+s: all was equal so far\n/);
+    expect(stderr).toMatch(
+      /^error: ran out of --timeout at exit:\d+ icount:\d+ time:0\.001\d+s: all was equal so far\n/,
+    );
     expect(verify("boot.hvj", "--timeout", "60s").status).toBe(0);
   });
 
