@@ -19,6 +19,7 @@ import {
   type Recorder,
   sameBytes,
   settleHost,
+  type SnapshotHead,
   type SessionTerms,
   type SourceProgress,
   standingOf,
@@ -187,14 +188,29 @@ function checkMovable(path: string, reader: RecordingReader): void {
   );
 }
 
-/** What `migrate` would refuse whatever the destination says: `--explain` says so too. Throws CliError. */
+/** What `migrate` would refuse whatever the destination says, and what `--explain` can't know yet. Throws CliError. */
 export function checkRecording({ path }: RecordedSource): void {
   const reader = openRecording(path);
   try {
     checkMovable(path, reader);
+    if (endsWithFullSnapshot(reader)) return;
+    throw new CliError(
+      `can't explain a move of ${path}: it was not closed, so its last units have to run again before it can move, and --explain writes nothing`,
+      { code: "not-closed", status: ExitStatus.no, next: shellCommand("hvjournal", "contract", path) },
+    );
   } finally {
     reader.close();
   }
+}
+
+function lastFullSnapshot(reader: RecordingReader): SnapshotHead | undefined {
+  return reader.snapshots().findLast(({ kind }) => kind === "full");
+}
+
+function endsWithFullSnapshot(reader: RecordingReader): boolean {
+  const { icount, exitNumber, state } = reader.end;
+  const last = lastFullSnapshot(reader);
+  return state === "closed" && last?.icount === icount && last.exitNumber === exitNumber;
 }
 
 /** A recording whose VM may move: closed, with a full snapshot at its end. What broke off is brought to its end first. */
@@ -204,10 +220,8 @@ export async function prepareRecording({ path, drives }: RecordedSource, note: (
   try {
     checkMovable(path, reader);
     architecture = architectureNamed(reader.header.architecture);
-    const last = reader.snapshots().findLast(({ kind }) => kind === "full");
-    const { icount, exitNumber, state } = reader.end;
-    if (state === "closed" && last?.icount === icount && last.exitNumber === exitNumber) return;
-    note(`${path} was not closed: its last units run again from snapshot:${last?.number ?? 0}`);
+    if (endsWithFullSnapshot(reader)) return;
+    note(`${path} was not closed: its last units run again from snapshot:${lastFullSnapshot(reader)?.number ?? 0}`);
   } finally {
     reader.close();
   }

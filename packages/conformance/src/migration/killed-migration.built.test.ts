@@ -245,3 +245,30 @@ describe(`a move of which one side is killed at any time (seed ${SEED}, HVJOURNA
     }
   });
 });
+
+describe("a recorder that is killed while a handler's call waits", () => {
+  const isPending = (): boolean => /0xc6000000.*pending/.test(sandbox.must("log", "waits.hvj", "--hypercalls"));
+
+  it("leaves a recording that moves: the call is the destination's handler's, and the source's is not waited for", async () => {
+    writeFileSync(sandbox.path("waits.mjs"), "export default () => new Promise((kept) => setTimeout(kept, 600_000));");
+    writeFileSync(sandbox.path("answers.mjs"), "export default () => 7n;");
+    sandbox.recordDetached(
+      ...(["waits", "scenario=hypercalls", "--smccc-filter", "0xc6000000+0x100=forward"] as const),
+      ...["--handler", sandbox.path("waits.mjs"), "--handler-timeout", "600s"],
+    );
+    while (!isPending()) await new Promise((resolve) => setTimeout(resolve, 50));
+    process.kill(sandbox.vm("waits")?.processId ?? 0, "SIGKILL");
+    await sandbox.gone("waits");
+    const words = ["waits", "answered", "--handler", sandbox.path("answers.mjs")];
+    const explained = sandbox.run("migrate", "--explain", ...words);
+    expect([explained.status, explained.stderr]).toEqual([
+      1,
+      expect.stringMatching(/it was not closed, so its last units/),
+    ]);
+    expect(sandbox.must("migrate", ...words)).toMatch(/^moved: answered runs/m);
+    await sandbox.gone("answered");
+    const [first] = sandbox.must("log", "answered.hvj", "--hypercalls").split("\n");
+    expect(first).toMatch(/ answer +x0 <- 7 .* to HVC64 HYPERCALL 0xc6000000 /);
+    expect(sandbox.must("replay", "answered.hvj", "--from", "start")).toContain("equal");
+  });
+});

@@ -101,5 +101,6 @@ export async function goOn(options: GoOnOptions): Promise<Recorder> {
   beyond.flush("normal");
   const nextSnapshot = Math.max(...heads.map(({ number }) => number)) + 1;
   const recorder = { ...options, vmm: createVmm() };
-  return Recorder.adopt(recorder, machine, live.saveVmm(), nextSnapshot, isPaused || machine.exitPending);
+  const standsStill = isPaused || (machine.exitPending && !verifier.isLeftOpen);
+  return Recorder.adopt(recorder, machine, live.saveVmm(), nextSnapshot, standsStill);
 }

@@ -53,6 +53,7 @@ export class Verifier implements EventSink {
   readonly #beyond: EventSink | undefined;
   /** The recording paused while the pending exit was unanswered, and has not gone on. */
   #held = false;
+  #leftOpen = false;
   #booted = false;
   #lastEqualDigest: { readonly seq: number; readonly icount: number } | undefined;
 
@@ -88,6 +89,11 @@ export class Verifier implements EventSink {
     this.#booted = true;
   }
 
+  /** With `beyond`: the journal breaks off at an exit that only a handler can answer. */
+  get isLeftOpen(): boolean {
+    return this.#leftOpen;
+  }
+
   onOutput(listener: OutputListener): void {
     this.live.outputListeners.add(listener);
   }
@@ -121,7 +127,8 @@ export class Verifier implements EventSink {
     this.#skipBookkeeping();
     const isLeftOpen = this.#beyond !== undefined && !this.#held && live.stop === undefined;
     if (machine.exitPending && (cursor.kind !== NO_EVENT || isLeftOpen)) {
-      if (!this.#held && live.stop === undefined) return this.#answer();
+      if (!this.#held && live.stop === undefined)
+        return cursor.kind === NO_EVENT ? this.#answerLeftOpen() : this.#answer();
       if (cursor.kind !== HotKind.digested && !this.#isOutsideInput(cursor))
         this.#diverge("the guest stands still", "end");
     }
@@ -160,6 +167,26 @@ export class Verifier implements EventSink {
   #answer(): Promise<void> | undefined {
     const answer = this.live.answerExit();
     return answer === undefined ? undefined : answer;
+  }
+
+  /**
+   * The recorder broke off at this exit. What the board itself answers goes into the journal as it would have. For a handler
+   * nobody waits, and that it fails is no matter here: whoever goes on asks anew.
+   */
+  #answerLeftOpen(): Promise<void> | undefined {
+    const leaveOpen = (): void => {
+      this.#held = true;
+      this.#leftOpen = true;
+    };
+    try {
+      const answer = this.live.answerExit();
+      if (answer === undefined) return undefined;
+      this.live.vmm.withdraw?.();
+      return answer.catch(leaveOpen);
+    } catch {
+      leaveOpen();
+      return undefined;
+    }
   }
 
   #finish(): "equal" | undefined {
