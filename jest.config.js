@@ -1,4 +1,4 @@
-import { mkdirSync, statfsSync } from "node:fs";
+import { chmodSync, mkdirSync, statfsSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -22,6 +22,8 @@ function hasMemoryFileSystem() {
 if (process.env.TMPDIR === undefined && hasMemoryFileSystem()) {
   process.env.TMPDIR = join(MEMORY, `hvjournal-tests-${process.getuid?.() ?? 0}`);
   mkdirSync(process.env.TMPDIR, { recursive: true });
+  // As of /tmp: some tests read a recording as another user.
+  chmodSync(process.env.TMPDIR, 0o1777);
 }
 
 /**
