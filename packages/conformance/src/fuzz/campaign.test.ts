@@ -11,10 +11,13 @@ import { x86Targets } from "./x86-target.js";
 const seed = seedOfRun();
 const all = { matches: /./, tier: undefined };
 
-describeWhere(typeof hostOracle(64) !== "string" && typeof hostOracle(32) !== "string")("amd64", () => {
+/** A kernel may run no programs of 32 bits. */
+const hostBits = ([64, 32] as const).filter((bits) => typeof hostOracle(bits) !== "string");
+
+describeWhere(hostBits.length > 0)("amd64", () => {
   it(`differs from the host's CPU in none of some thousand random cases, which meet nearly every definition (seed ${seed})`, () => {
     const groups = ["general", "floats and vectors"] as const;
-    const targets = x86Targets({ ...all, bits: [64, 32], groups, oracle: undefined, undefinedToo: false });
+    const targets = x86Targets({ ...all, bits: hostBits, groups, oracle: undefined, undefinedToo: false });
     const { shown, coverage } = new Campaign().run(targets, seed, 3400, () => undefined);
     expect(shown).toEqual([]);
     expect([...coverage.values()].filter(({ cases }) => cases === 0).length).toBeLessThan(20);

@@ -71,7 +71,8 @@ class X86Target implements FuzzTarget<UserCase> {
     const sequences = Array.from({ length: SEQUENCES_A_ROUND }, () =>
       random.sequence(this.#instructions, SEQUENCE_LENGTH),
     );
-    return [...sequences, ...this.#instructions.flatMap((instruction) => random.single(instruction) ?? [])];
+    const drawn = [...sequences, ...this.#instructions.flatMap((instruction) => random.single(instruction) ?? [])];
+    return drawn.filter((userCase) => this.#oracle.canEnter(userCase));
   }
 
   compare(cases: readonly UserCase[]): ReturnType<FuzzTarget<UserCase>["compare"]> {

@@ -8,6 +8,7 @@ import {
   BLOCK_BYTES,
   BlockOffset,
   FXSAVE_BYTES,
+  FxsaveOffset,
   inputBlock,
   isBehindCode,
   RAN_OUT,
@@ -31,6 +32,8 @@ export interface Oracle {
   readonly toEndOnly: boolean;
   /** Its x87 can be compared. */
   readonly hasX87: boolean;
+  /** Whether it can begin a case at all: a host that is itself virtual may not return to every state. */
+  canEnter(userCase: UserCase): boolean;
   /** Cases of one number of bits. */
   run(cases: readonly UserCase[]): UserResult[];
 }
@@ -52,13 +55,53 @@ function oracle(name: string, bits: Bits, launcher: readonly string[]): Oracle |
   const program = compiled(bits);
   if (program === undefined) return `${COMPILER} -m${bits} does not compile case-runner.c`;
   const command = [...launcher, program];
+  if (spawnSync(command[0] ?? "", command.slice(1), { input: "" }).status !== 0)
+    return `${name} runs no programs of ${bits} bits`;
+  const entersAnyStack = bits === 32 || canEnterStack(command, NON_CANONICAL);
   // QEMU's x87 knows no stack faults and no C1; its 32-bit code begins with another state than the signal's frame says.
   return {
     name,
     toEndOnly: launcher.length > 0,
     hasX87: launcher.length === 0,
+    canEnter: (userCase) => entersAnyStack || isCanonical(stackOf(userCase)),
     run: (cases) => run(command, cases),
   };
+}
+
+const NON_CANONICAL = 1n << 63n;
+const NOP = 0x90;
+const RSP = 4;
+
+function stackOf({ block }: Pick<UserCase, "block">): bigint {
+  return viewOf(block).getBigUint64(BlockOffset.gpr + 8 * RSP, true);
+}
+
+/** Of 48 bits, as user code without LA57 has them. */
+function isCanonical(address: bigint): boolean {
+  return BigInt.asUintN(64, BigInt.asIntN(48, address)) === address;
+}
+
+/** An IRET takes any RSP (Intel SDM volume 2A, IRET); not so where a hypervisor without hardware's help stands in for it. */
+function canEnterStack(command: readonly string[], rsp: bigint): boolean {
+  const block = new Uint8Array(BLOCK_BYTES);
+  const view = viewOf(block);
+  view.setBigUint64(BlockOffset.gpr + 8 * RSP, rsp, true);
+  view.setBigUint64(BlockOffset.rflags, 0x202n, true);
+  view.setUint16(BlockOffset.fxsave + FxsaveOffset.fcw, 0x37f, true);
+  view.setUint32(BlockOffset.fxsave + FxsaveOffset.mxcsr, 0x1f80, true);
+  const nothing = {
+    bits: 64,
+    stateSeed: 0,
+    code: Uint8Array.of(NOP),
+    block,
+    undefinedFlags: [],
+    mnemonics: ["NOP"],
+  } as const;
+  return run(command, [nothing])[0]?.end.vector === RAN_OUT;
+}
+
+function viewOf(block: Uint8Array): DataView {
+  return new DataView(block.buffer, block.byteOffset, block.byteLength);
 }
 
 /** The program, made when it is older than its source. */
