@@ -48,15 +48,15 @@ export function compareWithOracles(group: InstructionGroup, counts: CaseCounts):
   describe.each([64, 32] as const)("user code of %d bits", (bits) => {
     // QEMU is slow, and the less exact one of the two: its approximations, MXCSR.DE and NaNs are not those of a CPU.
     const others = group === "general" ? [qemuOracle(bits)] : [];
-    const oracles = available([hostOracle(bits), ...others]).slice(0, 1);
-    describeWhere(oracles.length > 0).each(oracles.map((oracle) => [oracle.name, oracle] as const))(
-      "compared with %s",
-      (_name, oracle) => {
-        const cases = casesOf(bits, userInstructions(bits, group, oracle), counts);
-        it.each(tiers)(`ends alike, %s (seed ${seed})`, (_tier, options) => {
-          expect(mismatches(vcpuRunner(options), oracle, cases)).toEqual([]);
-        });
-      },
-    );
+    const [oracle] = available([hostOracle(bits), ...others]);
+    if (oracle === undefined) {
+      // A suite has a test; this one is counted as skipped.
+      describeWhere(false)("compared with a CPU", () => it("ends alike", () => undefined));
+      return;
+    }
+    const cases = casesOf(bits, userInstructions(bits, group, oracle), counts);
+    it.each(tiers)(`compared with ${oracle.name} ends alike, %s (seed ${seed})`, (_tier, options) => {
+      expect(mismatches(vcpuRunner(options), oracle, cases)).toEqual([]);
+    });
   });
 }
