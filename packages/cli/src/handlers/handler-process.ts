@@ -1,7 +1,9 @@
 /**
- * What the file of a handler does to the process that its VM runs in: it can't end it, and what it throws outside of a call,
+ * What the file of a handler does to the process that its VM runs in: it can't end it, what it prints by `console` is no part
+ * of the command's output, which is the guest's console or JSON, and what it throws outside of a call,
  * in a timer or a promise that nobody awaits, is its own failure and not a bug of the command.
  */
+import { Console } from "node:console";
 import { CliError } from "../cli-error.js";
 
 const end = process.exit.bind(process);
@@ -17,6 +19,7 @@ export function guardAgainstHandlers(told: (error: Error) => number): void {
 export function handlerCodeLoads(): void {
   if (report === undefined || isGuarded) return;
   isGuarded = true;
+  globalThis.console = new Console(process.stderr, process.stderr);
   process.exit = (code?: number | string | null): never => {
     throw new Error(`process.exit(${code ?? ""}): a handler can't end the process that its VM runs in`);
   };

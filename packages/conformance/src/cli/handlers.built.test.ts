@@ -251,6 +251,14 @@ describe("a handler that fails", () => {
     ]);
   });
 
+  it("prints by console to standard error: standard output is the guest's, or JSON", () => {
+    const chatty = write("chatty.mjs", 'console.log("loaded");', 'export default () => (console.info("asked"), 7n);');
+    const { status, stdout, stderr } = record("chatty", [chatty], "--json", "-q");
+    expect(status).toBe(0);
+    for (const line of stdout.trimEnd().split("\n")) expect(line).toMatch(/^\{/);
+    expect(stderr).toMatch(/^loaded\n(asked\n)+/);
+  });
+
   it("answers nonsense: the call waits", () => {
     const { status, stderr } = record("nonsense", [write("nonsense.mjs", "export default () => ({ x0: 1.5 });")]);
     expect([status, stderr]).toEqual([128, expect.stringContaining("it answered x0 = 1.5: no whole number")]);
