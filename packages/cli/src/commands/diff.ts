@@ -38,7 +38,9 @@ import {
   fileAtPosition,
   findPlace,
   inContext,
+  liesBeforeEnd,
   type OpenRecording,
+  unfinishedNote,
   withRecording,
 } from "../vm/open-recording.js";
 import { type Arguments, type Command, type CommandContext, flag, flagOption, listOption } from "./command.js";
@@ -161,13 +163,15 @@ async function runDiff(a: Operand, b: Operand, args: Arguments, { output }: Comm
     throw new UsageError(
       `${a.recording.path} is of ${a.recording.architecture.name}, ${b.recording.path} of ${b.recording.architecture.name}`,
     );
+  for (const { recording, position } of [a, b])
+    if (position === undefined || !liesBeforeEnd(position)) noteUnfinished(recording, output);
   const parts = partsOf(args);
   const stands: (Stand | undefined)[] = [];
   for (const operand of [a, b]) stands.push(operand.position === undefined ? undefined : await standAt(operand));
   // Two moments are compared by themselves: what the guest did before is read only where it was asked for.
   if (parts.state && !parts.control && !parts.exits && stands.some((stand) => stand !== undefined)) {
     const [standA = await standAt(a), standB = await standAt(b)] = stands;
-    return tellState(await a.act.run(diffStateSteps(standA.machine, standB.machine)), a.recording, args, output);
+    return tellState(await a.act.run(diffStateSteps(standA.machine, standB.machine)), [a, b], args, output);
   }
   const {
     sides: [sideA, sideB],
@@ -185,7 +189,9 @@ async function runDiff(a: Operand, b: Operand, args: Arguments, { output }: Comm
     (state === undefined || isSameState(state.diff));
   const status = isEqual ? ExitStatus.done : ExitStatus.no;
   if (output.json) {
-    output.line(jsonLine({ equal: isEqual, since, control, exits: exitsJson(exits), state: state?.diff }));
+    output.line(
+      jsonLine({ equal: isEqual, since, ends: endsJson(a, b), control, exits: exitsJson(exits), state: state?.diff }),
+    );
     return status;
   }
   output.startPager();
@@ -211,9 +217,20 @@ async function runDiff(a: Operand, b: Operand, args: Arguments, { output }: Comm
   return status;
 }
 
-function tellState(state: StateDiff, { symbols }: OpenRecording, args: Arguments, output: Output): ExitCode {
+/** "open": the recording has no end mark, and what it would have gone on to do is not known. */
+function endsJson(a: Operand, b: Operand): Record<"a" | "b", string> {
+  return { a: a.recording.reader.end.state, b: b.recording.reader.end.state };
+}
+
+function noteUnfinished(recording: OpenRecording, output: Output): void {
+  const unfinished = unfinishedNote(recording);
+  if (unfinished !== undefined) output.note(unfinished);
+}
+
+function tellState(state: StateDiff, [a, b]: readonly [Operand, Operand], args: Arguments, output: Output): ExitCode {
   const isEqual = isSameState(state);
-  if (output.json) output.line(jsonLine({ equal: isEqual, state }));
+  const { symbols } = a.recording;
+  if (output.json) output.line(jsonLine({ equal: isEqual, ends: endsJson(a, b), state }));
   else {
     output.startPager();
     print(flag(args, "stat") ? stateStatLines(state) : stateLines(state, symbols, flag(args, "all")), output);

@@ -18,22 +18,36 @@ export const fsck: Command = {
     const path = recordingPath(args, context);
     const report = check(path);
     const { output } = context;
-    if (output.json) output.line(jsonLine(report));
+    if (output.json) output.line(jsonLine(reportJson(report)));
     else if (report.isWhole) tellWhole(report, output);
     else tellDamage(report, output);
     return Promise.resolve(report.isWhole ? ExitStatus.done : ExitStatus.no);
   },
 };
 
-function tellWhole({ path, end, batchCount, snapshotCount, pageCount }: FsckReport, output: Output): void {
+/** What the text says in notes stands in it too. `isFinished` is undefined where nothing could be opened. */
+function reportJson(report: FsckReport): Record<string, unknown> {
+  const unfinished = unfinishedText(report);
+  const own = unfinished === undefined ? [] : [{ code: "unfinished", text: unfinished }];
+  return { ...report, isFinished: report.end && report.end.state !== "open", notes: [...report.notes, ...own] };
+}
+
+/** undefined: it has its end mark, or is damaged, which says more. */
+function unfinishedText({ isWhole, end, batchCount }: FsckReport): string | undefined {
+  if (!isWhole || end?.state !== "open") return undefined;
+  return `no end mark stands behind batch ${batchCount}: its recorder was killed after it, or still runs (hvjournal ps)`;
+}
+
+function tellWhole(report: FsckReport, output: Output): void {
+  const { path, end, batchCount, snapshotCount, pageCount } = report;
   if (end === undefined) return;
   const counts = `${end.firstSeq - 1} events in ${batchCount} batches, ${snapshotCount} snapshots, ${pageCount} pages`;
-  if (end.state === "open") {
+  const unfinished = unfinishedText(report);
+  if (unfinished === undefined) output.line(`${path}: whole: ${counts}, ${end.state}`);
+  else {
     output.line(`${path}: not finished, whole up to exit:${end.exitNumber}: ${counts}`);
-    output.note(
-      `note: no end mark stands behind batch ${batchCount}: its recorder was killed after it, or still runs (hvjournal ps)`,
-    );
-  } else output.line(`${path}: whole: ${counts}, ${end.state}`);
+    output.note(`note: ${unfinished}`);
+  }
 }
 
 function tellDamage({ path, problems, replaysTo }: FsckReport, output: Output): void {

@@ -49,7 +49,7 @@ const COMMAND_HELP: Readonly<Record<string, CommandHelp>> = {
   diff: {
     topics: ["positions"],
     examples: ["hvjournal diff good.hvj bad.hvj", "hvjournal diff good.hvj@exit:412 bad.hvj@exit:412 --state"],
-    statuses: "0 equal; 1 different",
+    statuses: "0 equal, an unfinished recording as far as it goes; 1 different",
   },
   migrate: {
     topics: [],
@@ -84,7 +84,11 @@ const COMMAND_HELP: Readonly<Record<string, CommandHelp>> = {
     ],
     statuses: "0 every measured page holds what it held; 1 some hold something else, or no such moment",
   },
-  fsck: { topics: [], examples: [], statuses: "0 whole, as far as it goes; 1 damaged, or its -wal is missing" },
+  fsck: {
+    topics: [],
+    examples: [],
+    statuses: "0 whole, an unfinished recording as far as it goes; 1 damaged, or its -wal is missing",
+  },
 };
 
 const WORDS = {

@@ -406,6 +406,31 @@ describe("a recorder that is killed", () => {
     );
     expect(runNext(lone).status).toBe(0);
   });
+
+  it("is told of as not finished by fsck's JSON, as by its text", () => {
+    const report = (name: string): unknown => JSON.parse(run("fsck", name, "--json").stdout);
+    expect(report("killed.hvj")).toMatchObject({
+      isWhole: true,
+      isFinished: false,
+      notes: [{ code: "unfinished", text: expect.stringMatching(/^no end mark stands behind batch \d+: /) }],
+    });
+    expect(report("alone.hvj")).toMatchObject({ isWhole: false, isFinished: false, notes: [{ code: "wal-missing" }] });
+    expect(report("good.hvj")).toMatchObject({ isWhole: true, isFinished: true, notes: [] });
+  });
+
+  it("is told of as not finished by diff where it is compared up to its end, and nowhere else", () => {
+    const ends = run("diff", "killed.hvj", "killed.hvj@end");
+    expect(ends.status).toBe(0);
+    expect(
+      ends.stderr.match(/^note: killed\.hvj has no end mark.*, up to exit:\d+ icount:\d+, was compared$/gm),
+    ).toHaveLength(2);
+    const early = run("diff", "killed.hvj@exit:3", "killed.hvj@exit:3");
+    expect(early).toMatchObject({ status: 0, stderr: "" });
+    const differing = run("diff", "killed.hvj", "good.hvj", "--json");
+    expect(JSON.parse(differing.stdout)).toMatchObject({ equal: false, ends: { a: "open", b: "closed" } });
+    const states = run("diff", "killed.hvj@exit:3", "good.hvj@exit:3", "--state", "--json");
+    expect(JSON.parse(states.stdout)).toMatchObject({ ends: { a: "open", b: "closed" } });
+  });
 });
 
 describe("Debian's placeholder for a System.map", () => {
