@@ -10,7 +10,6 @@ import { createRequire } from "node:module";
 import type { BuildFailure, Metafile } from "esbuild";
 import { toHex } from "@hvjournal/core";
 import { CliError } from "../cli-error.js";
-import { ExitStatus } from "../exit-status.js";
 import { nodeDigester } from "../host/node-digester.js";
 
 const TARGET = "node20.19";
@@ -28,9 +27,9 @@ export interface HandlerBundle {
   readonly sha256: string;
 }
 
-/** For an error in the file itself. */
+/** For an error in the file itself: the command line is right, so it is an error as of a kernel that is none. */
 export function handlerFileError(message: string): CliError {
-  return new CliError(message, { code: "handler", status: ExitStatus.usage, next: "hvjournal help handlers" });
+  return new CliError(message, { code: "handler", next: "hvjournal help handlers" });
 }
 
 /** Throws CliError with file, line and column. */

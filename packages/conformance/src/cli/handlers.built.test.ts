@@ -187,7 +187,8 @@ describe("a handler's file that can't be used", () => {
     ["thrown.mjs", ["", "", 'throw new RangeError("no");'], /it threw RangeError: no \(thrown\.mjs:3\)/],
   ])("%s is named with its place, before there is a recording", (name, lines, message) => {
     const { status, stderr } = record("unusable", [write(name, ...lines)]);
-    expect([status, stderr]).toEqual([129, expect.stringMatching(message)]);
+    expect([status, stderr]).toEqual([128, expect.stringMatching(message)]);
+    expect(stderr).toMatch(/\nnext: hvjournal help handlers\n$/);
     expect(existsSync(sandbox.path("unusable.hvj"))).toBe(false);
   });
 
