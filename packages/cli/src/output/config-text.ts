@@ -2,13 +2,13 @@
 import { isPlainMap, type Machine, type PlainValue } from "@hvjournal/core";
 import { plainText } from "./value-text.js";
 
-/** "smcccFilter: 1, capabilities: 0, firmware: 4" */
-export function configSummary(machine: Machine): string {
+/** "smcccFilter: 1, firmware: 4": of what is set, how many items; "none" where nothing is. */
+export function configSummary(machine: Pick<Machine, "plainControl">): string {
   const { architecture } = machine.plainControl();
   if (!isPlainMap(architecture)) return "none";
-  return Object.entries(architecture)
-    .map(([name, value]) => `${name}: ${sizeOf(value)}`)
-    .join(", ");
+  const sizes = Object.entries(architecture).map(([name, value]) => ({ name, size: sizeOf(value) }));
+  const set = sizes.filter(({ size }) => size > 0).map(({ name, size }) => `${name}: ${size}`);
+  return set.length === 0 ? "none" : set.join(", ");
 }
 
 function sizeOf(value: PlainValue): number {

@@ -12,6 +12,7 @@ import {
 import { CliError } from "../cli-error.js";
 import { ExitStatus } from "../exit-status.js";
 import type { OpenRecording } from "../vm/open-recording.js";
+import type { ChangeText } from "./change-text.js";
 import { showCommand } from "./show-command.js";
 import { counted } from "./value-text.js";
 
@@ -24,8 +25,7 @@ export interface DifferingRun {
   readonly ending: string;
   /** How the recorded one did. */
   readonly recordedEnding: string;
-  /** One line for each thing that was changed. */
-  readonly changes: readonly string[];
+  readonly changes: readonly ChangeText[];
   readonly notes: readonly string[];
   /** What `--json` says of the run. */
   readonly json: Readonly<Record<string, unknown>>;
@@ -53,7 +53,7 @@ export function exitSequenceReport(run: DifferingRun): CliError {
     `  recorded   ${recorded === undefined ? `nothing more: ${run.recordedEnding}` : describe(recorded, model)}`,
     `  now        ${now === undefined ? `nothing more: ${run.ending}` : describe(now, machine.exitModel)}`,
     `  before it  ${counted(comparison.equal, "exit")} that reach the VMM half, equal`,
-    ...run.changes.map((change) => `  changed    ${change}`),
+    ...run.changes.map(({ what, how }) => `  changed    ${what}  ${how}`),
     ...run.notes.map((note) => `  note       ${note}`),
   ];
   return new CliError(`exits that reach the VMM half differ at ${position}${where}`, {
@@ -66,7 +66,8 @@ export function exitSequenceReport(run: DifferingRun): CliError {
         ? showCommand(recording.path, position)
         : shellCommand("hvjournal", "diff", recording.path, keptPath),
     fields: {
-      equal: comparison.equal,
+      equal: false,
+      exits: comparison.equal,
       recorded: recorded && { exit: recorded.number, icount: recorded.icount, what: describe(recorded, model) },
       now: now && { exit: now.number, icount: now.icount, what: describe(now, machine.exitModel) },
       changes: run.changes,

@@ -14,7 +14,7 @@ import { CliError } from "../cli-error.js";
 import { type Arguments, type CommandContext, flag, stringOption } from "../commands/command.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { watchOptions } from "../handlers/handler-option.js";
-import { changeLine, changeText } from "../output/change-text.js";
+import { type ChangeText, changeText } from "../output/change-text.js";
 import { jsonLine } from "../output/console-output.js";
 import { exitSequenceReport } from "../output/exit-sequence-report.js";
 import { heldFromStartText, momentText, stopText } from "../output/record-report.js";
@@ -106,9 +106,9 @@ async function verifyInto(path: string, isKept: boolean, what: ChangedVerificati
     throw exitSequenceReport({
       ...{ recording, comparison, difference: comparison.difference, recorder: run.recorder },
       ...{ ending: runEnding(run), recordedEnding: endingText(recording.reader), keptPath: isKept ? path : undefined },
-      changes: what.changes.map((change) => changeLine(change, recording.architecture)),
+      changes: changeTexts(what),
       notes: notesOf(run),
-      json: rerunJson(run),
+      json: { recording: recording.path, level, ...rerunJson(run) },
     });
   const holds = outcome?.atEnd() ?? true;
   if (!holds) throw notHeld(run, what, isKept ? path : undefined);
@@ -138,6 +138,7 @@ function checkTime(run: Rerun, what: ChangedVerification, { comparison, outcome 
     ],
     fields: {
       ...{ recording: recording.path, level: what.level, expect: expression?.source, holds },
+      changes: changeTexts(what),
       ...rerunJson(run),
     },
   });
@@ -154,10 +155,10 @@ function endingReason(why: Rerun["why"], stop: GuestStop | undefined): string {
 }
 
 function notHeld(run: Rerun, what: ChangedVerification, keptPath: string | undefined): CliError {
-  const { recording, expression, changes } = what;
+  const { recording, expression } = what;
   const details = [
     `  run        ${runEnding(run)}`,
-    ...changes.map((change) => `  changed    ${changeLine(change, recording.architecture)}`),
+    ...changeTexts(what).map(({ what: item, how }) => `  changed    ${item}  ${how}`),
     ...rerunNotes(run).map((note) => `  note       ${note}`),
   ];
   return new CliError(`'${expression?.source ?? ""}' does not hold`, {
@@ -165,7 +166,11 @@ function notHeld(run: Rerun, what: ChangedVerification, keptPath: string | undef
     status: ExitStatus.no,
     details,
     ...(keptPath === undefined ? {} : { next: shellCommand("hvjournal", "diff", recording.path, keptPath) }),
-    fields: { recording: recording.path, level: what.level, expect: expression?.source, ...rerunJson(run) },
+    fields: {
+      ...{ recording: recording.path, level: what.level, expect: expression?.source, holds: false },
+      changes: changeTexts(what),
+      ...rerunJson(run),
+    },
   });
 }
 
@@ -176,18 +181,21 @@ interface Told {
   readonly heldFromStart: boolean;
 }
 
-function tell(
-  run: Rerun,
-  { recording, expression, changes, context: { output } }: ChangedVerification,
-  { level, equal, heldFromStart }: Told,
-): void {
-  const { architecture, path } = recording;
+/** In JSON as they are, whatever came of the run. */
+function changeTexts({ changes, recording }: ChangedVerification): ChangeText[] {
+  return changes.map((change) => changeText(change, recording.architecture));
+}
+
+function tell(run: Rerun, what: ChangedVerification, { level, equal, heldFromStart }: Told): void {
+  const { recording, expression, context } = what;
+  const { output } = context;
+  const { path } = recording;
   if (output.json) {
     output.line(
       jsonLine({
         ...{ recording: path, level, equal: equal === undefined ? undefined : true, exits: equal },
         ...(expression === undefined ? {} : { expect: expression.source, holds: true, heldFromStart }),
-        changes: changes.map((change) => changeText(change, architecture)),
+        changes: changeTexts(what),
         ...rerunJson(run),
       }),
     );
@@ -200,7 +208,7 @@ function tell(
   ];
   output.line(`${path}: ${parts.join("; ")}`);
   output.note(`  run        ${runEnding(run)}`);
-  for (const change of changes) output.note(`  changed    ${changeLine(change, architecture)}`);
+  for (const { what: item, how } of changeTexts(what)) output.note(`  changed    ${item}  ${how}`);
   for (const note of notesOf(run)) output.note(`  note       ${note}`);
   if (heldFromStart) output.note(`  note       ${heldFromStartText(expression?.source ?? "")}`);
 }

@@ -378,7 +378,11 @@ describe("diff", () => {
     const state = run("diff", ...moments, "--state", "--symbols", bareMetalElf);
     expect(state.status).toBe(1);
     expect(state.stdout).toMatch(/^ +pc +0x[0-9a-f]{16} \w+\S* -> 0x[0-9a-f]{16} \w+/m);
-    expect(Object.keys(json(run("diff", ...moments, "--state", "--json"))[0] ?? {})).toEqual(["equal", "state"]);
+    expect(Object.keys(json(run("diff", ...moments, "--state", "--json"))[0] ?? {})).toEqual([
+      "equal",
+      "ends",
+      "state",
+    ]);
     const append = ["--append", "scenario=main input=none ticks=3"];
     expect(run("record", bareMetalImage, ...append, ...fixed, "-q", "-o", "unfiltered.hvj").status).toBe(0);
     const { status, stdout } = run("diff", "main.hvj", "unfiltered.hvj");

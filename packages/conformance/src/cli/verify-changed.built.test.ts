@@ -145,10 +145,16 @@ describe("verify of a changed configuration", () => {
     const { stdout } = verify("boot.hvj", "--firmware-reg", "PSCI_VERSION=0x10001", "--level", "exits", "--json");
     expect(JSON.parse(stdout)).toMatchObject({
       error: "differs",
-      equal: expect.any(Number),
-      changes: ["OneRegSet  KVM_REG_ARM_PSCI_VERSION  0x10003 -> 0x10001"],
+      ...{ level: "exits", equal: false, exits: expect.any(Number) },
+      changes: [{ what: "OneRegSet  KVM_REG_ARM_PSCI_VERSION", how: "0x10003 -> 0x10001" }],
       recorded: { what: expect.stringContaining("MMIO write") },
       now: { what: expect.stringContaining("MMIO write") },
+    });
+    const { stdout: missed } = verify("boot.hvj", "--smp", "2", "--expect", "console =~ /nothing/", "--json");
+    expect(JSON.parse(missed)).toMatchObject({
+      error: "not-held",
+      holds: false,
+      changes: [{ what: "smp", how: "1 -> 2" }],
     });
     const held = verify("boot.hvj", "--smp", "2", "--expect", "hypercall == 0 || exit.nr == 0x84000008", "--json");
     expect(held.status).toBe(129);
