@@ -15,6 +15,8 @@ import { openPager, pagerCommand } from "./output/pager.js";
 import { reportError } from "./report-error.js";
 import { productVersion } from "./version.js";
 
+export { prepareCode, usePreparedCode } from "./prepared-code.js";
+
 /** Runs one command line. Never throws. */
 export async function main(argv: readonly string[]): Promise<ExitCode> {
   const { argv: words, command: runCommand } = joinPositions(helpWords(argv));

@@ -10,6 +10,7 @@ export * as vcpuState from "./isa/state.js";
 export * as systemRegisterFields from "./isa/system-registers.js";
 export { type Arm64Board, arm64, createArm64, VIRT_BOARD } from "./kvm/architecture.js";
 export { type Arm64ControlState, arm64ControlSlice } from "./kvm/control-slice.js";
+export { arm64Code } from "./kvm/prepared-code.js";
 export { exitModelMarkdown } from "./kvm/exit-model.js";
 export { decodeFunctionId } from "./kvm/smccc/function-id.js";
 export type { CallOutcome, PsciCaller } from "./kvm/smccc/call.js";

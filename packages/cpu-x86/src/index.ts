@@ -8,6 +8,7 @@ export type { DecodedFields } from "./isa/fields.js";
 export { amd64 } from "./kvm/architecture.js";
 export { generalInstructions } from "./isa/instructions/general.js";
 export { policyTable as amd64Policies } from "./kvm/control/policies.js";
+export { amd64Code } from "./kvm/prepared-code.js";
 export { exitModelsMarkdown } from "./kvm/exit-document.js";
 export { hypervCallName, kvmCallName } from "./kvm/call-names.js";
 export { hypervCallTitle, type RecordedHypervCall, recordedHypervCall } from "./kvm/recorded-calls.js";

@@ -82,6 +82,8 @@ export interface CpuDefinition {
   readonly alignmentFault: Routine & { readonly result: undefined };
   /** Raise for an encoding that no definition has (in the current context). (encoding) */
   readonly undefinedInstruction: Routine & { readonly result: undefined };
+  /** Routines that the host calls with most VMs (`Engine.callRoutine`): they are compiled with the first. */
+  readonly hostRoutines?: readonly Routine[];
   /** Truth: an interrupt would be taken before the next instruction. */
   readonly interruptPending: (stage: Stage) => Value<32>;
   /**

@@ -65,6 +65,8 @@ export const engineState = {
   breakPc: layout.cacheField("breakPc", 64),
   /** The TLB set of privilege 2. */
   tlbOverride: layout.cacheField("tlbOverride", 32),
+  /** Size of RAM; set once. */
+  ramBytes: layout.cacheField("ramBytes", 64),
 } as const;
 
 /** An address from an access at or above this is guest RAM; below, it is the bounce buffer. */

@@ -5,6 +5,7 @@ import { DecodeCache } from "./decode/decode-cache.js";
 import { FIRST_VARIANT, type RecordGeometry, recordGeometry } from "./decode/record.js";
 import { type Variant, VariantTable } from "./decode/variant-table.js";
 import { preparePageTablePage } from "./emit/page-table-access.js";
+import { hasPreparedModules, type ModuleKey } from "./emit/kept-modules.js";
 import { Linker } from "./emit/linker.js";
 import { extendedFloatHost } from "./float/extended-float-host.js";
 import { softFloatHost } from "./float/soft-float-host.js";
@@ -25,7 +26,7 @@ import {
   standAside,
 } from "./interpreter/engine-routines.js";
 import { compileMainLoop } from "./interpreter/main-loop.js";
-import { compileHandlers, type HandlerContext } from "./interpreter/out-of-line.js";
+import { compileHandlers, type HandlerContext, moduleKey } from "./interpreter/out-of-line.js";
 import { EngineExit } from "./interpreter/status.js";
 import { GuestRam } from "./memory/guest-ram.js";
 import { hashPageRoutine } from "./memory/page-hash.js";
@@ -33,7 +34,7 @@ import { type MemoryMap, memoryMap } from "./memory-map.js";
 import { EngineFault, fetchPage, specialAccess } from "./mmu/slow-path.js";
 import { SpecialAccesses } from "./mmu/special-access.js";
 import { Tlb } from "./mmu/tlb.js";
-import { INDEXED_CONTEXTS, TLB_ENTRIES_DEFAULT } from "./mmu/tlb-layout.js";
+import { INDEXED_CONTEXTS, RAM_PAGES_MAX, TLB_ENTRIES_DEFAULT } from "./mmu/tlb-layout.js";
 import {
   DEFAULT_REGION_POLICY,
   EAGER_REGION_POLICY,
@@ -94,7 +95,8 @@ export class Engine {
   #breakLoop: ((budget: number) => number) | undefined;
   /** The first variants of the table, which stand inline in the main loop. */
   readonly #inline: readonly Variant[];
-  readonly #warm: readonly ProfileEntry[];
+  /** Empty once they are made. */
+  #warm: readonly ProfileEntry[];
   #handlersMade = 0;
   readonly #blocks: BlockTier | undefined;
   readonly #regions: HotRegions | undefined;
@@ -120,28 +122,29 @@ export class Engine {
     this.#records = recordGeometry(cpu.granule);
     this.#table = new WebAssembly.Table({ element: "anyfunc", initial: REGION_TABLE_START + REGIONS_MAX });
     this.#variants = new VariantTable(cpu.granule);
-    this.#tlb = new Tlb(this.#buffer, cpu, this.map);
+    this.#tlb = new Tlb(this.#buffer, cpu, this.map.geometry);
     this.memory = new GuestRam(this.#buffer, this.map, this.#ramListener());
-    this.#routines = engineRoutines(cpu, this.map);
+    this.#routines = engineRoutines(cpu, this.map.geometry);
     this.#linker = new Linker({
       memory,
-      memoryPages: this.map.wasmPages,
       table: this.#table,
-      geometry: this.map,
+      geometry: this.map.geometry,
       hosts: this.#hostFunctions(options),
     });
     this.#handlers = {
       cpu,
-      geometry: this.map,
+      geometry: this.map.geometry,
       records: this.#records,
       routines: this.#routines,
       linker: this.#linker,
     };
+    this.writeField(engineState.ramBytes, BigInt(options.ramBytes));
+    this.#linkHostRoutines();
     this.#translate = this.#linker.routine(cpu.translate) as never;
     this.#special = new SpecialAccesses({
       buffer: this.#buffer,
       cpu,
-      geometry: this.map,
+      geometry: this.map.geometry,
       ram: this.memory,
       translate: this.#translate,
       bouncesCode: (pageIndex) => this.#blocks !== undefined || this.#regions?.has(pageIndex) === true,
@@ -430,6 +433,12 @@ export class Engine {
     this.#special.restorePending(saved.pending);
   }
 
+  /** Makes the handlers of `warm` now. Never shows. */
+  warmUp(): void {
+    this.#handlersMade = HANDLERS_BEFORE_WARM - 1;
+    this.#makeWarmHandlers();
+  }
+
   /** Throws away TLBs, decoded and compiled code. Never shows. */
   dropCaches(): void {
     this.#tlb.clearAll();
@@ -499,6 +508,14 @@ export class Engine {
     };
   }
 
+  /** In one module, which can be prepared. */
+  #linkHostRoutines(): void {
+    const { cpu, linker } = this.#handlers;
+    const routines = [cpu.translate, hashPageRoutine, ...(cpu.hostRoutines ?? [])];
+    const content = { programs: () => [], routines, hosts: [], usesTable: false, build: () => undefined };
+    linker.link(content, moduleKey(this.#handlers, "host routines", []));
+  }
+
   #forgetPageTables(): void {
     this.#entryWrites = 0;
     this.#tlb.dropAll();
@@ -554,11 +571,7 @@ export class Engine {
     if (page === undefined) throw new Error("no room for a decoded page");
     this.memory.markCode(pageIndex);
     if (context < INDEXED_CONTEXTS)
-      this.#view.setUint32(
-        this.map.decodedIndexStart + 4 * (context * this.memory.pageCount + pageIndex),
-        page.base,
-        true,
-      );
+      this.#view.setUint32(this.map.decodedIndexStart + 4 * (context * RAM_PAGES_MAX + pageIndex), page.base, true);
     this.#tlb.fillFetch(pc & ~0xfffn, context, page.base);
     return page.base;
   }
@@ -592,10 +605,17 @@ export class Engine {
   #dropDecoded(): void {
     for (const pageIndex of this.#decoded.physicalPages()) this.memory.forgetCode(pageIndex);
     this.#decoded.clear();
-    this.#bytes.fill(0, this.map.decodedIndexStart, this.map.decodedStart);
+    this.#clearDecodedIndex();
     this.#blocks?.clear();
     this.#regions?.clear();
     this.#tlb.clearAll();
+  }
+
+  #clearDecodedIndex(): void {
+    for (let context = 0; context < INDEXED_CONTEXTS; context++) {
+      const row = this.map.decodedIndexStart + 4 * context * RAM_PAGES_MAX;
+      this.#bytes.fill(0, row, row + 4 * this.memory.pageCount);
+    }
   }
 
   #profiledVariants(profile: readonly ProfileEntry[]): readonly Variant[] {
@@ -623,17 +643,29 @@ export class Engine {
 
   #needHandler(variant: Variant): void {
     if (variant.id >= REGION_TABLE_START) throw new Error(`more than ${REGION_TABLE_START} variants`);
-    if (this.#table.get(variant.id) !== null) return;
-    const isLarge = ++this.#handlersMade === HANDLERS_BEFORE_WARM;
-    const variants = isLarge ? [...new Set([variant, ...this.#withoutHandler(this.#warm)])] : [variant];
-    const handlers = compileHandlers(this.#handlers, variants);
-    variants.forEach(({ id }, index) => this.#table.set(id, handlers[index]));
+    if (this.#table.get(variant.id) === null) this.#makeWarmHandlers();
+    if (this.#table.get(variant.id) === null) this.#makeHandlers([variant]);
   }
 
-  #withoutHandler(profile: readonly ProfileEntry[]): readonly Variant[] {
-    return this.#profiledVariants(profile).filter(
-      ({ id }) => id >= FIRST_VARIANT + this.#inline.length && id < REGION_TABLE_START && this.#table.get(id) === null,
-    );
+  /** Those of the profile together: at once where their module is there, else when the guest has shown that it needs many. */
+  #makeWarmHandlers(): void {
+    if (this.#warm.length === 0) return;
+    const isFirst = ++this.#handlersMade === 1;
+    const isLarge = this.#handlersMade === HANDLERS_BEFORE_WARM;
+    if (!isLarge && !(isFirst && hasPreparedModules(this.#cpu))) return;
+    const variants = this.#profiledVariants(this.#warm);
+    const key = moduleKey(this.#handlers, "warm handlers", variants);
+    if (!isLarge && !this.#linker.isPrepared(key)) return;
+    this.#warm = [];
+    this.#makeHandlers(variants, key);
+  }
+
+  /** A variant that has a handler keeps it. */
+  #makeHandlers(variants: readonly Variant[], key?: ModuleKey): void {
+    const handlers = compileHandlers(this.#handlers, variants, key);
+    variants.forEach(({ id }, index) => {
+      if (id < REGION_TABLE_START && this.#table.get(id) === null) this.#table.set(id, handlers[index]);
+    });
   }
 }
 

@@ -6,6 +6,8 @@ export * from "./float/soft-float.js";
 export * from "./stage/instruction.js";
 export * from "./stage/stage.js";
 export * from "./stage/state-layout.js";
+export { loadModules, type PreparedModules } from "./emit/kept-modules.js";
+export { prepareModules } from "./prepare-modules.js";
 export { Decoder } from "./decode/decoder.js";
 export { EngineExit, FIRST_ARCHITECTURE_EXIT } from "./interpreter/status.js";
 export { EngineFault } from "./mmu/slow-path.js";

@@ -4,6 +4,7 @@ import {
   FILL_LOG_ENTRIES,
   FILL_LOG_ENTRY_BYTES,
   INDEXED_CONTEXTS,
+  RAM_PAGES_MAX,
   TLB_ENTRY_BYTES,
   TLB_SET_COUNT,
   type TlbGeometry,
@@ -18,25 +19,43 @@ export const VCPU_STATE_START = 0x1000;
 export const VCPU_STATE_END = 0x4000;
 
 /** Guest RAM is at most this: addresses in the linear memory have 32 bits. */
-export const GUEST_RAM_BYTES_MAX: number = 3 * 2 ** 30;
+export const GUEST_RAM_BYTES_MAX: number = RAM_PAGES_MAX * 4096;
 /** Decoded pages; when all are taken, all are dropped. */
 export const DECODED_PAGE_COUNT = 2048;
 
 const WASM_PAGE_BYTES = 65536;
 
-export interface MemoryMap extends TlbGeometry {
+/** Where the tables lie: the same for every size of RAM. */
+interface Tables extends TlbGeometry {
   readonly decodedStart: number;
+}
+
+export interface MemoryMap extends Tables {
+  /** What generated code may hold of all this. */
+  readonly geometry: TlbGeometry;
+  readonly ramBytes: number;
   /** Size of the linear memory in WebAssembly pages. */
   readonly wasmPages: number;
 }
 
-/** Lays out the memory of a VM. Throws RangeError for sizes that do not fit. */
+/**
+ * Lays out the memory of a VM. Throws RangeError for sizes that do not fit.
+ *
+ * All but RAM itself lies where it would with the largest RAM: generated code holds these offsets, and is the same for every
+ * size. The host gives memory as it is touched, so what stays free costs addresses only.
+ */
 export function memoryMap(ramBase: number, ramBytes: number, tlbEntries: number, granule: 1 | 4): MemoryMap {
   if (ramBytes <= 0 || ramBytes % 4096 !== 0 || ramBytes > GUEST_RAM_BYTES_MAX)
     throw new RangeError(`guest RAM of ${ramBytes} bytes: must be whole pages, at most ${GUEST_RAM_BYTES_MAX}`);
   // Of two pages in a row the entries must differ: an access across them is told by the entry of the first.
   if (tlbEntries < 2 || (tlbEntries & (tlbEntries - 1)) !== 0)
     throw new RangeError(`a TLB of ${tlbEntries} entries: must be a power of two, and at least 2`);
+  const geometry = tables(ramBase, tlbEntries, granule);
+  const wasmPages = Math.ceil((geometry.ramStart + ramBytes) / WASM_PAGE_BYTES);
+  return { ...geometry, geometry, ramBytes, wasmPages };
+}
+
+function tables(ramBase: number, tlbEntries: number, granule: 1 | 4): Tables {
   const arrayBytes = tlbEntries * TLB_ENTRY_BYTES;
   const setBytes = 3 * arrayBytes;
   const fillLogStart = VCPU_STATE_END;
@@ -44,9 +63,9 @@ export function memoryMap(ramBase: number, ramBytes: number, tlbEntries: number,
   const setsStart = walkedEntriesStart + WALKED_ENTRIES_BYTES;
   const pageStateStart = setsStart + TLB_SET_COUNT * setBytes;
   // Page states are read as words, so three bytes follow the last one.
-  const scratchStart = align(pageStateStart + ramBytes / 4096 + 3, 4096);
+  const scratchStart = align(pageStateStart + RAM_PAGES_MAX + 3, 4096);
   const decodedIndexStart = scratchStart + 4096;
-  const decodedStart = align(decodedIndexStart + (INDEXED_CONTEXTS * ramBytes) / 1024, 4096);
+  const decodedStart = align(decodedIndexStart + INDEXED_CONTEXTS * RAM_PAGES_MAX * 4, 4096);
   const ramStart = align(decodedStart + DECODED_PAGE_COUNT * recordGeometry(granule).pageBytes, WASM_PAGE_BYTES);
   return {
     entries: tlbEntries,
@@ -61,9 +80,7 @@ export function memoryMap(ramBase: number, ramBytes: number, tlbEntries: number,
     decodedIndexStart,
     ramStart,
     ramBase,
-    ramBytes,
     decodedStart,
-    wasmPages: Math.ceil((ramStart + ramBytes) / WASM_PAGE_BYTES),
   };
 }
 

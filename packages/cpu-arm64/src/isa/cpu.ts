@@ -1,11 +1,12 @@
 /** The definition of a Cortex-A57 for the engine: state, instructions by context, translation, exceptions. */
 import { type CpuDefinition, defineInstruction, type Instruction, type StateField } from "@hvjournal/engine";
 import { withAlignmentChecked, withStackRefused, withStackTracked } from "./alignment-checks.js";
-import { Context } from "./context.js";
+import { Context, refreshContext } from "./context.js";
 import {
   alignmentFault,
   Daif,
   fetchFault,
+  finishInstruction,
   floatTrap,
   illegalStateException,
   interruptPending,
@@ -118,6 +119,7 @@ export const cortexA57: CpuDefinition = {
   layout,
   pc,
   granule: 4,
+  hostRoutines: [refreshContext, finishInstruction],
   instructionsFor,
   contextWord,
   privilege: exceptionLevel,

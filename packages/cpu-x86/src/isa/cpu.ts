@@ -1,10 +1,19 @@
 /** The definition of an x86-64 CPU for the engine: state, instructions by context, translation, exceptions. */
 import { type CpuDefinition, elementOf, type Instruction, type StateField } from "@hvjournal/engine";
 import { alignmentChecked } from "./alignment-checks.js";
-import { Context } from "./context.js";
+import { Context, refreshDerived } from "./context.js";
 import { existsIn, variableLength } from "./decoder.js";
 import { eventDelivery } from "./delivery.js";
-import { alignmentFault, fetchFault, memoryFault, misalignedPc, undefinedInstruction } from "./exceptions.js";
+import {
+  alignmentFault,
+  fetchFault,
+  memoryFault,
+  misalignedPc,
+  noteException,
+  undefinedInstruction,
+} from "./exceptions.js";
+import { finishInstruction } from "./finish-instruction.js";
+import { materializeFlags } from "./flags.js";
 import { controlRegisterInstructions } from "./instructions/control-registers.js";
 import { returnInstructions } from "./instructions/far-returns.js";
 import { stateSavingInstructions } from "./instructions/fxsave.js";
@@ -136,6 +145,7 @@ export const x86Cpu: CpuDefinition = {
   layout,
   pc: rip,
   granule: 1,
+  hostRoutines: [refreshDerived, materializeFlags, noteException, finishInstruction],
   instructionsFor,
   variableLength,
   contextWord,

@@ -161,7 +161,7 @@ export class BlockTier {
   #compile(instructions: readonly BlockInstruction[]): CompiledBlock {
     const { linker, routines, geometry } = this.#options;
     const exports = linker.link({
-      programs: instructions.map(({ variant }) => variant.program),
+      programs: () => instructions.map(({ variant }) => variant.program),
       routines: [routines.memorySlow, routines.raiseMemoryFault],
       hosts: ENGINE_HOSTS,
       usesTable: false,

@@ -75,6 +75,8 @@ export class DecodeCache {
   readonly #byList = new Map<readonly Instruction[], WordDecoder>();
   readonly #wordDecoders = new Map<number, WordDecoder>();
   readonly #byteDecoders = new Map<readonly Instruction[], ByteDecoder>();
+  /** That of the context that was asked for last: most pages share one with the page before. */
+  #lastByteDecoder: (ByteDecoder & { readonly context: number }) | undefined;
   /** Places of decoded pages that were ever taken: those behind are zero still. */
   #placesUsed = 0;
   readonly #undefined: Instruction;
@@ -167,7 +169,8 @@ export class DecodeCache {
     const { ensureLoaded, ramStart } = this.#options;
     ensureLoaded(page.pageIndex);
     const start = ramStart + page.pageIndex * PAGE_BYTES;
-    const copied = this.#byteDecoder(page.context).templates.copy(start + offset, start + PAGE_BYTES, record);
+    const { templates } = this.#byteDecoder(page.context);
+    const copied = templates.copy(start + offset, start + PAGE_BYTES, record);
     if (copied !== "unknown") return copied === "written";
     const decoded = this.instructionAt(page, offset);
     if (decoded === undefined) return false;
@@ -222,12 +225,11 @@ export class DecodeCache {
     return DecodeResult.kept;
   }
 
-  /** Of the words behind one whose record is there, to the end of the line or of the block: most will run next. */
+  /** Of the words behind one whose record is there, to the end of the line: most will run next. */
   #decodeFollowing(templates: RecordTemplates, word: number, record: number): void {
-    const { records, variants } = this.#options;
+    const { records } = this.#options;
     const last = word | (LINE_BYTES / 4 - 1);
     for (let next = record; word < last; word++) {
-      if (variants.ofId(this.#view.getUint16(next, true)).program.alwaysEnds) return;
       next += records.recordBytes;
       if (this.#view.getUint16(next, true) !== SpecialVariant.decode) return;
       if (!templates.copy(this.#words[word + 1] ?? 0, this.#words, next >> 2)) return;
@@ -336,14 +338,17 @@ export class DecodeCache {
   }
 
   #byteDecoder(context: number): ByteDecoder {
+    if (this.#lastByteDecoder?.context === context) return this.#lastByteDecoder;
     const { cpu, buffer } = this.#options;
     if (cpu.variableLength === undefined) throw new Error(`${cpu.name}: instructions are words of 32 bits`);
     const list = cpu.instructionsFor(context);
-    const known = this.#byteDecoders.get(list);
-    if (known !== undefined) return known;
-    const made = { decoder: cpu.variableLength.decoderFor(list, context), templates: new ByteTemplates(buffer) };
-    this.#byteDecoders.set(list, made);
-    return made;
+    const decoder = this.#byteDecoders.get(list) ?? {
+      decoder: cpu.variableLength.decoderFor(list, context),
+      templates: new ByteTemplates(buffer),
+    };
+    this.#byteDecoders.set(list, decoder);
+    this.#lastByteDecoder = { ...decoder, context };
+    return this.#lastByteDecoder;
   }
 
   #wordDecoder(context: number): WordDecoder {

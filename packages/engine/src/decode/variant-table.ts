@@ -6,12 +6,36 @@ import type { Decoded } from "./decoder.js";
 import { fieldMask, packForm } from "./form.js";
 import { FIRST_VARIANT, type OperandPlace, placeOperands } from "./record.js";
 
-export interface Variant {
+/** What is made of the definition is made when it is first asked for: most variants of a profile run by code that is there. */
+export class Variant {
   readonly id: number;
   readonly instruction: Instruction;
   readonly form: Readonly<Record<string, number>>;
-  readonly program: Program;
-  readonly places: ReadonlyMap<string, OperandPlace>;
+  readonly #packed: number;
+  readonly #granule: 1 | 4;
+  #program: Program | undefined;
+  #places: ReadonlyMap<string, OperandPlace> | undefined;
+
+  constructor(
+    id: number,
+    { instruction, form, packed }: Pick<Variant, "instruction" | "form"> & { readonly packed: number },
+    granule: 1 | 4,
+  ) {
+    this.id = id;
+    this.instruction = instruction;
+    this.form = form;
+    this.#packed = packed;
+    this.#granule = granule;
+  }
+
+  get program(): Program {
+    return (this.#program ??= staged(this.instruction, this.#packed, this.form));
+  }
+
+  /** Where a record holds the operands. */
+  get places(): ReadonlyMap<string, OperandPlace> {
+    return (this.#places ??= placeOperands(this.instruction, this.#granule));
+  }
 }
 
 export class VariantTable {
@@ -46,29 +70,23 @@ export class VariantTable {
     if (forms === undefined) this.#byForm.set(instruction, (forms = new Map<number, Variant>()));
     const known = forms.get(packed);
     if (known !== undefined) return known;
-    const made: Variant = {
-      id: FIRST_VARIANT + this.variants.length,
-      instruction,
-      ...staged(instruction, packed, makeForm),
-      places: placeOperands(instruction, this.#granule),
-    };
+    const id = FIRST_VARIANT + this.variants.length;
+    const made = new Variant(id, { instruction, form: makeForm(), packed }, this.#granule);
     forms.set(packed, made);
     this.variants.push(made);
     return made;
   }
 }
 
-type Staged = Pick<Variant, "form" | "program">;
-const stagedForms = new WeakMap<Instruction, Map<number, Staged>>();
+const stagedForms = new WeakMap<Instruction, Map<number, Program>>();
 
 /** A definition is run once a form in a process, however many engines there are: a program is never written to. */
-function staged(instruction: Instruction, packed: number, makeForm: () => Record<string, number>): Staged {
-  const forms = stagedForms.get(instruction) ?? new Map<number, Staged>();
+function staged(instruction: Instruction, packed: number, form: Readonly<Record<string, number>>): Program {
+  const forms = stagedForms.get(instruction) ?? new Map<number, Program>();
   stagedForms.set(instruction, forms);
   const known = forms.get(packed);
   if (known !== undefined) return known;
-  const form = makeForm();
-  const made = { form, program: programOf(instruction, form) };
+  const made = programOf(instruction, form);
   forms.set(packed, made);
   return made;
 }

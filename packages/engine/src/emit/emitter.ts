@@ -488,7 +488,7 @@ class Emitter {
 
   #readPageTable(item: EffectItem & { readonly type: "readPageTable" }): void {
     const code = this.#code;
-    const { ramBase, ramBytes, ramStart } = this.#geometry;
+    const { ramBase, ramStart } = this.#geometry;
     const offset = this.#take("i64");
     const result = this.#localOf(item.result, 64);
     item.result.needsLocal = true;
@@ -496,7 +496,10 @@ class Emitter {
     code.i64(BigInt(ramBase));
     code.op("i64.sub");
     code.tee(offset);
-    code.i64(BigInt(ramBytes - item.bits / 8));
+    code.i32(0);
+    code.memory("i64.load", engineState.ramBytes.offset);
+    code.i64(BigInt(item.bits / 8));
+    code.op("i64.sub");
     code.op("i64.gt_u");
     code.if();
     code.i64(0n);

@@ -9,6 +9,7 @@ import type { FunctionBuilder } from "../wasm/function-builder.js";
 import { ModuleBuilder, type Signature } from "../wasm/module-builder.js";
 import { ValueType } from "../wasm/opcodes.js";
 import { emitProgram } from "./emitter.js";
+import { type BuiltModule, isPrepared, keepModule, keptModule, type ModuleKey } from "./kept-modules.js";
 import { addRequirements, addRoutine, type Requirements } from "./requirements.js";
 import type { EmitTarget } from "./target.js";
 
@@ -21,7 +22,6 @@ export interface ModuleScope {
 
 export interface LinkerOptions {
   readonly memory: WebAssembly.Memory;
-  readonly memoryPages: number;
   readonly table: WebAssembly.Table;
   readonly geometry: TlbGeometry;
   /** Implementations of host functions. */
@@ -29,8 +29,8 @@ export interface LinkerOptions {
 }
 
 export interface ModuleContent {
-  /** Programs whose routines and hosts must be in scope. */
-  readonly programs: readonly Program[];
+  /** Programs whose routines and hosts must be in scope; asked for only when the module is built. */
+  programs(): readonly Program[];
   readonly routines: readonly Routine[];
   readonly hosts: readonly HostFunction[];
   readonly usesTable: boolean;
@@ -38,87 +38,76 @@ export interface ModuleContent {
   build(scope: ModuleScope): void;
 }
 
-/** A module and what it must be linked with, by which other engines can have it too. */
-interface BuiltModule {
-  readonly module: WebAssembly.Module;
-  readonly hosts: readonly HostFunction[];
-  /** Compiled before: imported. */
-  readonly imported: readonly Routine[];
-  /** Compiled in this module: exported. */
-  readonly defined: readonly Routine[];
-}
+type CompiledRoutine = (...parameters: never[]) => unknown;
 
-/** Modules of one owner that are kept, the newest ones: each holds some megabytes of machine code. */
-const KEPT_MODULES_MAX = 8;
-const keptModules = new WeakMap<object, Map<string, BuiltModule>>();
-
-/** Under which a module is kept for all engines of the process: equal keys of an owner must mean equal content. */
-export interface ModuleKey {
-  readonly owner: object;
-  readonly key: string;
-}
+/** RAM of any size: an address that is out of bounds traps without a look at these. */
+const MEMORY_PAGES = { initial: 1, maximum: 65_536 } as const;
 
 export class Linker {
   readonly #options: LinkerOptions;
-  readonly #routines = new Map<Routine, (...parameters: never[]) => unknown>();
-  /** Modules made so far. */
-  moduleCount = 0;
-
+  /** By name: a module that was built in another process knows no objects. */
+  readonly #compiled = new Map<string, CompiledRoutine>();
+  readonly #named = new Map<string, Routine>();
   constructor(options: LinkerOptions) {
     this.#options = options;
   }
 
   /** The compiled function of a routine; compiles it when it is new. */
   routine(routine: Routine): (...parameters: (number | bigint)[]) => unknown {
-    if (!this.#routines.has(routine))
-      this.link({ programs: [], routines: [routine], hosts: [], usesTable: false, build: () => undefined });
-    return this.#routines.get(routine) as unknown as (...parameters: (number | bigint)[]) => unknown;
+    if (!this.#isCompiled(routine))
+      this.link({ programs: () => [], routines: [routine], hosts: [], usesTable: false, build: () => undefined });
+    return this.#compiled.get(routine.name) as unknown as (...parameters: (number | bigint)[]) => unknown;
   }
 
-  /** The implementation of a host function. */
-  host(host: HostFunction): (...parameters: number[]) => number {
-    const implementation = this.#options.hosts.get(host.name);
-    if (implementation === undefined) throw new Error(`no implementation of the host function ${host.name}`);
+  #isCompiled(routine: Routine): boolean {
+    const known = this.#named.get(routine.name);
+    if (known !== undefined && known !== routine) throw new Error(`two routines are called ${routine.name}`);
+    this.#named.set(routine.name, routine);
+    return this.#compiled.has(routine.name);
+  }
+
+  #host(name: string): (...parameters: number[]) => number {
+    const implementation = this.#options.hosts.get(name);
+    if (implementation === undefined) throw new Error(`no implementation of the host function ${name}`);
     return implementation;
   }
 
-  /** Builds and instantiates a module; gives its exports. With `kept`, an equal one is built once a process. */
+  /** Builds and instantiates a module; gives its exports. With `kept`, an equal one is built once a process, or was before. */
   link(content: ModuleContent, kept?: ModuleKey): Readonly<Record<string, unknown>> {
     if (kept === undefined) return this.#instantiate(this.#build(content));
-    const modules = keptModules.get(kept.owner) ?? new Map<string, BuiltModule>();
-    keptModules.set(kept.owner, modules);
-    const found = modules.get(kept.key);
+    const found = keptModule(kept);
     if (found !== undefined && this.#fits(found)) return this.#instantiate(found);
     const built = this.#build(content);
-    modules.delete(kept.key);
-    modules.set(kept.key, built);
-    const [oldest] = modules.keys();
-    if (modules.size > KEPT_MODULES_MAX && oldest !== undefined) modules.delete(oldest);
+    keepModule(kept, built);
     return this.#instantiate(built);
+  }
+
+  /** Whether linking this costs no building: it was prepared, and fits here. */
+  isPrepared(key: ModuleKey): boolean {
+    const found = isPrepared(key) ? keptModule(key) : undefined;
+    return found !== undefined && this.#fits(found);
   }
 
   /** This linker has compiled what the module imports, and nothing of what it defines. */
   #fits({ imported, defined }: BuiltModule): boolean {
-    return (
-      imported.every((routine) => this.#routines.has(routine)) && !defined.some((each) => this.#routines.has(each))
-    );
+    return imported.every((name) => this.#compiled.has(name)) && !defined.some((name) => this.#compiled.has(name));
   }
 
   #build(content: ModuleContent): BuiltModule {
     const needs: Requirements = { routines: new Map(), hosts: new Set(content.hosts) };
-    for (const program of content.programs) addRequirements(program, needs, this.#routines);
-    for (const routine of content.routines) addRoutine(routine, needs, this.#routines);
-    const { memoryPages } = this.#options;
-    const module = new ModuleBuilder({ initial: memoryPages, maximum: memoryPages });
+    const isCompiled = (routine: Routine): boolean => this.#isCompiled(routine);
+    for (const program of content.programs()) addRequirements(program, needs, isCompiled);
+    for (const routine of content.routines) addRoutine(routine, needs, isCompiled);
+    const module = new ModuleBuilder(MEMORY_PAGES);
     if (content.usesTable) module.importTable();
     const hostIndices = importHosts(module, needs);
     const routineIndices = new Map<Routine, number>();
-    const imported = [...needs.routines.keys()].filter((routine) => this.#routines.has(routine));
+    const imported = [...needs.routines.keys()].filter(isCompiled);
     for (const routine of imported)
-      routineIndices.set(routine, module.importFunction(`routine:${routine.name}`, signatureOf(routine)));
-    const fresh = [...needs.routines].filter(([routine]) => !this.#routines.has(routine));
+      routineIndices.set(routine, module.importFunction(exportOf(routine.name), signatureOf(routine)));
+    const fresh = [...needs.routines].filter(([routine]) => !isCompiled(routine));
     const bodies = fresh.map(([routine, program]) => {
-      const added = module.addFunction(signatureOf(routine), `routine:${routine.name}`);
+      const added = module.addFunction(signatureOf(routine), exportOf(routine.name));
       routineIndices.set(routine, added.index);
       return { routine, program, code: added.code };
     });
@@ -133,23 +122,27 @@ export class Linker {
     }
     content.build(scope);
     return {
-      module: new WebAssembly.Module(module.finish()),
-      hosts: [...needs.hosts],
-      imported,
-      defined: bodies.map(({ routine }) => routine),
+      bytes: module.finish(),
+      hosts: [...needs.hosts].map(({ name }) => name),
+      imported: imported.map(({ name }) => name),
+      defined: bodies.map(({ routine }) => routine.name),
     };
   }
 
-  #instantiate({ module, hosts, imported, defined }: BuiltModule): Readonly<Record<string, unknown>> {
+  #instantiate(built: BuiltModule): Readonly<Record<string, unknown>> {
     const engine: Record<string, unknown> = { memory: this.#options.memory, table: this.#options.table };
-    for (const host of hosts) engine[host.name] = this.host(host);
-    for (const routine of imported) engine[`routine:${routine.name}`] = this.#routines.get(routine);
-    const { exports } = new WebAssembly.Instance(module, { engine });
-    this.moduleCount += 1;
-    for (const routine of defined)
-      this.#routines.set(routine, exports[`routine:${routine.name}`] as (...parameters: never[]) => unknown);
+    for (const name of built.hosts) engine[name] = this.#host(name);
+    for (const name of built.imported) engine[exportOf(name)] = this.#compiled.get(name);
+    built.compiled ??= new WebAssembly.Module(built.bytes);
+    const { exports } = new WebAssembly.Instance(built.compiled, { engine });
+    for (const name of built.defined) this.#compiled.set(name, exports[exportOf(name)] as CompiledRoutine);
     return exports;
   }
+}
+
+/** The name of a routine among the exports and imports of modules. */
+function exportOf(routineName: string): string {
+  return `routine:${routineName}`;
 }
 
 function importHosts(module: ModuleBuilder, needs: Requirements): Map<HostFunction, number> {

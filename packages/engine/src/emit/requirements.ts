@@ -21,23 +21,25 @@ export function routineProgram(routine: Routine): Program {
   return made;
 }
 
-/** Adds what `program` needs; routines in `known` are there already and are not looked into. */
-export function addRequirements(program: Program, into: Requirements, known: ReadonlyMap<Routine, unknown>): void {
-  addBlock(program.root, into, known);
+type IsKnown = (routine: Routine) => boolean;
+
+/** Adds what `program` needs; routines that are known are there already and are not looked into. */
+export function addRequirements(program: Program, into: Requirements, isKnown: IsKnown): void {
+  addBlock(program.root, into, isKnown);
 }
 
-function addBlock(block: Block, into: Requirements, known: ReadonlyMap<Routine, unknown>): void {
+function addBlock(block: Block, into: Requirements, isKnown: IsKnown): void {
   for (const item of block.items) {
-    if (item.type === "callRoutine" || item.type === "raise") addRoutine(item.routine, into, known);
+    if (item.type === "callRoutine" || item.type === "raise") addRoutine(item.routine, into, isKnown);
     if (item.type === "callHost") into.hosts.add(item.host);
     if (item.type === "readPageTable") into.hosts.add(preparePageTablePage);
-    for (const inner of blocksOf(item)) addBlock(inner, into, known);
+    for (const inner of blocksOf(item)) addBlock(inner, into, isKnown);
   }
 }
 
-export function addRoutine(routine: Routine, into: Requirements, known: ReadonlyMap<Routine, unknown>): void {
+export function addRoutine(routine: Routine, into: Requirements, isKnown: IsKnown): void {
   if (into.routines.has(routine)) return;
   const program = routineProgram(routine);
   into.routines.set(routine, program);
-  if (!known.has(routine)) addRequirements(program, into, known);
+  if (!isKnown(routine)) addRequirements(program, into, isKnown);
 }

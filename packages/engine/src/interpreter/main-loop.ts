@@ -11,14 +11,14 @@ import type { EmitTarget, Temporaries } from "../emit/target.js";
 import { RegionRecord } from "../decode/record.js";
 import { engineFields, engineState } from "../engine-fields.js";
 import { CONTEXT_SLOT_SHIFT, TLB_ENTRY_BYTES, TlbEntry } from "../mmu/tlb-layout.js";
-import type { EndItem } from "../stage/program.js";
+import type { EndItem, Program } from "../stage/program.js";
 import { programOf } from "../stage/program-builder.js";
 import type { HostFunction, Routine } from "../stage/stage.js";
 import type { FunctionBuilder, Label } from "../wasm/function-builder.js";
 import { ValueType } from "../wasm/opcodes.js";
 import { emitDelivery, isDelivery } from "./delivery.js";
 import { decodeRecord, ENGINE_HOSTS, finishWrites, standAside } from "./engine-routines.js";
-import { type HandlerContext, pushLength, pushRecordOperand } from "./out-of-line.js";
+import { type HandlerContext, moduleKey, pushLength, pushRecordOperand } from "./out-of-line.js";
 import { EngineExit, HandlerStatus } from "./status.js";
 
 /**
@@ -31,9 +31,12 @@ export function compileMainLoop(
   { breaks }: { readonly breaks: boolean },
 ): (budget: number) => number {
   const { cpu, routines } = context;
-  const delivery = isDelivery(cpu.takeInterrupt) ? programOf(cpu.takeInterrupt, {}) : undefined;
+  let delivery: Program | undefined;
   const content: ModuleContent = {
-    programs: [...inline.map((variant) => variant.program), ...(delivery === undefined ? [] : [delivery])],
+    programs() {
+      delivery = isDelivery(cpu.takeInterrupt) ? programOf(cpu.takeInterrupt, {}) : undefined;
+      return [...inline.map((variant) => variant.program), ...(delivery === undefined ? [] : [delivery])];
+    },
     routines: [
       routines.memorySlow,
       routines.fetchSlow,
@@ -51,13 +54,10 @@ export function compileMainLoop(
       new MainLoop(context, inline, code, scope, { deliver, breaks }).emit();
     },
   };
-  const shape = [
-    context.geometry,
-    context.records,
-    breaks,
-    inline.map(({ id, instruction, form }) => [id, instruction.mnemonic, form]),
-  ];
-  const exports = context.linker.link(content, { owner: cpu, key: JSON.stringify(shape) });
+  const exports = context.linker.link(
+    content,
+    moduleKey(context, breaks ? "main loop with breaks" : "main loop", inline),
+  );
   return exports["run"] as (budget: number) => number;
 }
 

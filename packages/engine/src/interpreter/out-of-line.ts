@@ -3,7 +3,8 @@ import type { CpuDefinition } from "../cpu-definition.js";
 import { LENGTH_OFFSET, type RecordGeometry } from "../decode/record.js";
 import type { Variant } from "../decode/variant-table.js";
 import { emitProgram } from "../emit/emitter.js";
-import type { Linker, ModuleScope } from "../emit/linker.js";
+import type { ModuleKey } from "../emit/kept-modules.js";
+import type { Linker, ModuleContent, ModuleScope } from "../emit/linker.js";
 import type { EmitTarget } from "../emit/target.js";
 import { engineState } from "../engine-fields.js";
 import type { TlbGeometry } from "../mmu/tlb-layout.js";
@@ -22,25 +23,35 @@ export interface HandlerContext {
   readonly linker: Linker;
 }
 
-/** Compiles variants in one module and gives their functions in order. */
-export function compileHandlers(context: HandlerContext, variants: readonly Variant[]): readonly unknown[] {
-  const exports = context.linker.link({
-    programs: variants.map((variant) => variant.program),
+/** Compiles variants in one module and gives their functions in order. With `kept`, see `Linker.link`. */
+export function compileHandlers(
+  context: HandlerContext,
+  variants: readonly Variant[],
+  kept?: ModuleKey,
+): readonly unknown[] {
+  const content: ModuleContent = {
+    programs: () => variants.map((variant) => variant.program),
     routines: [context.routines.memorySlow, context.routines.raiseMemoryFault],
     hosts: ENGINE_HOSTS,
     usesTable: false,
     build(scope) {
-      for (const variant of variants) {
-        const { code } = scope.module.addFunction(
-          { parameters: [ValueType.i32], results: [ValueType.i32] },
-          `handler:${variant.id}`,
-        );
+      const signature = { parameters: [ValueType.i32], results: [ValueType.i32] };
+      variants.forEach((variant, index) => {
+        const { code } = scope.module.addFunction(signature, `handler:${index}`);
         emitProgram(variant.program, code, new OutOfLineTarget(context, variant, code, scope), context.geometry);
         code.unreachable();
-      }
+      });
     },
-  });
-  return variants.map((variant) => exports[`handler:${variant.id}`]);
+  };
+  const exports = context.linker.link(content, kept);
+  return variants.map((_, index) => exports[`handler:${index}`]);
+}
+
+/** Under which the module of a context's variants is kept, if their order alone says which they are. */
+export function moduleKey(context: HandlerContext, what: string, variants: readonly Variant[]): ModuleKey {
+  const { cpu, geometry, records } = context;
+  const forms = variants.map(({ instruction, form }) => [instruction.mnemonic, form]);
+  return { owner: cpu, key: JSON.stringify([what, geometry, records, forms]) };
 }
 
 const RECORD_PARAMETER = 0;

@@ -1,5 +1,6 @@
 /** Guest RAM with the state of its pages: who has seen what, what holds code or page tables, what is yet to load. */
-import { FORBIDS_WRITE, PageState, type TlbGeometry } from "../mmu/tlb-layout.js";
+import type { MemoryMap } from "../memory-map.js";
+import { FORBIDS_WRITE, PageState } from "../mmu/tlb-layout.js";
 
 export const PAGE_BYTES = 4096;
 
@@ -49,16 +50,16 @@ export class GuestRam {
   /** Set by a write to a watched range: the first such bytes of it. Taken by the engine. */
   watchHit: { readonly physical: number; readonly bytes: number } | undefined;
 
-  constructor(buffer: ArrayBuffer, geometry: TlbGeometry, listener: RamListener) {
-    this.base = geometry.ramBase;
-    this.bytes = geometry.ramBytes;
-    this.pageCount = geometry.ramBytes / PAGE_BYTES;
-    this.#ram = new Uint8Array(buffer, geometry.ramStart, geometry.ramBytes);
-    this.#ramWords = new Int32Array(buffer, geometry.ramStart, geometry.ramBytes / 4);
-    this.#scratch = new Uint8Array(buffer, geometry.scratchStart, PAGE_BYTES);
-    this.#states = new Uint8Array(buffer, geometry.pageStateStart, this.pageCount);
+  constructor(buffer: ArrayBuffer, map: MemoryMap, listener: RamListener) {
+    this.base = map.ramBase;
+    this.bytes = map.ramBytes;
+    this.pageCount = map.ramBytes / PAGE_BYTES;
+    this.#ram = new Uint8Array(buffer, map.ramStart, map.ramBytes);
+    this.#ramWords = new Int32Array(buffer, map.ramStart, map.ramBytes / 4);
+    this.#scratch = new Uint8Array(buffer, map.scratchStart, PAGE_BYTES);
+    this.#states = new Uint8Array(buffer, map.pageStateStart, this.pageCount);
     this.#states.fill(ALL_CLEAN);
-    this.#ramStart = geometry.ramStart;
+    this.#ramStart = map.ramStart;
     this.#listener = listener;
   }
 

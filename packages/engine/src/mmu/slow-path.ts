@@ -10,6 +10,7 @@ import {
   FORBIDS_READ,
   FORBIDS_WRITE,
   INDEXED_CONTEXTS,
+  RAM_PAGES_MAX,
   SlowResult,
   TLB_ENTRY_BYTES,
   TlbEntry,
@@ -64,7 +65,7 @@ export function memorySlowRoutine(cpu: CpuDefinition, geometry: TlbGeometry): Ro
         fault(stage, address, code, kind);
       });
       const offset = stage.sub(stage.read(engineFields.translatedPhysical), stage.constant64(geometry.ramBase));
-      stage.if(stage.compare("ge_u", offset, stage.constant64(geometry.ramBytes)), special);
+      stage.if(stage.compare("ge_u", offset, stage.read(engineState.ramBytes)), special);
       const hostOffset = stage.truncate32(offset);
       const state = stage.and(
         stage.readAt(32, stage.shiftRight(hostOffset, 12), geometry.pageStateStart),
@@ -156,9 +157,9 @@ export function fetchSlowRoutine(cpu: CpuDefinition, geometry: TlbGeometry): Rou
       const code = stage.call(cpu.translate, pc, stage.constant32(AccessKind.execute), stage.read(cpu.privilege));
       stage.if(code, leave);
       const offset = stage.sub(stage.read(engineFields.translatedPhysical), stage.constant64(geometry.ramBase));
-      stage.if(stage.compare("ge_u", offset, stage.constant64(geometry.ramBytes)), leave);
+      stage.if(stage.compare("ge_u", offset, stage.read(engineState.ramBytes)), leave);
       const pageIndex = stage.shiftRight(stage.truncate32(offset), 12);
-      const row = stage.add(pageIndex, stage.binary("mul", context, stage.constant32(geometry.ramBytes / 4096)));
+      const row = stage.add(pageIndex, stage.binary("mul", context, stage.constant32(RAM_PAGES_MAX)));
       const base = stage.readAt(32, stage.shiftLeft(row, 2), geometry.decodedIndexStart);
       stage.if(stage.isZero(base), leave);
       const ofPage = stage.shiftRight(stage.truncate32(pc), 12 - Math.log2(TLB_ENTRY_BYTES));

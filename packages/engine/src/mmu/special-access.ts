@@ -215,8 +215,8 @@ export class SpecialAccesses {
   }
 
   #isRam(physical: number): boolean {
-    const { ramBase, ramBytes } = this.#options.geometry;
-    return physical >= ramBase && physical < ramBase + ramBytes;
+    const { base, bytes } = this.#options.ram;
+    return physical >= base && physical < base + bytes;
   }
 
   /** Puts the page into a state that allows the access directly; undefined when it must bounce. */

@@ -42,6 +42,9 @@ export const WalkedAs = { table: 1, last: 2 } as const;
 /** log2 of the bytes of an entry; smaller ones (x86's of 32 bits) share a byte. */
 export const WALKED_ENTRY_SHIFT = 3;
 
+/** Pages of the largest RAM: 3 GiB. */
+export const RAM_PAGES_MAX = 786_432;
+
 /** Contexts whose decoded pages are found without leaving generated code. */
 export const INDEXED_CONTEXTS = 4;
 
@@ -65,7 +68,7 @@ export const AccessInfo = {
 /** What a slow access gives instead of an address. */
 export const SlowResult = { fault: 0, device: 1 } as const;
 
-/** Offsets of the tables of one VM. */
+/** Offsets of the tables of one VM, which generated code holds: none depends on the size of RAM. */
 export interface TlbGeometry {
   readonly entries: number;
   readonly setsStart: number;
@@ -79,9 +82,8 @@ export interface TlbGeometry {
   readonly walkedEntriesStart: number;
   /** One page for the host's own use. */
   readonly scratchStart: number;
-  /** For each context below `INDEXED_CONTEXTS` and each page of RAM, the base of its decoded page, or 0. */
+  /** For each context below `INDEXED_CONTEXTS` and each page of the largest RAM, the base of its decoded page, or 0. */
   readonly decodedIndexStart: number;
   readonly ramStart: number;
   readonly ramBase: number;
-  readonly ramBytes: number;
 }

@@ -27,7 +27,7 @@ const LEFT = 1;
 /** Compiles a region in a module of its own. */
 export function compileRegion(context: HandlerContext, region: Region): unknown {
   const exports = context.linker.link({
-    programs: programsOf(region),
+    programs: () => programsOf(region),
     routines: [context.routines.memorySlow, context.routines.raiseMemoryFault],
     hosts: ENGINE_HOSTS,
     usesTable: false,
