@@ -36,7 +36,7 @@ function bundle() {
     target: "node20.19",
     format: "cjs",
     legalComments: "none",
-    external: ["better-sqlite3/build/*"],
+    external: ["better-sqlite3/build/*", "koffi"],
     alias: { bindings: join(import.meta.dirname, "native-sqlite.cjs") },
     define: {
       "import.meta.url": "bundleUrl",

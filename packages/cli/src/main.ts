@@ -10,12 +10,16 @@ import { endNow, guardAgainstHandlers } from "./handlers/handler-process.js";
 import { commandEpilogue } from "./help/command-help.js";
 import { optionNames } from "./help/option-names.js";
 import { nearestWord } from "@hvjournal/core";
+import { useMemoryAdvice } from "@hvjournal/engine";
+import { useLargePages } from "./host/large-pages.js";
 import { type Output, processOutput } from "./output/console-output.js";
 import { openPager, pagerCommand } from "./output/pager.js";
 import { reportError } from "./report-error.js";
 import { productVersion } from "./version.js";
 
 export { prepareCode, usePreparedCode } from "./prepared-code.js";
+
+useMemoryAdvice(useLargePages);
 
 /** Runs one command line. Never throws. */
 export async function main(argv: readonly string[]): Promise<ExitCode> {

@@ -29,6 +29,7 @@ import { compileMainLoop } from "./interpreter/main-loop.js";
 import { compileHandlers, type HandlerContext, moduleKey } from "./interpreter/out-of-line.js";
 import { EngineExit } from "./interpreter/status.js";
 import { GuestRam } from "./memory/guest-ram.js";
+import { adviseDenselyUsed } from "./memory/memory-advice.js";
 import { hashPageRoutine } from "./memory/page-hash.js";
 import { type MemoryMap, memoryMap } from "./memory-map.js";
 import { EngineFault, fetchPage, specialAccess } from "./mmu/slow-path.js";
@@ -117,6 +118,8 @@ export class Engine {
     this.map = memoryMap(options.ramBase, options.ramBytes, options.tlbEntries ?? TLB_ENTRIES_DEFAULT, cpu.granule);
     const memory = new WebAssembly.Memory({ initial: this.map.wasmPages, maximum: this.map.wasmPages });
     this.#buffer = memory.buffer;
+    // Not the decoded pages: most of each stays untouched.
+    adviseDenselyUsed(new Uint8Array(this.#buffer, this.map.ramStart));
     this.#view = new DataView(this.#buffer);
     this.#bytes = new Uint8Array(this.#buffer);
     this.#records = recordGeometry(cpu.granule);

@@ -7,6 +7,7 @@ export * from "./stage/instruction.js";
 export * from "./stage/stage.js";
 export * from "./stage/state-layout.js";
 export { loadModules, type PreparedModules } from "./emit/kept-modules.js";
+export { type MemoryAdvice, useMemoryAdvice } from "./memory/memory-advice.js";
 export { prepareModules } from "./prepare-modules.js";
 export { Decoder } from "./decode/decoder.js";
 export { EngineExit, FIRST_ARCHITECTURE_EXIT } from "./interpreter/status.js";
