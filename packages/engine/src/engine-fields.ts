@@ -65,6 +65,8 @@ export const engineState = {
   breakPc: layout.cacheField("breakPc", 64),
   /** The TLB set of privilege 2. */
   tlbOverride: layout.cacheField("tlbOverride", 32),
+  /** First writes in the log; `GuestRam` takes them from there. */
+  writtenCount: layout.cacheField("writtenCount", 32),
   /** Size of RAM; set once. */
   ramBytes: layout.cacheField("ramBytes", 64),
 } as const;

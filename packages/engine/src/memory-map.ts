@@ -63,7 +63,8 @@ function tables(ramBase: number, tlbEntries: number, granule: 1 | 4): Tables {
   const setsStart = walkedEntriesStart + WALKED_ENTRIES_BYTES;
   const pageStateStart = setsStart + TLB_SET_COUNT * setBytes;
   // Page states are read as words, so three bytes follow the last one.
-  const scratchStart = align(pageStateStart + RAM_PAGES_MAX + 3, 4096);
+  const writtenLogStart = align(pageStateStart + RAM_PAGES_MAX + 3, 4096);
+  const scratchStart = writtenLogStart + RAM_PAGES_MAX * 4;
   const decodedIndexStart = scratchStart + 4096;
   const decodedStart = align(decodedIndexStart + INDEXED_CONTEXTS * RAM_PAGES_MAX * 4, 4096);
   const ramStart = align(decodedStart + DECODED_PAGE_COUNT * recordGeometry(granule).pageBytes, WASM_PAGE_BYTES);
@@ -76,6 +77,7 @@ function tables(ramBase: number, tlbEntries: number, granule: 1 | 4): Tables {
     fillLogStart,
     walkedEntriesStart,
     pageStateStart,
+    writtenLogStart,
     scratchStart,
     decodedIndexStart,
     ramStart,

@@ -1,6 +1,7 @@
 /** Guest RAM with the state of its pages: who has seen what, what holds code or page tables, what is yet to load. */
 import type { MemoryMap } from "../memory-map.js";
-import { FORBIDS_WRITE, PageState } from "../mmu/tlb-layout.js";
+import { engineState } from "../engine-fields.js";
+import { ALL_CLEAN, FORBIDS_WRITE, PageState, WRITTEN_PAGE_SHIFT } from "../mmu/tlb-layout.js";
 
 export const PAGE_BYTES = 4096;
 
@@ -11,7 +12,7 @@ const CLEAN_BIT: Readonly<Record<DirtyConsumer, number>> = {
   digest: PageState.cleanForDigest,
   migration: PageState.cleanForMigration,
 };
-const ALL_CLEAN = PageState.cleanForSnapshot | PageState.cleanForDigest | PageState.cleanForMigration;
+const CONSUMERS: readonly DirtyConsumer[] = ["snapshot", "digest", "migration"];
 
 /** What happens elsewhere when the state of a page changes; the engine's caches listen. */
 export interface RamListener {
@@ -41,6 +42,9 @@ export class GuestRam {
   readonly #ramWords: Int32Array;
   readonly #states: Uint8Array;
   readonly #ramStart: number;
+  /** How many first writes generated code has logged, and the log. */
+  readonly #writtenCount: Uint32Array;
+  readonly #writtenLog: Uint32Array;
   readonly #listener: RamListener;
   readonly #dirty: Readonly<Record<DirtyConsumer, number[]>> = { snapshot: [], digest: [], migration: [] };
   readonly #tablePages: number[] = [];
@@ -60,6 +64,8 @@ export class GuestRam {
     this.#states = new Uint8Array(buffer, map.pageStateStart, this.pageCount);
     this.#states.fill(ALL_CLEAN);
     this.#ramStart = map.ramStart;
+    this.#writtenCount = new Uint32Array(buffer, engineState.writtenCount.offset, 1);
+    this.#writtenLog = new Uint32Array(buffer, map.writtenLogStart, this.pageCount);
     this.#listener = listener;
   }
 
@@ -103,6 +109,7 @@ export class GuestRam {
   }
 
   takeDirtyPages(consumer: DirtyConsumer): number[] {
+    this.#takeWrittenLog();
     const pages = this.#dirty[consumer].splice(0).sort((left, right) => left - right);
     for (const index of pages) this.#states[index] = (this.#states[index] ?? 0) | CLEAN_BIT[consumer];
     if (pages.length > 0) this.#listener.revokeWrites(undefined);
@@ -171,10 +178,22 @@ export class GuestRam {
   markWritten(index: number): void {
     const state = this.#states[index] ?? 0;
     if ((state & ALL_CLEAN) === 0) return;
-    for (const consumer of ["snapshot", "digest", "migration"] as const) {
-      if ((state & CLEAN_BIT[consumer]) !== 0) this.#dirty[consumer].push(index);
-    }
+    this.#noteWritten(index, state);
     this.#states[index] = state & ~ALL_CLEAN;
+  }
+
+  #noteWritten(index: number, state: number): void {
+    for (const consumer of CONSUMERS) if ((state & CLEAN_BIT[consumer]) !== 0) this.#dirty[consumer].push(index);
+  }
+
+  /** A page is in it once: it comes to be clean for a consumer only where the log is taken. */
+  #takeWrittenLog(): void {
+    const count = this.#writtenCount[0] ?? 0;
+    for (let at = 0; at < count; at++) {
+      const entry = this.#writtenLog[at] ?? 0;
+      this.#noteWritten(entry >>> WRITTEN_PAGE_SHIFT, entry);
+    }
+    this.#writtenCount[0] = 0;
   }
 
   markCode(index: number): void {

@@ -4,6 +4,7 @@ import { engineFields, engineState } from "../engine-fields.js";
 import type { HostFunction, Routine, Stage, Value } from "../stage/stage.js";
 import {
   AccessInfo,
+  ALL_CLEAN,
   CONTEXT_SLOT_SHIFT,
   FILL_LOG_ENTRIES,
   FILL_LOG_ENTRY_BYTES,
@@ -15,6 +16,7 @@ import {
   TLB_ENTRY_BYTES,
   TlbEntry,
   type TlbGeometry,
+  WRITTEN_PAGE_SHIFT,
 } from "./tlb-layout.js";
 import { AccessKind, Rights } from "../cpu-definition.js";
 
@@ -71,8 +73,16 @@ export function memorySlowRoutine(cpu: CpuDefinition, geometry: TlbGeometry): Ro
         stage.readAt(32, stage.shiftRight(hostOffset, 12), geometry.pageStateStart),
         stage.constant32(0xff),
       );
-      const forbidden = stage.select(kind, stage.constant32(FORBIDS_WRITE), stage.constant32(FORBIDS_READ));
+      const forbidden = stage.select(
+        kind,
+        stage.constant32(FORBIDS_WRITE & ~ALL_CLEAN),
+        stage.constant32(FORBIDS_READ),
+      );
       stage.if(stage.and(state, forbidden), special);
+      const unseen = stage.select(kind, stage.and(state, stage.constant32(ALL_CLEAN)), stage.constant32(0));
+      stage.if(unseen, () => {
+        logFirstWrite(stage, geometry, stage.shiftRight(hostOffset, 12), unseen);
+      });
       const ownSet = stage.select(unprivileged, stage.read(engineFields.tlbUser), stage.read(engineFields.tlbCurrent));
       const set = asPrivileged ? stage.select(privileged, stage.read(engineFields.tlbKernel), ownSet) : ownSet;
       const index = stage.and(
@@ -89,7 +99,7 @@ export function memorySlowRoutine(cpu: CpuDefinition, geometry: TlbGeometry): Ro
       });
       const mayWrite = stage.and(
         stage.compare("ne", stage.and(rights, stage.constant32(Rights.write)), stage.constant32(0)),
-        stage.isZero(stage.and(state, stage.constant32(FORBIDS_WRITE))),
+        stage.isZero(stage.and(stage.xor(state, unseen), stage.constant32(FORBIDS_WRITE))),
       );
       stage.if(mayWrite, () => {
         fill(stage, geometry, entry, geometry.writeOffset, page, addend);
@@ -97,6 +107,16 @@ export function memorySlowRoutine(cpu: CpuDefinition, geometry: TlbGeometry): Ro
       stage.return(stage.add(hostOffset, stage.constant32(geometry.ramStart)));
     },
   };
+}
+
+/** What `GuestRam.markWritten` does, without leaving generated code. `bits` are those of `ALL_CLEAN` that the page has. */
+function logFirstWrite(stage: Stage, geometry: TlbGeometry, pageIndex: Value<32>, bits: Value<32>): void {
+  const count = stage.read(engineState.writtenCount);
+  const entry = stage.or(stage.shiftLeft(pageIndex, WRITTEN_PAGE_SHIFT), bits);
+  stage.writeAt(stage.shiftLeft(count, 2), entry, geometry.writtenLogStart);
+  stage.write(engineState.writtenCount, stage.add(count, stage.constant32(1)));
+  const states = stage.readAt(32, pageIndex, geometry.pageStateStart);
+  stage.writeAt(pageIndex, stage.and(states, stage.constant32(~ALL_CLEAN)), geometry.pageStateStart);
 }
 
 function refuseMisaligned(stage: Stage, address: Value<64>, kind: Value<32>, alignment: Value<32>): void {

@@ -29,6 +29,11 @@ export const PageState = {
   watched: 64,
 } as const;
 
+/** First writes that consumers are yet to hear of; generated code logs them and clears these. */
+export const ALL_CLEAN: number = PageState.cleanForSnapshot | PageState.cleanForDigest | PageState.cleanForMigration;
+/** Log of first writes: an index of a page, shifted by this, with the bits of `ALL_CLEAN` that it had. */
+export const WRITTEN_PAGE_SHIFT = 8;
+
 export const FORBIDS_READ: number = PageState.absent;
 export const FORBIDS_WRITE = 127;
 
@@ -78,6 +83,8 @@ export interface TlbGeometry {
   readonly fetchOffset: number;
   readonly fillLogStart: number;
   readonly pageStateStart: number;
+  /** A word for each page of the largest RAM, `engineState.writtenCount` of them in use; see `WRITTEN_PAGE_SHIFT`. */
+  readonly writtenLogStart: number;
   /** `WALKED_ENTRIES_BYTES` long. */
   readonly walkedEntriesStart: number;
   /** One page for the host's own use. */
