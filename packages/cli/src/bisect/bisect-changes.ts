@@ -194,10 +194,13 @@ function shortfall({ why, inputs }: Rerun, args: Arguments): string | undefined 
   return why === "time" && timeout !== undefined ? `it still ran at --timeout ${timeout}` : undefined;
 }
 
-/** What the rules, or a loader, say of a machine that can't be made; undefined: that is not what is wrong. */
+/** What the rules, options that exclude each other, or a loader say of a machine that can't be made; undefined: that is not what is wrong. */
 function refusal(error: unknown): string | undefined {
   const isRefusal =
-    error instanceof ControlRefusedError || error instanceof MachineDescriptionError || error instanceof BootError;
+    error instanceof ControlRefusedError ||
+    error instanceof MachineDescriptionError ||
+    error instanceof BootError ||
+    error instanceof UsageError;
   return isRefusal ? error.message : undefined;
 }
 

@@ -1,9 +1,9 @@
 /** Whether a run with some changes applied is good or bad: by an EXPR, by a command, or by which of two recordings it is like. */
 import {
+  comparedExitKey,
   endingOf,
   FinishedBy,
   ExitWord,
-  forwardedExitKey,
   ForwardedExits,
   Outcome,
   type ParsedExpression,
@@ -95,13 +95,17 @@ interface Fork {
   readonly equal: number;
   readonly good: string | undefined;
   readonly bad: string | undefined;
+  /** Name of the exit model that both have; undefined: each has its own. */
+  readonly model: string | undefined;
 }
 
 function firstFork(good: OpenRecording, bad: OpenRecording): Fork | undefined {
   const [left, right] = [new ForwardedExits(good.reader), new ForwardedExits(bad.reader)];
-  const key = (exits: ForwardedExits, exit: RecordedExit | undefined): string | undefined => exit && exits.key(exit);
+  const model = left.model === right.model ? left.model : undefined;
+  const key = (exits: ForwardedExits, exit: RecordedExit | undefined): string | undefined =>
+    exit && exits.key(exit, model);
   for (let equal = 0; ; equal++) {
-    const fork = { equal, good: key(left, left.next()), bad: key(right, right.next()) };
+    const fork = { equal, good: key(left, left.next()), bad: key(right, right.next()), model };
     if (fork.good !== fork.bad) return fork;
     if (fork.good === undefined) return undefined;
   }
@@ -110,20 +114,19 @@ function firstFork(good: OpenRecording, bad: OpenRecording): Fork | undefined {
 /** A run goes on for so many exits behind the one that decides: they show what came of it. */
 const EXITS_BEHIND_FORK = 2000;
 
-function judgeByExit({ equal, good, bad }: Fork): VerdictOfRun {
+function judgeByExit({ equal, good, bad, model }: Fork): VerdictOfRun {
   let found: string | undefined;
   return {
     badMeans: "the first exit that differs from GOOD's is BAD's; --expect EXPR says something better",
     begin({ machine }) {
       let count = 0;
       found = undefined;
-      const { reasons } = machine.exitModel;
       return {
         atExit() {
           const { exit } = machine.kernel;
           if (exit[ExitWord.finishedBy] !== FinishedBy.vmmHalf) return false;
           count += 1;
-          if (count === equal + 1) found = forwardedExitKey(reasons[exit[ExitWord.reason] ?? 0]?.name ?? "", exit);
+          if (count === equal + 1) found = comparedExitKey(machine, model);
           return count > equal + EXITS_BEHIND_FORK;
         },
       };

@@ -1,10 +1,10 @@
 /** Where the exits of a run first differ from those recorded, in the form of a divergence report. */
 import {
+  checkMachine,
   type ExitSequenceComparison,
   type ExitSequenceDifference,
   ExitWord,
   frameU64,
-  parseMachine,
   type RecordedExit,
   type Recorder,
   shellCommand,
@@ -43,12 +43,11 @@ export function exitSequenceReport(run: DifferingRun): CliError {
     place === undefined
       ? ""
       : ` (vcpu${place.frame[ExitWord.vcpu] ?? 0}, icount:${place.icount}, pc ${pcText(place, recording)})`;
-  const recordedModel = parseMachine(recording.reader.header.machine).exitModel;
   const describe = (
     exit: Omit<RecordedExit, "seq">,
     model: Parameters<typeof recording.architecture.describeExit>[0],
   ): string => `${recording.architecture.describeExit(model, exit.frame)}  exit:${exit.number} icount:${exit.icount}`;
-  const model = { ...machine.exitModel, reasons: recordedModel.reasons.map((name) => reasonNamed(machine, name)) };
+  const model = checkMachine(recording.description, recording.architecture);
   const details = [
     `  recorded   ${recorded === undefined ? `nothing more: ${run.recordedEnding}` : describe(recorded, model)}`,
     `  now        ${now === undefined ? `nothing more: ${run.ending}` : describe(now, machine.exitModel)}`,
@@ -75,12 +74,6 @@ export function exitSequenceReport(run: DifferingRun): CliError {
       ...run.json,
     },
   });
-}
-
-/** Rows of the recorded model by name: the words of a reason are its own. */
-function reasonNamed({ exitModel }: Recorder["machine"], name: string): (typeof exitModel.reasons)[number] {
-  const found = exitModel.reasons.find((reason) => reason.name === name);
-  return found ?? { name, code: 0, condition: "", finishedBy: "", pc: "at" };
 }
 
 function pcText({ frame }: Pick<RecordedExit, "frame">, { symbols }: OpenRecording): string {

@@ -9,20 +9,27 @@ import { firstSeqOf, journalCursor } from "../replay/journal-cursor.js";
 import { endingOf, type RecordingEnding } from "../record/go-on.js";
 import type { RecordedExit } from "../diff/exit-diff.js";
 
-/** vCPU, reason by name, the KVM_EXIT_* number, and what the guest asked for. */
-export function forwardedExitKey(reason: string, frame: ExitFrame): string {
+/**
+ * vCPU, reason by name, the KVM_EXIT_* number, and what the guest asked for. Without a reason it is what the VMM sees: exits of
+ * two exit models are compared by that, since hosts of two vendors leave guest mode for reasons of their own.
+ */
+function forwardedExitKey(reason: string | undefined, frame: ExitFrame): string {
   const [vcpu, kvmExit, info] = [frame[ExitWord.vcpu], frame[ExitWord.kvmExit], frame[ExitWord.info]];
-  return `${vcpu} ${reason} ${kvmExit} ${info} ${frame.subarray(ExitWord.arg0Low).join(",")}`;
+  return `${vcpu} ${reason ?? "-"} ${kvmExit} ${info} ${frame.subarray(ExitWord.arg0Low).join(",")}`;
 }
 
 /** Reads a recording's exits that reached the VMM half, one after the other. */
 export class ForwardedExits {
   readonly #cursor: EventCursor;
   readonly #reasons: readonly string[];
+  /** Name of its exit model. */
+  readonly model: string;
 
   constructor(reader: JournalReader) {
     this.#cursor = journalCursor(reader, firstSeqOf(reader));
-    this.#reasons = parseMachine(reader.header.machine).exitModel.reasons;
+    const { name, reasons } = parseMachine(reader.header.machine).exitModel;
+    this.model = name;
+    this.#reasons = reasons;
   }
 
   /** undefined: there is none any more. The frame lasts. */
@@ -38,8 +45,10 @@ export class ForwardedExits {
     return undefined;
   }
 
-  key({ frame }: Pick<RecordedExit, "frame">): string {
-    return forwardedExitKey(this.#reasons[frame[ExitWord.reason] ?? 0] ?? "", frame);
+  /** `model`: name of the exit model of what it is compared with; undefined: of runs that have different ones. */
+  key({ frame }: Pick<RecordedExit, "frame">, model: string | undefined): string {
+    const reason = this.model === model ? (this.#reasons[frame[ExitWord.reason] ?? 0] ?? "") : undefined;
+    return forwardedExitKey(reason, frame);
   }
 }
 
@@ -47,8 +56,17 @@ export class ForwardedExits {
 export interface ComparedMachine {
   readonly exitNumber: number;
   readonly icount: number;
-  readonly exitModel: { readonly reasons: readonly { readonly name: string }[] };
+  readonly exitModel: { readonly name: string; readonly reasons: readonly { readonly name: string }[] };
   readonly kernel: { readonly exit: ExitFrame };
+}
+
+/** Of the exit that a run stands at; `model` as for `ForwardedExits.key`. */
+export function comparedExitKey(
+  { kernel: { exit }, exitModel }: Pick<ComparedMachine, "kernel" | "exitModel">,
+  model: string | undefined,
+): string {
+  const reason = exitModel.reasons[exit[ExitWord.reason] ?? 0]?.name ?? "";
+  return forwardedExitKey(exitModel.name === model ? reason : undefined, exit);
 }
 
 /** Where the two first part: an exit of either side, undefined where that side has come to its end. */
@@ -87,8 +105,8 @@ export class ExitSequenceComparison {
     if (this.difference !== undefined || this.isOver) return true;
     if (frame[ExitWord.finishedBy] !== FinishedBy.vmmHalf) return false;
     const recorded = this.#next;
-    const reason = exitModel.reasons[frame[ExitWord.reason] ?? 0]?.name ?? "";
-    if (recorded === undefined || this.#recorded.key(recorded) !== forwardedExitKey(reason, frame)) {
+    const key = comparedExitKey({ kernel, exitModel }, this.#recorded.model);
+    if (recorded === undefined || this.#recorded.key(recorded, exitModel.name) !== key) {
       this.difference = { recorded, now: { number: exitNumber, icount, frame: frame.slice() } };
       return true;
     }

@@ -15,7 +15,7 @@ import {
   TEST_CADENCE,
 } from "../testing/recordings.js";
 import { CONSOLE_DATA } from "../testing/small-board.js";
-import { Op, word, wordImmediate } from "../testing/small-cpu.js";
+import { Op, smallExitModel, word, wordImmediate } from "../testing/small-cpu.js";
 import { Recorder } from "../record/recorder.js";
 import { AnchoredInputs } from "./anchored-inputs.js";
 import { ExitSequenceComparison } from "./exit-sequence.js";
@@ -259,6 +259,27 @@ describe("a run", () => {
     const again = await runAgain(recorded, { program: off }, { atExit: ({ machine }) => comparison.atExit(machine) });
     comparison.end(again.stop?.what ?? again.why);
     expect(comparison).toMatchObject({ equal: 5, difference: { recorded: { number: 6 }, now: { number: 6 } } });
+  });
+
+  it("compares what the VMM sees where the run has an exit model of its own, and by reason too where it has the recorded one", async () => {
+    const recorded = await recordSmall(busy);
+    const compare = async (name: string, program: readonly number[]): Promise<ExitSequenceComparison> => {
+      const comparison = new ExitSequenceComparison(recorded);
+      const exitModel = { name, reasons: smallExitModel.reasons.map((reason) => ({ name: `OTHER_${reason.name}` })) };
+      const atExit = ({ machine: { kernel, exitNumber, icount } }: Recorder): boolean =>
+        comparison.atExit({ kernel, exitNumber, icount, exitModel });
+      const again = await runAgain(recorded, { program }, { atExit });
+      comparison.end(again.stop?.what ?? again.why);
+      return comparison;
+    };
+    const other = await compare("other", busyProgram(5, 100));
+    expect(other.difference).toBeUndefined();
+    expect(other.equal).toBeGreaterThan(20);
+    expect((await compare("other", busyProgram(4, 100))).difference?.recorded?.number).toBeGreaterThan(1);
+    expect(await compare(smallExitModel.name, busyProgram(5, 100))).toMatchObject({
+      equal: 0,
+      difference: { recorded: { number: 1 }, now: { number: 1 } },
+    });
   });
 
   it("is like a recording that its host ended once all that was recorded is equal", async () => {
