@@ -2,7 +2,7 @@
  * `npm run profile`: writes the lists of variants that an interpreter is built with, from a stock boot with a typed
  * session: `hotVariants` by samples of pc, `warmVariants` by what was decoded beside. `npm run profile amd64` for x86.
  */
-import { Engine } from "@hvjournal/engine";
+import { Engine, programOf, programText } from "@hvjournal/engine";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -34,10 +34,17 @@ const { folder, pc, contextWord, privilege, changes } = CPUS[name];
 const OUTPUT = join(import.meta.dirname, "..", "..", folder, "src", "isa", "hot-variants.ts");
 /** Inline, at most: beyond some five hundred the main loop loses a third of its speed. */
 const HOT_MAX = 340;
+/**
+ * Lines of a program, at most: locals of a handler are merged wherever the main loop goes around, so that one IRET inline
+ * would double the time in which the host's compiler makes the loop.
+ */
+const HOT_LINES_MAX = 30;
 /** A prime, so that no loop of the guest is met at the same place each time. */
 const SAMPLE_UNITS = 4093;
 
 const samples = new Map();
+/** Of the program of each. */
+const lines = new Map();
 const engines = new Set();
 const { run } = Engine.prototype;
 
@@ -58,6 +65,7 @@ function sample(engine) {
   const found = decodeAt(engine, engine.translatedPhysical, engine.readWord(contextWord.offset));
   if (found === undefined) return;
   const variant = nameOf(found);
+  if (!lines.has(variant)) lines.set(variant, programText(programOf(found.instruction, found.fields), {}).length);
   samples.set(variant, (samples.get(variant) ?? 0) + 1);
 }
 
@@ -95,6 +103,7 @@ try {
   rmSync(directory, { recursive: true, force: true });
 }
 const hot = [...samples]
+  .filter(([name]) => lines.get(name) <= HOT_LINES_MAX)
   .sort(([left, a], [right, b]) => b - a || (left < right ? -1 : 1))
   .slice(0, HOT_MAX)
   .map(([name]) => name);

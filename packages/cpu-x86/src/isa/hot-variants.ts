@@ -93,7 +93,6 @@ export const hotVariants: readonly ProfileEntry[] = [
   { mnemonic: "CMP (r/m, r)", form: { size: 2, memory: 1 } },
   { mnemonic: "NOT (r/m)", form: { size: 3, memory: 0 } },
   { mnemonic: "BSWAP", form: { size: 2 } },
-  { mnemonic: "DIV (r/m)", form: { size: 3, memory: 1 } },
   { mnemonic: "CMP (r, r/m)", form: { size: 2, memory: 1 } },
   { mnemonic: "JAE (rel)", form: { mode: 0, size: 3 } },
   { mnemonic: "SHR (r/m, 1)", form: { size: 3, memory: 0 } },
@@ -156,7 +155,6 @@ export const hotVariants: readonly ProfileEntry[] = [
   { mnemonic: "SHL (r/m, CL)", form: { size: 3, memory: 0 } },
   { mnemonic: "ADD (r/m, r)", form: { size: 2, memory: 1 } },
   { mnemonic: "CMP (r/m8, r8)", form: { size: 0, memory: 1 } },
-  { mnemonic: "IRET/IRETD/IRETQ", form: { mode: 0, size: 3, stackSize: 3 } },
   { mnemonic: "SETNE", form: { size: 0, memory: 1 } },
   { mnemonic: "CALL (r/m)", form: { mode: 0, stackSize: 3, size: 3, memory: 1 } },
   { mnemonic: "AND (rAX, imm)", form: { size: 2 } },
@@ -591,4 +589,6 @@ export const warmVariants: readonly ProfileEntry[] = [
   { mnemonic: "MOVMSKPD (xmm)", form: {} },
   { mnemonic: "POPCNT", form: { size: 2, memory: 0 } },
   { mnemonic: "MOVDQA (xmm, to memory)", form: { memory: 1 } },
+  { mnemonic: "IRET/IRETD/IRETQ", form: { mode: 0, size: 3, stackSize: 3 } },
+  { mnemonic: "DIV (r/m)", form: { size: 3, memory: 1 } },
 ];
