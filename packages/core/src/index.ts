@@ -84,6 +84,7 @@ export * from "./migration/migration-error.js";
 export * from "./migration/moving-vm.js";
 export * from "./migration/ownership.js";
 export * from "./migration/pacing.js";
+export * from "./migration/pending-call.js";
 export * from "./migration/protocol.js";
 export * from "./migration/source.js";
 export * from "./record/go-on.js";

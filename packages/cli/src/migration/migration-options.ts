@@ -98,8 +98,11 @@ function answeredJson({ number, count, exitNumber, registers }: AnsweredFunction
   return { nr: number, count, exitNumber, registers: Object.fromEntries(hex) as JsonObject };
 }
 
-export function explanationJson({ contract, reasons, unknownUpTo, answered }: MoveExplanation): JsonObject {
-  return { contract: contractJson(contract), reasons: [...reasons], unknownUpTo, answered: answered.map(answeredJson) };
+export function explanationJson({ contract, reasons, unknownUpTo, answered, pending }: MoveExplanation): JsonObject {
+  return {
+    ...{ contract: contractJson(contract), reasons: [...reasons], unknownUpTo, answered: answered.map(answeredJson) },
+    pending: pending === undefined ? null : { ...pending, askedThere: pending.askedThere && [...pending.askedThere] },
+  };
 }
 
 /** A report whose fields are plain JSON. */

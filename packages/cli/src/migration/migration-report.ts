@@ -25,6 +25,16 @@ export interface Explanation {
   readonly unknownUpTo: number;
   /** Calls that the handlers so far have answered, where others answer from there on. */
   readonly answered: readonly Answered[];
+  /** The call that waits for its answer; null: none does. */
+  readonly pending?: PendingCall | null;
+}
+
+/** As core's `ExplainedCall`. */
+export interface PendingCall {
+  readonly what: string;
+  readonly vcpu: number;
+  readonly exitNumber: number;
+  readonly askedThere?: readonly string[] | null | undefined;
 }
 
 export interface Answered {

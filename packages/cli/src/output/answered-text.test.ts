@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@jest/globals";
-import { answeredLines } from "./answered-text.js";
+import { answeredLines, pendingLine } from "./answered-text.js";
 
 describe("what a guest has been answered", () => {
   it("is told function by function, with the last answer and its exit", () => {
@@ -13,6 +13,18 @@ describe("what a guest has been answered", () => {
       "       0xc6000001 -> x0=0 x1=-1, asked 3 times, last answer exit:70",
       "       0xc6000000 -> x0=0x10002, asked once, exit:50",
       "       0xc6000002 -> no register set, asked once, exit:51",
+    ]);
+  });
+
+  it("says of a call that waits who answers it, as far as the destination has told", () => {
+    const call = { what: "HVC64 0xc6000000", vcpu: 1, exitNumber: 50 };
+    const open = "OPEN   call HVC64 0xc6000000 of vcpu1, exit:50, is pending: not answered yet";
+    expect(
+      [["a.mjs", "builtin:psci"], [], undefined].map((askedThere) => pendingLine({ ...call, askedThere })),
+    ).toEqual([
+      `${open}; at the destination it is answered by a.mjs, builtin:psci, else by the board`,
+      `${open}; at the destination it is answered by the board`,
+      open,
     ]);
   });
 

@@ -1,5 +1,5 @@
-/** What a guest has been answered by handlers that others take the place of. */
-import type { Answered } from "../migration/migration-report.js";
+/** What a guest has been answered by handlers that others take the place of, and what it still waits for. */
+import type { Answered, PendingCall } from "../migration/migration-report.js";
 import { resultText } from "./value-text.js";
 
 const SHOWN_MAX = 8;
@@ -22,4 +22,11 @@ export function answeredLines(answered: readonly Answered[]): string[] {
   const lines = answered.slice(0, SHOWN_MAX).map((each) => `${INDENT}${answeredText(each)}`);
   const more = answered.length - SHOWN_MAX;
   return more > 0 ? [...lines, `${INDENT}and ${more} more`] : lines;
+}
+
+/** "OPEN   call HVC64 0xc6000000 of vcpu0, exit:50, is pending: not answered yet; at the destination it is answered by new.mjs, else by the board" */
+export function pendingLine({ what, vcpu, exitNumber, askedThere }: PendingCall): string {
+  const by = askedThere?.length === 0 ? "by the board" : `by ${askedThere?.join(", ") ?? ""}, else by the board`;
+  const there = askedThere === undefined || askedThere === null ? "" : `; at the destination it is answered ${by}`;
+  return `OPEN   call ${what} of vcpu${vcpu}, exit:${exitNumber}, is pending: not answered yet${there}`;
 }

@@ -15,6 +15,7 @@ import {
   journalCursor,
   KVM_EXIT_NAMES,
   KvmExit,
+  isAskedOfHandlers,
   isPlainMap,
   NO_EVENT,
   type Replayer,
@@ -333,18 +334,6 @@ export class ExitText {
     const isRead = isAccess && ((frame[ExitWord.info] ?? 0) & INFO_WRITE) === 0;
     return isRead ? `the ${half}'s data` : undefined;
   }
-}
-
-const ASKED_OF_HANDLERS: ReadonlySet<number> = new Set([
-  KvmExit.hypercall,
-  KvmExit.hyperv,
-  KvmExit.x86Rdmsr,
-  KvmExit.x86Wrmsr,
-]);
-
-/** Whether an exit is one that `--handler` is asked about. */
-export function isAskedOfHandlers(frame: ExitFrame): boolean {
-  return ASKED_OF_HANDLERS.has(frame[ExitWord.kvmExit] ?? 0);
 }
 
 /** What happens to a guest whose exit has been answered already. */

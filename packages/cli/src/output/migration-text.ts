@@ -1,7 +1,7 @@
 /** What `migrate` prints. */
 import { HANDLER_ITEM } from "@hvjournal/core";
 import type { Explanation, Report } from "../migration/migration-report.js";
-import { answeredLines } from "./answered-text.js";
+import { answeredLines, pendingLine } from "./answered-text.js";
 import { countLine, differenceLines } from "./contract-text.js";
 import { counted } from "./value-text.js";
 
@@ -80,7 +80,7 @@ function otherReasons({ contract, reasons }: Explanation): readonly string[] {
 }
 
 export function explanationLines(explanation: Explanation): string[] {
-  const { contract, unknownUpTo, answered } = explanation;
+  const { contract, unknownUpTo, answered, pending } = explanation;
   const others = otherReasons(explanation);
   const lines = differenceLines(contract.differences, unknownUpTo);
   const handler = lines.findIndex((line) => line.includes(HANDLER_ITEM));
@@ -88,6 +88,7 @@ export function explanationLines(explanation: Explanation): string[] {
     ...lines.slice(0, handler + 1),
     ...answeredLines(answered),
     ...lines.slice(handler + 1),
+    ...(pending === undefined || pending === null ? [] : [pendingLine(pending)]),
     ...others.map((reason) => `BLOCK  ${reason}`),
     countLine(contract, others.length),
   ];

@@ -1,11 +1,20 @@
 /** One moment in full, section by section: what `show` prints. */
-import { ExitWord, formatGuestTime, frameU64, KvmExit, type Machine, type Replayer, toHex } from "@hvjournal/core";
+import {
+  ExitWord,
+  formatGuestTime,
+  frameU64,
+  isAskedOfHandlers,
+  KvmExit,
+  type Machine,
+  type Replayer,
+  toHex,
+} from "@hvjournal/core";
 import { type ArchitectureDisplay, displayOf } from "../architectures.js";
 import { recordedHandlers } from "../handlers/recorded-handlers.js";
 import { callersOf } from "../symbols/callers.js";
 import { hexAddress } from "../symbols/symbols.js";
 import type { OpenRecording } from "../vm/open-recording.js";
-import { ExitText, isAskedOfHandlers, isNoneNeeded, NO_ANSWER, pendingExit } from "./exit-text.js";
+import { ExitText, isNoneNeeded, NO_ANSWER, pendingExit } from "./exit-text.js";
 import { positionText, standingVcpu } from "./standing.js";
 import { hex } from "./value-text.js";
 

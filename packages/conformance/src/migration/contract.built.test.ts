@@ -111,6 +111,27 @@ describe("another handler at the destination", () => {
   });
 });
 
+describe("a call that has no answer yet", () => {
+  it("is told as pending, with who will answer it: the source's handler, another, or the board", () => {
+    writeFileSync(sandbox.path("here.mjs"), "export default () => 1;");
+    writeFileSync(sandbox.path("there.mjs"), "export default () => 2;");
+    const standing = [...FILTER, "--until", "hypercall:0xc6000000"];
+    sandbox.recordWhole("waiting", "scenario=hypercalls", ...standing, "--handler", "here.mjs");
+    sandbox.recordWhole("unhandled", "scenario=hypercalls", ...standing);
+    const open = (...words: string[]): string[] =>
+      sandbox
+        .must("migrate", "--explain", ...words)
+        .split("\n")
+        .filter((line) => line.includes("0xc6000000 "));
+    const call = /^OPEN {3}call HVC64 0xc6000000 of vcpu0, exit:\d+, is pending: not answered yet; at the destination /;
+    const answeredBy = (text: string): unknown[] => [expect.stringMatching(new RegExp(`${call.source}${text}$`))];
+    expect(open("waiting", "dst")).toEqual(answeredBy("it is answered by here.mjs, else by the board"));
+    const there = ["--handler", "there.mjs"];
+    expect(open("waiting", "dst", ...there)).toEqual(answeredBy("it is answered by there.mjs, else by the board"));
+    expect(open("unhandled", "dst")).toEqual(answeredBy("it is answered by the board"));
+  });
+});
+
 describe("a VM that moves to a better host", () => {
   it("asks the same call and is told of the better host; both recordings replay, and the event says when", async () => {
     const append = "scenario=hypercalls";

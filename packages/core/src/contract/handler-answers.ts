@@ -10,7 +10,7 @@ export interface AnsweredFunction {
   /** The function identifier, or the code of a call of Hyper-V's. */
   readonly number: number;
   readonly count: number;
-  /** Of the last answer, or of the first call where no register has been set yet. */
+  /** Of the last answer that set a register, or of the first call where none did. */
   readonly exitNumber: number;
   /** Registers of the last answer, in order; "result": what the exit was completed with. */
   readonly registers: readonly (readonly [name: string, value: bigint])[];
@@ -47,11 +47,16 @@ function calledFunction(frame: ExitFrame): number | undefined {
 
 class AnswersByFunction {
   readonly #functions = new Map<number, CalledFunction>();
+  readonly #pendingExit: number | undefined;
   #open: OpenCall | undefined;
+
+  constructor(pendingExit: number | undefined) {
+    this.#pendingExit = pendingExit;
+  }
 
   exit(frame: ExitFrame, exitNumber: number): void {
     this.#open = undefined;
-    const number = calledFunction(frame);
+    const number = exitNumber === this.#pendingExit ? undefined : calledFunction(frame);
     if (number === undefined) return;
     const called = this.#functions.get(number) ?? { count: 0, exitNumber, registers: new Map() };
     this.#functions.set(number, called);
@@ -71,7 +76,7 @@ class AnswersByFunction {
   #answered(name: string, value: bigint): void {
     if (this.#open === undefined) return;
     const { called, exitNumber } = this.#open;
-    // A call that waits for its answer hides no earlier one.
+    // A call whose answer sets no register hides no earlier one.
     if (called.exitNumber !== exitNumber) called.registers = new Map();
     called.exitNumber = exitNumber;
     called.registers.set(name, value);
@@ -85,9 +90,9 @@ class AnswersByFunction {
   }
 }
 
-/** Of all calls that were forwarded in this recording. */
-export function handlerAnswers(reader: JournalReader): AnsweredFunction[] {
-  const answers = new AnswersByFunction();
+/** Of all calls that were forwarded in this recording, but for the one of exit `pendingExit`, which has no answer yet. */
+export function handlerAnswers(reader: JournalReader, pendingExit?: number): AnsweredFunction[] {
+  const answers = new AnswersByFunction(pendingExit);
   const first = firstSeqOf(reader);
   eachEvent(journalCursor(reader, first), { first, last: Infinity }, (cursor) => {
     if (cursor.kind === HotKind.exited) answers.exit(cursor.exit, cursor.exitsBefore + 1);

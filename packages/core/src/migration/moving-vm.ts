@@ -14,6 +14,7 @@ import { parseMachine } from "../machine/machine-description.js";
 import type { Recorder } from "../record/recorder.js";
 import { MigrationRefusedError } from "./migration-error.js";
 import type { OwnedJournal, OwnedRecording, OwnershipRow } from "./ownership.js";
+import { type PendingCall, pendingCallOf } from "./pending-call.js";
 import type { SessionTerms } from "./protocol.js";
 
 /** Where the VM stands while it is handed over. */
@@ -62,6 +63,8 @@ export interface MovingVm {
   flush(): Promise<void>;
   /** Where the VM is now: behind its last event, where none has come for a while. */
   readonly icount: number;
+  /** The call that waits for its answer now. */
+  readonly pendingCall: PendingCall | undefined;
   /** Pages that a full snapshot of now would store; undefined when `base` is not the newest snapshot. */
   changedPages(base: Snapshot): number | undefined;
   /** Share of the host's time that the guest gets. */
@@ -141,6 +144,10 @@ export class RecorderVm implements MovingVm {
 
   get icount(): number {
     return this.#recorder.machine.icount;
+  }
+
+  get pendingCall(): PendingCall | undefined {
+    return pendingCallOf(this.#recorder.machine);
   }
 
   changedPages(base: Snapshot): number | undefined {
@@ -260,6 +267,10 @@ export class RecordedVm implements MovingVm {
 
   get icount(): number {
     return this.#machine.icount;
+  }
+
+  get pendingCall(): PendingCall | undefined {
+    return pendingCallOf(this.#machine);
   }
 
   changedPages(): number {

@@ -15,6 +15,7 @@ import { batchPayload } from "./batch-message.js";
 import { MigrationFailedError, MigrationInDoubtError, MigrationRefusedError, reasonOf } from "./migration-error.js";
 import type { MovingVm, StandingVm } from "./moving-vm.js";
 import { ownershipRow, OwnershipState, standingOf } from "./ownership.js";
+import { handlersOf, type PendingCall } from "./pending-call.js";
 import { Pacing, type PacingOptions, type Work } from "./pacing.js";
 import {
   ChannelClosedError,
@@ -105,6 +106,13 @@ export interface MoveExplanation {
   readonly unknownUpTo: number;
   /** Where another handler will answer from there on: what the guest has been answered. */
   readonly answered: readonly AnsweredFunction[];
+  /** The call that waits for its answer. */
+  readonly pending: ExplainedCall | undefined;
+}
+
+export interface ExplainedCall extends PendingCall {
+  /** Names of the handlers that are asked about it at the destination, before the board; undefined: it does not say. */
+  readonly askedThere: readonly string[] | undefined;
 }
 
 /** One move. Throws MigrationRefusedError, MigrationFailedError, MigrationInDoubtError. */
@@ -149,10 +157,13 @@ export class MigrationSource {
       const answer = await this.#receive();
       if (answer.kind !== "accept" && answer.kind !== "refuse") throw this.#unexpected(answer, "accept");
       const contract = compareContracts(this.#contract, answer.contract);
-      const { unknownUpTo } = this.#options.vm.observed(0);
+      const { vm } = this.#options;
+      const { unknownUpTo } = vm.observed(0);
+      const call = vm.pendingCall;
       const hasOtherHandler = contract.differences.some(({ name }) => name === HANDLER_ITEM);
-      const answered = hasOtherHandler ? handlerAnswers(this.#options.vm.journal) : [];
-      return { contract, reasons: answer.kind === "refuse" ? answer.reasons : [], unknownUpTo, answered };
+      const answered = hasOtherHandler ? handlerAnswers(vm.journal, call?.exitNumber) : [];
+      const pending = call && { ...call, askedThere: handlersOf(answer.contract) };
+      return { contract, reasons: answer.kind === "refuse" ? answer.reasons : [], unknownUpTo, answered, pending };
     } catch (error) {
       throw this.#failure(error);
     } finally {
