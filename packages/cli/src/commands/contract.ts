@@ -37,7 +37,10 @@ function placeOf(position: Position | undefined): string | undefined {
 
 function runShow(word: string, args: Arguments, context: CommandContext): Promise<ExitCode> {
   const { file, position } = fileAtPosition(word);
-  const at = stringOption(args, "at") ?? placeOf(position);
+  const asked = stringOption(args, "at");
+  if (asked !== undefined && position !== undefined)
+    throw new UsageError(`two moments are given: ${word} and --at ${asked}`);
+  const at = asked ?? placeOf(position);
   return withRecording(file, context, symbolsFromFiles(args), (recording) => {
     const { output } = context;
     const { items, unknownUpTo } = recordedContract(recording, at);

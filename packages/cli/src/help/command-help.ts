@@ -84,6 +84,12 @@ const COMMAND_HELP: Readonly<Record<string, CommandHelp>> = {
     ],
     statuses: "0 every measured page holds what it held; 1 some hold something else, or no such moment",
   },
+  contract: {
+    topics: ["positions"],
+    examples: ["hvjournal contract boot.hvj --at exit:4821", "hvjournal contract good.hvj bad.hvj@exit:4821"],
+    statuses:
+      "0 printed, or of two: equal, or different only in what no guest can tell; 1 different, or no such moment",
+  },
   fsck: {
     topics: [],
     examples: [],

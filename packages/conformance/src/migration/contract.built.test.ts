@@ -180,6 +180,37 @@ describe("the contract of a recording", () => {
     expect(stdout).toMatch(/^KVM_ARM_VM_SMCCC_FILTER 0xc6000000\+0x100 +forward \(event:\d+\) -> absent /m);
   });
 
+  it("differs in what no guest can tell alone: told, and status 0", () => {
+    for (const host of ["linux-6.4", "linux-6.1"]) sandbox.recordWhole(host, "scenario=loop count=3", "--host", host);
+    const { status, stdout } = sandbox.run("contract", "linux-6.4.hvj", "linux-6.1.hvj");
+    expect(stdout).toMatch(
+      /^host {2}linux-6\.4 version \d+ -> linux-6\.1 version \d+\n\d+ items equal, 1 different, 1 of them in what no guest can tell\n$/,
+    );
+    expect(status).toBe(0);
+  });
+
+  it.each<[readonly string[]]>([
+    [["asked.hvj@nonsense"]],
+    [["asked.hvj@exit:NONE"]],
+    [["asked.hvj", "--at", "nonsense"]],
+    [["asked.hvj", "asked.hvj@nonsense"]],
+    [["asked.hvj@nonsense", "asked.hvj"]],
+    [["asked.hvj", "asked.hvj", "--at", "exit:3"]],
+    [["asked.hvj@exit:3", "--at", "exit:4"]],
+    [["asked.hvj", "asked.hvj", "asked.hvj"]],
+  ])("is wrong usage, status 129, of %j", (words) => {
+    const { status, stdout, stderr } = sandbox.run("contract", ...words);
+    expect({ status, stdout }).toEqual({ status: 129, stdout: "" });
+    expect(stderr).toMatch(/^error: .*\nnext: hvjournal (help positions|contract --help)\n$/);
+  });
+
+  it("has no moment behind the recording's end: status 1, of one recording and of two", () => {
+    for (const words of [["asked.hvj@exit:999999"], ["asked.hvj", "plain.hvj@exit:999999"]]) {
+      const { status, stderr } = sandbox.run("contract", ...words);
+      expect([status, stderr]).toEqual([1, expect.stringMatching(/\.hvj ends at exit:\d+ /)]);
+    }
+  });
+
   it("goes on being known behind a move", async () => {
     sandbox.recordWhole("moving", CALLS, ...FILTER, "--until", `icount:${BETWEEN_CALLS}`);
     const before = itemsOf("moving.hvj");
