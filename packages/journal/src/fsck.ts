@@ -11,6 +11,7 @@ import { readEventKinds } from "./store/header-table.js";
 import { readOwnership } from "./store/ownership-table.js";
 import { progressEnd } from "./store/progress-table.js";
 import { RecordingTables } from "./store/recording-tables.js";
+import { type Steps, toItsEnd } from "./steps.js";
 import { locateRow } from "./store/row-location.js";
 import { StoredFields } from "./store/stored-fields.js";
 
@@ -66,12 +67,25 @@ class Check {
     try {
       act();
     } catch (error) {
-      if (!(error instanceof JournalDamagedError)) throw error;
-      const bytes = row === undefined ? undefined : this.#bytesOf(row);
-      const what = this.#isBehindCut(error) ? BEHIND_CUT : error.what;
-      this.problems.push({ what, place: error.place, ...(bytes === undefined ? {} : { bytes }) });
-      if (error.replaysTo !== undefined) this.#limit(error.replaysTo);
+      this.#noteDamage(error, row);
     }
+  }
+
+  /** The same of an act that takes long. */
+  *#trySteps(steps: Steps<void>): Steps<void> {
+    try {
+      yield* steps;
+    } catch (error) {
+      this.#noteDamage(error);
+    }
+  }
+
+  #noteDamage(error: unknown, row?: TableRow): void {
+    if (!(error instanceof JournalDamagedError)) throw error;
+    const bytes = row === undefined ? undefined : this.#bytesOf(row);
+    const what = this.#isBehindCut(error) ? BEHIND_CUT : error.what;
+    this.problems.push({ what, place: error.place, ...(bytes === undefined ? {} : { bytes }) });
+    if (error.replaysTo !== undefined) this.#limit(error.replaysTo);
   }
 
   /** SQLite says of what was cut off no more than that the file is malformed. */
@@ -89,22 +103,22 @@ class Check {
     if (this.replaysTo !== undefined && position.seq < this.replaysTo.seq) this.replaysTo = position;
   }
 
-  run(): void {
+  *steps(): Steps<void> {
     this.#checkOpening();
     this.#checkFrame();
-    this.#checkPages();
-    this.#checkBatches();
+    yield* this.#checkPages();
+    yield* this.#checkBatches();
     this.#checkStrayRows();
-    this.#checkSnapshots();
-    for (const table of DERIVED_TABLES) this.#try(() => this.#checkDerived(table));
+    yield* this.#checkSnapshots();
+    for (const table of DERIVED_TABLES) yield* this.#trySteps(this.#checkDerived(table));
   }
 
   /** All that no run from start to end has to read. */
-  runBesideBatches(): void {
+  *stepsBesideBatches(): Steps<void> {
     this.#checkFrame();
-    this.#checkPages();
+    yield* this.#checkPages();
     this.#checkStrayRows();
-    this.#checkSnapshots();
+    yield* this.#checkSnapshots();
   }
 
   /** What opening it has found. */
@@ -142,9 +156,10 @@ class Check {
     });
   }
 
-  #checkBatches(): void {
+  *#checkBatches(): Steps<void> {
     const batch = new EventBatch();
-    for (const [index, { number }] of this.#tables.batches.heads.entries()) {
+    for (const [index, { number, exitsBefore, firstIcount }] of this.#tables.batches.heads.entries()) {
+      yield { exitNumber: exitsBefore, icount: firstIcount };
       this.#try(
         () => {
           this.#tables.batches.read(index, batch);
@@ -195,36 +210,37 @@ class Check {
   }
 
   /** But for those that have been read already. */
-  #checkPages(): void {
-    this.#try(() => {
-      for (const [hash, pack] of this.#tables.pages.names()) {
-        if (this.#tables.pages.isVerified(hash)) {
-          this.pageCount += 1;
-          continue;
-        }
-        const before = this.problems.length;
-        this.#try(() => void this.#tables.pages.load(hash), { table: "page_packs", id: pack });
-        this.pageCount += 1;
-        if (this.problems.length > before) this.#damagedPages.add(hash);
-      }
-    });
+  *#checkPages(): Steps<void> {
+    let names: ReturnType<RecordingTables["pages"]["names"]> = [];
+    this.#try(() => (names = this.#tables.pages.names()));
+    for (const [hash, pack] of names) {
+      this.pageCount += 1;
+      if (this.#tables.pages.isVerified(hash)) continue;
+      const before = this.problems.length;
+      this.#try(() => void this.#tables.pages.load(hash), { table: "page_packs", id: pack });
+      if (this.problems.length > before) this.#damagedPages.add(hash);
+      yield undefined;
+    }
   }
 
-  #checkSnapshots(): void {
-    const { path, database } = this.#tables.connection;
+  *#checkSnapshots(): Steps<void> {
     this.#try(() => void this.#tables.snapshots.heads(this.#tables.progress));
-    this.#try(() => {
-      const rows = reading(path, { part: "snapshots" }, () =>
-        database.prepare("SELECT number FROM snapshots ORDER BY number").all(),
-      );
-      for (const [index, row] of rows.entries()) {
-        const number = reading(path, { part: "snapshots" }, () => new StoredFields(row).count("number"));
-        const before = this.problems.length;
-        this.#try(() => this.#checkSnapshot(number), { table: "snapshots", id: number });
-        this.snapshotCount += 1;
-        if (index === 0 && this.problems.length > before) this.replaysTo = undefined;
-      }
-    });
+    yield* this.#trySteps(this.#checkEachSnapshot());
+  }
+
+  *#checkEachSnapshot(): Steps<void> {
+    const { path, database } = this.#tables.connection;
+    const rows = reading(path, { part: "snapshots" }, () =>
+      database.prepare("SELECT number FROM snapshots ORDER BY number").all(),
+    );
+    for (const [index, row] of rows.entries()) {
+      yield undefined;
+      const number = reading(path, { part: "snapshots" }, () => new StoredFields(row).count("number"));
+      const before = this.problems.length;
+      this.#try(() => this.#checkSnapshot(number), { table: "snapshots", id: number });
+      this.snapshotCount += 1;
+      if (index === 0 && this.problems.length > before) this.replaysTo = undefined;
+    }
   }
 
   #checkSnapshot(number: number): void {
@@ -243,7 +259,7 @@ class Check {
   }
 
   /** A derived table must say what the batches say. */
-  #checkDerived(table: DerivedTable): void {
+  *#checkDerived(table: DerivedTable): Steps<void> {
     const { path, database } = this.#tables.connection;
     const place = { part: `derived table ${table.name}` };
     if (this.problems.length > 0) return;
@@ -256,6 +272,7 @@ class Check {
     );
     const expected = table.rows(this.#tables, exitNamesOf(this.#tables.header));
     for (const row of expected) {
+      yield undefined;
       const next = reading(path, place, () => stored.next());
       if (next.done === true || !isSameRow(row, next.value as SqlRow)) {
         stored.return?.();
@@ -287,20 +304,22 @@ function isSameRow(expected: SqlRow, stored: SqlRow): boolean {
  * itself, and the tables for the stock sqlite3 are none of the recording.
  */
 export function damageBesideBatches(reader: RecordingReader): readonly FsckProblem[] {
-  return atOneMoment(reader.tables, () => {
-    const check = new Check(reader.tables);
-    check.runBesideBatches();
-    return check.problems;
-  });
+  return toItsEnd(
+    atOneMoment(reader.tables, function* () {
+      const check = new Check(reader.tables);
+      yield* check.stepsBesideBatches();
+      return check.problems;
+    }),
+  );
 }
 
 /** A writer may go on meanwhile: what is compared with each other is read as of one moment. */
-function atOneMoment<Result>(tables: RecordingTables, act: () => Result): Result {
+function* atOneMoment<Result>(tables: RecordingTables, act: () => Steps<Result>): Steps<Result> {
   const { database, path } = tables.connection;
   reading(path, { part: "file" }, () => database.exec("BEGIN"));
   try {
     tables.refreshLive();
-    return act();
+    return yield* act();
   } finally {
     endReading(tables);
   }
@@ -323,9 +342,9 @@ function withoutRepeats(problems: readonly FsckProblem[]): FsckProblem[] {
   });
 }
 
-function reportOf(tables: RecordingTables): FsckReport {
+function* reportOf(tables: RecordingTables): Steps<FsckReport> {
   const check = new Check(tables);
-  check.run();
+  yield* check.steps();
   const { replaysTo, snapshotCount, pageCount } = check;
   const problems = withoutRepeats(check.problems);
   const { path, notes } = tables.connection;
@@ -344,12 +363,17 @@ function reportOf(tables: RecordingTables): FsckReport {
 
 /** Throws JournalMissingError and JournalFormatError; damage is what it reports. */
 export function fsck(path: string): FsckReport {
+  return toItsEnd(fsckSteps(path));
+}
+
+/** The same, for one who looks up now and then. */
+export function* fsckSteps(path: string): Steps<FsckReport> {
   const empty = { end: undefined, replaysTo: undefined, batchCount: 0, snapshotCount: 0, pageCount: 0 };
   try {
     const connection = openForReading(path, { salvage: true });
     try {
       const tables = new RecordingTables(connection, { salvage: true });
-      return atOneMoment(tables, () => reportOf(tables));
+      return yield* atOneMoment(tables, () => reportOf(tables));
     } finally {
       connection.database.close();
     }

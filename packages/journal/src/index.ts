@@ -21,5 +21,6 @@ export type { OpenOptions } from "./store/recording-tables.js";
 export { FORMAT_VERSION } from "./store/schema.js";
 export { snapshotRoot } from "./store/snapshot-tables.js";
 export { query, type QueryOptions, type QueryResult, querySchema } from "./derived/query.js";
-export { damageBesideBatches, fsck, type FsckProblem, type FsckReport } from "./fsck.js";
+export { type Steps, type StepPlace } from "./steps.js";
+export { damageBesideBatches, fsckSteps, type FsckProblem, type FsckReport } from "./fsck.js";
 export { recordingSizes, type RecordingSizes } from "./recording-sizes.js";

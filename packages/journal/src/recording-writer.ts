@@ -12,7 +12,7 @@ import {
   type SnapshotHead,
 } from "@hvjournal/core";
 import { unlinkSync } from "node:fs";
-import { deriveTables, dropDerivedTables, INDEX_EXITS_MAX } from "./derived/index-tables.js";
+import { deriveTables, deriveTablesSteps, dropDerivedTables, INDEX_EXITS_MAX } from "./derived/index-tables.js";
 import type { ExitNames } from "./derived/exit-names.js";
 import { JournalSealedError, type JournalPosition, JournalWriteError } from "./errors.js";
 import { RecordingReader } from "./recording-reader.js";
@@ -32,6 +32,7 @@ import { type PageCoding, PageWriter } from "./store/page-tables.js";
 import { initialProgress, type Progress, progressEnd, ProgressWriter, toggleRoot } from "./store/progress-table.js";
 import { RecordingTables } from "./store/recording-tables.js";
 import { createTables, DATABASE_PAGE_BYTES, FORMAT_VERSION } from "./store/schema.js";
+import { type Steps, toItsEnd } from "./steps.js";
 import { SnapshotWriter } from "./store/snapshot-tables.js";
 
 export interface WriterOptions {
@@ -347,21 +348,26 @@ function reopen(tables: RecordingTables, kinds: readonly EventKind[]): void {
   }
 }
 
-/** Builds the tables for the stock sqlite3, whatever their size. */
-export function buildIndex(path: string, options: { readonly names?: ExitNames } = {}): void {
-  onClosedFile(path, (tables) => deriveTables(tables, options.names));
+/** Builds the tables for the stock sqlite3, whatever their size. Left between two steps, the file stays as it was. */
+export function buildIndex(path: string, options: { readonly names?: ExitNames } = {}): Steps<void> {
+  return onClosedFile(path, (tables) => deriveTablesSteps(tables, options.names));
 }
 
 export function dropIndex(path: string): void {
-  onClosedFile(path, ({ connection }) => dropDerivedTables(connection.database));
+  toItsEnd(
+    onClosedFile(path, function* ({ connection }) {
+      yield undefined;
+      dropDerivedTables(connection.database);
+    }),
+  );
 }
 
-function onClosedFile(path: string, act: (tables: RecordingTables) => void): void {
+function* onClosedFile(path: string, act: (tables: RecordingTables) => Steps<void>): Steps<void> {
   const connection = openToContinue(path);
   try {
     const tables = new RecordingTables(connection, {});
     try {
-      act(tables);
+      yield* act(tables);
     } catch (error) {
       throw writeFailure(path, error, tables.batches.position);
     }

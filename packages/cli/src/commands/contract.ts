@@ -9,8 +9,9 @@ import { comparisonLines, contractLines, itemJson } from "../output/contract-tex
 import { counted } from "../output/value-text.js";
 import { defaultRecording, wordsOption } from "../recording-path.js";
 import { symbolsFromFiles } from "../symbols/symbol-files.js";
+import { withLongAct } from "../vm/long-act.js";
 import { fileAtPosition, type OpenRecording, withRecording } from "../vm/open-recording.js";
-import { recordedContract } from "../vm/recorded-contract.js";
+import { type RecordedContract, recordedContract } from "../vm/recorded-contract.js";
 import { type Arguments, type Command, type CommandContext, listOption, stringOption, textOption } from "./command.js";
 
 export const contract: Command = {
@@ -41,15 +42,26 @@ function runShow(word: string, args: Arguments, context: CommandContext): Promis
   if (asked !== undefined && position !== undefined)
     throw new UsageError(`two moments are given: ${word} and --at ${asked}`);
   const at = asked ?? placeOf(position);
-  return withRecording(file, context, symbolsFromFiles(args), (recording) => {
+  return withRecording(file, context, symbolsFromFiles(args), async (recording) => {
     const { output } = context;
-    const { items, unknownUpTo } = recordedContract(recording, at);
+    const { items, unknownUpTo } = await readContract(recording, at, context);
     noteUnknown(recording, unknownUpTo, context);
     output.startPager();
     if (output.json) for (const item of items) output.line(jsonLine(itemJson(item)));
     else for (const line of contractLines(items, unknownUpTo)) output.line(line);
     return ExitStatus.done;
   });
+}
+
+function readContract(
+  recording: OpenRecording,
+  at: string | undefined,
+  { output }: CommandContext,
+): Promise<RecordedContract> {
+  const { path, reader } = recording;
+  return withLongAct({ act: `reading ${path}`, total: reader.end.icount, output }, (act) =>
+    recordedContract(recording, at, act),
+  );
 }
 
 /** What came before stands in the parent. */
@@ -69,10 +81,10 @@ interface Operand {
 function runCompare(a: Operand, b: Operand, args: Arguments, context: CommandContext): Promise<ExitCode> {
   const symbols = symbolsFromFiles(args);
   return withRecording(a.file, context, symbols, (recordingA) =>
-    withRecording(b.file, context, symbols, (recordingB) => {
+    withRecording(b.file, context, symbols, async (recordingB) => {
       const { output } = context;
-      const own = recordedContract(recordingA, placeOf(a.position));
-      const other = recordedContract(recordingB, placeOf(b.position));
+      const own = await readContract(recordingA, placeOf(a.position), context);
+      const other = await readContract(recordingB, placeOf(b.position), context);
       const comparison = compareContracts(own.items, other.items);
       if (output.json)
         output.line(jsonLine({ equal: comparison.equal, differences: comparison.differences.map(differenceJson) }));

@@ -1,10 +1,11 @@
 /** `hvjournal fsck`: is every byte of the recording what was written? */
 import { shellCommand } from "@hvjournal/core";
-import { fsck as check, type FsckReport } from "@hvjournal/journal";
+import { type FsckReport, fsckSteps } from "@hvjournal/journal";
 import { ExitStatus } from "../exit-status.js";
 import { jsonLine, type Output } from "../output/console-output.js";
 import { problemText } from "../output/damage-text.js";
 import { recordingOption, recordingPath } from "../recording-path.js";
+import { withLongAct } from "../vm/long-act.js";
 import type { Command } from "./command.js";
 
 /** A file of which half is gone has thousands. */
@@ -14,14 +15,14 @@ export const fsck: Command = {
   usage: "fsck [recording]",
   summary: "check a recording: which bytes are damaged, which events are lost",
   options: (yargs) => recordingOption(yargs.positional("recording", { type: "string" })),
-  run(args, context) {
+  async run(args, context) {
     const path = recordingPath(args, context);
-    const report = check(path);
     const { output } = context;
+    const report = await withLongAct({ act: `checking ${path}`, total: 0, output }, (act) => act.run(fsckSteps(path)));
     if (output.json) output.line(jsonLine(reportJson(report)));
     else if (report.isWhole) tellWhole(report, output);
     else tellDamage(report, output);
-    return Promise.resolve(report.isWhole ? ExitStatus.done : ExitStatus.no);
+    return report.isWhole ? ExitStatus.done : ExitStatus.no;
   },
 };
 

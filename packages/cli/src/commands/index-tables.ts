@@ -2,6 +2,7 @@
 import { buildIndex, dropIndex } from "@hvjournal/journal";
 import { ExitStatus } from "../exit-status.js";
 import { recordingOption, recordingPath } from "../recording-path.js";
+import { withLongAct } from "../vm/long-act.js";
 import { type Command, flag, flagOption } from "./command.js";
 
 export const index: Command = {
@@ -12,13 +13,12 @@ export const index: Command = {
       "drop",
       flagOption("take them out again"),
     ),
-  run(args, context) {
+  async run(args, context) {
     const path = recordingPath(args, context);
+    const { output } = context;
     if (flag(args, "drop")) dropIndex(path);
-    else buildIndex(path);
-    context.output.note(
-      flag(args, "drop") ? `${path}: tables dropped` : `${path}: tables exits, hypercalls, console made`,
-    );
-    return Promise.resolve(ExitStatus.done);
+    else await withLongAct({ act: `indexing ${path}`, total: 0, output }, (act) => act.run(buildIndex(path)));
+    output.note(flag(args, "drop") ? `${path}: tables dropped` : `${path}: tables exits, hypercalls, console made`);
+    return ExitStatus.done;
   },
 };

@@ -10,6 +10,7 @@ import { counted } from "../output/value-text.js";
 import { recordingOption, recordingPath } from "../recording-path.js";
 import { endingLine, readEnding, type RunningAs } from "../output/ending-text.js";
 import { runningVms } from "../vm/control-client.js";
+import { withLongAct } from "../vm/long-act.js";
 import type { Command, CommandContext } from "./command.js";
 
 export const info: Command = {
@@ -20,7 +21,9 @@ export const info: Command = {
     const path = recordingPath(args, context);
     const reader = openRecording(path);
     try {
-      const running = await recorderOf(path, reader, context);
+      const running = await withLongAct({ act: `reading ${path}`, total: 0, output: context.output }, (act) =>
+        act.wait((left) => recorderOf(path, reader, context, left)),
+      );
       for (const note of reader.notes) context.output.note(`note: ${note.text}`);
       if (context.output.json)
         context.output.line(
@@ -47,9 +50,10 @@ async function recorderOf(
   path: string,
   { end }: RecordingReader,
   { environment }: CommandContext,
+  left: AbortSignal,
 ): Promise<RunningAs | undefined> {
   if (end.state !== "open") return undefined;
-  return (await runningVms(environment)).find(({ recording }) => recording === resolve(path));
+  return (await runningVms(environment, left)).find(({ recording }) => recording === resolve(path));
 }
 
 function print(path: string, reader: RecordingReader, running: RunningAs | undefined, output: Output): void {

@@ -15,9 +15,14 @@ export class Progress {
     this.#total = total;
   }
 
-  at(icount: number): void {
-    this.#first ??= icount;
+  /** undefined: at no moment of the run. */
+  at(icount: number | undefined): void {
+    if (icount !== undefined) this.#first ??= icount;
     if (!this.#output.isProgressDue()) return;
+    if (icount === undefined || this.#first === undefined) {
+      this.#output.progress(`${this.#act}: ${(this.elapsedMs / 1000).toFixed(0)} s`);
+      return;
+    }
     const rate = (icount - this.#first) / this.elapsedMs;
     const left =
       this.#total > icount && rate > 0 ? `, ${((this.#total - icount) / rate / 1000).toFixed(0)} s left` : "";

@@ -106,12 +106,14 @@ export async function connectVm(environment: Environment, vm: string): Promise<C
   throw noVmError(environment, vm);
 }
 
-/** Of every VM that answers, by name. */
-export async function runningVms(environment: Environment): Promise<VmStatus[]> {
+/** Of every VM that answers, by name; `left`: nobody waits for it any more. */
+export async function runningVms(environment: Environment, left?: AbortSignal): Promise<VmStatus[]> {
   const found: VmStatus[] = [];
   for (const name of namesOfSockets(environment)) {
+    if (left?.aborted === true) break;
     const client = await findVm(environment, name);
     if (client === undefined) continue;
+    left?.addEventListener("abort", () => client.close());
     try {
       found.push(await client.status());
     } catch {

@@ -26,7 +26,11 @@ export interface LongActOptions {
 export class LongAct {
   readonly #act: string;
   readonly #progress: Progress;
-  readonly #note = (name: NodeJS.Signals): void => void (this.#signal = name);
+  readonly #note = (name: NodeJS.Signals): void => {
+    this.#signal = name;
+    this.#left.abort();
+  };
+  readonly #left = new AbortController();
   #signal: NodeJS.Signals | undefined;
   #turnedAt = performance.now();
 
@@ -49,26 +53,39 @@ export class LongAct {
     return performance.now() - this.#turnedAt >= SLICE_MS;
   }
 
-  /** Says how far it is, and lets the host's events in. Throws CliError where one of them ends the act. */
-  async turn({ exitNumber, icount }: Reached): Promise<void> {
-    this.#progress.at(icount);
+  /**
+   * Says how far it is, and lets the host's events in; `reached` is undefined where it is at no moment of the run. Throws
+   * CliError where one of them ends the act.
+   */
+  async turn(reached?: Reached): Promise<void> {
+    this.#progress.at(reached?.icount);
     await new Promise((resolve) => setImmediate(resolve));
     this.#turnedAt = performance.now();
-    if (this.#signal === undefined) return;
-    throw new CliError(`${this.#act}: interrupted (${this.#signal}) at exit:${exitNumber} icount:${icount}`, {
-      code: "interrupted",
-      status: ExitStatus.interrupted,
-      fields: { signal: this.#signal, exit: exitNumber, icount },
-    });
+    if (this.#signal !== undefined) throw interrupted(this.#act, this.#signal, reached);
   }
 
-  /** To its end. */
-  async run<Result>(steps: Generator<Machine, Result>): Promise<Result> {
-    for (;;) {
-      const step = steps.next();
-      if (step.done === true) return step.value;
-      if (this.isTurnDue) await this.turn(step.value);
+  /** To its end, or to a signal, which leaves it by `return`. */
+  async run<Result>(steps: Generator<Reached | undefined, Result, void>): Promise<Result> {
+    let isDone = false;
+    try {
+      for (;;) {
+        const step = steps.next();
+        isDone = step.done === true;
+        if (step.done === true) return step.value;
+        if (this.isTurnDue) await this.turn(step.value);
+      }
+    } finally {
+      if (!isDone) steps.return(undefined as never);
     }
+  }
+
+  /** For what the host takes long for: `begin` gets what is aborted by a signal, and then closes what it has opened. */
+  async wait<Result>(begin: (left: AbortSignal) => Promise<Result>): Promise<Result> {
+    const signalled = new Promise<void>((resolve) => this.#left.signal.addEventListener("abort", () => resolve()));
+    const event = begin(this.#left.signal);
+    await Promise.race([event, signalled]);
+    if (this.#signal !== undefined) throw interrupted(this.#act, this.#signal);
+    return event;
   }
 
   /** As core's `seek`. */
@@ -93,6 +110,15 @@ export class LongAct {
     }
     return result;
   }
+}
+
+function interrupted(act: string, signal: NodeJS.Signals, reached?: Reached): CliError {
+  const at = reached === undefined ? "" : ` at exit:${reached.exitNumber} icount:${reached.icount}`;
+  return new CliError(`${act}: interrupted (${signal})${at}`, {
+    code: "interrupted",
+    status: ExitStatus.interrupted,
+    fields: { signal, exit: reached?.exitNumber, icount: reached?.icount },
+  });
 }
 
 /** Closes it again, whatever happens. */

@@ -6,12 +6,12 @@ import {
   controlHistory,
   Machine,
   type MachineDescription,
-  observe,
+  observeSteps,
   plainControlState,
   type Replayer,
-  seek,
 } from "@hvjournal/core";
 import { nodeDigester } from "../host/node-digester.js";
+import type { LongAct } from "./long-act.js";
 import { checkReached, createReplayer, findPlace, type OpenRecording } from "./open-recording.js";
 import { boardToAsk } from "./recorded-machine.js";
 
@@ -22,27 +22,33 @@ export interface RecordedContract {
 }
 
 /** Throws CliError for a moment that the recording does not have. */
-export function recordedContract(recording: OpenRecording, place: string | undefined): RecordedContract {
+export async function recordedContract(
+  recording: OpenRecording,
+  place: string | undefined,
+  act: LongAct,
+): Promise<RecordedContract> {
   const { architecture, description, reader } = recording;
   const isOfEnd = place === undefined;
   // What a guest has made of its host's is in its memory.
-  const reached = isOfEnd && architecture.contract?.runningItems === undefined ? undefined : reach(recording, place);
+  const reached =
+    isOfEnd && architecture.contract?.runningItems === undefined ? undefined : await reach(recording, act, place);
   const lastSeq = isOfEnd || reached === undefined ? reader.end.firstSeq - 1 : reached.nextSeq - 1;
   const { state } = controlHistory(architecture, reader, lastSeq);
   const machine = reached?.machine ?? new Machine({ architecture, digester: nodeDigester, machine: description });
   if (reached === undefined) machine.kernel.configure(state.architecture);
   const control = plainControlState(state);
   const devices = boardDevices(description);
-  const { observations, unknownUpTo } = observe(reader, { architecture, control, devices }, lastSeq);
+  const steps = observeSteps(reader, { architecture, control, devices }, lastSeq);
+  const { observations, unknownUpTo } = await act.run(steps);
   const { formatVersion } = reader.header;
   const subject = { architecture, machine: description, control, kernel: machine.kernel, formatVersion };
   return { items: contractOf({ ...subject, devices, observations }), unknownUpTo };
 }
 
-function reach(recording: OpenRecording, text = "end"): Replayer {
+async function reach(recording: OpenRecording, act: LongAct, text = "end"): Promise<Replayer> {
   const place = findPlace(text, recording.reader);
   const replayer = createReplayer(recording);
-  checkReached(seek(replayer, place.goal), place, replayer, recording.path);
+  checkReached(await act.seek(replayer, place.goal), place, replayer, recording.path);
   return replayer;
 }
 

@@ -1,6 +1,8 @@
 /** Commands that take long: in a log, where nobody sees a terminal, they say how far they are, and a signal ends them with a word. */
 import { afterAll, beforeAll, expect, it, jest } from "@jest/globals";
+import { once } from "node:events";
 import { readdirSync } from "node:fs";
+import { createServer } from "node:net";
 import { bareMetalImage } from "../guests/bare-metal.js";
 import { VmSandbox } from "../testing/vm-sandbox.js";
 
@@ -13,12 +15,27 @@ afterAll(() => sandbox.close());
 const FAST = { NODE_OPTIONS: fastClock(1000), TMPDIR: sandbox.directory };
 
 function fastClock(times: number): string {
-  const script = `const now = performance.now.bind(performance); performance.now = () => now() * ${times};`;
+  return imported(`const now = performance.now.bind(performance); performance.now = () => now() * ${times};`);
+}
+
+/** The process gets the signal right where it first says how far it is, however busy the host is. */
+function signalledAtProgress(signal: NodeJS.Signals): string {
+  return imported(`import fs from "node:fs"; import { syncBuiltinESMExports } from "node:module";
+const { writeSync } = fs;
+fs.writeSync = (descriptor, bytes, ...words) => {
+  const written = writeSync(descriptor, bytes, ...words);
+  if (descriptor === 2 && /${PROGRESS.source}/m.test(String(bytes))) process.kill(process.pid, "${signal}");
+  return written;
+};
+syncBuiltinESMExports();`);
+}
+
+function imported(script: string): string {
   return `--import=data:text/javascript,${encodeURIComponent(script)}`;
 }
 
 const LONG = "scenario=dirty megabytes=4";
-const PROGRESS = /^\w+ing (vm\.hvj|vm\.hvj and other\.hvj): icount:\d+, \d+ MIPS/m;
+const PROGRESS = /^\w+ing (vm\.hvj|vm\.hvj and other\.hvj): (icount:\d+, \d+ MIPS|\d+ s$)/m;
 
 beforeAll(() => {
   const fixed = ["--seed", "1", "--rtc", "base=2026-01-01", "--headless", "--no-index", "-q"];
@@ -40,6 +57,10 @@ const COMMANDS: readonly (readonly string[])[] = [
   ["bisect", "vm.hvj", "--when", "$x0 == 0x123456789"],
   ["attest", "vm.hvj"],
   ["log", "vm.hvj", "--where", "$x0 == 0x123456789"],
+  ["fsck", "vm.hvj"],
+  ["contract", "vm.hvj"],
+  ["contract", "vm.hvj", "other.hvj"],
+  ["index", "vm.hvj"],
 ];
 
 it("says nothing with -q", () => {
@@ -48,17 +69,31 @@ it("says nothing with -q", () => {
 
 it.each(COMMANDS)(
   "%s %s %s says on stderr where it is, and there SIGTERM ends it with status 130 and nothing left behind",
-  async (...words) => {
+  (...words) => {
     const files = readdirSync(sandbox.directory);
-    const { finished, says, child } = sandbox.startWith(FAST, ...words);
-    await says(PROGRESS);
-    child.kill("SIGTERM");
-    const { status, stdout, stderr } = await finished;
+    const { status, stdout, stderr } = sandbox.runWith(
+      { ...FAST, NODE_OPTIONS: `${FAST.NODE_OPTIONS} ${signalledAtProgress("SIGTERM")}` },
+      ...words,
+    );
     expect(stdout).toBe("");
+    expect(stderr).toMatch(PROGRESS);
     expect(stderr).toMatch(
-      /^error: \w+ing (vm\.hvj|vm\.hvj and other\.hvj): interrupted \(SIGTERM\) at exit:\d+ icount:\d+$/m,
+      /^error: \w+ing (vm\.hvj|other\.hvj|vm\.hvj and other\.hvj): interrupted \(SIGTERM\)( at exit:\d+ icount:\d+)?$/m,
     );
     expect(status).toBe(130);
     expect(readdirSync(sandbox.directory)).toEqual(files);
   },
 );
+
+it("info that waits for a VM which does not answer is ended by SIGTERM with status 130 and a word", async () => {
+  sandbox.recordDetached("gone", "scenario=loop count=0");
+  process.kill(sandbox.vm("gone")?.processId ?? 0, "SIGKILL");
+  expect(await sandbox.gone("gone")).toBe(true);
+  const silent = createServer(() => info.child.kill("SIGTERM")).listen(sandbox.path("hvjournal/silent.sock"));
+  await once(silent, "listening");
+  const info = sandbox.start("info", "gone.hvj");
+  const { status, stdout, stderr } = await info.finished;
+  silent.close();
+  expect({ status, stdout }).toEqual({ status: 130, stdout: "" });
+  expect(stderr).toBe("error: reading gone.hvj: interrupted (SIGTERM)\n");
+});

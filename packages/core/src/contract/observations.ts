@@ -4,8 +4,8 @@ import type { AskedNumber, NumberAsked, Observation } from "../ports/contract.js
 import type { JournalReader } from "../ports/journal-store.js";
 import { isPlainMap } from "../canonical/canonical-encoding.js";
 import { PayloadFields } from "../canonical/payload-fields.js";
-import { eachEvent } from "../event/each-event.js";
 import { CoreKind } from "../event/core-kinds.js";
+import { NO_EVENT } from "../event/event-cursor.js";
 import { HotKind, type EventPayload, ROW_EVENT, type RowEvent } from "../event/event-kind.js";
 import { ExitWord, KvmExit } from "../event/exit-frame.js";
 import { parseMachine } from "../machine/machine-description.js";
@@ -89,20 +89,30 @@ class Tally {
 }
 
 /** What the exits of a recording up to event `lastSeq` show, behind what a move brought along. */
-export function observe(
+export function observe(...words: Parameters<typeof observeSteps>): ObservedContract {
+  const steps = observeSteps(...words);
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+  }
+}
+
+/** The same in steps, each with how far it has come. */
+export function* observeSteps(
   reader: JournalReader & Partial<Pick<OwnedRecording, "ownership">>,
   { architecture, control, devices = [] }: ObserveOptions,
   lastSeq = Infinity,
-): ObservedContract {
+): Generator<{ readonly exitNumber: number; readonly icount: number }, ObservedContract, void> {
   const brought = broughtAlong(reader);
   const tally = new Tally();
   tally.take(brought.observations);
   const state = control["architecture"] ?? null;
   const machine = parseMachine(reader.header.machine);
   const first = firstSeqOf(reader);
-  eachEvent(journalCursor(reader, first), { first, last: lastSeq }, (cursor) => {
+  for (const cursor = journalCursor(reader, first); cursor.kind !== NO_EVENT && cursor.seq <= lastSeq; cursor.next()) {
     if (cursor.kind === ROW_EVENT) notePatch(tally, cursor.row, cursor.exitsBefore, architecture);
-    if (cursor.kind !== HotKind.exited) return;
+    if (cursor.kind !== HotKind.exited) continue;
+    yield { exitNumber: cursor.exitsBefore, icount: cursor.icount };
     const { exit } = cursor;
     const number = cursor.exitsBefore + 1;
     for (const name of architecture.contract?.asks(exit, state, machine) ?? []) tally.add(name, number);
@@ -110,10 +120,10 @@ export function observe(
     if (asked !== undefined) tally.addNumber(asked, number);
     if (FORWARDED.has(exit[ExitWord.kvmExit] ?? 0)) tally.add(HANDLER_ITEM, number);
     const at = architecture.contract?.accessedDevice(exit, machine);
-    if (at === undefined) return;
+    if (at === undefined) continue;
     const device = devices.find(({ base, bytes }) => at >= base && at < base + bytes);
     if (device !== undefined) tally.add(deviceItem(device.name), number);
-  });
+  }
   return { observations: tally.counts, unknownUpTo: brought.unknownUpTo };
 }
 

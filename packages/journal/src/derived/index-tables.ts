@@ -1,5 +1,6 @@
 /** Tables for the stock sqlite3 and its relatives: derived, outside the hash chain, droppable. */
 import type { Database } from "better-sqlite3";
+import { type Steps, toItsEnd } from "../steps.js";
 import type { RecordingTables } from "../store/recording-tables.js";
 import {
   CONSOLE_COLUMNS,
@@ -60,16 +61,30 @@ export function hasDerivedTable(database: Database, name: string): boolean {
 }
 
 /** In one transaction, in the place of older ones. */
-export function deriveTables(tables: RecordingTables, names: ExitNames = exitNamesOf(tables.header)): void {
+export function deriveTables(tables: RecordingTables, names?: ExitNames): void {
+  toItsEnd(deriveTablesSteps(tables, names));
+}
+
+/** The same in steps, a row each: left between two of them, the older ones stay. */
+export function* deriveTablesSteps(
+  tables: RecordingTables,
+  names: ExitNames = exitNamesOf(tables.header),
+): Steps<void> {
   const { database } = tables.connection;
-  database
-    .transaction(() => {
-      dropDerivedTables(database);
-      for (const table of DERIVED_TABLES) {
-        database.exec(table.sql);
-        const insert = database.prepare(`INSERT INTO ${table.name} VALUES(${table.columns.map(() => "?").join(", ")})`);
-        for (const row of table.rows(tables, names)) insert.run(row);
+  database.exec("BEGIN IMMEDIATE");
+  try {
+    dropDerivedTables(database);
+    for (const table of DERIVED_TABLES) {
+      database.exec(table.sql);
+      const insert = database.prepare(`INSERT INTO ${table.name} VALUES(${table.columns.map(() => "?").join(", ")})`);
+      for (const row of table.rows(tables, names)) {
+        insert.run(row);
+        yield undefined;
       }
-    })
-    .immediate();
+    }
+    database.exec("COMMIT");
+  } finally {
+    // An error of SQLite's may have rolled it back already.
+    if (database.inTransaction) database.exec("ROLLBACK");
+  }
 }
