@@ -11,6 +11,7 @@ import {
   evolveControl,
   ExitWord,
   type ExpressionEnvironment,
+  firstSeqOf,
   HotKind,
   isControlKind,
   journalCursor,
@@ -107,7 +108,8 @@ async function runLog(
   nameByLastSnapshot(recording);
   output.startPager();
   const control = flag(args, "patch") ? controlBefore(recording, range) : undefined;
-  const printer = new Printer(recording, output, { range, control, joinsConsole: isConsoleAlone(args) });
+  const hasPending = asksForPending(recording, args, range);
+  const printer = new Printer(recording, output, { range, hasPending, control, joinsConsole: isConsoleAlone(args) });
   const most = countOption(args, "max-count") ?? Infinity;
   if (flag(args, "reverse")) await printReversed(recording, range, filter, most, { printer, act });
   else await printForwards(recording, range, filter, most, { printer, act });
@@ -181,6 +183,8 @@ interface PrintedLine extends EventLine {
 
 interface PrinterOptions {
   readonly range: SeqRange;
+  /** Whether the call that came with the VM, and has no answer, is one of the lines. */
+  readonly hasPending: boolean;
   /** Before the range, where changes are to be printed. */
   readonly control: ControlState | undefined;
   /** Whether the console's bytes are joined to lines. */
@@ -198,12 +202,14 @@ class Printer {
   /** Lines that were added. */
   count = 0;
 
-  constructor(recording: OpenRecording, output: Output, { range, control, joinsConsole }: PrinterOptions) {
+  constructor(recording: OpenRecording, output: Output, { range, hasPending, control, joinsConsole }: PrinterOptions) {
     this.#recording = recording;
     this.#output = output;
     this.#lines = new EventLines(recording, range.last);
     this.#console = joinsConsole ? new ConsoleLines() : undefined;
     this.#control = control;
+    const pending = hasPending ? this.#lines.pendingLine() : undefined;
+    if (pending !== undefined) this.#wait([pending], []);
   }
 
   get isFull(): boolean {
@@ -284,6 +290,12 @@ function eventFilter(recording: OpenRecording, args: Arguments, range: SeqRange)
 }
 
 const GROUPS = ["control", "exits", "inputs", "hypercalls", "console"] as const;
+
+/** A call that came with the VM has no event here: it is told among the hypercalls, unless anything else is asked of an event. */
+function asksForPending({ reader }: OpenRecording, args: Arguments, { first }: SeqRange): boolean {
+  const isFiltered = ["kind", "reason", "vcpu", "where"].some((name) => args[name] !== undefined);
+  return flag(args, "hypercalls") && !isFiltered && first <= firstSeqOf(reader);
+}
 
 /** Where other events stand between the bytes of a line, they are not joined. */
 function isConsoleAlone(args: Arguments): boolean {

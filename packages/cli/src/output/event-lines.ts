@@ -22,7 +22,8 @@ import { counted, hex, plainText, quotedBytes, u64 } from "./value-text.js";
 
 /** One event: columns, and what `--json` prints. */
 export interface EventLine {
-  readonly seq: number;
+  /** undefined: the event is in the parent recording. */
+  readonly seq: number | undefined;
   /** "exit:4820", or "start" before the first exit. */
   readonly place: string;
   /** Aligned with those of other lines, as far as they go. */
@@ -102,6 +103,23 @@ export class EventLines {
     return { seq: cursor.seq, place, columns, json };
   }
 
+  /** The call that came with the VM and has no answer; undefined: none did, or it has one. */
+  pendingLine(): EventLine | undefined {
+    const carried = this.#carried;
+    if (carried === undefined || !this.#exits.isHypercall(carried.frame)) return undefined;
+    const { state } = callAnswer(this.#recording, carried, this.#last);
+    if (state !== "pending") return undefined;
+    const { columns, fields = {} } = this.#exitLine(carried, "made in the parent recording");
+    const place = `exit:${carried.number}`;
+    const kind = HOT_NAMES[HotKind.exited];
+    return {
+      seq: undefined,
+      place,
+      columns,
+      json: { event: null, position: place, kind, icount: carried.icount, ...fields },
+    };
+  }
+
   #describe(cursor: EventCursor): Described {
     switch (cursor.kind) {
       case HotKind.exited:
@@ -131,21 +149,26 @@ export class EventLines {
   }
 
   #exited(cursor: EventCursor): Described {
-    const exits = this.#exits;
-    const { exit } = cursor;
     const made = exitAt(cursor);
     this.#note(made);
+    return this.#exitLine(made);
+  }
+
+  /** `where`: said beside the answer. */
+  #exitLine(made: RecordedExit, where?: string): Described {
+    const exits = this.#exits;
+    const { frame: exit } = made;
     const fields = this.#exitFields(made);
     const pc = frameU64(exit, ExitWord.pcLow);
     const isBehind = exits.pcPlace(exit) === "behind";
     const name = this.#recording.symbols.name(pc) ?? "";
     return {
       columns: [
-        `vcpu${this.#vcpu}`,
+        `vcpu${exit[ExitWord.vcpu] ?? 0}`,
         exits.reason(exit),
         exits.longAction(exit),
         exits.answerer(exit),
-        [fields.answerText === undefined ? "" : `-> ${fields.answerText}`, exits.ruled(exit), name]
+        [fields.answerText === undefined ? "" : `-> ${fields.answerText}`, where ?? "", exits.ruled(exit), name]
           .filter((text) => text !== "")
           .join("  "),
       ],
@@ -273,15 +296,19 @@ function payloadText(payload: EventPayload): string {
 
 const GAP = "  ";
 
+function headText(seq: number | undefined): string {
+  return seq === undefined ? "before" : `event:${seq}`;
+}
+
 /** Column widths that fit lines: each at least as wide as before, so that later lines stay aligned with earlier ones. */
 export class EventColumns {
-  #seqWidth = 0;
+  #headWidth = 0;
   #placeWidth = 0;
   readonly #widths: number[] = [];
 
   fit(lines: readonly EventLine[]): void {
     for (const { seq, place, columns } of lines) {
-      this.#seqWidth = Math.max(this.#seqWidth, String(seq).length);
+      this.#headWidth = Math.max(this.#headWidth, headText(seq).length);
       this.#placeWidth = Math.max(this.#placeWidth, place.length);
       // Rows have text of their own where exits have columns.
       if (columns.length < 3) continue;
@@ -292,7 +319,7 @@ export class EventColumns {
   }
 
   text({ seq, place, columns }: EventLine): string {
-    const head = `${`event:${seq}`.padEnd(this.#seqWidth + "event:".length)}${GAP}${place.padEnd(this.#placeWidth)}`;
+    const head = `${headText(seq).padEnd(this.#headWidth)}${GAP}${place.padEnd(this.#placeWidth)}`;
     const cells = columns.map((text, index) => (columns.length < 3 ? text : text.padEnd(this.#widths[index] ?? 0)));
     return `${head}${GAP}${cells.join(GAP)}`.trimEnd();
   }

@@ -512,11 +512,15 @@ describe("a VM that moves while a call waits whose handler fails", () => {
     const mended = write("mended.mjs", "export default (call, vm) => { vm.state.moved = true; return 4; };");
     sandbox.must("migrate", "src", "dst", "--handler", mended);
     expect(sandbox.vm("dst")?.state).toBe("paused");
+    const open =
+      /^before +exit:\d+ +vcpu0 +HVC64 +HYPERCALL 0xc6000000 .* handler +-> pending +made in the parent recording /;
+    expect(sandbox.must("log", "dst.hvj", "--hypercalls")).toMatch(open);
     const { finished, says } = sandbox.start("attach", "dst");
     await says(/attached to dst/);
     sandbox.must("ctl", "dst", "resume");
     expect((await finished).stdout).toMatch(/hvc 0xc6000000: 0x0000000000000004/);
     expect(sandbox.must("info", "dst.hvj")).toMatch(/^handler +mended\.mjs, sha256:/m);
+    expect(sandbox.must("log", "dst.hvj", "--hypercalls")).not.toContain("pending");
     rmSync(sandbox.path("mended.mjs"));
     for (const name of ["src.hvj", "dst.hvj"]) expect(sandbox.must("replay", name)).toContain("equal");
   });
