@@ -2,14 +2,19 @@
  * Makes a fresh clone ready to run: installs the locked dependencies and compiles the
  * packages. Needs Node, npm, python3, make and a C++ compiler (better-sqlite3 compiles
  * where it has no prebuilt binary). Does nothing that is already done.
+ *
+ *   node scripts/setup.js [--types-only]     --types-only: what the fences need, neither the binary nor the bundle
  */
-import { spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync, realpathSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 
 const root = join(import.meta.dirname, "..");
 const stampPath = join(root, "node_modules", ".hvjournal-setup");
+/** SQLite, as C: what takes longest to compile. */
+const nativePackage = "better-sqlite3";
 const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 
 function fail(message) {
@@ -25,10 +30,14 @@ function environment() {
 }
 
 /** Runs a command with its output on stderr, so that stdout stays the caller's. */
-function run(what, command, args) {
-  const { status, error } = spawnSync(command, args, { cwd: root, stdio: ["ignore", 2, 2], env: environment() });
-  if (error) fail(`can't ${what}: ${command}: ${error.message}`);
+async function run(what, command, args) {
+  const child = spawn(command, args, { cwd: root, stdio: ["ignore", 2, 2], env: environment() });
+  const [status] = await once(child, "close").catch((error) => fail(`can't ${what}: ${command}: ${error.message}`));
   if (status !== 0) fail(`can't ${what}: ${command} ${args.join(" ")} ended with status ${status}`);
+}
+
+function runPackageManager(what, args) {
+  return run(what, "npx", ["-y", manifest.packageManager.split("+")[0], ...args]);
 }
 
 function checkNode() {
@@ -50,19 +59,38 @@ function installFingerprint() {
   return hash.digest("hex");
 }
 
-function install() {
+function isDone(stamp, fingerprint) {
+  return existsSync(stamp) && readFileSync(stamp, "utf8") === fingerprint;
+}
+
+async function install() {
   const fingerprint = installFingerprint();
-  if (existsSync(stampPath) && readFileSync(stampPath, "utf8") === fingerprint) return;
-  const packageManager = manifest.packageManager.split("+")[0];
+  if (isDone(stampPath, fingerprint)) return;
   process.stderr.write("installing dependencies (about a minute the first time)\n");
-  const options = ["install", "--frozen-lockfile", "--config.confirmModulesPurge=false"];
-  run("install the dependencies", "npx", ["-y", packageManager, ...options]);
+  const options = ["--frozen-lockfile", "--ignore-scripts", "--config.confirmModulesPurge=false"];
+  await runPackageManager("install the dependencies", ["install", ...options]);
   writeFileSync(stampPath, fingerprint);
 }
 
+/** The one install script that is run: for this Node, beside everything that does without the binary. */
+async function compileNativePackage() {
+  const directory = realpathSync(join(root, "packages", "cli", "node_modules", nativePackage));
+  const stamp = join(directory, "build", ".hvjournal-setup");
+  if (isDone(stamp, process.version)) return;
+  process.stderr.write(`compiling ${nativePackage} (a minute or two, once)\n`);
+  await runPackageManager(`compile ${nativePackage}`, ["--recursive", "rebuild", nativePackage]);
+  writeFileSync(stamp, process.version);
+}
+
+function compilePackages() {
+  return run("compile", process.execPath, [join("node_modules", "typescript", "bin", "tsc"), "-b"]);
+}
+
 checkNode();
-install();
-if (!process.argv.includes("--no-build")) {
-  run("compile", process.execPath, [join("node_modules", "typescript", "bin", "tsc"), "-b"]);
-  run("bundle the command", process.execPath, [join("scripts", "bundle.js")]);
+await install();
+if (process.argv.includes("--types-only")) {
+  await compilePackages();
+} else {
+  await Promise.all([compileNativePackage(), compilePackages()]);
+  await run("bundle the command", process.execPath, [join("scripts", "bundle.js")]);
 }
