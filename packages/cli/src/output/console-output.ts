@@ -63,7 +63,7 @@ export class OutputError extends CliError {
 export function processOutput(options: OutputOptions): Output {
   const pace = process.stderr.isTTY ? TERMINAL_PACE : LOG_PACE;
   let progressShown = false;
-  let progressDueAt = pace.first;
+  let progressDueAt = performance.now() + pace.first;
   let pager: Pager | undefined;
   const clear = (): void => {
     if (progressShown) writeAll(STDERR, "\r\x1b[K");
@@ -89,7 +89,6 @@ export function processOutput(options: OutputOptions): Output {
       const more = [...details, ...(next === undefined ? [] : [`next: ${next}`])];
       writeAll(STDERR, [`${label} ${message}`, ...more, ""].join("\n"));
     },
-    // The clock of `performance` begins with the process.
     isProgressDue: () => !options.quiet && performance.now() >= progressDueAt,
     progress(text) {
       progressDueAt = performance.now() + pace.interval;

@@ -1,6 +1,6 @@
 /** How often what takes long says so. */
 
-/** When a process that runs for so long says so, in milliseconds since it began. */
+/** When a command that runs for so long says so, in milliseconds since it began. */
 export interface Pace {
   readonly first: number;
   readonly interval: number;

@@ -17,14 +17,10 @@ import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { bareMetalImage } from "../guests/bare-metal.js";
-import {
-  commandDirectory,
-  type CommandResult,
-  hvjournalCommand,
-  runHvjournal,
-  runShell,
-} from "../testing/command-line.js";
+import { commandDirectory, runHvjournal, runShell } from "../testing/command-line.js";
+import type { CommandResult } from "../testing/command-request.js";
 import { flipBit, flipLastPage, forgeFormat, forgeRecording } from "../testing/forged-recording.js";
+import { hvjournalCommand } from "../testing/repository.js";
 
 jest.setTimeout(300_000);
 

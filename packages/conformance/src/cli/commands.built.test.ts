@@ -6,8 +6,10 @@ import { copyFileSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { bareMetalAmd64, bareMetalElf, bareMetalImage } from "../guests/bare-metal.js";
-import { type CommandResult, hvjournalCommand, runHvjournal } from "../testing/command-line.js";
+import { runHvjournal } from "../testing/command-line.js";
+import type { CommandResult } from "../testing/command-request.js";
 import { forgeAnswer } from "../testing/forged-recording.js";
+import { hvjournalCommand } from "../testing/repository.js";
 
 const WATCHED_WORD = "0xffffff8000007008";
 const fixed = ["--seed", "1", "--rtc", "base=2026-01-01", "--headless"];

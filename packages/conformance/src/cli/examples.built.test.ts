@@ -3,8 +3,7 @@ import { afterAll, describe, expect, it, jest } from "@jest/globals";
 import { spawnSync } from "node:child_process";
 import { copyFileSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { hvjournalCommand } from "../testing/command-line.js";
-import { repositoryRoot } from "../testing/repository.js";
+import { hvjournalCommand, repositoryRoot } from "../testing/repository.js";
 import { type Finished, VmSandbox } from "../testing/vm-sandbox.js";
 
 // One of them records and asks many times.

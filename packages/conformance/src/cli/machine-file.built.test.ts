@@ -5,7 +5,8 @@ import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { bareMetalImage } from "../guests/bare-metal.js";
-import { commandDirectory, type CommandResult, runHvjournal, runShell } from "../testing/command-line.js";
+import { commandDirectory, runHvjournal, runShell } from "../testing/command-line.js";
+import type { CommandResult } from "../testing/command-request.js";
 
 jest.setTimeout(300_000);
 

@@ -2,7 +2,7 @@ import { expect, it } from "@jest/globals";
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { deserialize } from "node:v8";
-import { hvjournalCommand } from "../testing/command-line.js";
+import { hvjournalCommand } from "../testing/repository.js";
 
 const bundle = join(dirname(hvjournalCommand), "..", "dist", "hvjournal.cjs");
 

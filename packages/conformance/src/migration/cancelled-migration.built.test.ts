@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, it, jest } from "@jest/globals";
+import { afterAll, afterEach, describe, expect, it, jest } from "@jest/globals";
 import { existsSync } from "node:fs";
 import { VmSandbox } from "../testing/vm-sandbox.js";
 
@@ -6,6 +6,7 @@ import { VmSandbox } from "../testing/vm-sandbox.js";
 jest.setTimeout(300_000);
 
 const sandbox = new VmSandbox();
+afterEach(() => sandbox.endAll());
 afterAll(() => sandbox.close());
 
 /** It writes 64 MiB over and over: a VM of few pages is there before anybody can end the move. */

@@ -1,16 +1,11 @@
-/** Runs the command line as users do: as a process of its own, from its build. */
+/** Runs the command line from its build. */
+import { afterAll } from "@jest/globals";
 import { spawnSync } from "node:child_process";
 import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
-import { repositoryRoot } from "./repository.js";
-
-export const hvjournalCommand = join(repositoryRoot, "packages", "cli", "bin", "hvjournal.js");
-
-export interface CommandResult {
-  readonly status: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
+import type { CommandResult } from "./command-request.js";
+import { hvjournalCommand } from "./repository.js";
+import { WarmCommandLine } from "./warm-command-line.js";
 
 export interface CommandOptions {
   readonly cwd: string;
@@ -26,8 +21,20 @@ function environmentOf(cwd: string, more: Readonly<Record<string, string>> = {})
   return { ...inherited, XDG_RUNTIME_DIR: cwd, ...more };
 }
 
-/** `hvjournal ARGS`. */
-export function runHvjournal(args: readonly string[], { cwd, input = "", environment }: CommandOptions): CommandResult {
+const warm = new WarmCommandLine(environmentOf("/"));
+afterAll(() => warm.close());
+
+/** `hvjournal ARGS`, as a process of its own where it has input or an environment. */
+export function runHvjournal(args: readonly string[], options: CommandOptions): CommandResult {
+  const { cwd, input, environment } = options;
+  if (input !== undefined || environment !== undefined || !WarmCommandLine.takes(args))
+    return startHvjournal(args, options);
+  return warm.run({ words: args, directory: cwd }, TIMEOUT_MS);
+}
+
+/** `hvjournal ARGS` as a process of its own, as users start it. */
+export function startHvjournal(args: readonly string[], options: CommandOptions): CommandResult {
+  const { cwd, input = "", environment } = options;
   const { status, stdout, stderr, error } = spawnSync(process.execPath, [hvjournalCommand, ...args], {
     cwd,
     input,

@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { EventCursor, HotKind, NO_EVENT, type EventBatch } from "@hvjournal/core";
 import { openRecording, type RecordingReader } from "@hvjournal/journal";
 import { bareMetalImage } from "../guests/bare-metal.js";
-import { hvjournalCommand } from "./command-line.js";
+import { hvjournalCommand } from "./repository.js";
+import { WarmCommandLine } from "./warm-command-line.js";
 
 /** A whole boot on a busy machine. */
 const COMMAND_TIMEOUT_MS = 600_000;
@@ -51,6 +52,7 @@ export class VmSandbox {
   readonly entry: string = hvjournalCommand;
   readonly directory: string = mkdtempSync(join(tmpdir(), "hvj-"));
   readonly #environment: NodeJS.ProcessEnv = { ...process.env, XDG_RUNTIME_DIR: this.directory, NO_COLOR: "1" };
+  readonly #warm: WarmCommandLine = new WarmCommandLine(this.#environment);
   readonly #children: ChildProcess[] = [];
 
   path(name: string): string {
@@ -58,10 +60,11 @@ export class VmSandbox {
   }
 
   run(...words: readonly string[]): Finished {
-    return this.runWith({}, ...words);
+    if (!WarmCommandLine.takes(words)) return this.runWith({}, ...words);
+    return this.#warm.run({ words, directory: this.directory }, COMMAND_TIMEOUT_MS);
   }
 
-  /** With more in its environment. */
+  /** As a process of its own, with more in its environment. */
   runWith(environment: Readonly<Record<string, string>>, ...words: readonly string[]): Finished {
     const { status, stdout, stderr } = spawnSync(process.execPath, [hvjournalCommand, ...words], {
       cwd: this.directory,
@@ -97,10 +100,10 @@ export class VmSandbox {
     this.#record(name, append, ["--headless", "-q", ...words]);
   }
 
-  #record(name: string, append: string, words: readonly string[], environment: Record<string, string> = {}): void {
+  #record(name: string, append: string, words: readonly string[], environment?: Record<string, string>): void {
     const fixed = ["--seed", "7", "--rtc", "base=2026-01-01", "--no-index", "--host-timeout", "600s"];
     const all = ["record", bareMetalImage, "--append", append, ...fixed, ...words, "-o", `${name}.hvj`];
-    checked(all, this.runWith(environment, ...all));
+    checked(all, environment === undefined ? this.run(...all) : this.runWith(environment, ...all));
   }
 
   start(...words: readonly string[]): Started {
@@ -189,8 +192,8 @@ export class VmSandbox {
     );
   }
 
-  /** Ends whatever was started here and still runs. */
-  close(): void {
+  /** Ends whatever was started here and still runs: a guest that never idles takes a processor from the tests behind it. */
+  endAll(): void {
     for (const child of this.#children) if (child.exitCode === null) child.kill("SIGKILL");
     for (const { processId } of this.vms()) {
       try {
@@ -199,6 +202,11 @@ export class VmSandbox {
         // It has ended meanwhile.
       }
     }
+  }
+
+  close(): void {
+    this.endAll();
+    this.#warm.close();
     rmSync(this.directory, { recursive: true, force: true });
   }
 }
