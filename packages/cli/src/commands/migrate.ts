@@ -6,6 +6,7 @@ import type { Argv } from "yargs";
 import { CliError, UsageError } from "../cli-error.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { type MigrationAddress, parseAddress } from "../migration/addresses.js";
+import { answerError, answerThere } from "../migration/answer-there.js";
 import {
   checkRecording,
   explainRecording,
@@ -214,8 +215,11 @@ async function move(
   }
   const report = await carryOut({ source, destination, options }, args, context);
   destination.release();
+  const there = await answerThere(report, context.environment);
+  if (there.is === "failed" && output.json) throw answerError(there, source.name, report);
   if (output.json) output.line(jsonLine(report));
-  else for (const line of reportLines(report, source.name)) output.line(line);
+  else for (const line of reportLines(report, source.name, there)) output.line(line);
+  if (there.is === "failed") throw answerError(there, source.name, report);
   if (flag(args, "attach")) return attachTo(report.destination.name, context);
   return ExitStatus.done;
 }

@@ -107,12 +107,13 @@ export function explanationJson({ contract, reasons, unknownUpTo, answered, pend
 
 /** A report whose fields are plain JSON. */
 export function reportJson(report: MigrationReport) {
-  const { destination, contract, base, tail, handOver } = report;
+  const { destination, contract, base, tail, handOver, pending } = report;
   return {
     destination: { ...destination },
     contract: contractJson(contract),
     base: { ...base },
     tail: { ...tail, behindMs: [...tail.behindMs] },
     handOver: { ...handOver, digest: toHex(handOver.digest) },
+    pending: pending === undefined ? null : { ...pending },
   };
 }

@@ -50,7 +50,13 @@ export function blocks({ contract, reasons }: Explanation): boolean {
 }
 
 export interface Report {
-  readonly destination: { readonly name: string; readonly path: string; readonly processId: number };
+  readonly destination: {
+    /** `RecordingHeader.id` */
+    readonly recording: string;
+    readonly name: string;
+    readonly path: string;
+    readonly processId: number;
+  };
   readonly contract: Contract;
   readonly base: {
     readonly exitNumber: number;
@@ -69,11 +75,14 @@ export interface Report {
   readonly handOver: {
     readonly by: string;
     readonly exitNumber: number;
+    readonly icount: number;
     readonly digest: string;
     readonly epoch: number;
     readonly stoodStillMs: number;
     readonly paused: boolean;
   };
+  /** The call that had no answer at the hand-over; null: none had. */
+  readonly pending?: PendingCall | null;
 }
 
 function isContract(value: unknown): boolean {

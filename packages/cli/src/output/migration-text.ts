@@ -1,5 +1,6 @@
 /** What `migrate` prints. */
 import { HANDLER_ITEM } from "@hvjournal/core";
+import type { AnswerThere } from "../migration/answer-there.js";
 import type { Explanation, Report } from "../migration/migration-report.js";
 import { answeredLines, pendingLine } from "./answered-text.js";
 import { countLine, differenceLines } from "./contract-text.js";
@@ -29,7 +30,7 @@ function slowedText({ leastDuty, slowedMs }: Report["tail"]): string {
 }
 
 /** One line for each phase, then where the VM is now. */
-export function reportLines(report: Report, source: string): string[] {
+export function reportLines(report: Report, source: string, there: AnswerThere): string[] {
   const { contract, base, tail, handOver, destination } = report;
   const behind = tail.behindMs.map(millisecondsText).join(", ");
   const digest = `${handOver.digest.slice(0, DIGEST_DIGITS)}…`;
@@ -48,9 +49,22 @@ export function reportLines(report: Report, source: string): string[] {
       "hand-over",
       `exit:${handOver.exitNumber}, digest sha256:${digest} on both sides, epoch ${handOver.epoch}, guest stood still for ${millisecondsText(handOver.stoodStillMs)}`,
     ),
-    movedText({ name, processId, paused: handOver.paused }, source),
-    `next: ${nextThere({ name, paused: handOver.paused })}`,
+    ...(there.is === "failed"
+      ? // What it stands at, and how it goes on, is told as an error.
+        [`moved: ${name} owns the VM; ${source} is sealed`]
+      : [
+          movedText({ name, processId, paused: handOver.paused }, source),
+          ...(there.is === "open" ? [openText(name, there.by)] : []),
+          `next: ${nextThere({ name, paused: handOver.paused })}`,
+        ]),
   ];
+}
+
+/** A call that has not been answered while it was waited for. */
+function openText(name: string, by: string | undefined): string {
+  return by === undefined
+    ? `its open call is asked again there: ${name} says what comes of it`
+    : `it waits for ${by}: hvjournal ps says whether it still does`;
 }
 
 /** A VM behind its move. */

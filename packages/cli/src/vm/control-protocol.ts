@@ -27,6 +27,8 @@ export interface VmStatus extends JsonObject {
   readonly state: "running" | "paused" | "receiving";
   /** Why it is paused, where nobody has asked for it: "handler failed". */
   readonly pausedBy?: string;
+  /** The same with all that is known. */
+  readonly pausedText?: string;
   /** Whose answer it stands still for, and to what: "late.mjs, HVC 0xc6000001". */
   readonly waitsFor?: string;
   readonly epoch: number;

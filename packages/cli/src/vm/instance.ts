@@ -44,7 +44,7 @@ export function statusOf({ name, path, session, journal }: Instance): VmStatus {
     processId: process.pid,
     recording: resolve(path),
     state: session.paused ? "paused" : "running",
-    ...(session.pausedBy === undefined ? {} : { pausedBy: session.pausedBy.reason }),
+    ...(session.pausedBy === undefined ? {} : { pausedBy: session.pausedBy.reason, pausedText: session.pausedBy.text }),
     ...(waitsFor === undefined ? {} : { waitsFor }),
     epoch: "epoch" in standing ? standing.epoch : 0,
     exit: machine.exitNumber,

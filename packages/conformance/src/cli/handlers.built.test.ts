@@ -525,6 +525,47 @@ describe("a VM that moves while a call waits whose handler fails", () => {
     for (const name of ["src.hvj", "dst.hvj"]) expect(sandbox.must("replay", name)).toContain("equal");
   });
 
+  it.each<[string, string, RegExp]>([
+    ["throws", 'export default () => { throw new Error("not there"); };', /: it threw not there /],
+    ["is-late", "export default () => new Promise(() => {});", /no answer within 300ms/],
+    ["loops", "export default () => { for (;;) {} };", /its process was ended with the call open/],
+  ])(
+    "is said to have moved with its call open where the destination's handler %s, and goes on from there",
+    async (name, code, why) => {
+      const [source, there, end] = [`from-${name}`, `to-${name}`, `to-${name}-2`];
+      const late = write("late-here.mjs", "export default () => new Promise(() => {});");
+      const forwarded = ["--smccc-filter", "0xc6000000+0x100=forward"];
+      sandbox.recordDetached(
+        source,
+        "scenario=hypercalls",
+        ...forwarded,
+        "--handler",
+        late,
+        "--handler-timeout",
+        "600s",
+      );
+      while (sandbox.vm(source)?.waitsFor === undefined) await new Promise((resolve) => setTimeout(resolve, 50));
+      const failing = ["--handler", write(`${name}.mjs`, code), "--handler-timeout", "300ms"];
+      const { status, stdout, stderr } = sandbox.run("migrate", source, there, ...failing);
+      expect([status, stdout]).toEqual([
+        128,
+        expect.stringMatching(`moved: ${there} owns the VM; ${source} is sealed\n$`),
+      ]);
+      expect(stderr).toMatch(
+        new RegExp(`^error: ${source} has moved to ${there}, but call HVC64 0xc6000000 of vcpu0, exit:`, "m"),
+      );
+      expect(stderr).toMatch(why);
+      const [, from = ""] = /^next: hvjournal migrate (\S+) \S+ --handler FILE$/m.exec(stderr) ?? [];
+      sandbox.must("migrate", from, end, "--handler", write("mended-at-last.mjs", "export default () => 9;"));
+      if (sandbox.vm(end)?.state === "paused") sandbox.must("ctl", end, "resume");
+      await sandbox.gone(end);
+      expect(sandbox.must("log", `${end}.hvj`, "--hypercalls")).toMatch(
+        / answer +x0 <- 9 .* to HVC64 HYPERCALL 0xc6000000 /,
+      );
+      expect(sandbox.must("replay", `${end}.hvj`)).toContain("equal");
+    },
+  );
+
   it("stays where it is when the recorded file has changed at the destination, and says so", () => {
     const fine = write("fine.mjs", "export default () => 4;");
     const endless = ["--smccc-filter", "0xc6000000+0x100=forward", "--handler", fine];

@@ -38,6 +38,7 @@ export interface VmStatus {
   readonly processId: number;
   readonly state: string;
   readonly pausedBy?: string;
+  readonly waitsFor?: string;
   readonly exit: number;
   readonly icount: number;
 }

@@ -96,6 +96,8 @@ export interface MigrationReport {
     /** The operator had paused it: so it is there. */
     readonly paused: boolean;
   };
+  /** The call that had no answer at the hand-over: whoever answers at the destination is asked. */
+  readonly pending: PendingCall | undefined;
 }
 
 export interface MoveExplanation {
@@ -268,7 +270,7 @@ export class MigrationSource {
     const by = await this.#sendTail(snapshot);
     this.#report({ step: "hand-over" });
     const { recording, path, name, processId } = answer;
-    const handOver = await this.#handOver(answer, by);
+    const { pending, ...handOver } = await this.#handOver(answer, by);
     const tail: TailReport = {
       fromExit: base.exitNumber,
       toExit: handOver.exitNumber,
@@ -277,7 +279,7 @@ export class MigrationSource {
       leastDuty: this.#pacing.duty,
       slowedMs: this.#slowedMs,
     };
-    return { destination: { recording, path, name, processId }, contract, base, tail, handOver };
+    return { destination: { recording, path, name, processId }, contract, base, tail, handOver, pending };
   }
 
   #report(progress: SourceProgress): void {
@@ -397,11 +399,15 @@ export class MigrationSource {
     await this.#sendPages(joined);
   }
 
-  #handOver(accepted: Accept, by: "replay" | "snapshot"): Promise<MigrationReport["handOver"]> {
+  #handOver(
+    accepted: Accept,
+    by: "replay" | "snapshot",
+  ): Promise<MigrationReport["handOver"] & Pick<MigrationReport, "pending">> {
     const { clock, vm } = this.#options;
     return vm.standStill(async (still) => {
       const startedAt = clock.nowMs();
       if (this.#slowedSince !== undefined) this.#slowedMs += startedAt - this.#slowedSince;
+      const pending = vm.pendingCall;
       const handOver = await this.#sendHandOver(still, by);
       const { epoch } = await this.#expect("prepared");
       if (epoch !== handOver.epoch)
@@ -417,7 +423,7 @@ export class MigrationSource {
         still.seal();
       }
       const { exitNumber, icount, digest, paused } = handOver;
-      return { by, exitNumber, icount, digest, epoch, stoodStillMs, paused };
+      return { by, exitNumber, icount, digest, epoch, stoodStillMs, paused, pending };
     });
   }
 
