@@ -32,12 +32,12 @@ function goodGoal(args: Arguments, { reader }: OpenRecording): Goal {
   return text === undefined ? { seq: startSeq(reader) } : findPlace(text, reader).goal;
 }
 
-function lastSeq(args: Arguments, { reader }: OpenRecording): number {
+function lastSeq(args: Arguments, { reader, architecture }: OpenRecording): number {
   const [from, to] = ["good", "bad"].map((option) => {
     const text = stringOption(args, option);
     return text === undefined ? undefined : parsePosition(text);
   });
-  return resolveRange({ from, to }, reader).last;
+  return resolveRange({ from, to }, reader, architecture).last;
 }
 
 export async function runWhen(

@@ -103,7 +103,7 @@ async function runLog(
   args: Arguments,
   { output, act }: CommandContext & { readonly act: LongAct },
 ): Promise<ExitCode> {
-  const range = resolveRange(positions, recording.reader);
+  const range = resolveRange(positions, recording.reader, recording.architecture);
   const filter = eventFilter(recording, args, range);
   nameByLastSnapshot(recording);
   output.startPager();
@@ -386,11 +386,11 @@ function whereFilter(recording: OpenRecording, text: string | undefined, range: 
   return expression.needsState ? stateFilter(recording, expression, range) : journalFilter(recording, expression);
 }
 
-function journalFilter({ reader, symbols }: OpenRecording, expression: ParsedExpression): Filter {
+function journalFilter({ reader, architecture, symbols }: OpenRecording, expression: ParsedExpression): Filter {
   const evaluator = new Evaluator(expression);
   let environment: ExpressionEnvironment | undefined;
   return (cursor) => {
-    environment ??= new JournalEnvironment(reader, cursor, nodeDigester, symbols);
+    environment ??= new JournalEnvironment({ reader, architecture, digester: nodeDigester, symbols }, cursor);
     if (cursor.kind === HotKind.outputProduced) evaluator.noteOutput(cursor.outputPort, cursor.outputBytes);
     return evaluator.holds(environment);
   };

@@ -77,7 +77,7 @@ async function runStat(
   const event = choice(args, "event", STAT_EVENTS, "vmexit");
   const key = choice(args, "key", SORT_KEYS, "sample");
   const isMeasured = flag(args, "host") || key === "host";
-  const range = resolveRange(place === undefined ? WHOLE : parseRange(place), recording.reader);
+  const range = resolveRange(place === undefined ? WHOLE : parseRange(place), recording.reader, recording.architecture);
   const statistics = new ExitStatistics(recording, event);
   const vcpu = stringOption(args, "vcpu");
   const measure = isMeasured ? hostMeasure(recording, range) : undefined;

@@ -11,7 +11,7 @@ export const TOPICS = {
   event:N  icount:N         events 1 to N have taken effect; N units have been counted on the VM
   time:1.65s                guest time reaches it (s, ms, us, ns)
   console:/RE/              the guest writes the byte that completes the match
-  hypercall:0xc4000003      the first exit of that function
+  hypercall:0xc4000003      the first exit of that function; of a Hyper-V call: of that code, or of that whole input value
   exit:HVC64                the first exit of that reason, or of that KVM exit
   snapshot:N                snapshot N was taken
 
@@ -37,6 +37,8 @@ In a shell, put whatever holds / or # between single quotes:
   exit.nr  exit.reason  exit.kvm  exit.gpa  exit.args[0]
                             of an arm64 call: nr is the function (x0), args[0] to args[2] are x1 to x3. In JSON of log, and as
                             arg0 to arg3 of sql, the function comes first
+  exit.input                of a Hyper-V call: nr is its code, whatever its other fields (fast, repCount ...); input is its whole
+                            input value, as in args of JSON, and arg0 of sql. Of any other call both are the function
   count(EXPR)               how often it held
   icount  time              units, guest time: time > 1.5s (s, ms, us, ns; a number alone is nanoseconds)
   console =~ /RE/           what the guest has written so far matches

@@ -5,9 +5,7 @@ import {
   Evaluator,
   exitNumberByName,
   ExitWord,
-  frameU64,
-  HYPERCALL_REASONS,
-  KvmExit,
+  HypercallExits,
   type Machine,
   MachineEnvironment,
   outcomeForm,
@@ -155,13 +153,12 @@ function countedExit(occurrence: number, isMatch: () => boolean): Moment {
   };
 }
 
-function hypercallTest(machine: Machine, number: bigint): () => boolean {
-  const isCall = machine.exitModel.reasons.map(({ name }) => HYPERCALL_REASONS.has(name));
-  return () => {
-    const { exit } = machine.kernel;
-    const calls = isCall[exit[ExitWord.reason] ?? 0] === true || exit[ExitWord.kvmExit] === KvmExit.hypercall;
-    return calls && frameU64(exit, ExitWord.arg0Low) === number;
-  };
+function hypercallTest({ exitModel, architecture, kernel }: Machine, number: bigint): () => boolean {
+  const exits = new HypercallExits(
+    exitModel.reasons.map(({ name }) => name),
+    architecture,
+  );
+  return () => exits.calls(kernel.exit, number);
 }
 
 function reasonTest(machine: Machine, reason: string, option: string): () => boolean {

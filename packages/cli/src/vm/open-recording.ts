@@ -158,7 +158,7 @@ export function findPlace(text: string, reader: RecordingReader, naming: Naming 
 /** Where there are two recordings, the error is of the one that lacks the moment. */
 function goalIn(position: Position, reader: RecordingReader, naming: Naming): Goal {
   try {
-    return resolvePosition(position, reader);
+    return resolvePosition(position, reader, architectureNamed(reader.header.architecture));
   } catch (error) {
     if (error instanceof PositionNotFoundError)
       throw positionMissing(reader.path, reader, formatPosition(error.position), naming);

@@ -39,6 +39,33 @@ function maskFromFile(): string {
   );
 }
 
+describe("a Hyper-V call in expressions and positions", () => {
+  const CODE = 0x8003;
+  const WITH_TWO = "0x200008003";
+
+  it("goes by its code whatever its other fields are, or by the whole input value", () => {
+    expect(record("calls", "--handler", "builtin:hv-ext").status).toBe(0);
+    const found = (expression: string): number =>
+      sandbox.must("log", "calls.hvj", "--where", expression).trimEnd().split("\n").length;
+    const all = found(`exit.nr == ${CODE}`);
+    expect(all).toBe(sandbox.must("log", "calls.hvj", "--hypercalls").match(/0x8003 /g)?.length);
+    expect(found(`exit.input == ${WITH_TWO}`)).toBeLessThan(all);
+    const at = (position: string): string =>
+      sandbox.must("replay", "calls.hvj", "--until", position).split("\n")[0] ?? "";
+    const [second, whole] = [at("hypercall:0x8003#2"), at(`hypercall:${WITH_TWO}`)];
+    expect(second).toContain("0x8003 HvExtCallMemoryHeatHint repCount=2 ");
+    expect(whole).toBe(second);
+    expect(at(`exit.nr == ${CODE} && exit.input == ${WITH_TWO}`)).toBe(second);
+  });
+
+  it("stops a VM that runs, too", () => {
+    for (const until of ["hypercall:0x8003#2", `exit.nr == ${CODE} && exit.input == ${WITH_TWO}`]) {
+      expect(record("stopped", "--force", "--until", until).status).toBe(0);
+      expect(sandbox.must("show", "stopped.hvj", "end")).toMatch(/ 0x8003 HvExtCallMemoryHeatHint repCount=2$/m);
+    }
+  });
+});
+
 describe("record --handler FILE of an amd64 guest", () => {
   it.each([
     ["ends the process", "export default () => process.exit(0);", "process.exit(0): a handler can't end the process"],

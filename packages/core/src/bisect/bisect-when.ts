@@ -402,8 +402,10 @@ export function findInJournal(
 ): number | undefined {
   if (expression.needsState) throw new RangeError(`'${expression.source}' needs guest state`);
   const evaluator = new Evaluator(expression);
-  const cursor = journalCursor(replayer.reader, (replayer.reader.header.parent?.seq ?? 0) + 1);
-  const environment = new JournalEnvironment(replayer.reader, cursor, replayer.machine.digester, symbols);
+  const { reader, machine } = replayer;
+  const { architecture, digester } = machine;
+  const cursor = journalCursor(reader, (reader.header.parent?.seq ?? 0) + 1);
+  const environment = new JournalEnvironment({ reader, architecture, digester, symbols }, cursor);
   for (; cursor.kind !== NO_EVENT && cursor.seq <= range.last; cursor.next()) {
     if (cursor.kind === HotKind.outputProduced) evaluator.noteOutput(cursor.outputPort, cursor.outputBytes);
     if (expression.countsExits && cursor.kind !== HotKind.exited) continue;

@@ -23,6 +23,8 @@ export interface ExpressionEnvironment {
   readonly exitNumber: number;
   /** The exit that has just occurred. */
   readonly exit: ExitFrame | undefined;
+  /** What `exit.nr` is of an exit. Absent: its first argument. */
+  callNumber?(frame: ExitFrame): bigint;
   readonly digester: Digester;
   /** undefined: there is no such register. */
   register(name: string): bigint | undefined;
@@ -76,10 +78,10 @@ const ARITHMETIC: {
   "*": (a, b) => (a * b) & MASK,
 };
 
-function exitField(field: Exclude<ExitField, "number">, frame: ExitFrame): bigint {
+function exitField(field: Exclude<ExitField, "number" | "nr">, frame: ExitFrame): bigint {
   const info = frame[ExitWord.info] ?? 0;
   switch (field) {
-    case "nr":
+    case "input":
     case "gpa":
       return frameU64(frame, ExitWord.arg0Low);
     case "reason":
@@ -270,8 +272,11 @@ export class Evaluator {
       return environment.exitName(tree.space, tree.name) ?? this.#fail(tree, `there is no exit ${tree.name}`);
     const frame = environment.exit;
     if (frame === undefined) return undefined;
-    if (tree.node === "exit")
-      return tree.field === "number" ? BigInt(environment.exitNumber) : exitField(tree.field, frame);
+    if (tree.node === "exit") {
+      if (tree.field === "number") return BigInt(environment.exitNumber);
+      if (tree.field === "nr") return environment.callNumber?.(frame) ?? exitField("input", frame);
+      return exitField(tree.field, frame);
+    }
     if (tree.node !== "exit argument") return undefined;
     const index = this.#value(tree.index, environment);
     if (index === undefined) return undefined;

@@ -3,6 +3,7 @@ import type { Digester } from "../ports/digester.js";
 import type { GuestSymbol, SymbolTable } from "../ports/symbols.js";
 import { PAGE_BYTES } from "../ports/guest-memory.js";
 import { ExitWord, type ExitFrame } from "../event/exit-frame.js";
+import { HypercallExits } from "../position/hypercall-exits.js";
 import { KVM_EXIT_NAMES } from "../event/kvm-exit-names.js";
 import type { Machine } from "../machine/machine.js";
 import type { ExpressionEnvironment } from "./evaluate.js";
@@ -66,6 +67,7 @@ export class MachineEnvironment implements ExpressionEnvironment {
   readonly #machine: Machine;
   readonly #symbols: SymbolTable | undefined;
   #registers: ReadonlySet<string> | undefined;
+  #calls: HypercallExits | undefined;
 
   constructor(machine: Machine, symbols?: SymbolTable) {
     this.#machine = machine;
@@ -94,6 +96,15 @@ export class MachineEnvironment implements ExpressionEnvironment {
 
   get exit(): ExitFrame | undefined {
     return this.#machine.exitPending ? this.#machine.kernel.exit : undefined;
+  }
+
+  callNumber(frame: ExitFrame): bigint {
+    const { exitModel, architecture } = this.#machine;
+    this.#calls ??= new HypercallExits(
+      exitModel.reasons.map(({ name }) => name),
+      architecture,
+    );
+    return this.#calls.numberOf(frame);
   }
 
   register(name: string): bigint | undefined {

@@ -33,6 +33,7 @@ const C_TYPES: ReadonlyMap<string, IntegerType> = new Map([
 
 const EXIT_FIELDS: ReadonlySet<string> = new Set<ExitField>([
   "nr",
+  "input",
   "reason",
   "kvm",
   "vcpu",

@@ -9,7 +9,7 @@ export type BinaryOperator =
   "||" | "&&" | "|" | "^" | "&" | "==" | "!=" | "<" | "<=" | ">" | ">=" | "<<" | ">>" | "+" | "-" | "*" | "/" | "%";
 
 export type ExitField =
-  "nr" | "number" | "reason" | "kvm" | "vcpu" | "pc" | "esr" | "gpa" | "size" | "write" | "data" | "rule";
+  "nr" | "input" | "number" | "reason" | "kvm" | "vcpu" | "pc" | "esr" | "gpa" | "size" | "write" | "data" | "rule";
 
 /** Where memory is: by the guest's current translation, or physical. */
 export interface MemoryRange {

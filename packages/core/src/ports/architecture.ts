@@ -206,6 +206,11 @@ export interface Architecture {
    * empty: what a result goes into depends on the instruction.
    */
   resultRegisters?(frame: ExitFrame): readonly string[];
+  /**
+   * Of a call whose first argument holds more than its number, as Hyper-V's input value does: the number alone. Absent or
+   * undefined: the argument is the number.
+   */
+  callNumber?(frame: ExitFrame): number | undefined;
   /** Of a call that no rule of the control plane was asked about: why, in words. */
   unruledCall?(frame: ExitFrame): string | undefined;
   /** The exit that waits for its answer in a saved kernel half. Throws StateSectionError. */

@@ -4,8 +4,9 @@ import { CoreKind } from "../event/core-kinds.js";
 import { eachEvent, type SeqRange } from "../event/each-event.js";
 import { NO_EVENT, type EventCursor } from "../event/event-cursor.js";
 import { HotKind, ROW_EVENT } from "../event/event-kind.js";
-import { ExitWord, frameU64, KvmExit } from "../event/exit-frame.js";
-import { HYPERCALL_REASONS, KVM_EXIT_NAMES } from "../event/kvm-exit-names.js";
+import { ExitWord } from "../event/exit-frame.js";
+import { type CallReader, HypercallExits } from "./hypercall-exits.js";
+import { KVM_EXIT_NAMES } from "../event/kvm-exit-names.js";
 import { ConsoleMatcher } from "../console-matcher.js";
 import { PayloadFields } from "../canonical/payload-fields.js";
 import type { Goal } from "../machine/goal.js";
@@ -86,23 +87,18 @@ export function reasonMatcher(reader: JournalReader, reason: string): (cursor: E
     (row >= 0 ? cursor.exit[ExitWord.reason] === row : cursor.exit[ExitWord.kvmExit] === kvmExit);
 }
 
-function hypercallMatcher(reader: JournalReader, number: bigint): Matcher {
-  const { reasons } = parseMachine(reader.header.machine).exitModel;
-  const isCall = reasons.map((name) => HYPERCALL_REASONS.has(name));
-  return ({ kind, exit }) => {
-    if (kind !== HotKind.exited) return 0;
-    const calls = isCall[exit[ExitWord.reason] ?? 0] === true || exit[ExitWord.kvmExit] === KvmExit.hypercall;
-    return calls && frameU64(exit, ExitWord.arg0Low) === number ? 1 : 0;
-  };
+function hypercallMatcher(reader: JournalReader, number: bigint, architecture: CallReader): Matcher {
+  const exits = new HypercallExits(parseMachine(reader.header.machine).exitModel.reasons, architecture);
+  return ({ kind, exit }) => (kind === HotKind.exited && exits.calls(exit, number) ? 1 : 0);
 }
 
 /** The event of a position that a scan finds; undefined for the positions that are numbers. */
-function searchedSeq(position: Position, reader: JournalReader): number | undefined {
+function searchedSeq(position: Position, reader: JournalReader, architecture: CallReader): number | undefined {
   switch (position.at) {
     case "console":
       return findMatch(reader, position.occurrence, consoleMatcher(position.expression));
     case "hypercall":
-      return findMatch(reader, position.occurrence, hypercallMatcher(reader, position.function));
+      return findMatch(reader, position.occurrence, hypercallMatcher(reader, position.function, architecture));
     case "reason": {
       const matches = reasonMatcher(reader, position.reason);
       return findMatch(reader, position.occurrence, (cursor) => (matches(cursor) ? 1 : 0));
@@ -112,8 +108,8 @@ function searchedSeq(position: Position, reader: JournalReader): number | undefi
   }
 }
 
-/** Where to stop a replay of this recording. Throws PositionNotFoundError. */
-export function resolvePosition(position: Position, reader: JournalReader): Goal {
+/** Where to stop a replay of this recording, which is of this architecture. Throws PositionNotFoundError. */
+export function resolvePosition(position: Position, reader: JournalReader, architecture: CallReader = {}): Goal {
   const { end } = reader;
   const check = (isThere: boolean): void => {
     if (!isThere) throw new PositionNotFoundError(position, reader);
@@ -143,7 +139,7 @@ export function resolvePosition(position: Position, reader: JournalReader): Goal
       return { seq: head.seq };
     }
     default: {
-      const seq = searchedSeq(position, reader);
+      const seq = searchedSeq(position, reader, architecture);
       if (seq === undefined) throw new PositionNotFoundError(position, reader, "there is no such match");
       return { seq };
     }
@@ -180,8 +176,8 @@ function seqAtIcount(reader: JournalReader, icount: number): number {
 }
 
 /** The event that bounds a list at a position. Units behind an exit count from the exit. Throws like `resolvePosition`. */
-function boundSeq(position: Position, reader: JournalReader, edge: "first" | "last"): number {
-  const goal = resolvePosition(position, reader);
+function boundSeq(position: Position, reader: JournalReader, edge: "first" | "last", architecture: CallReader): number {
+  const goal = resolvePosition(position, reader, architecture);
   if (position.at === "start") return edge === "first" ? firstSeqOf(reader) : startSeq(reader);
   if (position.at === "end") return reader.end.firstSeq - 1;
   if (goal.guestTimeNs !== undefined)
@@ -200,20 +196,20 @@ function boundSeq(position: Position, reader: JournalReader, edge: "first" | "la
 }
 
 /** Moments between the same two events have the same bound: there, the numbers tell. */
-function isReversed(from: Position, to: Position, reader: JournalReader): boolean {
-  const [first, last] = [boundSeq(from, reader, "first"), boundSeq(to, reader, "first")];
+function isReversed(from: Position, to: Position, reader: JournalReader, architecture: CallReader): boolean {
+  const [first, last] = [boundSeq(from, reader, "first", architecture), boundSeq(to, reader, "first", architecture)];
   if (first !== last) return first > last;
   if (from.at === "icount" && to.at === "icount") return from.icount > to.icount;
   return from.at === "exit" && to.at === "exit" && (from.unitsAfter ?? 0) > (to.unitsAfter ?? 0);
 }
 
 /** Events of a range, both ends included. A missing end is the recording's. Throws ReversedRangeError. */
-export function resolveRange(range: PositionRange, reader: JournalReader): SeqRange {
+export function resolveRange(range: PositionRange, reader: JournalReader, architecture: CallReader = {}): SeqRange {
   const { from, to } = range;
-  if (from !== undefined && to !== undefined && isReversed(from, to, reader))
+  if (from !== undefined && to !== undefined && isReversed(from, to, reader, architecture))
     throw new ReversedRangeError(formatPosition(from), formatPosition(to));
   return {
-    first: from === undefined ? firstSeqOf(reader) : boundSeq(from, reader, "first"),
-    last: to === undefined ? reader.end.firstSeq - 1 : boundSeq(to, reader, "last"),
+    first: from === undefined ? firstSeqOf(reader) : boundSeq(from, reader, "first", architecture),
+    last: to === undefined ? reader.end.firstSeq - 1 : boundSeq(to, reader, "last", architecture),
   };
 }

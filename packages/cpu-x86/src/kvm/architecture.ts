@@ -6,6 +6,7 @@ import { hotVariants, warmVariants } from "../isa/hot-variants.js";
 import { amd64Contract } from "./contract/amd64-contract.js";
 import { amd64ControlSlice } from "./control-slice.js";
 import { CPU_MODEL } from "./cpu-model.js";
+import { recordedHypervCall } from "./recorded-calls.js";
 import { describeExit } from "./describe-exit.js";
 import { exitModels } from "./exit-model.js";
 import { APIC_PAGE } from "./irqchip/apic-registers.js";
@@ -28,6 +29,7 @@ export const amd64: Architecture = {
   contract: amd64Contract,
   createKernelHalf,
   describeExit,
+  callNumber: (frame) => recordedHypervCall(frame)?.code,
   pendingExit: savedExit,
 };
 
