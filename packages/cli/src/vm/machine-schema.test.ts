@@ -1,9 +1,10 @@
 /**
  * The keys of a machine file are the options of `record`, and the shipped schema says what they say.
- * `UPDATE_SCHEMA=1` writes it; then `npm run format`.
+ * `UPDATE_SCHEMA=1` writes it.
  */
 import { expect, it } from "@jest/globals";
 import { readFileSync, writeFileSync } from "node:fs";
+import { format, resolveConfig } from "prettier";
 import yargs, { type Argv } from "yargs";
 import { record } from "../commands/record.js";
 import { MACHINE_SCHEMA_PATH } from "../machine-schema-path.js";
@@ -42,9 +43,13 @@ it.each(Object.entries(keys))("the key %s (%s) is an option of record, written i
   expect({ name, mayRepeat }).toEqual({ name, mayRepeat: isListOption(name) });
 });
 
-it("the shipped schema is made from them", () => {
+async function formatted(schema: object): Promise<string> {
+  const options = await resolveConfig(MACHINE_SCHEMA_PATH);
+  return format(JSON.stringify(schema, undefined, 2), { ...options, filepath: MACHINE_SCHEMA_PATH });
+}
+
+it("the shipped schema is made from them", async () => {
   const schema = machineSchema(describeOption);
-  if (process.env["UPDATE_SCHEMA"] === "1")
-    writeFileSync(MACHINE_SCHEMA_PATH, `${JSON.stringify(schema, undefined, 2)}\n`);
+  if (process.env["UPDATE_SCHEMA"] === "1") writeFileSync(MACHINE_SCHEMA_PATH, await formatted(schema));
   expect(JSON.parse(readFileSync(MACHINE_SCHEMA_PATH, "utf8"))).toEqual(schema);
 });

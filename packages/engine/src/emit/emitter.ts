@@ -25,8 +25,7 @@ import type { FunctionBuilder, LocalType } from "../wasm/function-builder.js";
 import type { EmitTarget } from "./target.js";
 import { loadPageState, markWalkedEntry, preparePageTablePage } from "./page-table-access.js";
 
-/** Emits `program` into `code`; behind it control has left through the target. */
-/** `skipped`: writes that are left out. */
+/** Emits `program` into `code`; behind it control has left through the target. `skipped`: writes that are left out. */
 export function emitProgram(
   program: Program,
   code: FunctionBuilder,
