@@ -1,6 +1,6 @@
 /** `hvjournal info`: what a recording is of, where it came from, how it ended. */
 import { formatGuestTime, hostText, parseMachine } from "@hvjournal/core";
-import { openRecording, type RecordingReader } from "@hvjournal/journal";
+import { JournalError, openRecording, type RecordingReader } from "@hvjournal/journal";
 import { statSync } from "node:fs";
 import { resolve } from "node:path";
 import { ExitStatus } from "../exit-status.js";
@@ -10,7 +10,9 @@ import { counted } from "../output/value-text.js";
 import { recordingOption, recordingPath } from "../recording-path.js";
 import { endingLine, readEnding, type RunningAs } from "../output/ending-text.js";
 import { runningVms } from "../vm/control-client.js";
-import { withLongAct } from "../vm/long-act.js";
+import { type RecordedTrouble, recordedTrouble } from "../vm/recorded-trouble.js";
+import { showCommand } from "../output/show-command.js";
+import { type LongAct, withLongAct } from "../vm/long-act.js";
 import type { Command, CommandContext } from "./command.js";
 
 export const info: Command = {
@@ -21,8 +23,12 @@ export const info: Command = {
     const path = recordingPath(args, context);
     const reader = openRecording(path);
     try {
-      const running = await withLongAct({ act: `reading ${path}`, total: 0, output: context.output }, (act) =>
-        act.wait((left) => recorderOf(path, reader, context, left)),
+      const { running, trouble } = await withLongAct(
+        { act: `reading ${path}`, total: reader.end.icount, output: context.output },
+        async (act) => ({
+          running: await act.wait((left) => recorderOf(path, reader, context, left)),
+          trouble: await troubleOf(reader, act),
+        }),
       );
       for (const note of reader.notes) context.output.note(`note: ${note.text}`);
       if (context.output.json)
@@ -34,10 +40,11 @@ export const info: Command = {
             snapshots: reader.snapshots().length,
             ownership: reader.ownership(),
             ended: readEnding(reader),
+            ...(trouble.length > 0 && { trouble }),
             running: running && { name: running.name, processId: running.processId },
           }),
         );
-      else print(path, reader, running, context.output);
+      else print({ path, reader, running, trouble }, context.output);
     } finally {
       reader.close();
     }
@@ -56,7 +63,24 @@ async function recorderOf(
   return (await runningVms(environment, left)).find(({ recording }) => recording === resolve(path));
 }
 
-function print(path: string, reader: RecordingReader, running: RunningAs | undefined, output: Output): void {
+async function troubleOf(reader: RecordingReader, act: LongAct): Promise<readonly RecordedTrouble[]> {
+  try {
+    return await act.run(recordedTrouble(reader));
+  } catch (error) {
+    // What is damaged is for fsck to tell.
+    if (error instanceof JournalError) return [];
+    throw error;
+  }
+}
+
+interface Read {
+  readonly path: string;
+  readonly reader: RecordingReader;
+  readonly running: RunningAs | undefined;
+  readonly trouble: readonly RecordedTrouble[];
+}
+
+function print({ path, reader, running, trouble }: Read, output: Output): void {
   const { header, end } = reader;
   const machine = parseMachine(header.machine);
   const row = (name: string, text: string): void => output.line(`${name.padEnd(12)}${text}`);
@@ -85,5 +109,8 @@ function print(path: string, reader: RecordingReader, running: RunningAs | undef
   const time = last?.icount === end.icount ? ` time:${formatGuestTime(last.guestTimeNs)}` : "";
   row("end", `exit:${end.exitNumber} event:${end.firstSeq - 1} icount:${end.icount}${time}`);
   row("ended", endingLine(reader, running));
+  for (const { line, exitNumber } of trouble) row("trouble", `the console has '${line}' at exit:${exitNumber}`);
   row("chain", end.chain);
+  const [first] = trouble;
+  if (first !== undefined) output.note(`next: ${showCommand(path, `exit:${first.exitNumber}`)}`);
 }

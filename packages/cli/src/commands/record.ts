@@ -51,7 +51,7 @@ import { type Instance, type InstanceTerms, recordedDrivePaths } from "../vm/ins
 import { runInstance } from "../vm/run-instance.js";
 import { checkVmName, nameOfRecording } from "../vm/vm-directory.js";
 import { checkGoals, goalNotes, liveGoals } from "../vm/live-goals.js";
-import { KernelTrouble, type Trouble, troubleText } from "../vm/kernel-trouble.js";
+import { KernelTrouble, spinningText, type Trouble, troubleText } from "../vm/kernel-trouble.js";
 import { LiveSession, type SessionEnd } from "../vm/live-session.js";
 import { endedBy, failedExit, exitCodeOf, guestStatusOf, missedGoal, type RunTerms } from "../vm/session-result.js";
 import { MACHINE_OPTIONS, newMachine } from "../vm/machine-options.js";
@@ -438,6 +438,8 @@ function tellEnd(end: SessionEnd, { recorder, path, args, context, seen, instanc
   const { lastLine } = seen;
   const trouble = untold(seen.trouble, end);
   const { machine } = recorder;
+  const spinning = end.why === "timeout" || end.why === "interrupted" ? spinningText(trouble, machine) : undefined;
+  const troubleTexts = [...trouble.map(troubleText), ...(spinning === undefined ? [] : [spinning])];
   const { output } = context;
   const terms = runTerms(args);
   const status = exitCodeOf(end, terms);
@@ -474,10 +476,10 @@ function tellEnd(end: SessionEnd, { recorder, path, args, context, seen, instanc
     else if (end.why === "moved") noteFarewell(farewellOf(end, instance), output);
     else if (output.quiet && !output.json && missed === undefined && status !== ExitStatus.done)
       // What is quiet is quiet where all is well.
-      output.error(endText(end, machine, lastLine.text), trouble.map(troubleText), undefined);
+      output.error(endText(end, machine, lastLine.text), troubleTexts, undefined);
     else output.note(endText(end, machine, lastLine.text));
     if (guestStatus !== undefined) output.note(`note: exit status ${status} is the guest's own (--exit-status)`);
-    for (const each of trouble) output.note(`note: ${troubleText(each)}`);
+    for (const text of troubleTexts) output.note(`note: ${text}`);
     if (heldFromStart) output.note(`note: --${end.goal.name} ${heldFromStartText(end.goal.text)}`);
     output.note(fileText({ path, events, eventBytes, snapshots, snapshotBytes }));
   } finally {

@@ -21,8 +21,11 @@ export interface FailureMoment {
   readonly guestTimeNs: number;
 }
 
+/** Where the guest is as it writes. */
+export type GuestClock = Pick<Machine, "exitNumber" | "guestTimeNs">;
+
 export class ConsoleFailure {
-  readonly #machine: Machine;
+  readonly #machine: GuestClock;
   readonly #matcher: ConsoleMatcher;
   #left: number;
   #line: number[] = [];
@@ -32,7 +35,7 @@ export class ConsoleFailure {
   /** Guest time at which the run stops; undefined: the guest has not failed. */
   stopAtNs: number | undefined;
 
-  constructor(expression: RegExp, occurrence: number, machine: Machine) {
+  constructor(expression: RegExp, occurrence: number, machine: GuestClock) {
     this.#machine = machine;
     this.#matcher = new ConsoleMatcher(expression);
     this.#left = occurrence;

@@ -61,6 +61,9 @@ it("a hang behind a panic is a time-out that says so, with -q too", () => {
     const { status, stderr } = record(HANG, PANIC, "--timeout", "5ms", ...quiet);
     expect(status).toBe(124);
     expect(stderr).toMatch(
+      /^(note: )? *the kernel has spun since its panic at exit:\d+ time:\S+, for 0\.\d+s of guest time: --fail-on /m,
+    );
+    expect(stderr).toMatch(
       /ran out of --timeout at exit:\d+.*\n(note: )? *the console has 'Kernel panic - not syncing:/,
     );
   }
@@ -80,4 +83,18 @@ it("--json has it as a field", () => {
     trouble: [{ exitNumber: expect.any(Number), guestTimeNs: expect.any(Number), line: PANIC }],
     status: 0,
   });
+});
+
+it("info tells it of a recording, with what shows it, in text and JSON; and nothing of one without", () => {
+  record(HANG, PANIC, "--timeout", "5ms");
+  const { status, stdout, stderr } = sandbox.run("info", "vm.hvj");
+  expect(status).toBe(0);
+  const [, exit = ""] =
+    /^trouble +the console has 'Kernel panic - not syncing: Attempted to kill init!' at (exit:\d+)$/m.exec(stdout) ??
+    [];
+  expect(stderr).toBe(`next: hvjournal show vm.hvj ${exit} --stack --disas 8\n`);
+  const { trouble } = JSON.parse(sandbox.must("info", "vm.hvj", "--json")) as Record<string, unknown>;
+  expect(trouble).toEqual([{ exitNumber: Number(exit.slice("exit:".length)), line: PANIC }]);
+  record(RESET, "");
+  expect(sandbox.run("info", "vm.hvj")).toMatchObject({ stdout: expect.not.stringContaining("trouble"), stderr: "" });
 });
