@@ -101,7 +101,10 @@ async function runMigrate(args: Arguments, context: CommandContext): Promise<Exi
       return await move({ source, destination, options }, args, context);
     } catch (error) {
       destination.giveUp();
-      throw moveError(asCliError(error), { source, dst, host: hostOption(args) });
+      const told = asCliError(error);
+      // What became of it is in its recording, once that is closed.
+      if (source.is === "vm" && told.code === "vm-ended") await source.client.closed;
+      throw moveError(told, { source, dst, host: hostOption(args) });
     }
   } finally {
     if (source.is === "vm") source.client.close();

@@ -13,6 +13,7 @@ import {
 import { resolve } from "node:path";
 import { nodeDigester } from "../host/node-digester.js";
 import type { Instance } from "../vm/instance.js";
+import { SessionEndedError } from "../vm/live-session.js";
 import { connectAddress, type MigrationAddress } from "./addresses.js";
 import { driveOffers } from "./drive-offers.js";
 import { withFaultPoints } from "./fault-point.js";
@@ -75,12 +76,20 @@ export async function migrateInstance(
   options: MigrationOptions,
   { onProgress, signal }: MoveListener,
 ): Promise<MigrationReport> {
+  const { session } = instance;
   const channel = await openChannel(address, options);
   const source = new MigrationSource({ ...sourceOptions(instance, channel, options), onProgress });
   const cancel = (): void => source.cancel("whoever asked for the move has gone");
   signal.addEventListener("abort", cancel);
   if (signal.aborted) cancel();
-  return source.run();
+  // Nothing is left to move, however much of it is still to be sent.
+  const end = (): void => {
+    const ended = new SessionEndedError("the VM has ended");
+    source.cancel(ended.message, ended);
+  };
+  session.onOver.add(end);
+  if (session.isOver) end();
+  return source.run().finally(() => session.onOver.delete(end));
 }
 
 export async function explainInstance(

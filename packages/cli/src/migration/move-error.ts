@@ -1,8 +1,10 @@
 /** How `migrate` tells that a move came to nothing: who owns the VM, and how to go on. */
-import { shellCommand } from "@hvjournal/core";
+import { describeEnding, endingOf as recordedEnding, shellCommand, standingOf } from "@hvjournal/core";
+import { openRecording } from "@hvjournal/journal";
 import { existsSync } from "node:fs";
 import { relative } from "node:path";
 import { CliError } from "../cli-error.js";
+import { ExitStatus } from "../exit-status.js";
 import { parseAddress } from "./addresses.js";
 
 /** A VM that was to move: one that runs, or one at the end of its recording. */
@@ -35,6 +37,26 @@ function recordingAt(dst: string): string | undefined {
   return dst.endsWith(".hvj") ? dst : `${dst}.hvj`;
 }
 
+/** Of a VM that ended by itself while it was to move; undefined: its recording does not say that it did, and still owns it. */
+function endingOf({ name, path }: MoveSource, act: string, dst: string): CliError | undefined {
+  if (!existsSync(path)) return undefined;
+  const reader = openRecording(path);
+  try {
+    if (reader.end.state !== "closed" || standingOf(reader.header, reader.ownership()).is !== "owner") return undefined;
+    const file = fileOf(path);
+    const { stop } = recordedEnding(reader);
+    const isOver = stop?.byGuest === true;
+    const text = `${act}: ${name} ended meanwhile, at exit:${reader.end.exitNumber} (${describeEnding(reader)}); nothing has moved, its recording is ${file}`;
+    return new CliError(text, {
+      code: isOver ? "ended" : "migration-failed",
+      status: isOver ? ExitStatus.no : ExitStatus.error,
+      next: isOver ? command("replay", file) : command("migrate", file, dst),
+    });
+  } finally {
+    reader.close();
+  }
+}
+
 /** Errors that have nothing to do with the move itself stay as they are. */
 export function moveError(error: CliError, { source, dst, host }: Attempt): CliError {
   const { code, status, details, message } = error;
@@ -51,9 +73,10 @@ export function moveError(error: CliError, { source, dst, host }: Attempt): CliE
       return told(`${act}: ${message}; ${stays}`, error.next ?? command("migrate", source.name, dst));
     case "migration-in-doubt":
     case "vm-ended": {
+      const ended = code === "vm-ended" ? endingOf(source, act, dst) : undefined;
+      if (ended !== undefined) return ended;
       const recording = recordingAt(dst);
       const file = fileOf(source.path);
-      // Where nothing has come into being at the destination there is nothing to decide.
       const which = "which recording owns the VM, the two files say";
       if (recording === undefined)
         return told(`${act}: ${message}; ${which}, by migrate --resolve where both are`, command("info", file));

@@ -1,7 +1,14 @@
 /** A running VM's control socket. */
 import { rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
-import { formatPosition, machinePosition, type MigrationReport, parsePosition, type Position } from "@hvjournal/core";
+import {
+  formatPosition,
+  machinePosition,
+  MigrationFailedError,
+  type MigrationReport,
+  parsePosition,
+  type Position,
+} from "@hvjournal/core";
 import { CliError, UsageError } from "../cli-error.js";
 import { ExitStatus } from "../exit-status.js";
 import { parseAddress } from "../migration/addresses.js";
@@ -152,7 +159,7 @@ export class ControlServer {
       const ok = await this.#answer(line, answer, socket, id);
       if (ok !== undefined) answer({ ok });
     } catch (error) {
-      const told = error instanceof SessionEndedError ? new CliError(error.message, { code: "vm-ended" }) : error;
+      const told = isOfEnd(error) ? new CliError(error.message, { code: "vm-ended" }) : error;
       answer({ error: errorJson(asCliError(told)) });
     }
   }
@@ -237,6 +244,14 @@ export class ControlServer {
     );
     return reportJson(await moving);
   }
+}
+
+/** The VM has ended before what was asked of it was done; a move is given up by that before it takes place. */
+function isOfEnd(error: unknown): error is Error {
+  return (
+    error instanceof SessionEndedError ||
+    (error instanceof MigrationFailedError && error.cause instanceof SessionEndedError)
+  );
 }
 
 /** A reader that stands still holds nobody up: the recording has everything. */

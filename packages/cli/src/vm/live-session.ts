@@ -70,6 +70,8 @@ export class LiveSession {
   readonly recorder: Recorder;
   /** Told why the VM pauses where nobody has asked for it. */
   readonly onPausedBy = new Set<(reason: string) => void>();
+  /** Told once the VM has ended, or has gone elsewhere. */
+  readonly onOver = new Set<() => void>();
   readonly #options: SessionOptions;
   readonly #requests: SessionRequest[] = [];
   #end: SessionEnd | undefined;
@@ -238,6 +240,7 @@ export class LiveSession {
       clearTimeout(timer);
       this.#isOver = true;
       for (const { cancel } of [...this.#requests.splice(0), ...this.#pauses.splice(0)]) cancel();
+      for (const listener of this.onOver) listener();
     }
   }
 

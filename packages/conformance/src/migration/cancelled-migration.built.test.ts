@@ -57,6 +57,43 @@ describe("a move that is given up", () => {
   });
 });
 
+describe("a VM that ends while it is copied", () => {
+  it("has not moved: its recording says how its guest ended, and there is nothing to go on with", async () => {
+    // All pages are written by then, and the guest has some way to go.
+    sandbox.recordDetached("ends", `${DIRTY} passes=60`, "--paused");
+    const { says, finished: pausedThere } = sandbox.start("ctl", "ends", "pause", "--at", "icount:2000000");
+    await says(/ends pauses at icount:2000000/);
+    sandbox.must("ctl", "ends", "resume");
+    await pausedThere;
+    const { finished } = await startSlowMove("ends", "ends-dst");
+    sandbox.must("ctl", "ends", "resume");
+    const { status, stderr } = await finished;
+    expect([status, stderr]).toEqual([
+      1,
+      expect.stringMatching(
+        /error: can't migrate ends to ends-dst: ends ended meanwhile, at exit:\d+ \(powered off by PSCI SYSTEM_OFF\); nothing has moved, its recording is ends\.hvj\nnext: hvjournal replay ends\.hvj\n$/,
+      ),
+    ]);
+    await until(() => sandbox.vms().length === 0);
+    expect(existsSync(sandbox.path("ends-dst.hvj"))).toBe(false);
+    sandbox.must("replay", "ends.hvj");
+  });
+
+  it("has not moved where its operator ends it: it may move from its recording", async () => {
+    sandbox.recordDetached("quits", DIRTY);
+    const { finished } = await startSlowMove("quits", "quits-dst");
+    sandbox.must("ctl", "quits", "quit");
+    const { status, stderr } = await finished;
+    expect([status, stderr]).toEqual([
+      128,
+      expect.stringMatching(
+        /\(stopped by ctl quit\); nothing has moved.*\nnext: hvjournal migrate quits\.hvj quits-dst\n$/,
+      ),
+    ]);
+    expect(sandbox.must("migrate", "quits.hvj", "quits-dst")).toContain("moved: quits-dst runs");
+  });
+});
+
 describe("a receive to which no VM has come", () => {
   it("ends by ctl quit", async () => {
     const { finished, says } = sandbox.start("receive", "--name", "idle");

@@ -146,10 +146,10 @@ export class MigrationSource {
   }
 
   /** Nobody wants the move any more: the VM stays, and the destination is told. Too late once it has taken place. */
-  cancel(reason: string): void {
+  cancel(reason: string, cause?: unknown): void {
     if (this.#movedIn !== undefined) return;
     this.#isCancelled = true;
-    this.#rejectCancelled(new MigrationFailedError(reason));
+    this.#rejectCancelled(new MigrationFailedError(reason, cause));
   }
 
   /** Asks the destination what it would say. Nothing is touched. */
