@@ -1,5 +1,5 @@
-/** Handlers of a VM that forwards no call: they wait for what never comes, and people wonder why. */
-import { type ContractItem, isPlainMap, type Machine, type MachineDescription, type PlainValue } from "@hvjournal/core";
+/** Handlers that wait for what never comes, and people wonder why: of a VM that forwards no call, or offers the guest none. */
+import { type ContractItem, isPlainMap, type Machine, type PlainValue } from "@hvjournal/core";
 import { recordedHandlers } from "./recorded-handlers.js";
 
 /** What an arm64 VM forwards its calls by. */
@@ -12,17 +12,11 @@ function forwards({ range }: ContractItem): boolean {
   return range?.effect.startsWith("forward") === true;
 }
 
-const EXIT_CAPABILITIES: readonly string[] = ["KVM_CAP_EXIT_HYPERCALL", "KVM_CAP_X86_USER_SPACE_MSR"];
-
-/** Whether an amd64 VM's configuration leaves anything to its VMM; the guest's CPUID may offer Hyper-V's interface too. */
-function asksVmm(description: MachineDescription, plainControl: PlainValue | undefined): boolean {
-  if (description.boardOptions["vmport"] === true || !isPlainMap(plainControl)) return true;
-  const { hyperv, cpuidEntries, cpuidWords, capabilities } = plainControl;
-  const enabled = Array.isArray(capabilities)
-    ? capabilities.map((each) => (isPlainMap(each) ? each["name"] : null))
-    : [];
-  const mayOffer = [hyperv, cpuidEntries, cpuidWords].some((each) => each !== undefined);
-  return mayOffer || enabled.some((name) => EXIT_CAPABILITIES.includes(String(name)));
+/** Whether the guest's CPUID may offer Hyper-V's interface, and with it extended hypercalls. */
+function mayOfferHyperV(plainControl: PlainValue | undefined): boolean {
+  if (!isPlainMap(plainControl)) return true;
+  const { hyperv, cpuidEntries, cpuidWords } = plainControl;
+  return [hyperv, cpuidEntries, cpuidWords].some((each) => each !== undefined);
 }
 
 /** Of a VM whose configuration stands; undefined: a call may come. */
@@ -30,13 +24,16 @@ export function unaskedHandlers(machine: Machine): string | undefined {
   const { architecture, description } = machine;
   const names = recordedHandlers(description).map(({ name }) => name);
   const control = machine.plainControl()["architecture"];
-  const never = `--handler ${names.join(", ")} will never be asked`;
-  if (architecture.name === "amd64") {
-    if (names.length === 0 || asksVmm(description, control)) return undefined;
-    return `${never}: nothing is left to the VMM (--hv all, --cap exit_hypercall=0x1000, --cap x86_user_space_msr=7, or --vmport on)`;
-  }
+  if (architecture.name === "amd64") return unusedExtensions(names, control);
   const items = architecture.contract?.items(control ?? null, description) ?? [];
   const hasFilter = items.some(isOfCalls);
   if (names.length === 0 || !hasFilter || items.some(forwards)) return undefined;
-  return `${never}: nothing is forwarded (--smccc-filter BASE+COUNT=forward, or --policy arm.smccc.default=forward-unhandled)`;
+  return `--handler ${names.join(", ")} will never be asked: nothing is forwarded (--smccc-filter BASE+COUNT=forward, or --policy arm.smccc.default=forward-unhandled)`;
+}
+
+/** Accesses that no device claims reach the handlers of every amd64 VM: only one that answers none of them can be without use. */
+function unusedExtensions(names: readonly string[], plainControl: PlainValue | undefined): string | undefined {
+  const builtin = names.find((name) => /^builtin:hv-ext(,|$)/.test(name));
+  if (builtin === undefined || mayOfferHyperV(plainControl)) return undefined;
+  return `--handler ${builtin} has nothing to answer: the guest is offered no extended hypercalls (--hv all, or --hv ext-calls)`;
 }

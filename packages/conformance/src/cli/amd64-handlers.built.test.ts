@@ -150,15 +150,23 @@ describe("record --handler FILE of an amd64 guest", () => {
     );
   });
 
-  it("is told at the start where nothing can come to it", () => {
+  it("is told at the start where the guest has nothing to ask it", () => {
     const [image = ""] = GUEST;
     const words = ["record", image, "--headless", "--handler", "builtin:hv-ext", "--force", "-o", "unasked.hvj"];
     const { stdout, stderr } = sandbox.run(...words);
     expect(stdout).toContain("no extended hypercalls");
     expect(stderr).toContain(
-      "note: --handler builtin:hv-ext will never be asked: nothing is left to the VMM (--hv all,",
+      "note: --handler builtin:hv-ext has nothing to answer: the guest is offered no extended hypercalls (--hv all,",
     );
-    expect(sandbox.run(...words, "--hv", "vpindex").stderr).not.toContain("never be asked");
+    expect(sandbox.run(...words, "--hv", "vpindex").stderr).not.toContain("nothing to answer");
+  });
+
+  it("says nothing of a file: what no device claims comes to it in every VM", () => {
+    const [image = ""] = GUEST;
+    const file = write("any.mjs", "export default (call, vm) => vm.notHandled;");
+    const words = ["record", image, "--headless", "--handler", file, "--force", "-o", "asked.hvj", "--until", "exit:1"];
+    for (const policy of [[], ["--policy", "x86.hypercall.unhandled=forward"]])
+      expect(sandbox.run(...words, ...policy).stderr).not.toMatch(/never be asked|nothing to answer/);
   });
 
   it.each([
