@@ -224,7 +224,7 @@ function endsJson(a: Operand, b: Operand): Record<"a" | "b", string> {
 
 function noteUnfinished(recording: OpenRecording, output: Output): void {
   const unfinished = unfinishedNote(recording);
-  if (unfinished !== undefined) output.note(unfinished);
+  if (unfinished !== undefined) output.note(`note: ${unfinished}`);
 }
 
 function tellState(state: StateDiff, [a, b]: readonly [Operand, Operand], args: Arguments, output: Output): ExitCode {

@@ -95,20 +95,34 @@ async function runReplay(
   if (condition.form === "expression" && isChangedByInstructions(condition.expression))
     await searchFor(condition.expression, replayer, recording, act);
   else reachedEnd = await advanceTo(until, replayer, recording, { isWhole: from !== undefined || showsConsole, act });
-  tellStanding(recording, replayer, output);
   const unfinished = reachedEnd ? unfinishedNote(recording) : undefined;
-  if (unfinished !== undefined) output.note(unfinished);
+  tellStanding(recording, replayer, { output, notes: notesOf(recording, unfinished) });
+  if (unfinished !== undefined) output.note(`note: ${unfinished}`);
   if (reachedEnd) checkPassedBy(recording);
   if (!output.json)
     output.note(`next: ${showCommand(recording.path, positionText(replayer.machine), listOption(args, "symbols"))}`);
   return ExitStatus.done;
 }
 
-function tellStanding(recording: OpenRecording, replayer: Replayer, output: Output): void {
+interface Note {
+  readonly code: string;
+  readonly text: string;
+}
+
+/** As `fsck` has them in its JSON. */
+function notesOf({ reader }: OpenRecording, unfinished: string | undefined): Note[] {
+  return [...reader.notes, ...(unfinished === undefined ? [] : [{ code: "unfinished", text: unfinished }])];
+}
+
+function tellStanding(
+  recording: OpenRecording,
+  replayer: Replayer,
+  { output, notes }: { readonly output: Output; readonly notes: readonly Note[] },
+): void {
   if (output.quiet && !output.json) return;
   nameByGuest(recording.symbols, replayer.machine);
   const standing = new Standing(recording);
-  if (output.json) output.line(jsonLine(standing.json(replayer)));
+  if (output.json) output.line(jsonLine({ ...standing.json(replayer), notes }));
   else for (const line of standing.lines(replayer)) output.line(line);
 }
 

@@ -46,7 +46,7 @@ export const verify: Command = {
     const expression = expect === undefined ? undefined : parseExpression(expect);
     const timeoutNs = timeOption(args, "timeout");
     const path = recordingPath(args, context);
-    return withRecording(path, context, symbolsFromFiles(args), async (recording) => {
+    const verifyIt = async (recording: OpenRecording): Promise<ExitCode> => {
       const recorded = recordedPlan(recording);
       const plan = await applyOptions(recorded, args, {
         architecture: recording.architecture,
@@ -59,7 +59,8 @@ export const verify: Command = {
       return verifyChanged({
         ...{ recording, plan, changes, level: chosen, expression, timeoutNs, args, context },
       });
-    });
+    };
+    return withRecording(path, context, symbolsFromFiles(args), verifyIt, { isJudged: true });
   },
 };
 
@@ -143,7 +144,7 @@ async function verifyBits(
       `${path}: ${counted(exits, "exit")}, ${counted(digests, "digest")} and all that the VMM half did, equal`,
     );
   const unfinished = unfinishedNote(recording);
-  if (unfinished !== undefined) output.note(unfinished);
+  if (unfinished !== undefined) output.note(`note: ${unfinished}`);
   checkPassedBy(recording);
   return ExitStatus.done;
 }

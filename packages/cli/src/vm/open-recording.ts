@@ -40,16 +40,20 @@ export interface OpenRecording {
   readonly symbols: Symbols;
 }
 
-/** Opens, prints the journal's notes, closes; errors get the path and a next step. */
+/**
+ * Opens, prints the journal's notes, closes; errors get the path and a next step. `isJudged`: whoever asks wants an answer
+ * about all that ran, so a part of it is an error, where others read on as far as it goes.
+ */
 export async function withRecording<Result>(
   path: string,
   context: CommandContext,
   symbols: Symbols,
   use: (recording: OpenRecording) => Result | Promise<Result>,
-  options: OpenOptions = {},
+  { isJudged = false, ...options }: OpenOptions & { readonly isJudged?: boolean } = {},
 ): Promise<Result> {
   const reader = openRecording(path, options);
   try {
+    if (isJudged) checkNothingMissing(path, reader);
     for (const note of reader.notes) context.output.note(`note: ${note.text}`);
     const architecture = architectureNamed(reader.header.architecture);
     return await use({ path, reader, architecture, description: parseMachine(reader.header.machine), symbols });
@@ -58,6 +62,16 @@ export async function withRecording<Result>(
   } finally {
     reader.close();
   }
+}
+
+/** Throws CliError for a recording whose last part is in a file that was left behind. */
+function checkNothingMissing(path: string, { notes }: RecordingReader): void {
+  const missing = notes.find(({ code }) => code === "wal-missing");
+  if (missing === undefined) return;
+  throw new CliError(
+    `${missing.text}; copy ${path}-wal to it from where it was recorded: both belong together. What is there replays`,
+    { code: missing.code, next: shellCommand("hvjournal", "replay", path), fields: { recording: path } },
+  );
 }
 
 export function createReplayer({ architecture, reader }: Pick<OpenRecording, "architecture" | "reader">): Replayer {
@@ -95,7 +109,7 @@ export function checkPassedBy({ path, reader }: OpenRecording): void {
 export function unfinishedNote({ path, reader }: Pick<OpenRecording, "path" | "reader">): string | undefined {
   if (reader.end.state !== "open" || reader.notes.some(({ code }) => code === "wal-missing")) return undefined;
   const { exitNumber, icount } = reader.end;
-  return `note: ${path} has no end mark, because its recorder was killed, or still runs (hvjournal ps): all that it holds, up to exit:${exitNumber} icount:${icount}, was compared`;
+  return `${path} has no end mark, because its recorder was killed, or still runs (hvjournal ps): all that it holds, up to exit:${exitNumber} icount:${icount}, was compared`;
 }
 
 /** How the guest ended, for a sentence: "guest powered off", "not closed". */

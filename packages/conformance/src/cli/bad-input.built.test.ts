@@ -371,11 +371,13 @@ describe("a recorder that is killed", () => {
     const lastOf = (name: string): { readonly event: number; readonly stderr: string } => {
       const { status, stdout, stderr } = run("replay", name, "--json");
       expect({ status, stderr: stderr.replace(/^note: .*\n/, "") }).toEqual({ status: 0, stderr: "" });
-      const { event, compared, end } = JSON.parse(stdout) as {
+      const { event, compared, end, notes } = JSON.parse(stdout) as {
         event: number;
         compared: { exits: number };
         end: string;
+        notes: unknown[];
       };
+      expect(notes).toMatchObject([{ code: name === "alone.hvj" ? "wal-missing" : "unfinished" }]);
       expect(compared.exits).toBeGreaterThan(0);
       expect(end).toBe("open");
       return { event, stderr };
@@ -391,6 +393,15 @@ describe("a recorder that is killed", () => {
     expect(verified.status).toBe(0);
     expect(verified.stderr).toMatch(unfinished);
     expect(JSON.parse(verified.stdout)).toMatchObject({ equal: true, end: "open" });
+    const judged = run("verify", "alone.hvj");
+    expect(judged).toMatchObject({ status: 128, stdout: "" });
+    expect(judged.stderr).toMatch(
+      /^error: alone\.hvj was copied without its alone\.hvj-wal: what came after event:\d+ \(exit:\d+\) is not in it; copy alone\.hvj-wal to it /,
+    );
+    expect(runNext(judged).status).toBe(0);
+    const judgedJson = run("verify", "alone.hvj", "--json");
+    expect(judgedJson.status).toBe(128);
+    expect(JSON.parse(judgedJson.stdout)).toMatchObject({ error: "wal-missing", recording: "alone.hvj" });
     const checked = run("fsck", "killed.hvj");
     expect(checked.status).toBe(0);
     expect(checked.stdout).toMatch(/^killed\.hvj: not finished, whole up to exit:\d+: /);

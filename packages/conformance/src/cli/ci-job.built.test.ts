@@ -1,6 +1,16 @@
 /** The job of "In CI" in docs/cli.md, as it stands there: each status that it tells apart, and what it leaves. */
 import { afterAll, beforeAll, expect, it, jest } from "@jest/globals";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { bareMetalImage } from "../guests/bare-metal.js";
@@ -22,12 +32,18 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(directory, { recursive: true }));
 
-function runJob(append: string, kernel = "guest.img"): { status: number | null; output: string; artefact: boolean } {
+interface JobEnd {
+  readonly status: number | null;
+  readonly output: string;
+  readonly artefact: boolean;
+}
+
+function runJob(append: string, { kernel = "guest.img", commands = binaries } = {}): JobEnd {
   const artifacts = join(directory, "artifacts");
   rmSync(artifacts, { recursive: true, force: true });
   mkdirSync(artifacts);
   const line = `KERNEL=${kernel} APPEND='${append}' ARTIFACTS=artifacts sh job.sh`;
-  const { status, output } = runShell(line, { cwd: directory, binaries });
+  const { status, output } = runShell(line, { cwd: directory, binaries: commands });
   return { status, output, artefact: existsSync(join(artifacts, "vm.hvj")) };
 }
 
@@ -49,7 +65,19 @@ it("a guest that ends before it is there is status 1, too", () => {
 });
 
 it("what says nothing of the guest keeps its own status, and leaves no artefact of an earlier run", () => {
-  const { output, ...ended } = runJob("", "gone.img");
+  const { output, ...ended } = runJob("", { kernel: "gone.img" });
   expect(ended).toEqual({ status: 128, artefact: false });
   expect(output).toContain("not told: the job is at fault");
+});
+
+it("a recorder that was killed leaves two files, and both are kept", () => {
+  const killed = join(directory, "killed");
+  mkdirSync(killed);
+  writeFileSync(join(killed, "hvjournal"), "#!/bin/sh\necho file >vm.hvj; echo wal >vm.hvj-wal; kill -KILL $$\n");
+  chmodSync(join(killed, "hvjournal"), 0o755);
+  const { output, ...ended } = runJob("", { commands: killed });
+  rmSync(join(directory, "vm.hvj-wal"));
+  expect(ended).toEqual({ status: 137, artefact: true });
+  expect(output).toContain("cut off: ");
+  expect(readdirSync(join(directory, "artifacts")).sort()).toEqual(["console.log", "vm.hvj", "vm.hvj-wal"]);
 });
