@@ -101,6 +101,7 @@ class ChosenCommand extends Error {
 
 /** undefined: help or version has been printed. */
 async function chooseCommand(words: readonly string[]): Promise<ChosenCommand | undefined> {
+  refuseUnknownCommand(words);
   try {
     await commandLine(words).parseAsync();
     return undefined;
@@ -108,6 +109,13 @@ async function chooseCommand(words: readonly string[]): Promise<ChosenCommand | 
     if (error instanceof ChosenCommand) return error;
     throw error;
   }
+}
+
+/** To yargs a word that is no command matters no more where there is `--help` behind it. */
+function refuseUnknownCommand([word]: readonly string[]): void {
+  if (word === undefined || word.startsWith("-") || commandNamed(word) !== undefined) return;
+  const meant = nearestWord(word, COMMANDS.map(commandName));
+  throw new UsageError(`Unknown command: ${word}${meant === undefined ? "" : `; did you mean ${meant}?`}`);
 }
 
 function commandLine(words: readonly string[]): Argv {
@@ -141,14 +149,14 @@ function commandLine(words: readonly string[]): Argv {
 
 /** For a misspelt word, what may have been meant. */
 function withSuggestion(message: string, parser: Argv): string {
-  // Behind a command that does not exist yargs knows no words either.
   const [, what, word] = /^Unknown (command|argument)s?: ([^\s,]+)/.exec(message) ?? [];
   if (word === undefined) return message;
-  const meant = nearestWord(word, what === "command" ? COMMANDS.map(commandName) : optionNames(parser));
-  const told = what === "command" ? `Unknown command: ${word}` : message;
-  const owners = what === "command" ? [] : COMMANDS.filter((command) => optionsOf(command).includes(word));
-  if (owners.length > 0) return `${told}; it is an option of ${owners.map(commandName).join(", ")}`;
-  return meant === undefined ? told : `${told}; did you mean ${what === "command" ? "" : "--"}${meant}?`;
+  // The first word was a command: this is one more than it takes.
+  if (what === "command") return `unexpected word: ${word}`;
+  const owners = COMMANDS.filter((command) => optionsOf(command).includes(word));
+  if (owners.length > 0) return `${message}; it is an option of ${owners.map(commandName).join(", ")}`;
+  const meant = nearestWord(word, optionNames(parser));
+  return meant === undefined ? message : `${message}; did you mean --${meant}?`;
 }
 
 function optionsOf(command: Command): string[] {

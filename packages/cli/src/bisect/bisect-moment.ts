@@ -72,7 +72,7 @@ async function searchWhen(
     all: withAll || !expression.changesWithUnits,
   });
   const result = await act.run(search);
-  const { first, scannedExits, isWatched } = result;
+  const { first, goodExit, scannedExits, isWatched } = result;
   if (first === undefined) {
     for (const address of neverMapped(expression, replayer.machine, recording, result.places))
       output.note(
@@ -80,7 +80,8 @@ async function searchWhen(
       );
     throw neverHeld(expression, args, recording);
   }
-  output.note(`scanned exit:1..${scannedExits} (${hostTimeText(act.elapsedMs)})`);
+  const scanned = `exit:${goodExit + 1}..${goodExit + scannedExits}`;
+  output.note(`scanned ${scannedExits === 0 ? "no exit" : scanned} (${hostTimeText(act.elapsedMs)})`);
   const caller = callerOf(replayer, result, symbols);
   const value = valueChange(recording, replayer, expression, result);
   goToFirst(replayer, result);

@@ -117,6 +117,8 @@ describe("record", () => {
     [["record", "--from", "main.hvj", "-m", "1G"], 129, "--memory can't change it"],
     [["record", bareMetalImage, "--nothing"], 129, "Unknown argument: nothing"],
     [["nothing"], 129, "Unknown command: nothing"],
+    [["nothing", "--help"], 129, "Unknown command: nothing"],
+    [["info", "main.hvj", "5"], 129, "unexpected word: 5"],
   ])("refuses %j", (args, status, message) => {
     const before = existsSync(join(directory, "refused.hvj"));
     const result = run(...args, ...(args[0] === "record" ? ["--headless", "-o", "refused.hvj"] : []));

@@ -51,6 +51,8 @@ export interface BisectWhenResult {
   readonly after: bigint | undefined;
   /** Changes of the answer, from the first on; between events only as far as memory was watched. */
   readonly transitions: readonly BisectTransition[];
+  /** Number of the last exit at the good end, and of exits looked at behind it. */
+  readonly goodExit: number;
   readonly scannedExits: number;
   /** False: what it reads could not be watched, so a value that came and went between two events may have been missed. */
   readonly isWatched: boolean;
@@ -108,6 +110,7 @@ class WhenSearch {
   /** The expression must be asked between two events too. */
   readonly #units: UnitSteps | undefined;
   #step: StepTaken | undefined;
+  #goodExit = 0;
   #watched: PhysicalRange = { physical: 0, bytes: 0 };
   readonly #watchedLoad: number | undefined;
 
@@ -135,9 +138,8 @@ class WhenSearch {
 
   *run(): Generator<Machine, BisectWhenResult> {
     const { good } = this.#options;
-    const { machine } = this.#replayer;
-    const firstExit = machine.exitNumber;
     seek(this.#replayer, good);
+    this.#goodExit = this.#replayer.machine.exitNumber;
     this.#environment = new MachineEnvironment(this.#replayer.machine, this.#options.symbols);
     this.#replayConsole();
     this.#value = this.#ask();
@@ -150,7 +152,7 @@ class WhenSearch {
       this.#replayer.outputListeners.delete(listener);
       this.#replayer.machine.kernel.watch?.(0, 0);
     }
-    return this.#result(this.#replayer.machine.exitNumber - firstExit);
+    return this.#result();
   }
 
   #holdsAtGood(): BisectWhenResult {
@@ -159,16 +161,17 @@ class WhenSearch {
     const { places } = this.#evaluator;
     this.#first = { first: this.#moment(), writer: undefined, before: undefined, after: this.#value, places };
     this.#isWhole = false;
-    return this.#result(0);
+    return this.#result();
   }
 
-  #result(scannedExits: number): BisectWhenResult {
+  #result(): BisectWhenResult {
     const { places } = this.#evaluator;
     const nothing = { first: undefined, writer: undefined, before: undefined, after: undefined, places };
     return {
       ...(this.#first ?? nothing),
       transitions: this.#transitions,
-      scannedExits,
+      goodExit: this.#goodExit,
+      scannedExits: this.#replayer.machine.exitNumber - this.#goodExit,
       isWatched: this.#isWatched,
       isWhole: this.#isWhole,
     };

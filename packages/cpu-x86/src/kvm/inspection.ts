@@ -2,9 +2,9 @@
 import { AccessKind } from "@hvjournal/engine";
 import { INSTRUCTION_BYTES_MAX } from "../isa/decoder.js";
 import { contextWord, Register } from "../isa/state.js";
+import { Privilege } from "../isa/translation.js";
 import type { VcpuStates } from "./vcpu-state.js";
 
-const PRIVILEGED = 1;
 const PAGE_BYTES = 4096n;
 const U64 = 0xffff_ffff_ffff_ffffn;
 
@@ -14,14 +14,15 @@ export interface DisassembledInstruction {
   readonly text: string;
 }
 
-/** Linear to guest-physical for a read by the system. undefined: not mapped. */
+/** Linear to guest-physical, whoever may read there. undefined: not mapped. */
 export function translateVirtual(states: VcpuStates, vcpu: number, virtual: bigint): number | undefined {
   return states.with(vcpu, () => translateCurrent(states, virtual));
 }
 
 function translateCurrent(states: VcpuStates, virtual: bigint): number | undefined {
   const { engine } = states;
-  return engine.translate(virtual & U64, AccessKind.read, PRIVILEGED) === 0 ? engine.translatedPhysical : undefined;
+  const code = engine.translate(virtual & U64, AccessKind.read, Privilege.systemWithUserData);
+  return code === 0 ? engine.translatedPhysical : undefined;
 }
 
 /** As many of `bytes` as there is memory, over two pages at most, of the vCPU that is selected. */
@@ -78,7 +79,9 @@ function disassembleOne(states: VcpuStates, address: bigint): DisassembledInstru
   };
 }
 
-/** Return addresses by the frames that RBP chains (System V ABI, AMD64 supplement, 3.2.2); of code without them, nothing. */
+/**
+ * Return addresses by the frames that RBP chains (System V ABI, AMD64 supplement, 3.2.2), as far as they lie in mapped memory.
+ */
 export function backtrace(states: VcpuStates, vcpu: number, depthMax: number): bigint[] {
   return states.with(vcpu, () => {
     const wordBytes = states.isLongMode ? 8 : 4;
@@ -89,7 +92,8 @@ export function backtrace(states: VcpuStates, vcpu: number, depthMax: number): b
       if (record.length < 2 * wordBytes) break;
       const next = wordAt(record, 0, wordBytes);
       const caller = wordAt(record, wordBytes, wordBytes);
-      if (caller === 0n) break;
+      // 0 ends a chain; and code without frames has anything in RBP, and so anywhere behind it.
+      if (caller === 0n || translateCurrent(states, caller) === undefined) break;
       callers.push(caller);
       // Stacks grow down: a record further out lies higher, unless the stack was switched, which ends the chain.
       if (next <= frame) break;
