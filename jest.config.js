@@ -73,6 +73,7 @@ export default {
   // What a file has loaded stays in its process, and each guest's memory makes the collector walk through all of it: beyond
   // this a fresh process costs less. Measured on packages/cpu-arm64: 100 s of CPU time, and 155 s with 1 GB.
   workerIdleMemoryLimit: "200MB",
+  testSequencer: "<rootDir>/scripts/longest-first.js",
   testTimeout: 60_000,
   reporters: ["default", "<rootDir>/scripts/count-reporter.js"],
 };
