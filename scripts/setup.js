@@ -8,7 +8,8 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync, readdirSync, realpathSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 
 const root = join(import.meta.dirname, "..");
@@ -59,27 +60,30 @@ function installFingerprint() {
   return hash.digest("hex");
 }
 
-function isDone(stamp, fingerprint) {
-  return existsSync(stamp) && readFileSync(stamp, "utf8") === fingerprint;
-}
-
 async function install() {
   const fingerprint = installFingerprint();
-  if (isDone(stampPath, fingerprint)) return;
+  if (existsSync(stampPath) && readFileSync(stampPath, "utf8") === fingerprint) return;
   process.stderr.write("installing dependencies (about a minute the first time)\n");
   const options = ["--frozen-lockfile", "--ignore-scripts", "--config.confirmModulesPurge=false"];
   await runPackageManager("install the dependencies", ["install", ...options]);
   writeFileSync(stampPath, fingerprint);
 }
 
-/** The one install script that is run: for this Node, beside everything that does without the binary. */
+/** Whether its binary is there, whole, and for this Node. */
+function loadsNativePackage() {
+  try {
+    createRequire(join(root, "packages", "cli", "package.json"))(`${nativePackage}/build/Release/better_sqlite3.node`);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The one install script that is run, beside everything that does without the binary. */
 async function compileNativePackage() {
-  const directory = realpathSync(join(root, "packages", "cli", "node_modules", nativePackage));
-  const stamp = join(directory, "build", ".hvjournal-setup");
-  if (isDone(stamp, process.version)) return;
+  if (loadsNativePackage()) return;
   process.stderr.write(`compiling ${nativePackage} (a minute or two, once)\n`);
   await runPackageManager(`compile ${nativePackage}`, ["--recursive", "rebuild", nativePackage]);
-  writeFileSync(stamp, process.version);
 }
 
 function compilePackages() {
