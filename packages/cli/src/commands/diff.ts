@@ -7,6 +7,7 @@ import {
   type Machine,
   firstSeqOf,
   type Position,
+  type RecordedExit,
   formatPosition,
   isSameState,
   type Replayer,
@@ -23,9 +24,12 @@ import {
   type ExitComparison,
   exitLines,
   firstDifference,
+  momentsText,
   shapeLines,
+  type StateComparison,
   stateLine,
   stateLines,
+  stateStatLines,
 } from "../output/diff-text.js";
 import { counted } from "../output/value-text.js";
 import { wordsOption } from "../recording-path.js";
@@ -171,7 +175,8 @@ async function runDiff(a: Operand, b: Operand, args: Arguments, { output }: Comm
   // Two moments are compared by themselves: what the guest did before is read only where it was asked for.
   if (parts.state && !parts.control && !parts.exits && stands.some((stand) => stand !== undefined)) {
     const [standA = await standAt(a), standB = await standAt(b)] = stands;
-    return tellState(await a.act.run(diffStateSteps(standA.machine, standB.machine)), [a, b], args, output);
+    const state = await a.act.run(diffStateSteps(standA.machine, standB.machine));
+    return tellState({ diff: state, at: namedMoments(a, b) }, [a, b], args, output);
   }
   const {
     sides: [sideA, sideB],
@@ -190,7 +195,14 @@ async function runDiff(a: Operand, b: Operand, args: Arguments, { output }: Comm
   const status = isEqual ? ExitStatus.done : ExitStatus.no;
   if (output.json) {
     output.line(
-      jsonLine({ equal: isEqual, since, ends: endsJson(a, b), control, exits: exitsJson(exits), state: state?.diff }),
+      jsonLine({
+        equal: isEqual,
+        since,
+        ends: endsJson(a, b),
+        control,
+        exits: exitsJson(exits),
+        state: state && stateJson(state),
+      }),
     );
     return status;
   }
@@ -199,18 +211,18 @@ async function runDiff(a: Operand, b: Operand, args: Arguments, { output }: Comm
     const equal = [
       ...(parts.exits ? [counted(exits.diff.equal, "exit")] : []),
       ...(parts.control ? [`${counted(historyOf(sideA).events.length, "decision")} of the VMM`] : []),
-      ...(state === undefined ? [] : ["registers and memory"]),
+      ...(state === undefined ? [] : [`registers and memory at ${momentsText(state.at)}`]),
     ];
     print([`equal: ${equal.join(", ")}`], output);
-  } else if (flag(args, "stat")) print(statLines(control, exits, state?.diff), output);
+  } else if (flag(args, "stat")) print(statLines(control, exits, state), output);
   else {
     if (parts.control) print(controlLines(control, a.recording, output), output);
     if (parts.exits) print(exitLines(exits, { all: flag(args, "exits"), output }), output);
     if (state !== undefined)
       print(
         flag(args, "state")
-          ? stateLines(state.diff, a.recording.symbols, flag(args, "all"))
-          : [stateLine(state.diff), ...shapeLines(state.diff.shapes)],
+          ? stateLines(state, a.recording.symbols, flag(args, "all"))
+          : [stateLine(state), ...shapeLines(state.diff.shapes)],
         output,
       );
   }
@@ -227,10 +239,25 @@ function noteUnfinished(recording: OpenRecording, output: Output): void {
   if (unfinished !== undefined) output.note(`note: ${unfinished}`);
 }
 
-function tellState(state: StateDiff, [a, b]: readonly [Operand, Operand], args: Arguments, output: Output): ExitCode {
-  const isEqual = isSameState(state);
+/** The moments that were named, else the ends. */
+function namedMoments(a: Operand, b: Operand): StateComparison["at"] {
+  const text = ({ position = { at: "end" } }: Operand): string => formatPosition(position);
+  return { a: text(a), b: text(b) };
+}
+
+function stateJson({ diff: state, at }: StateComparison): Record<string, unknown> {
+  return { at, ...state };
+}
+
+function tellState(
+  state: StateComparison,
+  [a, b]: readonly [Operand, Operand],
+  args: Arguments,
+  output: Output,
+): ExitCode {
+  const isEqual = isSameState(state.diff);
   const { symbols } = a.recording;
-  if (output.json) output.line(jsonLine({ equal: isEqual, ends: endsJson(a, b), state }));
+  if (output.json) output.line(jsonLine({ equal: isEqual, ends: endsJson(a, b), state: stateJson(state) }));
   else {
     output.startPager();
     print(flag(args, "stat") ? stateStatLines(state) : stateLines(state, symbols, flag(args, "all")), output);
@@ -267,14 +294,17 @@ interface StateOperands {
 async function compareStates(
   { a, b, stands, isStateAsked }: StateOperands,
   { first, diff: { a: exitsA, b: exitsB } }: ExitComparison,
-): Promise<{ readonly diff: StateDiff } | undefined> {
+): Promise<StateComparison | undefined> {
   const [standA, standB] = stands;
   const statesOf = async (one: Machine, other: Machine): Promise<StateDiff> => a.act.run(diffStateSteps(one, other));
   const isOneSided = first !== undefined && (first.a === undefined || first.b === undefined);
   const isNothingElse = first === undefined && exitsA.length === 0 && exitsB.length === 0;
   const isOfEnds = isNothingElse || (isStateAsked && (first === undefined || isOneSided));
   if (standA !== undefined || standB !== undefined || isOfEnds)
-    return { diff: await statesOf((standA ?? (await standAt(a))).machine, (standB ?? (await standAt(b))).machine) };
+    return {
+      diff: await statesOf((standA ?? (await standAt(a))).machine, (standB ?? (await standAt(b))).machine),
+      at: namedMoments(a, b),
+    };
   if (first?.a === undefined || first.b === undefined) return undefined;
   // Exits that were answered differently differ in what the answer did.
   const units = first.isAnswerOnly ? { unitsAfter: 0 } : {};
@@ -284,7 +314,11 @@ async function compareStates(
     nameByGuest(recording.symbols, replayer.machine);
     return replayer.machine;
   };
-  return { diff: await statesOf(await machineAt(a, first.a.number), await machineAt(b, first.b.number)) };
+  const text = ({ number }: RecordedExit): string => formatPosition({ at: "exit", number, ...units });
+  return {
+    diff: await statesOf(await machineAt(a, first.a.number), await machineAt(b, first.b.number)),
+    at: { a: text(first.a), b: text(first.b) },
+  };
 }
 
 async function standAt({ recording, position = { at: "end" }, act }: Operand): Promise<Stand> {
@@ -315,7 +349,7 @@ function exitsJson({ diff: { hunks, equal, isTruncated, a, b }, first }: ExitCom
 function statLines(
   { onlyA, onlyB }: ReturnType<typeof diffControl>,
   { diff: { hunks, equal } }: ExitComparison,
-  state: StateDiff | undefined,
+  state: StateComparison | undefined,
 ): string[] {
   const sum = (of: (hunk: (typeof hunks)[number]) => number): number =>
     hunks.reduce((total, hunk) => total + of(hunk), 0);
@@ -323,12 +357,5 @@ function statLines(
     `control    ${onlyA.length} removed, ${onlyB.length} added`,
     `exits      ${equal} equal, ${sum(({ countA }) => countA)} removed, ${sum(({ countB }) => countB)} added in ${counted(hunks.length, "place")}`,
     ...(state === undefined ? [] : stateStatLines(state)),
-  ];
-}
-
-function stateStatLines({ registers, pages, shapes }: StateDiff): string[] {
-  return [
-    `state      ${counted(registers.length, "register")}, ${counted(pages.length, "page")}`,
-    ...shapeLines(shapes),
   ];
 }

@@ -180,11 +180,31 @@ function answerHunk(
   ];
 }
 
-/** "state      x0; page 0x4082b000 (16 bytes)" */
-export function stateLine({ registers, pages }: Pick<StateDiff, "registers" | "pages">): string {
+/** The state of two machines that stand still, and where: runs may differ before these moments and behind them. */
+export interface StateComparison {
+  readonly diff: StateDiff;
+  /** As positions are written: "exit:777". */
+  readonly at: { readonly a: string; readonly b: string };
+}
+
+/** "exit:777", or "exit:777 and exit:780" of two moments. */
+export function momentsText({ a, b }: StateComparison["at"]): string {
+  return a === b ? a : `${a} and ${b}`;
+}
+
+/** "state at exit:777: x0; page 0x4082b000 (16 bytes)" */
+export function stateLine({ diff: { registers, pages }, at }: StateComparison): string {
   const places = pages.map(({ physical, bytes }) => `page ${hex(physical)} (${counted(bytes, "byte")})`);
   const parts = [shortened(registers.map(registerText)), shortened(places)].filter((text) => text !== "");
-  return `state      ${parts.length === 0 ? "equal" : parts.join("; ")}`;
+  return `state at ${momentsText(at)}: ${parts.length === 0 ? "equal" : parts.join("; ")}`;
+}
+
+/** "state at exit:777: 3 registers, 0 pages" */
+export function stateStatLines({ diff: { registers, pages, shapes }, at }: StateComparison): string[] {
+  return [
+    `state at ${momentsText(at)}: ${counted(registers.length, "register")}, ${counted(pages.length, "page")}`,
+    ...shapeLines(shapes),
+  ];
 }
 
 /** Of what one machine has more of: how far both are compared. */
@@ -215,11 +235,21 @@ function shortened(texts: readonly string[]): string {
 /**
  * With the values:
  *
- *     state      x0        0x1 -> 0x2
+ *     state at exit:777:
+ *                x0        0x1 -> 0x2
  *                page 0x4082b000: 16 bytes in 2 words
  *                  0x4082b010  0x0 -> 0x51a7
  */
-export function stateLines({ registers, pages, shapes }: StateDiff, symbols: Symbols, withAll: boolean): string[] {
+export function stateLines({ diff, at }: StateComparison, symbols: Symbols, withAll: boolean): string[] {
+  const lines = valueLines(diff, symbols, withAll);
+  const head = `state at ${momentsText(at)}:`;
+  return [
+    ...(lines.length === 0 ? [`${head} equal`] : [head, ...lines.map((line) => `           ${line}`)]),
+    ...shapeLines(diff.shapes),
+  ];
+}
+
+function valueLines({ registers, pages }: StateDiff, symbols: Symbols, withAll: boolean): string[] {
   const names = registers.map(registerText);
   const width = Math.max(0, ...names.map((name) => name.length));
   const values = registers.map(({ name, a, b }) =>
@@ -242,13 +272,11 @@ export function stateLines({ registers, pages, shapes }: StateDiff, symbols: Sym
       ...(more === 0 ? [] : [`  ${more} more`]),
     ];
   });
-  const lines = [
+  return [
     ...names.map((name, index) => `${name.padEnd(width)}  ${values[index] ?? ""}`),
     ...memory,
     ...(isCut ? ["--all has every word"] : []),
   ];
-  const told = lines.length === 0 ? ["equal"] : lines;
-  return [...told.map((line, index) => `${index === 0 ? "state      " : "           "}${line}`), ...shapeLines(shapes)];
 }
 
 /** With the name of the function that it points into. */

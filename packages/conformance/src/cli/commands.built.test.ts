@@ -387,6 +387,7 @@ describe("diff", () => {
       "ends",
       "state",
     ]);
+    expect(state.stdout).toMatch(/^state at exit:300 and exit:301:\n/);
     const append = ["--append", "scenario=main input=none ticks=3"];
     expect(run("record", bareMetalImage, ...append, ...fixed, "-q", "-o", "unfiltered.hvj").status).toBe(0);
     const { status, stdout } = run("diff", "main.hvj", "unfiltered.hvj");
@@ -395,6 +396,23 @@ describe("diff", () => {
     expect(stdout).toMatch(
       /@@ exit:\d+ vcpu0 HVC64 0xc6000000 icount:\d+ @@\n- {2}handled: VMM half, filter event:5 .*\n\+ {2}handled: kernel half, default rule/,
     );
+  });
+
+  it("says where it has compared the state: at the first difference of the exits, unless moments are named", () => {
+    const places = (...words: string[]): unknown => {
+      const [{ state }] = json(run("diff", ...words, "--json")) as [{ state: { at: unknown } }];
+      return state.at;
+    };
+    const { stdout } = run("diff", "main.hvj", "unfiltered.hvj");
+    const [, exit = ""] = /@@ (exit:\d+) /.exec(stdout) ?? [];
+    expect(stdout).toMatch(new RegExp(`^state at ${exit}\\+0: x1, x2, x3$`, "m"));
+    expect(run("diff", "main.hvj", "unfiltered.hvj", "--stat").stdout).toContain(
+      `state at ${exit}+0: 3 registers, 0 pages\n`,
+    );
+    expect(places("main.hvj", "unfiltered.hvj")).toEqual({ a: `${exit}+0`, b: `${exit}+0` });
+    expect(places("main.hvj@exit:5", "unfiltered.hvj", "--state")).toEqual({ a: "exit:5", b: "end" });
+    expect(run("diff", "main.hvj@exit:5", "unfiltered.hvj@exit:5").stdout).toContain("state at exit:5: equal\n");
+    expect(run("diff", "main.hvj", "main.hvj", "--state").stdout).toBe("equal: registers and memory at end\n");
   });
 
   it("compares machines of two sizes as far as both go", () => {

@@ -87,13 +87,13 @@ describe("two recordings of which one grew from the other", () => {
     const { status, stdout, stderr } = sandbox.run("diff", `moved.hvj@exit:${exit}`, `moved-dst.hvj@exit:${exit}`);
     expect([status, stdout, stderr]).toEqual([
       0,
-      "equal: 0 exits, 0 decisions of the VMM, registers and memory\n",
+      `equal: 0 exits, 0 decisions of the VMM, registers and memory at exit:${exit}\n`,
       expect.stringMatching(fromWhere),
     ]);
     const branch = sandbox.run("diff", "moved.hvj@exit:4100", "branched.hvj@exit:4100");
     expect([branch.status, branch.stdout, branch.stderr]).toEqual([
       0,
-      "equal: 100 exits, 0 decisions of the VMM, registers and memory\n",
+      "equal: 100 exits, 0 decisions of the VMM, registers and memory at exit:4100\n",
       expect.stringMatching(fromWhere),
     ]);
   });
@@ -114,7 +114,7 @@ describe("two recordings of which one grew from the other", () => {
     const { status, stdout, stderr } = sandbox.run("diff", "branched.hvj", "moved-dst.hvj@exit:4500");
     expect([status, stdout]).toEqual([
       0,
-      `equal: ${4500 - exit} exits, 0 decisions of the VMM, registers and memory\n`,
+      `equal: ${4500 - exit} exits, 0 decisions of the VMM, registers and memory at end and exit:4500\n`,
     ]);
     expect(stderr).toMatch(
       /compared from exit:\d+ on, where moved-dst\.hvj begins; \d+ events of branched\.hvj before/,
