@@ -19,6 +19,7 @@ import { UsageError } from "../cli-error.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { jsonLine, type Output } from "../output/console-output.js";
 import {
+  comparedByText,
   type ComparedSide,
   controlLines,
   type ExitComparison,
@@ -185,6 +186,8 @@ async function runDiff(a: Operand, b: Operand, args: Arguments, { output }: Comm
   if (since !== undefined) output.note(`note: compared ${since}`);
   const control = diffControl(historyOf(sideA), historyOf(sideB));
   const exits = { ...compareExits(sideA, sideB), sides: [sideA, sideB] as const };
+  const comparedBy = comparedByText(exits.diff, [a.recording, b.recording]);
+  if (parts.exits && comparedBy !== undefined) output.note(`note: ${comparedBy}`);
   const isStateAsked = flag(args, "state") || stands.some((stand) => stand !== undefined);
   const state = parts.state ? await compareStates({ a, b, stands, isStateAsked }, exits) : undefined;
   const isControlEqual = control.patches.length === 0 && control.onlyA.length === 0 && control.onlyB.length === 0;
@@ -216,7 +219,7 @@ async function runDiff(a: Operand, b: Operand, args: Arguments, { output }: Comm
     print([`equal: ${equal.join(", ")}`], output);
   } else if (flag(args, "stat")) print(statLines(control, exits, state), output);
   else {
-    if (parts.control) print(controlLines(control, a.recording, output), output);
+    if (parts.control) print(controlLines(control, [a.recording, b.recording], output), output);
     if (parts.exits) print(exitLines(exits, { all: flag(args, "exits"), output }), output);
     if (state !== undefined)
       print(
@@ -334,9 +337,13 @@ async function standAt({ recording, position = { at: "end" }, act }: Operand): P
   }
 }
 
-function exitsJson({ diff: { hunks, equal, isTruncated, a, b }, first }: ExitComparison): Record<string, unknown> {
+function exitsJson({
+  diff: { hunks, equal, isTruncated, comparedBy, a, b },
+  first,
+}: ExitComparison): Record<string, unknown> {
   return {
     equal,
+    comparedBy,
     isTruncated,
     hunks: hunks.map(({ atA, countA, atB, countB }) => ({
       a: { exit: a.at(atA)?.number, count: countA },

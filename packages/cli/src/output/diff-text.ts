@@ -79,15 +79,17 @@ export function firstDifference(diff: ExitDiff, sideA: ComparedSide, sideB: Comp
 /** "control    +SmcccFilterSet 0xc4000000+0x20 forward                          event:9" */
 export function controlLines(
   { onlyA, onlyB, patches }: ControlDiff,
-  { architecture }: OpenRecording,
+  [a, b]: readonly [OpenRecording, OpenRecording],
   output: Output,
 ): string[] {
+  const { architecture } = a;
   const text = (sign: string, event: RowEvent): string =>
     `${sign}${shortKind(event.kind)} ${describeControl(architecture, event)}`.padEnd(TEXT_WIDTH) +
     `  event:${event.seq}`;
   const isMachine = ({ kind }: RowEvent): boolean => kind === "VmCreated";
   const lines = [
-    ...patches.filter(isOfMachine).map(machineText),
+    ...patches.filter((patch) => isOfMachine(patch) && !isOfExitModel(patch)).map(machineText),
+    ...(patches.some(isOfExitModel) ? [`machine.exitModel  ${exitModelText(a)} -> ${exitModelText(b)}`] : []),
     ...onlyA.filter((event) => !isMachine(event)).map((event) => output.paint("red", text("-", event))),
     ...onlyB.filter((event) => !isMachine(event)).map((event) => output.paint("green", text("+", event))),
   ];
@@ -99,6 +101,26 @@ export function controlLines(
 /** Both recordings have a machine: what of it differs says more than that it does. */
 function isOfMachine({ path: [slice, part] }: ControlPatch): boolean {
   return slice === "core" && part === "machine";
+}
+
+/** Its reasons go with its name: listed one by one they would say nothing more. */
+function isOfExitModel(patch: ControlPatch): boolean {
+  return isOfMachine(patch) && patch.path[2] === "exitModel";
+}
+
+/** "kvm-intel 2" */
+function exitModelText({ description: { exitModel } }: OpenRecording): string {
+  return `${exitModel.name} ${exitModel.version}`;
+}
+
+/** Why exits were left out of a comparison; undefined: none were. */
+export function comparedByText(
+  { comparedBy }: Pick<ExitDiff, "comparedBy">,
+  [a, b]: readonly [OpenRecording, OpenRecording],
+): string | undefined {
+  if (comparedBy === "reason") return undefined;
+  const models = `${a.description.exitModel.name} and ${b.description.exitModel.name}`;
+  return `${models} leave guest mode for reasons of their own: only exits that reach the VMM half are compared, by what it sees`;
 }
 
 /** What an option of `record` makes goes by its name: "smp  4 -> 1". */

@@ -72,6 +72,25 @@ describe("contract of two amd64 hosts", () => {
     expect(sandbox.run("verify", "amd.hvj", "--host-vendor", "intel").status).toBe(0);
   });
 
+  it("diff aligns what the VMM sees of two exit models, says so, and names the models in one line", () => {
+    const { stdout, stderr } = sandbox.run("diff", "intel.hvj", "amd.hvj");
+    expect(stdout.match(/exitModel.*/g)).toEqual([
+      expect.stringMatching(/^exitModel {2}kvm-intel \d+ -> kvm-amd \d+$/),
+    ]);
+    expect(stdout).toMatch(/^exits {6}\d{3} equal$/m);
+    expect(stderr).toContain(
+      "note: kvm-intel and kvm-amd leave guest mode for reasons of their own: only exits that reach",
+    );
+    expect(sandbox.run("diff", "intel.hvj", "amd.hvj", "--exits").status).toBe(0);
+    const [same, other] = ["intel.hvj", "amd.hvj"].map(
+      (name) => sandbox.run("diff", "intel.hvj", name, "--json").stdout,
+    );
+    expect([same, other].map((text = "") => JSON.parse(text).exits)).toMatchObject([
+      { comparedBy: "reason", hunks: [] },
+      { comparedBy: "vmm", hunks: [] },
+    ]);
+  });
+
   it("a guest that can tell the vendors apart differs where it does, and each side is told in words of its own", () => {
     const unpatched = ["--policy", "x86.hypercall.patch=ud"];
     sandbox.must("record", bareMetalAmd64, ...SHORT, ...unpatched, "-o", "unpatched.hvj");

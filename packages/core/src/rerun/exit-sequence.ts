@@ -8,15 +8,7 @@ import type { JournalReader } from "../ports/journal-store.js";
 import { firstSeqOf, journalCursor } from "../replay/journal-cursor.js";
 import { endingOf, type RecordingEnding } from "../record/go-on.js";
 import type { RecordedExit } from "../diff/exit-diff.js";
-
-/**
- * vCPU, reason by name, the KVM_EXIT_* number, and what the guest asked for. Without a reason it is what the VMM sees: exits of
- * two exit models are compared by that, since hosts of two vendors leave guest mode for reasons of their own.
- */
-function forwardedExitKey(reason: string | undefined, frame: ExitFrame): string {
-  const [vcpu, kvmExit, info] = [frame[ExitWord.vcpu], frame[ExitWord.kvmExit], frame[ExitWord.info]];
-  return `${vcpu} ${reason ?? "-"} ${kvmExit} ${info} ${frame.subarray(ExitWord.arg0Low).join(",")}`;
-}
+import { forwardedExitKey } from "../diff/exit-key.js";
 
 /** Reads a recording's exits that reached the VMM half, one after the other. */
 export class ForwardedExits {
