@@ -127,7 +127,7 @@ describe("a handler of an amd64 guest", () => {
     expect(() => recorder.step({ units: 1e9 })).toThrow(HandlerError);
     const before = recorder.machine.digest();
     recorder.pause();
-    expect(() => recorder.step({ units: 1e9 })).toThrow(/KVM_EXIT_HYPERCALL KVM_HC_MAP_GPA_RANGE \(12\) of vcpu0/);
+    expect(() => recorder.step({ units: 1e9 })).toThrow(/KVM_EXIT_HYPERCALL KVM_HC_MAP_GPA_RANGE \(0xc\) of vcpu0/);
     expect([recorder.machine.digest(), recorder.machine.exitPending]).toEqual([before, true]);
     isBroken = false;
     expect(await runGuest(recorder)).toEqual(endedWith(1));

@@ -46,9 +46,9 @@ export function hypervCallName(code: number): string {
   return named(HYPERV_CALL_NAMES, code, `0x${code.toString(16).padStart(4, "0")}`);
 }
 
-/** "KVM_HC_MAP_GPA_RANGE (12)" */
+/** "KVM_HC_MAP_GPA_RANGE (0xc)" */
 export function kvmCallName(nr: number): string {
-  return named(KVM_CALL_NAMES, nr, String(nr));
+  return named(KVM_CALL_NAMES, nr, `0x${nr.toString(16)}`);
 }
 
 function named(names: ReadonlyMap<number, string>, number: number, text: string): string {

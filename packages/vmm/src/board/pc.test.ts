@@ -66,7 +66,7 @@ describe("pc board", () => {
       expect(guest.registers.get("vcpu0 msr_error")).toBe(1n);
     }
     expect(Object.fromEntries(board.unansweredCalls())).toEqual({
-      "KVM_EXIT_HYPERCALL KVM_HC_MAP_GPA_RANGE (12)": 1,
+      "KVM_EXIT_HYPERCALL KVM_HC_MAP_GPA_RANGE (0xc)": 1,
       "KVM_EXIT_HYPERV HvExtCallQueryCapabilities (0x8001)": 1,
       "KVM_EXIT_X86_RDMSR IA32_TIME_STAMP_COUNTER": 1,
       "KVM_EXIT_X86_WRMSR IA32_TIME_STAMP_COUNTER": 1,

@@ -19,7 +19,23 @@ export function answeredValue(name: string, value: unknown, bits: number = BITS_
   return BigInt.asUintN(bits, whole);
 }
 
+/** What is shown of a list or an object. */
+const ITEMS_SHOWN = 8;
+
+/** `{status: 85}`, `[1, 2]`; what lies in them is shown by its kind. */
 export function shownAnswer(value: unknown): string {
+  if (typeof value !== "object" || value === null) return shownItem(value);
+  if (Array.isArray(value)) return `[${shownItems(value.map(shownItem))}]`;
+  return `{${shownItems(Object.entries(value).map(([name, each]) => `${name}: ${shownItem(each)}`))}}`;
+}
+
+function shownItem(value: unknown): string {
   if (typeof value === "string") return JSON.stringify(value);
-  return typeof value === "function" ? "a function" : String(value);
+  if (typeof value === "function") return "a function";
+  if (typeof value === "object" && value !== null) return Array.isArray(value) ? "a list" : "an object";
+  return String(value);
+}
+
+function shownItems(texts: readonly string[]): string {
+  return [...texts.slice(0, ITEMS_SHOWN), ...(texts.length > ITEMS_SHOWN ? ["..."] : [])].join(", ");
 }

@@ -57,7 +57,7 @@ export function x86Effect(call: X86Call, answer: unknown): AnswerEffect {
     case "hv-syndbg":
       return valueEffect("status", answer ?? call.status);
     case "kvm-call":
-      return valueEffect("ret", answer);
+      return kvmCallEffect(answer);
     case "rdmsr":
       return rdmsrEffect(call.vcpu, answer);
     case "wrmsr":
@@ -91,6 +91,12 @@ function fieldsOf(answer: unknown, names: readonly string[], forms: string): Rea
 function valueEffect(name: string, answer: unknown): AnswerEffect {
   const value = answer === undefined ? 0n : answeredValue(name, answer);
   return (port) => complete(port, value);
+}
+
+function kvmCallEffect(answer: unknown): AnswerEffect {
+  if (answer !== undefined && !isValue(answer))
+    throw wrongForm(answer, "a number or bigint for RAX, vm.notHandled, or nothing");
+  return valueEffect("ret", answer);
 }
 
 const HV_FORMS = "a result of 64 bits, {status, repsCompleted, xmm}, vm.notHandled, or nothing";

@@ -112,7 +112,23 @@ describe("a handler of an amd64 guest", () => {
     expect(answered(XMM_CALL, () => ({ status: 2 })).result).toBe(2n);
   });
 
+  it("has its call named as log and show name it: by number in hex", () => {
+    const fails: X86Handler = () => {
+      throw new Error("no");
+    };
+    const unknown: Words = { ...MAP_RANGE, args: [0x5102n] };
+    expect(() => answered(unknown, fails)).toThrow(/no answer to KVM_EXIT_HYPERCALL 0x5102 of vcpu0/);
+    expect(() => answered(MAP_RANGE, fails)).toThrow(/no answer to KVM_EXIT_HYPERCALL KVM_HC_MAP_GPA_RANGE \(0xc\) of/);
+  });
+
   it.each<[string, Words, unknown, RegExp]>([
+    [
+      "fields to a call of KVM's",
+      MAP_RANGE,
+      { status: 0x55 },
+      /it answered \{status: 85\}: a number or bigint for RAX, /,
+    ],
+    ["a list to a call of KVM's", MAP_RANGE, [1n, { a: 2 }], /it answered \[1, an object\]: a number or bigint/],
     ["text", HV_CALL, "0", /it answered "0": a result of 64 bits/],
     ["a status too large", HV_CALL, { status: 0x1_0000 }, /status = 65536: does not fit into 16 bits/],
     ["no status", HV_CALL, { repsCompleted: 1 }, /status = undefined/],
