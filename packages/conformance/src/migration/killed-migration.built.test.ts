@@ -271,4 +271,36 @@ describe("a recorder that is killed while a handler's call waits", () => {
     expect(first).toMatch(/ answer +x0 <- 7 .* to HVC64 HYPERCALL 0xc6000000 /);
     expect(sandbox.must("replay", "answered.hvj", "--from", "start")).toContain("equal");
   });
+
+  it("asks about the open call once more, at the destination, also where the source's handler would answer it now", async () => {
+    const noting = (name: string, answer: string): string[] => {
+      const note = `appendFileSync(${JSON.stringify(sandbox.path(`${name}.asked`))}, call.nr.toString(16) + "\\n");`;
+      const code = `import { appendFileSync, existsSync } from "node:fs"; export default (call) => { ${note} ${answer} };`;
+      writeFileSync(sandbox.path(`${name}.mjs`), code);
+      return ["--handler", sandbox.path(`${name}.mjs`)];
+    };
+    const asked = (name: string): string[] => readFileSync(sandbox.path(`${name}.asked`), "utf8").split("\n");
+    const open = (name: string): number => asked(name).filter((nr) => nr === "c6000001").length;
+    // It answers all calls but this one, until somebody looks for a file.
+    const later = sandbox.path("later");
+    const wait = `if (call.nr === 0xc6000001 && !existsSync(${JSON.stringify(later)})) return new Promise(() => {}); return 1n;`;
+    const filter = ["--smccc-filter", "0xc6000000+0x100=forward"];
+    const handler = [...noting("first", wait), "--handler-timeout", "600s"];
+    sandbox.recordDetached("breaks", "scenario=hypercalls", ...filter, ...handler);
+    const isOpen = (): boolean => /0xc6000001.*pending/.test(sandbox.must("log", "breaks.hvj", "--hypercalls"));
+    while (!isOpen()) await new Promise((resolve) => setTimeout(resolve, 50));
+    process.kill(sandbox.vm("breaks")?.processId ?? 0, "SIGKILL");
+    await sandbox.gone("breaks");
+    writeFileSync(later, "");
+    expect(open("first")).toBe(1);
+    sandbox.must("migrate", "breaks", "mended", ...noting("second", "return 7n;"));
+    await sandbox.gone("mended");
+    expect(open("first")).toBe(1);
+    // By HVC, which waited, then by SMC.
+    expect(open("second")).toBe(2);
+    expect(asked("second")).not.toContain("c6000000");
+    const [first] = sandbox.must("log", "mended.hvj", "--hypercalls").split("\n");
+    expect(first).toMatch(/ answer +x0 <- 7 .* to HVC64 HYPERCALL 0xc6000001 /);
+    expect(sandbox.must("replay", "mended.hvj", "--from", "start")).toContain("equal");
+  });
 });

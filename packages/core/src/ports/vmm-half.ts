@@ -81,6 +81,8 @@ export interface VmmHalf {
   boot(port: VmmPort): void;
   /** Answers an exit whose `finishedBy` is the VMM half; synchronous, or a promise while the whole VM stands still. */
   handleExit(exit: ExitFrame, port: VmmPort): void | Promise<void>;
+  /** Whether a handler is asked about such an exit, and not the board alone. */
+  asksHandlers?(exit: ExitFrame): boolean;
   /** While that promise is not kept: who is to answer, and what was asked, for people. */
   readonly waitsFor?: string | undefined;
   /** Nobody waits any more: the promise rejects, the VM is as it was, and the exit waits until it is handled anew. */

@@ -9,7 +9,7 @@ import type { JournalReader, Snapshot } from "../ports/journal-store.js";
 import { CoreKind, EventKinds, saysStuck } from "../event/core-kinds.js";
 import { NO_EVENT, type EventCursor } from "../event/event-cursor.js";
 import { HotKind, ROW_EVENT, type EventPayload, type RowEvent } from "../event/event-kind.js";
-import type { ExitFrame } from "../event/exit-frame.js";
+import { type ExitFrame, ExitWord, FinishedBy } from "../event/exit-frame.js";
 import { PayloadFields } from "../canonical/payload-fields.js";
 import { samePlain } from "../control/patches.js";
 import { GoalTracker, type Goal } from "../machine/goal.js";
@@ -170,23 +170,16 @@ export class Verifier implements EventSink {
   }
 
   /**
-   * The recorder broke off at this exit. What the board itself answers goes into the journal as it would have. For a handler
-   * nobody waits, and that it fails is no matter here: whoever goes on asks anew.
+   * The recorder broke off at this exit. What the two halves themselves answer goes into the journal as it would have. A
+   * handler is not asked: whoever goes on asks the one that is there, and once.
    */
   #answerLeftOpen(): Promise<void> | undefined {
-    const leaveOpen = (): void => {
-      this.#held = true;
-      this.#leftOpen = true;
-    };
-    try {
-      const answer = this.live.answerExit();
-      if (answer === undefined) return undefined;
-      this.live.vmm.withdraw?.();
-      return answer.catch(leaveOpen);
-    } catch {
-      leaveOpen();
-      return undefined;
-    }
+    const { exit } = this.machine.kernel;
+    const isForwarded = exit[ExitWord.finishedBy] === FinishedBy.vmmHalf;
+    if (!isForwarded || this.live.vmm.asksHandlers?.(exit) !== true) return this.#answer();
+    this.#held = true;
+    this.#leftOpen = true;
+    return undefined;
   }
 
   #finish(): "equal" | undefined {

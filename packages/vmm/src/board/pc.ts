@@ -2,6 +2,7 @@
 import {
   ExitWord,
   frameU64,
+  isAskedOfHandlers,
   KvmExit,
   systemEventOf,
   type BoardDevice,
@@ -202,6 +203,20 @@ class Pc implements PcBoard {
         throw new UnexpectedExitError(`the pc board has no answer to KVM exit ${exit[ExitWord.kvmExit]}`);
     }
     return undefined;
+  }
+
+  asksHandlers(exit: ExitFrame): boolean {
+    if (!this.#handlers.hasHandlers) return false;
+    switch (exit[ExitWord.kvmExit]) {
+      case KvmExit.io: {
+        const ioPort = exit[ExitWord.arg0Low] ?? 0;
+        return this.#vmport?.claims(ioPort) === true || this.#isForHandlers(this.#ports.deviceAt(ioPort));
+      }
+      case KvmExit.mmio:
+        return this.#isForHandlers(this.#bus.deviceAt(Number(frameU64(exit, ExitWord.arg0Low))));
+      default:
+        return isAskedOfHandlers(exit);
+    }
   }
 
   get waitsFor(): string | undefined {

@@ -149,6 +149,10 @@ class Virt implements VirtBoard {
     return undefined;
   }
 
+  asksHandlers(exit: ExitFrame): boolean {
+    return this.#handlers.hasHandlers && exit[ExitWord.kvmExit] === KvmExit.hypercall;
+  }
+
   get waitsFor(): string | undefined {
     return this.#handlers.waitsFor;
   }
