@@ -94,7 +94,7 @@ export function recordedBoard(description: MachineDescription, choice: FileChoic
 
 function handlersOf(
   description: MachineDescription,
-  { args, recording, replacesHandlers = false }: FileChoice,
+  { args, boots, recording, replacesHandlers = false }: FileChoice,
 ): LoadedHandler[] {
   const recorded = recordedHandlers(description);
   const given = listOption(args, "handler");
@@ -104,35 +104,41 @@ function handlersOf(
     given.length > 0 ? undefined : recorded.find(({ name, sha256 }) => sha256 !== undefined && !existsSync(name));
   if (gone?.sha256 !== undefined) {
     const reason = `can't read the handler that was recorded, ${gone.name}: no such file; --handler says where it is now`;
-    throw handlerGone(reason, recorded, gone, recording);
+    throw handlerGone(reason, { recorded, other: gone, recording, boots });
   }
   const loaded = loadHandlers(names, args);
   for (let index = 0; index < Math.max(recorded.length, loaded.length); index++) {
     const difference = handlerDifference(recorded[index], loaded[index]);
     if (difference === undefined) continue;
     if (given.length > 0) throw changed(difference);
-    throw handlerGone(`${difference}; --handler says what to take`, recorded, recorded[index], recording);
+    const taken = boots ? "what to take" : "where the recorded one is";
+    const reason = `${difference}; --handler says ${taken}`;
+    throw handlerGone(reason, { recorded, other: recorded[index], recording, boots });
   }
   return loaded;
 }
 
+interface GoneHandler {
+  readonly recorded: readonly RecordedHandler[];
+  /** The one that is not there, or is another. */
+  readonly other: RecordedHandler | undefined;
+  readonly recording: string | undefined;
+  readonly boots: boolean;
+}
+
 /**
  * The recorded handler is not where it was, or is another by now. `next` names where the same one is found; else those that
- * are there are taken for a change of the machine, which is verified by its exits.
+ * are there are taken for a change of the machine, which is verified by its exits. A recording that begins elsewhere than at a
+ * start, as of a VM that has moved, can't be changed.
  */
-function handlerGone(
-  message: string,
-  recorded: readonly RecordedHandler[],
-  other: RecordedHandler | undefined,
-  recording: string | undefined,
-): CliError {
+function handlerGone(message: string, { recorded, other, recording, boots }: GoneHandler): CliError {
   if (recording === undefined) return new CliError(message, { code: "no-file" });
   const found = other?.sha256 === undefined ? undefined : foundNear({ ...other, sha256: other.sha256 }, recording);
   const names = recorded.map((each) => (each === other ? (found ?? each.name) : each.name));
-  const isThere = found !== undefined || (other !== undefined && existsSync(other.name));
+  const isThere = found !== undefined || (boots && other !== undefined && existsSync(other.name));
   return new CliError(message, {
     code: "no-file",
-    details: [BISECTED_HANDLER],
+    ...(boots ? { details: [BISECTED_HANDLER] } : {}),
     ...(isThere ? { next: verifyWithHandlers(recording, names) } : {}),
   });
 }

@@ -500,6 +500,27 @@ describe("a handler of a VM that forwards nothing", () => {
   });
 });
 
+describe("a recording of a VM that has moved", () => {
+  it("says what becomes of its handler's file: only the recorded one can verify it", async () => {
+    const file = write("kept.mjs", "export default () => 4;");
+    const forwarded = ["--smccc-filter", "0xc6000000+0x100=forward", "--handler", file];
+    sandbox.recordInteractive("first", "scenario=hypercalls", ...forwarded, "--paused");
+    sandbox.must("migrate", "first", "second");
+    sandbox.must("ctl", "second", "resume");
+    await sandbox.gone("second");
+    write("kept.mjs", "export default () => 5;");
+    const other = sandbox.run("verify", "second.hvj");
+    expect([other.status, other.stderr]).toEqual([
+      128,
+      expect.stringMatching(
+        /handler kept\.mjs is not the one that was recorded.*; --handler says where the recorded one is\n$/,
+      ),
+    ]);
+    write("found.mjs", "export default () => 4;");
+    expect(sandbox.must("verify", "second.hvj", "--handler", "found.mjs")).toContain("equal");
+  });
+});
+
 describe("a VM that moves while a call waits whose handler fails", () => {
   it("goes on at the destination with a mended one", async () => {
     const broken = write("broken.mjs", 'export default () => { throw new Error("here not"); };');
