@@ -35,6 +35,7 @@ if (process.env.TMPDIR === undefined && hasMemoryFileSystem()) {
  */
 const fromSource = {
   roots: ["<rootDir>/packages"],
+  cacheDirectory,
   extensionsToTreatAsEsm: [".ts"],
   transform: {
     "\\.ts$": [
@@ -67,7 +68,6 @@ export default {
     { ...fromSource, displayName: "built", testMatch: ["**/src/**/*.built.test.ts"] },
     { ...fromSource, displayName: "slow", testMatch: ["**/src/**/*.slow.test.ts"] },
   ],
-  cacheDirectory,
   // Jest's own choice on two cores is one worker.
   maxWorkers: Math.max(2, availableParallelism() - 1),
   // What a file has loaded stays in its process, and each guest's memory makes the collector walk through all of it: beyond
