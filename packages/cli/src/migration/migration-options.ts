@@ -98,10 +98,17 @@ function answeredJson({ number, count, exitNumber, registers }: AnsweredFunction
   return { nr: number, count, exitNumber, registers: Object.fromEntries(hex) as JsonObject };
 }
 
+function callJson({ what, args, vcpu, exitNumber }: NonNullable<MigrationReport["pending"]>): JsonObject {
+  return { what, args: args.map((value) => `0x${value.toString(16)}`), vcpu, exitNumber };
+}
+
 export function explanationJson({ contract, reasons, unknownUpTo, answered, pending }: MoveExplanation): JsonObject {
   return {
     ...{ contract: contractJson(contract), reasons: [...reasons], unknownUpTo, answered: answered.map(answeredJson) },
-    pending: pending === undefined ? null : { ...pending, askedThere: pending.askedThere && [...pending.askedThere] },
+    pending:
+      pending === undefined
+        ? null
+        : { ...callJson(pending), askedThere: pending.askedThere && [...pending.askedThere] },
   };
 }
 
@@ -114,6 +121,6 @@ export function reportJson(report: MigrationReport) {
     base: { ...base },
     tail: { ...tail, behindMs: [...tail.behindMs] },
     handOver: { ...handOver, digest: toHex(handOver.digest) },
-    pending: pending === undefined ? null : { ...pending },
+    pending: pending === undefined ? null : callJson(pending),
   };
 }

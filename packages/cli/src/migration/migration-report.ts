@@ -32,6 +32,8 @@ export interface Explanation {
 /** As core's `ExplainedCall`. */
 export interface PendingCall {
   readonly what: string;
+  /** In hex; a VM of a build before does not say them. */
+  readonly args?: readonly string[];
   readonly vcpu: number;
   readonly exitNumber: number;
   readonly askedThere?: readonly string[] | null | undefined;

@@ -17,8 +17,8 @@ describe("what a guest has been answered", () => {
   });
 
   it("says of a call that waits who answers it, as far as the destination has told", () => {
-    const call = { what: "HVC64 0xc6000000", vcpu: 1, exitNumber: 50 };
-    const open = "OPEN   call HVC64 0xc6000000 of vcpu1, exit:50, is pending: not answered yet";
+    const call = { what: "HVC64 0xc6000000", args: ["0x1", "0x0", "0x3"], vcpu: 1, exitNumber: 50 };
+    const open = "OPEN   call HVC64 0xc6000000 (0x1, 0x0, 0x3) of vcpu1, exit:50, is pending: not answered yet";
     expect(
       [["a.mjs", "builtin:psci"], [], undefined].map((askedThere) => pendingLine({ ...call, askedThere })),
     ).toEqual([

@@ -24,9 +24,10 @@ export function answeredLines(answered: readonly Answered[]): string[] {
   return more > 0 ? [...lines, `${INDENT}and ${more} more`] : lines;
 }
 
-/** "OPEN   call HVC64 0xc6000000 of vcpu0, exit:50, is pending: not answered yet; at the destination it is answered by new.mjs, else by the board" */
-export function pendingLine({ what, vcpu, exitNumber, askedThere }: PendingCall): string {
+/** "OPEN   call HVC64 0xc6000000 (0x1111, 0x2222, 0x3333) of vcpu0, exit:50, is pending: not answered yet; at the destination it is answered by new.mjs, else by the board" */
+export function pendingLine({ what, args = [], vcpu, exitNumber, askedThere }: PendingCall): string {
   const by = askedThere?.length === 0 ? "by the board" : `by ${askedThere?.join(", ") ?? ""}, else by the board`;
   const there = askedThere === undefined || askedThere === null ? "" : `; at the destination it is answered ${by}`;
-  return `OPEN   call ${what} of vcpu${vcpu}, exit:${exitNumber}, is pending: not answered yet${there}`;
+  const given = args.length === 0 ? "" : ` (${args.join(", ")})`;
+  return `OPEN   call ${what}${given} of vcpu${vcpu}, exit:${exitNumber}, is pending: not answered yet${there}`;
 }

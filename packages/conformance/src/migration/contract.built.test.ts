@@ -123,7 +123,8 @@ describe("a call that has no answer yet", () => {
         .must("migrate", "--explain", ...words)
         .split("\n")
         .filter((line) => line.includes("0xc6000000 "));
-    const call = /^OPEN {3}call HVC64 0xc6000000 of vcpu0, exit:\d+, is pending: not answered yet; at the destination /;
+    const call =
+      /^OPEN {3}call HVC64 0xc6000000 \(0x1111, 0x2222, 0x3333\) of vcpu0, exit:\d+, is pending: not answered yet; at the destination /;
     const answeredBy = (text: string): unknown[] => [expect.stringMatching(new RegExp(`${call.source}${text}$`))];
     expect(open("waiting", "dst")).toEqual(answeredBy("it is answered by here.mjs, else by the board"));
     const there = ["--handler", "there.mjs"];

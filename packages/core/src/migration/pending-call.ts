@@ -1,12 +1,14 @@
 /** A call that has no answer yet when its VM moves: whoever answers at the destination is asked. */
 import { HANDLER_ITEM } from "../contract/observations.js";
-import { type ExitFrame, ExitWord, FinishedBy, KvmExit } from "../event/exit-frame.js";
+import { type ExitFrame, ExitWord, FinishedBy, frameU64, KvmExit } from "../event/exit-frame.js";
 import type { Machine } from "../machine/machine.js";
 import type { ContractItem } from "../ports/contract.js";
 
 export interface PendingCall {
   /** What the guest did: "HVC64 0xc6000000". */
   readonly what: string;
+  /** The first three arguments of a hypercall; of anything else `what` says all. */
+  readonly args: readonly bigint[];
   readonly vcpu: number;
   readonly exitNumber: number;
 }
@@ -34,7 +36,13 @@ export function pendingCallOf({
   const { exit } = kernel;
   const isForwarded = exitPending && exit[ExitWord.finishedBy] === FinishedBy.vmmHalf;
   if (!isForwarded || !isAskedOfHandlers(exit)) return undefined;
-  return { what: architecture.describeExit(exitModel, exit), vcpu: exit[ExitWord.vcpu] ?? 0, exitNumber };
+  const [what, args] = [architecture.describeExit(exitModel, exit), argumentsOf(exit)];
+  return { what, args, vcpu: exit[ExitWord.vcpu] ?? 0, exitNumber };
+}
+
+function argumentsOf(exit: ExitFrame): bigint[] {
+  if (exit[ExitWord.kvmExit] !== KvmExit.hypercall) return [];
+  return [ExitWord.arg1Low, ExitWord.arg2Low, ExitWord.arg3Low].map((word) => frameU64(exit, word));
 }
 
 /** Names of the handlers that a contract says are asked, in turn; undefined: it does not say. */
