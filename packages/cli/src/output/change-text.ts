@@ -74,5 +74,6 @@ function commandText(command: ControlCommand, architecture: Architecture): ItemT
 
 function settingText(value: PlainValue): string {
   if (typeof value === "boolean") return value ? "on" : "off";
+  if (Array.isArray(value) && value.every((each) => typeof each === "string")) return value.join(",") || "none";
   return plainText(value);
 }

@@ -176,7 +176,7 @@ function driveItemOf({ id, name, readOnly, sha256 }: DriveOfPlan): PlanItem {
 }
 
 /** What a command sets, and not to which value: two commands that set the same thing have the same key. */
-const VALUE_FIELDS: readonly string[] = ["value", "action", "args"];
+const VALUE_FIELDS: readonly string[] = ["value", "action", "args", "features", "reads", "writes", "ipa"];
 
 function plainKey(command: ControlCommand, isLeftOut: (field: string) => boolean): string {
   const names = Object.keys(command).sort();

@@ -27,6 +27,24 @@ describe("CPUID and MSR filters of amd64", () => {
   });
 
   it.each([
+    ["--hv", "all", "vapic", /HypervSet {2}relaxed,vapic,\S+ -> vapic$/m],
+    [
+      "--msr-filter",
+      "0x10+1=r",
+      "0x10+1=-",
+      /MsrFilterSet {2}0x10\+1 writes denied.* -> 0x10\+1 reads and writes denied/,
+    ],
+  ])("verify and bisect say that %s %s becomes %s: one takes the place of the other", (option, from, to, how) => {
+    sandbox.must("record", bareMetalAmd64, ...SHORT, option, from, "-o", "before.hvj", "--force");
+    const expected = ["--expect", "console =~ /no such text/"];
+    const changed = sandbox.run("verify", "before.hvj", option, to, ...expected);
+    expect([changed.status, changed.stderr]).toEqual([1, expect.stringMatching(how)]);
+    const ends = ["--expect", "time < 0"];
+    const searched = sandbox.run("bisect", "before.hvj", "--with", `${option.slice(2)}=${to}`, ...ends);
+    expect(searched.stdout + searched.stderr).toMatch(how);
+  });
+
+  it.each([
     ["--cpuid", "0x1:ECX=0x10000000", "KVM_SET_CPUID2: EINVAL: the CPU does not have AVX (0x1.ECX[28])"],
     ["--cpuid", "0x17:EAX=1", "KVM_SET_CPUID2: EINVAL: the CPU has no leaf 0x17"],
     ["--cpuid", "0x1.2:EAX=1", "--cpuid 0x1.2:EAX=1: leaf 0x1 has no subleaves"],
