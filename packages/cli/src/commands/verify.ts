@@ -6,6 +6,7 @@ import { HANDLER_TIMEOUT_OPTION, watchOptions } from "../handlers/handler-option
 import { nodeDigester } from "../host/node-digester.js";
 import { changeLine } from "../output/change-text.js";
 import { jsonLine } from "../output/console-output.js";
+import { handlerFailure } from "../output/handler-failure-report.js";
 import { momentText } from "../output/record-report.js";
 import { counted } from "../output/value-text.js";
 import { recordingOption, recordingPath } from "../recording-path.js";
@@ -128,9 +129,13 @@ async function verifyBits(
   const vmm = recordedBoard(description, { args: files, boots, recording: path });
   const verifier = new Verifier({ architecture, digester: nodeDigester, reader, vmm });
   const goal = timeoutNs === undefined ? {} : { guestTimeNs: timeoutNs };
+  const failure = (error: unknown): unknown => {
+    const json = { recording: path, level: "bits", equal: false, exits: verifier.compared.exits };
+    return handlerFailure(error, { recording, machine: verifier.machine, changes: [], json });
+  };
   await withLongAct({ act: `verifying ${path}`, total: reader.end.icount, output }, async (act) => {
     for (;;) {
-      const step = await verifier.step(SLICE_UNITS, goal);
+      const step = await throwingInstead(failure, () => verifier.step(SLICE_UNITS, goal));
       if (step === "equal") return;
       if (step === "reached") throw outOfTime(verifier.machine, recording);
       await act.turn(verifier.machine);
@@ -147,6 +152,18 @@ async function verifyBits(
   if (unfinished !== undefined) output.note(`note: ${unfinished}`);
   checkPassedBy(recording);
   return ExitStatus.done;
+}
+
+/** Rejects with what `instead` makes of an error. */
+async function throwingInstead<Result>(
+  instead: (error: unknown) => unknown,
+  run: () => Result | Promise<Result>,
+): Promise<Result> {
+  try {
+    return await run();
+  } catch (error) {
+    throw instead(error);
+  }
 }
 
 function outOfTime(machine: Machine, { path }: OpenRecording): CliError {

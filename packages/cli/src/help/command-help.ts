@@ -34,7 +34,7 @@ const COMMAND_HELP: Readonly<Record<string, CommandHelp>> = {
       "hvjournal verify good.hvj --smccc-filter 0xc6000000+0x100=deny",
       "hvjournal verify good.hvj --kernel Image --expect 'console =~ /login:/'",
     ],
-    statuses: "0 equal, or EXPR holds; 1 not; 124 --timeout; 125 not with this build",
+    statuses: "0 equal, or EXPR holds; 1 not, or a handler fails; 124 --timeout; 125 not with this build",
   },
   bisect: {
     topics: ["expressions", "positions"],

@@ -3,6 +3,7 @@ import {
   ControlRefusedError,
   ExitSequenceComparison,
   type GuestStop,
+  type Machine,
   Outcome,
   outsideActs,
   type ParsedExpression,
@@ -17,6 +18,7 @@ import { watchOptions } from "../handlers/handler-option.js";
 import { type ChangeText, changeText } from "../output/change-text.js";
 import { jsonLine } from "../output/console-output.js";
 import { exitSequenceReport } from "../output/exit-sequence-report.js";
+import { handlerFailure } from "../output/handler-failure-report.js";
 import { heldFromStartText, momentText, stopText } from "../output/record-report.js";
 import { counted } from "../output/value-text.js";
 import type { MachineChange, MachinePlan } from "./machine-plan.js";
@@ -68,8 +70,12 @@ class Judgement implements RunJudge {
     return this;
   }
 
+  get machine(): Machine | undefined {
+    return this.#recorder?.machine;
+  }
+
   atExit(): boolean {
-    const machine = this.#recorder?.machine;
+    const { machine } = this;
     if (machine === undefined) return false;
     const holds = this.outcome?.atExit() ?? true;
     if (this.comparison === undefined) return holds;
@@ -97,7 +103,7 @@ async function verifyInto(path: string, isKept: boolean, what: ChangedVerificati
       act: `verifying ${recording.path}`,
     });
   } catch (error) {
-    throw error instanceof ControlRefusedError ? refusedMachine(error) : error;
+    throw error instanceof ControlRefusedError ? refusedMachine(error) : failureOf(error, what, judgement);
   }
   const { comparison, outcome } = judgement;
   comparison?.end(run.stop?.what ?? run.why);
@@ -116,6 +122,20 @@ async function verifyInto(path: string, isKept: boolean, what: ChangedVerificati
   // The run asks for little of the file that it is made from: whoever trusts its answer trusts the file.
   checkPassedBy(recording);
   return ExitStatus.done;
+}
+
+/** A run that broke off: a handler that fails may be the difference that is looked for. */
+function failureOf(error: unknown, what: ChangedVerification, { machine, comparison }: Judgement): unknown {
+  if (machine === undefined) return error;
+  const { recording, level, expression } = what;
+  const compared = comparison === undefined ? {} : { equal: false, exits: comparison.equal };
+  return handlerFailure(error, {
+    ...{ recording, machine, changes: changeTexts(what), recorded: comparison?.lastEqual },
+    json: {
+      ...{ recording: recording.path, level, ...compared },
+      ...(expression === undefined ? {} : { expect: expression.source, holds: false }),
+    },
+  });
 }
 
 /** A time that was asked for is up before the run has ended, and before all was told: EXPR may hold now, and not at the end. */

@@ -152,14 +152,14 @@ describe("verify --handler-timeout", () => {
       null,
       /^error: handler-timeout: handler moody\.mjs blocks .* longer than 300 ms[^]*fsck moody\.hvj/,
     ],
-    ["bits", "wait", 128, /no answer within 300ms \(--handler-timeout\)/],
+    ["bits", "wait", 1, /no answer within 300ms \(--handler-timeout\)/],
     [
       "exits",
       "spin",
       null,
       /^error: handler-timeout: handler moody\.mjs blocks .* longer than 300 ms[^]*fsck moody\.hvj/,
     ],
-    ["exits", "wait", 128, /no answer within 300ms \(--handler-timeout\)/],
+    ["exits", "wait", 1, /no answer within 300ms \(--handler-timeout\)/],
   ])("at level %s is kept where a handler is to %s", (level, mood, ended, message) => {
     write(
       "moody.mjs",
@@ -175,6 +175,51 @@ describe("verify --handler-timeout", () => {
     write("mood.txt", mood);
     const { status, stderr } = sandbox.run("verify", "moody.hvj", "--level", level, "--handler-timeout", "300ms");
     expect([status, stderr]).toEqual([ended, expect.stringMatching(message)]);
+  });
+});
+
+describe("a handler that fails where the recording has an answer", () => {
+  const SOUND = "export default (call, vm) => call.nr === 0xc6000001 ? 42n : vm.notHandled;";
+
+  it.each([
+    ["throws", 'throw new Error("boom")', "it threw boom", "handler-failed"],
+    ["answers nonsense", "return { x0: 1.5 }", "it answered x0 = 1.5: no whole number", "handler-answer"],
+    ["never answers", "return new Promise(() => {})", "no answer within 200ms", "handler-timeout"],
+  ])("%s: a difference at level exits and in an outcome, with status 1", (_, body, reason, cause) => {
+    record("sound", [write("sound.mjs", SOUND)], "--force");
+    write("broken.mjs", `export default (call, vm) => { if (call.nr !== 0xc6000001) return vm.notHandled; ${body}; };`);
+    const changed = ["verify", "sound.hvj", "--handler", "broken.mjs", "--handler-timeout", "200ms"];
+    const { status, stderr } = sandbox.run(...changed);
+    expect(stderr).toMatch(
+      /^error: no answer at exit:(\d+) \(vcpu0, icount:\d+, pc [0-9a-f]{16}\), where one is recorded\n {2}recorded {3}answer x0 <- 0x2a {2}exit:\1 icount:\d+\n {2}now {8}handler broken\.mjs has no answer to HVC 0xc6000001 of vcpu0: .* {2}exit:\1 icount:\d+ time:[\d.]+s\n {2}changed {4}handler {2}sound\.mjs -> broken\.mjs\nnext: hvjournal show sound\.hvj exit:\1 /,
+    );
+    expect([status, stderr]).toEqual([1, expect.stringContaining(reason)]);
+    const difference = (...words: readonly string[]): unknown => JSON.parse(sandbox.run(...words).stdout);
+    expect(difference(...changed, "--json")).toMatchObject({
+      ...{ error: "differs", cause, level: "exits", equal: false, exits: expect.any(Number) },
+      position: expect.stringMatching(/^exit:\d+$/),
+      recorded: { exit: expect.any(Number), icount: expect.any(Number), what: "answer x0 <- 0x2a" },
+      now: { exit: expect.any(Number), icount: expect.any(Number), timeNs: expect.any(Number) },
+    });
+    const outcome = sandbox.run(...changed, "--expect", "console =~ /no such text/", "--json");
+    expect(outcome.status).toBe(1);
+    expect(JSON.parse(outcome.stdout)).toMatchObject({ error: "differs", cause, level: "outcome", holds: false });
+  });
+
+  it("is one bit for bit, too, and an error for a file that can't be loaded", () => {
+    const source = `readFileSync(${JSON.stringify(sandbox.path("sound.txt"))}, "utf8")`;
+    const asking = `export default (call, vm) => call.nr === 0xc6000001 ? JSON.parse(${source}) : vm.notHandled;`;
+    write("asking.mjs", 'import { readFileSync } from "node:fs";', asking);
+    write("sound.txt", "42");
+    record("asking", ["asking.mjs"], "--force");
+    write("sound.txt", "no JSON");
+    const { status, stderr } = sandbox.run("verify", "asking.hvj");
+    expect([status, stderr]).toEqual([
+      1,
+      expect.stringMatching(/^error: no answer at exit:[^]*it threw SyntaxError: /),
+    ]);
+    write("unread.mjs", "export default (");
+    expect(sandbox.run("verify", "asking.hvj", "--handler", "unread.mjs").status).toBe(128);
   });
 });
 

@@ -73,6 +73,8 @@ export class ExitSequenceComparison {
   #next: RecordedExit | undefined;
   /** Exits that were equal. */
   equal = 0;
+  /** The recorded one of the last that were. */
+  lastEqual: RecordedExit | undefined;
   difference: ExitSequenceDifference | undefined;
 
   constructor(reader: JournalReader) {
@@ -103,6 +105,7 @@ export class ExitSequenceComparison {
       return true;
     }
     this.equal += 1;
+    this.lastEqual = recorded;
     this.#next = this.#recorded.next();
     return this.isOver;
   }
