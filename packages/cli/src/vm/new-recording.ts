@@ -45,19 +45,28 @@ export function clearOutput({ path, isNamed, force, argv }: OutputFile): void {
     moveRecording(path, `${path}.old`);
     return;
   }
-  refuseOtherThanRecording(path);
+  refuseOtherThanRecording(path, argv);
   removeRecording(path);
 }
 
 /** Leave to overwrite is leave to overwrite a recording: not a kernel, a drive, or a device. */
-function refuseOtherThanRecording(path: string): void {
+function refuseOtherThanRecording(path: string, argv: readonly string[]): void {
   const found = statSync(path);
   const isFile = found.isFile();
   if (isFile && (found.size === 0 || isRecordingFile(path))) return;
   throw new CliError(
     `can't record to ${path}: it is ${isFile ? "no recording" : "no regular file"}, and --force overwrites recordings only`,
-    { code: "exists", ...(isFile && { next: shellCommand("rm", path) }) },
+    { code: "exists", ...(isFile && { next: shellCommand("hvjournal", ...withOtherName(argv, path)) }) },
   );
+}
+
+/** The same command line with another name, and no leave to overwrite what may stand there. */
+function withOtherName(argv: readonly string[], path: string): string[] {
+  const words = argv.map((word, index) => {
+    const isNamed = word === path && ["-o", "--output"].includes(argv[index - 1] ?? "");
+    return isNamed || word === `--output=${path}` ? `${word}.hvj` : word;
+  });
+  return words.filter((word) => word !== "--force");
 }
 
 /** The same command line, with leave to overwrite. */

@@ -79,6 +79,7 @@ describe("record", () => {
     writeFileSync(join(directory, "kept.img"), plainCode);
     const forced = run("record", "kept.img", "--flat", "0", ...fixed, "--force", "-o", "kept.img");
     expect(forced).toMatchObject({ status: 128, stderr: expect.stringContaining("it is no recording") });
+    expect(forced.stderr).toMatch(/\nnext: hvjournal record kept\.img --flat 0 .* -o kept\.img\.hvj\n$/);
     expect(run("verify", "kept.img").stderr).toContain("kept.img is not a recording");
     expect(run("record", bareMetalImage, "-m", "1K").status).toBe(129);
     expect(run("record", bareMetalImage, "--arch", "amr64").status).toBe(129);
