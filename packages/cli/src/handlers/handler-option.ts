@@ -56,14 +56,25 @@ function timeLimit(names: readonly string[], args: Arguments): TimeLimit {
   const limitMs = (parseGuestTime(text) ?? 0) / NANOSECONDS_PER_MS;
   if (limitMs < 1 || limitMs > TIMEOUT_MS_MAX)
     throw new UsageError(`--handler-timeout ${text}: expected a time from 1ms up, such as 10s`);
-  const recording = stringOption(args, "output") ?? DEFAULT_RECORDING;
-  const next = shellCommand("hvjournal", "fsck", recording);
-  return { limitMs, text, watchdog: new HandlerWatchdog({ limitMs, handlers: names, next, json: flag(args, "json") }) };
+  const watched = { limitMs, handlers: names, json: flag(args, "json"), ...afterKill(args) };
+  return { limitMs, text, watchdog: new HandlerWatchdog(watched) };
 }
 
-/** What of a command's options says how handlers are watched; `recording`: what is looked at once one is killed. */
+/** No option of a command line. */
+const RERUN_OF = "rerun-of";
+
+/** What of a command's options says how handlers are watched where `recording` is only run again. */
 export function watchOptions(args: Arguments, recording: string): Arguments {
-  return { "handler-timeout": args["handler-timeout"], json: args["json"], output: recording };
+  return { "handler-timeout": args["handler-timeout"], json: args["json"], [RERUN_OF]: recording };
+}
+
+/** What a process that is killed leaves, and what looks at it. */
+function afterKill(args: Arguments): { readonly left: string; readonly next: string } {
+  const rerunOf = stringOption(args, RERUN_OF);
+  if (rerunOf !== undefined)
+    return { left: `${rerunOf} is as it was`, next: shellCommand("hvjournal", "log", rerunOf, "--hypercalls") };
+  const recording = stringOption(args, "output") ?? DEFAULT_RECORDING;
+  return { left: "what was committed stays", next: shellCommand("hvjournal", "fsck", recording) };
 }
 
 /** The options again, for an instance in a process of its own. */

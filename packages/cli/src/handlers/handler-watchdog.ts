@@ -21,6 +21,8 @@ export interface WatchdogOptions {
   readonly limitMs: number;
   /** Names of the handlers, by index. */
   readonly handlers: readonly string[];
+  /** What holds afterwards: "what was committed stays". */
+  readonly left: string;
   /** What to do afterwards. */
   readonly next: string;
   readonly json: boolean;
@@ -82,7 +84,7 @@ interface WatchData extends WatchdogOptions {
 
 /** Runs in the other thread, from its text alone: it uses nothing but what it is given. */
 function watch(data: WatchData, write: (descriptor: number, text: string) => void): void {
-  const { words, word, limitMs, looks, handlers, next, json, processId } = data;
+  const { words, word, limitMs, looks, handlers, left, next, json, processId } = data;
   const pauseMs = limitMs / looks;
   let seen = "";
   let unchangedLooks = 0;
@@ -98,7 +100,7 @@ function watch(data: WatchData, write: (descriptor: number, text: string) => voi
     const nr = (words[word.nr] ?? 0) >>> 0;
     const message = `handler-timeout: handler ${handlers[words[word.handler] ?? 0] ?? ""} blocks the process in call 0x${nr
       .toString(16)
-      .padStart(8, "0")}, for longer than ${limitMs} ms; it is killed, and what was committed stays`;
+      .padStart(8, "0")}, for longer than ${limitMs} ms; it is killed, and ${left}`;
     if (json) write(1, `${JSON.stringify({ error: "handler-timeout", message, next })}\n`);
     else write(2, `error: ${message}\nnext: ${next}\n`);
     process.kill(processId, "SIGKILL");

@@ -148,6 +148,7 @@ verify and a move load the recorded file again: another file is another machine.
   128   error: a damaged or missing file, I/O, a peer that is gone, a bug (git bisect stops)
   129   wrong usage
   130   interrupted: SIGINT, SIGTERM, SIGHUP
+  137   killed: SIGKILL, by the host, or where a handler blocks its process (an error says so); a recording replays up to its last commit
 
 record --exit-status exits with the guest's own status where the guest gave one: on amd64 by a write of N to port 0xf4
 (isa-debug-exit: 2N + 1, so 1, 125, 129 and 139 are possible), elsewhere by a handler's stop({status}). Then, and only then, a note

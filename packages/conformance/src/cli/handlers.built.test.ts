@@ -150,14 +150,14 @@ describe("verify --handler-timeout", () => {
       "bits",
       "spin",
       null,
-      /^error: handler-timeout: handler moody\.mjs blocks .* longer than 300 ms[^]*fsck moody\.hvj/,
+      /^error: handler-timeout: handler moody\.mjs blocks .* longer than 300 ms; it is killed, and moody\.hvj is as it was\nnext: hvjournal log moody\.hvj --hypercalls\n$/,
     ],
     ["bits", "wait", 1, /no answer within 300ms \(--handler-timeout\)/],
     [
       "exits",
       "spin",
       null,
-      /^error: handler-timeout: handler moody\.mjs blocks .* longer than 300 ms[^]*fsck moody\.hvj/,
+      /^error: handler-timeout: handler moody\.mjs blocks .* longer than 300 ms; it is killed, and moody\.hvj is as it was\nnext: hvjournal log moody\.hvj --hypercalls\n$/,
     ],
     ["exits", "wait", 1, /no answer within 300ms \(--handler-timeout\)/],
   ])("at level %s is kept where a handler is to %s", (level, mood, ended, message) => {
