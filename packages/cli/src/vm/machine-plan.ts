@@ -360,7 +360,7 @@ function checkLists(plan: MachinePlan, description: MachineDescription, recordin
   );
   if (other === undefined) return;
   throw new CliError(`${other.option} ${other.shown} is not what was recorded; --${other.option} says what to take`, {
-    code: "no-file",
+    code: "file-changed",
     next: verifyWithHandlers(recording, Array.isArray(other.value) ? other.value : []),
   });
 }
@@ -376,6 +376,6 @@ function checkFile({ option, value, recordedSha256 = "", key }: PlanItem, record
   if (found === recordedSha256) return;
   throw new CliError(
     `${key}: ${drive?.path ?? ""} is not the image that was recorded: sha256 ${found ?? ""}, recorded ${recordedSha256}; --drive ${key.slice("drive ".length)}=PATH says where it is now`,
-    { code: "no-file" },
+    { code: "file-changed" },
   );
 }

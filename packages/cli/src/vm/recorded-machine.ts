@@ -132,12 +132,13 @@ interface GoneHandler {
  * start, as of a VM that has moved, can't be changed.
  */
 function handlerGone(message: string, { recorded, other, recording, boots }: GoneHandler): CliError {
-  if (recording === undefined) return new CliError(message, { code: "no-file" });
+  const code = other === undefined || existsSync(other.name) ? "file-changed" : "no-file";
+  if (recording === undefined) return new CliError(message, { code });
   const found = other?.sha256 === undefined ? undefined : foundNear({ ...other, sha256: other.sha256 }, recording);
   const names = recorded.map((each) => (each === other ? (found ?? each.name) : each.name));
   const isThere = found !== undefined || (boots && other !== undefined && existsSync(other.name));
   return new CliError(message, {
-    code: "no-file",
+    code,
     ...(boots ? { details: [BISECTED_HANDLER] } : {}),
     ...(isThere ? { next: verifyWithHandlers(recording, names) } : {}),
   });
@@ -196,7 +197,7 @@ function foundNear({ name, sha256 }: RecordedFile, recording: string): string | 
 function fileGone(message: string, what: FileOption, recorded: RecordedFile, recording: string | undefined): CliError {
   const found = recording === undefined ? undefined : foundNear(recorded, recording);
   return new CliError(message, {
-    code: "no-file",
+    code: existsSync(recorded.name) ? "file-changed" : "no-file",
     ...(found === undefined || recording === undefined
       ? {}
       : { next: shellCommand("hvjournal", "verify", recording, `--${what}`, found) }),
@@ -239,6 +240,6 @@ function openRecordedDrives(recorded: readonly RecordedDrive[], texts: readonly 
     const what = `drive ${id}: ${drive.path} is not the image that was recorded: sha256 ${found}, recorded ${sha256}`;
     throw paths.has(id)
       ? changed(what)
-      : new CliError(`${what}; --drive ${id}=PATH says where it is now`, { code: "no-file" });
+      : new CliError(`${what}; --drive ${id}=PATH says where it is now`, { code: "file-changed" });
   });
 }

@@ -1,6 +1,6 @@
 /** `verify` with something changed: the configuration, the guest, what it is asked for. */
 import { afterAll, beforeAll, describe, expect, it, jest } from "@jest/globals";
-import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { bareMetalImage } from "../guests/bare-metal.js";
 import { type Finished, VmSandbox } from "../testing/vm-sandbox.js";
@@ -246,6 +246,10 @@ describe("verify refuses", () => {
     const { status, stderr } = verify("own.hvj", "--cap", "ARM_SYSTEM_SUSPEND");
     expect(status).toBe(128);
     expect(stderr).toContain("kernel own.img is not the one that was recorded");
+    const codeOf = (): unknown => (JSON.parse(verify("own.hvj", "--json").stdout) as { error: unknown }).error;
+    expect(codeOf()).toBe("file-changed");
+    rmSync(sandbox.path("own.img"));
+    expect(codeOf()).toBe("no-file");
   });
 });
 
