@@ -1,3 +1,4 @@
+import { createForWriting } from "./store/new-file.js";
 import { type BatchStart, EventBatch, type RecordingHeader } from "@hvjournal/core";
 import { afterAll, describe, expect, it } from "@jest/globals";
 import Database from "better-sqlite3";
@@ -368,6 +369,15 @@ describe("a file that may be made anew", () => {
     writeFileSync(text, "x");
     const { path } = smallRecording(directory.file());
     for (const other of [text, directory.path, "/dev/null", path]) expect(holdsNothing(other)).toBe(false);
+  });
+});
+
+describe("making", () => {
+  it("says of a directory that is not there that nothing can be written, and not that a recording is missing", () => {
+    const path = `${directory.path}/nowhere/vm.hvj`;
+    const make = (): unknown => createForWriting(path, () => undefined);
+    expect(make).toThrow(JournalWriteError);
+    expect(make).toThrow(`can't write ${path}: its directory does not exist; make it, or record elsewhere`);
   });
 });
 

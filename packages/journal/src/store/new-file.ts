@@ -5,7 +5,7 @@
 import type Database from "better-sqlite3";
 import { randomBytes } from "node:crypto";
 import { closeSync, existsSync, linkSync, openSync, renameSync, rmSync } from "node:fs";
-import { JournalError, JournalExistsError, JournalMissingError, JournalWriteError } from "../errors.js";
+import { JournalError, JournalExistsError, JournalWriteError } from "../errors.js";
 import { type Connection, databasePath, openForWriting, writeFailure } from "./connection.js";
 import { DATABASE_PAGE_BYTES } from "./schema.js";
 
@@ -19,7 +19,14 @@ function onDisk(path: string, act: () => void): void {
     if (error instanceof JournalError) throw error;
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === "EEXIST") throw new JournalExistsError(path);
-    if (code === "ENOENT") throw new JournalMissingError(path, "its directory does not exist", error);
+    if (code === "ENOENT")
+      throw new JournalWriteError(
+        path,
+        "its directory does not exist",
+        "make it, or record elsewhere",
+        undefined,
+        error,
+      );
     throw new JournalWriteError(path, message, "record to a place that can be written", undefined, error);
   }
 }
