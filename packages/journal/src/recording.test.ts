@@ -1,4 +1,3 @@
-import { createForWriting } from "./store/new-file.js";
 import { type BatchStart, EventBatch, type RecordingHeader } from "@hvjournal/core";
 import { afterAll, describe, expect, it } from "@jest/globals";
 import Database from "better-sqlite3";
@@ -17,6 +16,7 @@ import {
 import { holdsNothing } from "./recording-files.js";
 import { openRecording, type RecordingReader } from "./recording-reader.js";
 import { continueRecording, createRecording, type RecordingWriter } from "./recording-writer.js";
+import { createForWriting } from "./store/new-file.js";
 import { batchText, batchTexts } from "./testing/recorded-answers.js";
 import { sampleHeader, sampleMemory, SampleRun } from "./testing/sample-run.js";
 import { SMALL_KINDS, smallRecording, takeSampleSnapshot, writeSmallRun } from "./testing/small-recording.js";
