@@ -257,7 +257,7 @@ describe("a recorder that is killed while a handler's call waits", () => {
       ...["--handler", sandbox.path("waits.mjs"), "--handler-timeout", "600s"],
     );
     while (!isPending()) await new Promise((resolve) => setTimeout(resolve, 50));
-    process.kill(sandbox.vm("waits")?.processId ?? 0, "SIGKILL");
+    await sandbox.kill("waits");
     await sandbox.gone("waits");
     const words = ["waits", "answered", "--handler", sandbox.path("answers.mjs")];
     const explained = sandbox.run("migrate", "--explain", ...words);
@@ -289,7 +289,7 @@ describe("a recorder that is killed while a handler's call waits", () => {
     sandbox.recordDetached("breaks", "scenario=hypercalls", ...filter, ...handler);
     const isOpen = (): boolean => /0xc6000001.*pending/.test(sandbox.must("log", "breaks.hvj", "--hypercalls"));
     while (!isOpen()) await new Promise((resolve) => setTimeout(resolve, 50));
-    process.kill(sandbox.vm("breaks")?.processId ?? 0, "SIGKILL");
+    await sandbox.kill("breaks");
     await sandbox.gone("breaks");
     writeFileSync(later, "");
     expect(open("first")).toBe(1);

@@ -157,7 +157,7 @@ describe("a recording", () => {
     // At its own pace, so that it is met on its way.
     sandbox.recordInteractive("broken", "scenario=loop count=1000");
     sandbox.must("ctl", "broken", "pause");
-    process.kill(sandbox.vm("broken")?.processId ?? 0, "SIGKILL");
+    await sandbox.kill("broken");
     const { status, stderr } = sandbox.run("migrate", "broken", "broken-dst");
     expect([status, stderr]).toEqual([0, expect.stringContaining("broken.hvj was not closed")]);
     sandbox.run("ctl", "broken-dst", "resume");

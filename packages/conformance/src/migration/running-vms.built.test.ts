@@ -35,9 +35,9 @@ describe("a VM in the background", () => {
     expect(sandbox.must("replay", "one.hvj")).toContain("equal");
   });
 
-  it("that was killed leaves a socket that the next one of its name replaces", () => {
+  it("that was killed leaves a socket that the next one of its name replaces", async () => {
     sandbox.recordInteractive("killed", ENDLESS);
-    process.kill(sandbox.vm("killed")?.processId ?? 0, "SIGKILL");
+    await sandbox.kill("killed");
     expect(sandbox.run("attach", "killed")).toMatchObject({
       status: 128,
       stderr: "error: no VM named killed runs\nnext: hvjournal ps\n",

@@ -157,6 +157,14 @@ export class VmSandbox {
     }
   }
 
+  /** Kills the process of a VM in the background; behind this there is none. */
+  async kill(name: string): Promise<void> {
+    const id = this.vm(name)?.processId;
+    if (id === undefined) throw new Error(`no VM ${name} runs`);
+    process.kill(id, "SIGKILL");
+    while (isAlive(id)) await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+
   /** Comes back once the VM is gone; false: it still runs after `milliseconds`. */
   async gone(name: string, milliseconds = COMMAND_TIMEOUT_MS): Promise<boolean> {
     const id = this.vm(name)?.processId;
