@@ -221,7 +221,7 @@ describe("bisect GOOD BAD", () => {
     await sandbox.gone("touched");
     sandbox.recordDetached("operated", append, "--paused", "--cap", "ARM_SYSTEM_SUSPEND");
     const paused = sandbox.start("ctl", "operated", "pause", "--at", "time:1.5s");
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    await paused.says(/operated pauses at time:1.5s/);
     sandbox.must("ctl", "operated", "resume");
     expect(await paused.finished).toMatchObject({ status: 0 });
     sandbox.must("ctl", "operated", "one-reg", "PSCI_VERSION=0x10000");

@@ -174,6 +174,7 @@ describe("a VM that comes from elsewhere", () => {
     const [, address = ""] = await says(/waiting for a VM at (\S+);/);
     sandbox.must("migrate", `${name}-src`, address);
     expect(sandbox.vms().map((vm) => vm.name)).toEqual([name]);
+    await says(/chain 0x/);
     sandbox.must("ctl", name, "quit");
     const { status, stdout } = await finished;
     expect([status, stdout]).toEqual([0, expect.stringContaining("chain 0x")]);
