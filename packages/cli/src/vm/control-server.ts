@@ -15,6 +15,7 @@ import { parseAddress } from "../migration/addresses.js";
 import { explainInstance, isInDoubt, migrateInstance } from "../migration/migrate-instance.js";
 import { explanationJson, optionsOfJson, reportJson } from "../migration/migration-options.js";
 import { asCliError } from "../report-error.js";
+import { AttachedConsole } from "./attached-console.js";
 import { carryOutCommand } from "./control-command.js";
 import {
   CONTROL_VERSION,
@@ -30,8 +31,6 @@ import { SessionEndedError } from "./live-session.js";
 import { controlSocketPath, type Environment, isSocketAlive, listenPrivately, noteRecording } from "./vm-directory.js";
 
 const CONSOLE_PORT = 0;
-/** So much may be under way to somebody who is attached; what comes on top is left out. */
-const UNREAD_BYTES_MAX = 4 * 1024 * 1024;
 /** For the last words to those who listen. */
 const FAREWELL_MS = 1000;
 
@@ -42,13 +41,6 @@ interface Asker {
   readonly answer: Answer;
   /** Aborts when they go. */
   readonly signal: AbortSignal;
-}
-
-/** Somebody who sees the console. */
-interface Attached {
-  readonly id: number;
-  /** Bytes that came while too much was under way. */
-  leftOut: number;
 }
 
 /** How the VM's presence ends, for those who are attached. */
@@ -64,7 +56,7 @@ export class ControlServer {
   readonly #path: string;
   readonly #receiving: VmStatus;
   readonly #sockets = new Set<Socket>();
-  readonly #attached = new Map<Socket, Attached>();
+  readonly #attached = new Map<Socket, AttachedConsole>();
   #instance: Instance | undefined;
   #migration: Promise<void> | undefined;
   #isClosed = false;
@@ -101,12 +93,11 @@ export class ControlServer {
   serve(instance: Instance): void {
     this.#instance = instance;
     instance.session.onPausedBy.add((paused) => {
-      for (const [socket, { id }] of this.#attached) socket.write(jsonText({ id, event: { paused } }));
+      for (const console of this.#attached.values()) console.tell({ paused });
     });
     instance.session.recorder.onOutput((port, bytes) => {
-      if (port !== CONSOLE_PORT || this.#attached.size === 0) return;
-      const output = Buffer.from(bytes).toString("base64");
-      for (const [socket, attached] of this.#attached) showOutput(socket, attached, { output, count: bytes.length });
+      if (port !== CONSOLE_PORT) return;
+      for (const console of this.#attached.values()) console.show(bytes);
     });
   }
 
@@ -121,7 +112,7 @@ export class ControlServer {
     this.#isClosed = true;
     this.#server.close();
     rmSync(this.#path, { force: true });
-    for (const [socket, { id }] of this.#attached) socket.write(jsonText({ id, ok: { ...farewell } }));
+    for (const console of this.#attached.values()) console.end({ ...farewell });
     const open = [...this.#sockets];
     for (const socket of open) socket.end();
     const closed = Promise.all(open.map((socket) => new Promise((resolve) => socket.once("close", resolve))));
@@ -194,7 +185,7 @@ export class ControlServer {
       case "control":
         return { lines: await carryOutCommand(instance, textOf(line, "word"), textOf(line, "text")) };
       case "attach":
-        this.#attached.set(socket, { id, leftOut: 0 });
+        this.#attached.set(socket, new AttachedConsole(socket, id));
         answer({ event: { attached: true } });
         if (session.pausedBy !== undefined) answer({ event: { paused: session.pausedBy.text } });
         return undefined;
@@ -252,21 +243,6 @@ function isOfEnd(error: unknown): error is Error {
     error instanceof SessionEndedError ||
     (error instanceof MigrationFailedError && error.cause instanceof SessionEndedError)
   );
-}
-
-/** A reader that stands still holds nobody up: the recording has everything. */
-function showOutput(
-  socket: Socket,
-  attached: Attached,
-  { output, count }: { readonly output: string; readonly count: number },
-): void {
-  const { id, leftOut } = attached;
-  if (socket.writableLength > UNREAD_BYTES_MAX) {
-    attached.leftOut += count;
-    return;
-  }
-  attached.leftOut = 0;
-  socket.write(jsonText({ id, event: leftOut === 0 ? { output } : { output, leftOut } }));
 }
 
 /** Aborts when the other side goes. */
