@@ -12,6 +12,10 @@ import { constants, Script } from "node:vm";
  * lacks is ignored.)
  */
 setFlagsFromString("--interrupt-budget=500000");
+/**
+ * V8 forgets code that has not run for a while. Of what `keep-code.js` runs, that would be the half that ran first; and V8
+ * takes a cache only where its flags are those that it was made with.
+ */
 setFlagsFromString("--no-flush-bytecode");
 
 const path = fileURLToPath(new URL("../dist/hvjournal.cjs", import.meta.url));

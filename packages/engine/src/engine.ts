@@ -515,8 +515,7 @@ export class Engine {
   #linkHostRoutines(): void {
     const { cpu, linker } = this.#handlers;
     const routines = [cpu.translate, hashPageRoutine, ...(cpu.hostRoutines ?? [])];
-    const content = { programs: () => [], routines, hosts: [], usesTable: false, build: () => undefined };
-    linker.link(content, moduleKey(this.#handlers, "host routines", []));
+    linker.linkRoutines(routines, moduleKey(this.#handlers, "host routines", []));
   }
 
   #forgetPageTables(): void {

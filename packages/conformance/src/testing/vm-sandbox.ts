@@ -162,17 +162,13 @@ export class VmSandbox {
     const id = this.vm(name)?.processId;
     if (id === undefined) throw new Error(`no VM ${name} runs`);
     process.kill(id, "SIGKILL");
-    while (isAlive(id)) await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    await hasEnded(id, COMMAND_TIMEOUT_MS);
   }
 
   /** Comes back once the VM is gone; false: it still runs after `milliseconds`. */
   async gone(name: string, milliseconds = COMMAND_TIMEOUT_MS): Promise<boolean> {
     const id = this.vm(name)?.processId;
-    for (const until = performance.now() + milliseconds; performance.now() < until;) {
-      if (id === undefined || !isAlive(id)) return true;
-      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-    }
-    return false;
+    return id === undefined || hasEnded(id, milliseconds);
   }
 
   open<Result>(name: string, look: (reader: RecordingReader) => Result): Result {
@@ -218,6 +214,15 @@ export class VmSandbox {
     this.#warm.close();
     rmSync(this.directory, { recursive: true, force: true });
   }
+}
+
+/** False: the process still runs after `milliseconds`. */
+async function hasEnded(id: number, milliseconds: number): Promise<boolean> {
+  for (const until = performance.now() + milliseconds; performance.now() < until;) {
+    if (!isAlive(id)) return true;
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+  return false;
 }
 
 function isAlive(processId: number): boolean {

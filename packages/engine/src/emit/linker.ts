@@ -54,15 +54,19 @@ export class Linker {
 
   /** The compiled function of a routine; compiles it when it is new. */
   routine(routine: Routine): (...parameters: (number | bigint)[]) => unknown {
-    if (!this.#isCompiled(routine))
-      this.link({ programs: () => [], routines: [routine], hosts: [], usesTable: false, build: () => undefined });
+    if (!this.#isCompiled(routine)) this.linkRoutines([routine]);
     return this.#compiled.get(routine.name) as unknown as (...parameters: (number | bigint)[]) => unknown;
+  }
+
+  /** Compiles routines in one module. With `kept`, see `link`. */
+  linkRoutines(routines: readonly Routine[], kept?: ModuleKey): void {
+    this.link({ programs: () => [], routines, hosts: [], usesTable: false, build: () => undefined }, kept);
   }
 
   #isCompiled(routine: Routine): boolean {
     const known = this.#named.get(routine.name);
-    if (known !== undefined && known !== routine) throw new Error(`two routines are called ${routine.name}`);
-    this.#named.set(routine.name, routine);
+    if (known === undefined) this.#named.set(routine.name, routine);
+    else if (known !== routine) throw new Error(`two routines are called ${routine.name}`);
     return this.#compiled.has(routine.name);
   }
 
