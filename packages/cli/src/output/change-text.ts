@@ -29,6 +29,11 @@ export interface ChangeText {
   readonly how: string;
 }
 
+/** Lines of a report, below what a run again has come to. */
+export function changedLines(changes: readonly ChangeText[]): string[] {
+  return changes.map(({ what, how }) => `  changed    ${what}  ${how}`);
+}
+
 /** "SmcccFilterSet  0xc4000000+0x20  (none) -> forward", "smp  2 -> 1" */
 export function changeLine(change: MachineChange, architecture: Architecture): string {
   const { what, how } = changeText(change, architecture);

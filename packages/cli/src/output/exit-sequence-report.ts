@@ -12,7 +12,7 @@ import {
 import { CliError } from "../cli-error.js";
 import { ExitStatus } from "../exit-status.js";
 import type { OpenRecording } from "../vm/open-recording.js";
-import type { ChangeText } from "./change-text.js";
+import { type ChangeText, changedLines } from "./change-text.js";
 import { showCommand } from "./show-command.js";
 import { counted } from "./value-text.js";
 
@@ -52,7 +52,7 @@ export function exitSequenceReport(run: DifferingRun): CliError {
     `  recorded   ${recorded === undefined ? `nothing more: ${run.recordedEnding}` : describe(recorded, model)}`,
     `  now        ${now === undefined ? `nothing more: ${run.ending}` : describe(now, machine.exitModel)}`,
     `  before it  ${counted(comparison.equal, "exit")} that reach the VMM half, equal`,
-    ...run.changes.map(({ what, how }) => `  changed    ${what}  ${how}`),
+    ...changedLines(run.changes),
     ...run.notes.map((note) => `  note       ${note}`),
   ];
   return new CliError(`exits that reach the VMM half differ at ${position}${where}`, {

@@ -4,7 +4,7 @@ import { HandlerError } from "@hvjournal/vmm";
 import { CliError } from "../cli-error.js";
 import { ExitStatus } from "../exit-status.js";
 import type { OpenRecording } from "../vm/open-recording.js";
-import type { ChangeText } from "./change-text.js";
+import { type ChangeText, changedLines } from "./change-text.js";
 import { ExitText, type ToldAnswer } from "./exit-text.js";
 import { carriedExit, type RecordedExit } from "./recorded-call.js";
 import { momentText } from "./record-report.js";
@@ -67,7 +67,7 @@ function report(error: HandlerError, failure: Failure): CliError {
       details: [
         `  recorded   answer ${answer.text}  ${position} icount:${recorded.icount}`,
         `  now        ${error.message}  ${momentText(machine)}`,
-        ...changes.map(({ what, how }) => `  changed    ${what}  ${how}`),
+        ...changedLines(changes),
       ],
       next: showCommand(recording.path, position),
       fields: {

@@ -15,7 +15,7 @@ import { CliError } from "../cli-error.js";
 import { type Arguments, type CommandContext, flag, stringOption } from "../commands/command.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { watchOptions } from "../handlers/handler-option.js";
-import { type ChangeText, changeText } from "../output/change-text.js";
+import { type ChangeText, changedLines, changeText } from "../output/change-text.js";
 import { jsonLine } from "../output/console-output.js";
 import { exitSequenceReport } from "../output/exit-sequence-report.js";
 import { handlerFailure } from "../output/handler-failure-report.js";
@@ -178,7 +178,7 @@ function notHeld(run: Rerun, what: ChangedVerification, keptPath: string | undef
   const { recording, expression } = what;
   const details = [
     `  run        ${runEnding(run)}`,
-    ...changeTexts(what).map(({ what: item, how }) => `  changed    ${item}  ${how}`),
+    ...changedLines(changeTexts(what)),
     ...rerunNotes(run).map((note) => `  note       ${note}`),
   ];
   return new CliError(`'${expression?.source ?? ""}' does not hold`, {
@@ -228,7 +228,7 @@ function tell(run: Rerun, what: ChangedVerification, { level, equal, heldFromSta
   ];
   output.line(`${path}: ${parts.join("; ")}`);
   output.note(`  run        ${runEnding(run)}`);
-  for (const { what: item, how } of changeTexts(what)) output.note(`  changed    ${item}  ${how}`);
+  for (const line of changedLines(changeTexts(what))) output.note(line);
   for (const note of notesOf(run)) output.note(`  note       ${note}`);
   if (heldFromStart) output.note(`  note       ${heldFromStartText(expression?.source ?? "")}`);
 }
