@@ -81,7 +81,7 @@ const scan: Element = (stage, form) => {
   to.moveOn();
 };
 
-/** Where both operands fault, the one at rDI is told, as AMD's CPUs do. */
+/** Where both operands fault, the one at rDI is told, as AMD's family 19h does (1Ah tells the one at rSI). */
 const compare: Element = (stage, form, segment) => {
   const to = checkElement(stage, form, undefined, "read");
   const from = checkElement(stage, form, segment, "read");
