@@ -119,7 +119,7 @@ function supported(name: string): Supported {
   if (found === undefined) {
     throw new CliError(
       `this build has no architecture ${name}: it has ${SUPPORTED.map(({ architecture }) => architecture.name).join(", ")}`,
-      { code: "no-architecture", status: ExitStatus.untestable },
+      { code: "not-known-here", status: ExitStatus.untestable },
     );
   }
   return found;

@@ -1,9 +1,10 @@
 /** Errors that a user meets: what happened, with the values and the place, and what to do next. */
+import type { ErrorCode } from "./error-codes.js";
 import { ExitStatus, type ExitCode } from "./exit-status.js";
 
 export interface CliErrorOptions {
-  /** A word for `--json`: "journal-damaged". */
-  readonly code?: string;
+  /** What `--json` has as `error`. */
+  readonly code: ErrorCode;
   readonly status?: ExitCode;
   /** A command that can be pasted. */
   readonly next?: string;
@@ -17,15 +18,15 @@ export interface CliErrorOptions {
 
 export class CliError extends Error {
   override readonly name = "CliError";
-  readonly code: string;
+  readonly code: ErrorCode;
   readonly status: ExitCode;
   readonly next: string | undefined;
   readonly position: string | undefined;
   readonly details: readonly string[];
   readonly fields: Readonly<Record<string, unknown>>;
-  constructor(message: string, options: CliErrorOptions = {}) {
+  constructor(message: string, options: CliErrorOptions) {
     super(message, { cause: options.cause });
-    this.code = options.code ?? "error";
+    this.code = options.code;
     this.status = options.status ?? ExitStatus.error;
     this.next = options.next;
     this.position = options.position;

@@ -130,7 +130,7 @@ function commandLine(words: readonly string[]): Argv {
       "camel-case-expansion": false,
       "boolean-negation": true,
     })
-    .option("json", { type: "boolean", describe: "one JSON object a line" })
+    .option("json", { type: "boolean", describe: "one JSON object a line; of errors too: hvjournal help errors" })
     .option("quiet", { type: "boolean", alias: "q", describe: "no notes, no console" })
     .option("color", { type: "string", choices: ["auto", "always", "never"], describe: "colours on a terminal" })
     .strictCommands()

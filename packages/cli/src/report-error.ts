@@ -17,12 +17,13 @@ import {
 import { JournalError, JournalFormatError } from "@hvjournal/journal";
 import { BootError, HandlerError } from "@hvjournal/vmm";
 import { CliError } from "./cli-error.js";
+import type { ErrorCode } from "./error-codes.js";
 import { type ExitCode, ExitStatus } from "./exit-status.js";
 import { shellHint } from "./help/shell-hint.js";
 import { jsonLine, type Output, OutputError } from "./output/console-output.js";
 
 interface Report {
-  readonly code: string;
+  readonly code: ErrorCode;
   readonly message: string;
   readonly status: ExitCode;
   readonly next?: string | undefined;
@@ -70,7 +71,7 @@ function describe(error: unknown): Report {
     return { code: "not-known-here", message: error.message, status: ExitStatus.untestable };
   if (error instanceof MachineDescriptionError) {
     const status = error.unsupported ? ExitStatus.untestable : ExitStatus.usage;
-    return { code: "machine", message: error.message, status };
+    return { code: error.unsupported ? "not-known-here" : "machine", message: error.message, status };
   }
   if (error instanceof PositionError)
     return { code: "usage", message: error.message, status: ExitStatus.usage, next: "hvjournal help positions" };

@@ -23,9 +23,21 @@ function placeText(place: JournalPlace): string {
   return place.part + events + exits;
 }
 
-/** Every error of the store; `code` is what `--json` prints. */
+export type JournalErrorCode =
+  | "exists"
+  | "journal-busy"
+  | "journal-damaged"
+  | "journal-format"
+  | "journal-query"
+  | "journal-write"
+  | "no-file"
+  | "not-found"
+  | "vm-moved";
+
+/** Every error of the store. */
 export abstract class JournalError extends Error {
-  abstract readonly code: string;
+  /** What `--json` prints. */
+  abstract readonly code: JournalErrorCode;
   readonly path: string;
   /** A command that helps. */
   readonly next: string | undefined;
@@ -78,7 +90,7 @@ export class JournalFormatError extends JournalError {
 
 export class JournalMissingError extends JournalError {
   override readonly name = "JournalMissingError";
-  readonly code = "journal-missing";
+  readonly code = "no-file";
 
   constructor(path: string, reason: string, cause?: unknown) {
     super(path, `can't open ${path}: ${reason}`, { cause });
@@ -88,7 +100,7 @@ export class JournalMissingError extends JournalError {
 /** A recording is made where a file already stands. */
 export class JournalExistsError extends JournalError {
   override readonly name = "JournalExistsError";
-  readonly code = "journal-exists";
+  readonly code = "exists";
 
   constructor(path: string) {
     super(path, `can't create ${path}: the file exists`, {});
@@ -108,7 +120,7 @@ export class JournalBusyError extends JournalError {
 /** A sealed recording can be replayed for ever, and never be written again. */
 export class JournalSealedError extends JournalError {
   override readonly name = "JournalSealedError";
-  readonly code = "journal-sealed";
+  readonly code = "vm-moved";
 
   constructor(path: string, act: string) {
     super(path, `can't ${act} ${path}: it is sealed, its VM was moved`, {
@@ -147,7 +159,7 @@ export class JournalQueryError extends JournalError {
 /** The journal holds no such snapshot, or not the event that was asked for. */
 export class JournalNotFoundError extends JournalError {
   override readonly name = "JournalNotFoundError";
-  readonly code = "journal-not-found";
+  readonly code = "not-found";
 
   constructor(path: string, what: string) {
     super(path, `${path} has no ${what}`, { next: `hvjournal info ${shellWord(path)}` });

@@ -71,8 +71,8 @@ export function verdictOf(command: readonly string[], path: string, position: st
     stdio: ["ignore", 2, 2],
     env: { ...process.env, HVJ_RECORDING: path, HVJ_POSITION: position },
   });
-  if (error !== undefined) throw new CliError(`can't run ${name}: ${error.message}`, { code: "run" });
-  if (status === null) throw new CliError(`${name} was ended by ${signal ?? "a signal"}`, { code: "run" });
+  if (error !== undefined) throw new CliError(`can't run ${name}: ${error.message}`, { code: "spawn" });
+  if (status === null) throw new CliError(`${name} was ended by ${signal ?? "a signal"}`, { code: "bisect-stopped" });
   return verdictOfStatus(status);
 }
 

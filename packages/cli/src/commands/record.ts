@@ -24,6 +24,7 @@ import {
 } from "@hvjournal/journal";
 import type { HandlerError } from "@hvjournal/vmm";
 import { CliError, UsageError } from "../cli-error.js";
+import type { ErrorCode } from "../error-codes.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { HANDLER_TIMEOUT_OPTION } from "../handlers/handler-option.js";
 import { recordedHandlers } from "../handlers/recorded-handlers.js";
@@ -59,6 +60,7 @@ import { clearOutput, createRecordingFile, type OutputFile } from "../vm/new-rec
 import { refusedStops } from "../vm/refused-stop.js";
 import { locatingOptions } from "../vm/locate-option.js";
 import { recordRequest } from "../vm/record-request.js";
+import { refusedMachine } from "../vm/rerun-recording.js";
 import { attachTerminal } from "../vm/terminal.js";
 import {
   type Arguments,
@@ -334,12 +336,7 @@ function orRemove(writer: RecordingWriter, create: () => Recorder): Recorder {
     writer.close();
     discardRecording(writer.path);
     if (!(error instanceof ControlRefusedError)) throw error;
-    const { call, errno, reason: why, next } = error.refusal;
-    throw new CliError(`${call}: ${errno}: ${why}`, {
-      code: errno,
-      status: ExitStatus.usage,
-      ...(next === undefined ? {} : { next }),
-    });
+    throw refusedMachine(error);
   }
 }
 
@@ -457,7 +454,7 @@ function tellEnd(end: SessionEnd, { recorder, path, args, context, seen, instanc
           recording: path,
           ended: endJson(end),
           ...(heldFromStart ? { heldFromStart } : {}),
-          ...(missed === undefined ? {} : { error: "not-reached", message: missed }),
+          ...(missed === undefined ? {} : { error: "not-reached" satisfies ErrorCode, message: missed }),
           ...(end.why === "failed" ? { error: end.error.code, message: end.error.message } : {}),
           ...(guestStatus === undefined ? {} : { guestStatus }),
           ...(trouble.length > 0 && { trouble: trouble.map(({ moment, line }) => ({ ...moment, line })) }),

@@ -36,7 +36,7 @@ export function endNow(): never {
 function strayError(error: unknown): Error {
   const [first = "", ...stack] = (error instanceof Error ? (error.stack ?? error.message) : String(error)).split("\n");
   return new CliError(`a handler threw outside of its call, and nothing awaits it: ${first}`, {
-    code: "handler",
+    code: "handler-failed",
     details: stack.slice(0, 1).map((line) => line.trim()),
   });
 }

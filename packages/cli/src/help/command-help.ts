@@ -3,7 +3,7 @@ import type { Topic } from "./topics.js";
 
 interface CommandHelp {
   /** Words that it takes, and where they are explained. */
-  readonly topics: readonly Exclude<Topic, "statuses" | "handlers">[];
+  readonly topics: readonly Exclude<Topic, "statuses" | "errors" | "handlers">[];
   readonly examples: readonly string[];
   /** What 0 and 1 mean here. */
   readonly statuses: string;

@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, it } from "@jest/globals";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import yargs from "yargs";
+import { ERROR_CAUSES } from "../error-codes.js";
 import { COMMANDS } from "../commands/index.js";
 import { commandName } from "../commands/command.js";
 import { parseStopCondition } from "../vm/stop-condition.js";
@@ -10,6 +11,7 @@ import { commandEpilogue } from "./command-help.js";
 import { optionNames } from "./option-names.js";
 import { TOPICS } from "./topics.js";
 
+const manual = readFileSync(join(import.meta.dirname, "../../../../docs/cli.md"), "utf8");
 const texts = [...Object.values(TOPICS), ...COMMANDS.map((command) => commandEpilogue(commandName(command)))].join(
   "\n",
 );
@@ -34,6 +36,26 @@ describe("what the help shows", () => {
   );
 });
 
+describe("the word of an error", () => {
+  const words = Object.entries(ERROR_CAUSES);
+
+  it("stands with its cause in the manual, and no other word does", () => {
+    const rows = manual.slice(manual.indexOf("| `error` ")).split("\n\n")[0]?.split("\n").slice(2) ?? [];
+    const told = rows.map((row) =>
+      row
+        .split("|")
+        .slice(1, 3)
+        .map((cell) => cell.trim()),
+    );
+    expect(told.slice(0, -1)).toEqual(words.map(([word, cause]) => [`\`${word}\``, cause]));
+    expect(told.at(-1)?.[1]).toContain("errno");
+  });
+
+  it("stands in hvjournal help errors", () => {
+    for (const [word, cause] of words) expect(TOPICS.errors).toContain(`\n  ${word.padEnd(20)}${cause}\n`);
+  });
+});
+
 describe("an option that a help text or the manual promises", () => {
   const COMMON = ["json", "quiet", "color", "help", "version"];
   const known = new Map<string, ReadonlySet<string>>();
@@ -46,8 +68,6 @@ describe("an option that a help text or the manual promises", () => {
       texts.set(name, `${await parser.getHelp()}\n${commandEpilogue(name)}`);
     }
   });
-  const manual = readFileSync(join(import.meta.dirname, "../../../../docs/cli.md"), "utf8");
-
   /** Options in `text`, each with the command whose it is: the one that a command line in it names, else `own`. */
   function promised(text: string, own: string): [command: string, option: string][] {
     return text.split("\n").flatMap((line) => {

@@ -1,5 +1,6 @@
 /** What `hvjournal help TOPIC` says of the words that many commands take. docs/cli.md says the same at length. */
 
+import { ERRORS_HELP } from "./errors-help.js";
 import { POLICIES_HELP } from "./policies-help.js";
 
 export const TOPICS = {
@@ -139,6 +140,7 @@ goes on there. One that blocks the process is ended with it; what was committed 
 verify and a move load the recorded file again: another file is another machine.
 `,
   policies: POLICIES_HELP,
+  errors: ERRORS_HELP,
   statuses: `Exit status of every command, fit for git bisect run and for CI:
 
     0   done; equal; found; reached; the guest ended well

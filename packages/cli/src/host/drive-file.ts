@@ -17,7 +17,7 @@ export function openDriveFile(path: string, id: string, readOnly: boolean): Driv
   try {
     file = openSync(path, "r");
   } catch (cause) {
-    throw new CliError(`can't open drive ${id}: ${path}: ${reason(cause)}`, { code: "drive", cause });
+    throw new CliError(`can't open drive ${id}: ${path}: ${reason(cause)}`, { code: "no-file", cause });
   }
   const { size } = fstatSync(file);
   if (size % 512 !== 0)

@@ -51,7 +51,7 @@ export function sealedError(path: string, act: string, rows: readonly OwnershipR
   const how = typeof by === "string" ? ` by ${by}` : "";
   const when = `in epoch ${moved?.epoch ?? "?"}`;
   return new CliError(`can't ${act} ${path}: it is sealed, its VM was moved${where} ${when}${how}`, {
-    code: "journal-sealed",
+    code: "vm-moved",
     status: ExitStatus.no,
     next: typeof name === "string" ? `hvjournal attach ${name}` : `hvjournal replay ${shellWord(path)}`,
   });
@@ -184,7 +184,7 @@ function checkMovable(path: string, reader: RecordingReader): void {
   if (stop?.byGuest !== true) return;
   throw new CliError(
     `can't migrate ${path}: its guest ${stop.what} (${stop.by}) at exit:${reader.end.exitNumber}, there is nothing to go on with`,
-    { code: "ended", status: ExitStatus.no, next: `hvjournal replay ${shellWord(path)}` },
+    { code: "guest-ended", status: ExitStatus.no, next: `hvjournal replay ${shellWord(path)}` },
   );
 }
 

@@ -48,7 +48,7 @@ function endingOf({ name, path }: MoveSource, act: string, dst: string): CliErro
     const isOver = stop?.byGuest === true;
     const text = `${act}: ${name} ended meanwhile, at exit:${reader.end.exitNumber} (${describeEnding(reader)}); nothing has moved, its recording is ${file}`;
     return new CliError(text, {
-      code: isOver ? "ended" : "migration-failed",
+      code: isOver ? "guest-ended" : "migration-failed",
       status: isOver ? ExitStatus.no : ExitStatus.error,
       next: isOver ? command("replay", file) : command("migrate", file, dst),
     });

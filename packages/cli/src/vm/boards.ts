@@ -60,6 +60,7 @@ export function boardNamed(name: string): BoardKind {
   const found = BOARDS.find((board) => board.name === name);
   if (found === undefined)
     throw new CliError(`this build has no board ${name}: it has ${BOARDS.map((board) => board.name).join(", ")}`, {
+      code: "not-known-here",
       status: ExitStatus.untestable,
     });
   return found;

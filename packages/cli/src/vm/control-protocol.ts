@@ -8,6 +8,7 @@
  */
 import type { Readable } from "node:stream";
 import { CliError } from "../cli-error.js";
+import { isErrorCode } from "../error-codes.js";
 
 export const CONTROL_VERSION = 1;
 /** A line is at most this long. */
@@ -81,7 +82,7 @@ export function errorJson(error: CliError): JsonObject {
 export function errorOfJson(error: JsonObject): CliError {
   const { code, message, status, next, details } = error;
   return new CliError(typeof message === "string" ? message : "the VM gave no reason", {
-    code: typeof code === "string" ? code : "control",
+    code: isErrorCode(code) ? code : "control",
     ...(typeof status === "number" ? { status } : {}),
     ...(typeof next === "string" ? { next } : {}),
     details: Array.isArray(details) ? details.map(String) : [],

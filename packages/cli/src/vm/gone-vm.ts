@@ -4,6 +4,7 @@ import { relative } from "node:path";
 import { describeEnding, shellWord, standingOf } from "@hvjournal/core";
 import { openRecording, type RecordingReader } from "@hvjournal/journal";
 import { CliError } from "../cli-error.js";
+import type { ErrorCode } from "../error-codes.js";
 import { ExitStatus } from "../exit-status.js";
 import { type Environment, notedRecording } from "./vm-directory.js";
 
@@ -29,7 +30,7 @@ export function wentAwayError(environment: Environment, vm: string, cause: CliEr
 }
 
 interface Told {
-  readonly code: string;
+  readonly code: ErrorCode;
   readonly text: string;
   readonly next: string;
 }

@@ -70,7 +70,7 @@ function checkNothingMissing(path: string, { notes }: RecordingReader): void {
   if (missing === undefined) return;
   throw new CliError(
     `${missing.text}; copy ${path}-wal to it from where it was recorded: both belong together. What is there replays`,
-    { code: missing.code, next: shellCommand("hvjournal", "replay", path), fields: { recording: path } },
+    { code: "wal-missing", next: shellCommand("hvjournal", "replay", path), fields: { recording: path } },
   );
 }
 

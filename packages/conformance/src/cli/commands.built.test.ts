@@ -484,7 +484,7 @@ describe("the other commands", () => {
     expect(run("record", "--help").stdout).toContain("--from FILE[@POSITION]");
     expect(run("help", "record").stdout).toBe(run("record", "--help").stdout);
     expect(run("help").stdout).toBe(help);
-    for (const [, topic = ""] of help.matchAll(/(positions|expressions|statuses)/g))
+    for (const [, topic = ""] of help.matchAll(/(positions|expressions|errors|statuses)/g))
       expect(run("help", topic)).toMatchObject({ status: 0, stderr: "" });
     const { stdout: replayHelp } = run("replay", "--help");
     for (const text of ["help positions", "help expressions", "help statuses", ": 0 equal, and there;"])

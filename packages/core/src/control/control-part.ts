@@ -8,6 +8,7 @@ import type {
   ControlEvent,
   ControlSlice,
   Decision,
+  Errno,
   Refusal,
 } from "../ports/control.js";
 
@@ -31,7 +32,7 @@ export interface ControlPart<State> {
 /** A number as people write it: decimal, or hexadecimal behind 0x. */
 export const NUMBER = "(0x[0-9a-fA-F]+|[0-9]+)";
 
-export function refuse(errno: string, call: string, reason: string, next?: string): { readonly refused: Refusal } {
+export function refuse(errno: Errno, call: string, reason: string, next?: string): { readonly refused: Refusal } {
   return { refused: { errno, call, reason, ...(next === undefined ? {} : { next }) } };
 }
 

@@ -1,6 +1,6 @@
 /** KVM_ENABLE_CAP. Command: {name: "cap", capability, args, vcpu?}; without vcpu: of the VM, or of all its vCPUs. */
 import type { EventKind } from "../event/event-kind.js";
-import type { ControlCommand, ControlContext, ControlEvent } from "../ports/control.js";
+import type { ControlCommand, ControlContext, ControlEvent, Errno } from "../ports/control.js";
 import { type ControlPart, decided, NUMBER, refuse } from "./control-part.js";
 
 const ENABLE_CAP = "KVM_ENABLE_CAP";
@@ -69,7 +69,7 @@ export interface AskedCapability {
 
 /** An errno and a reason. */
 export interface CapabilityRefusal {
-  readonly errno: string;
+  readonly errno: Errno;
   readonly reason: string;
 }
 

@@ -4,7 +4,7 @@
  */
 import type { EventKind } from "../event/event-kind.js";
 import { meantHint } from "../nearest-word.js";
-import type { ControlCommand } from "../ports/control.js";
+import type { ControlCommand, Errno } from "../ports/control.js";
 import { type ControlPart, decided, NUMBER, refuse } from "./control-part.js";
 
 const CALL = "KVM_ENABLE_CAP";
@@ -25,7 +25,7 @@ export interface Policy<Name extends string = string> {
   /** Refused once a vCPU has run. */
   readonly frozenByRun: boolean;
   /** By which it is refused then; default EBUSY. */
-  readonly frozenErrno?: string;
+  readonly frozenErrno?: Errno;
 }
 
 /** A value as it is kept; undefined: the policy does not take it. */

@@ -1,10 +1,10 @@
 /** An ioctl that fails: KVM's errno, by name. */
-import type { Refusal } from "../ports/control.js";
+import type { Errno, Refusal } from "../ports/control.js";
 
 export class KvmError extends Error {
   override readonly name = "KvmError";
   /** "EINVAL", "EBUSY" ... */
-  readonly errno: string;
+  readonly errno: Errno;
   /** The ioctl or attribute: "KVM_SET_ONE_REG". */
   readonly call: string;
   constructor({ errno, call, reason }: Pick<Refusal, "errno" | "call" | "reason">) {

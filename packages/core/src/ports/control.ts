@@ -20,10 +20,12 @@ export interface ControlEvent {
   readonly payload: EventPayload;
 }
 
+/** By name: "EBUSY", "EINVAL", "EEXIST", "ENOENT" ... */
+export type Errno = `E${string}`;
+
 /** KVM's own answer to a command that breaks a rule. */
 export interface Refusal {
-  /** "EBUSY", "EINVAL", "EEXIST", "ENOENT" ... */
-  readonly errno: string;
+  readonly errno: Errno;
   /** The ioctl or attribute that refuses: "KVM_ARM_VM_SMCCC_FILTER". */
   readonly call: string;
   /** Why, in lower case, with the values: "a vCPU has run". */

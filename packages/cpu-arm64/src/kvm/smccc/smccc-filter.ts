@@ -1,5 +1,5 @@
 /** KVM_ARM_VM_SMCCC_FILTER: which hypercalls the kernel half handles, denies or forwards to the VMM. */
-import type { Refusal } from "@hvjournal/core";
+import type { Errno, Refusal } from "@hvjournal/core";
 
 /** Actions by their number in `struct kvm_smccc_filter`. */
 export const FILTER_ACTIONS = ["handle", "deny", "forward"] as const;
@@ -63,7 +63,7 @@ export function isReserved(id: number): boolean {
   return RESERVED_RANGES.some(({ base, last }) => id >= base && id <= last);
 }
 
-function refusal(errno: string, reason: string, next?: string): Refusal {
+function refusal(errno: Errno, reason: string, next?: string): Refusal {
   return { errno, call: FILTER_CALL, reason, ...(next === undefined ? {} : { next }) };
 }
 

@@ -3,7 +3,7 @@
  * nothing else; {name: "cpuid", leaf, subleaf, word, value}, one word of what all vCPUs without it are told. Both are refused
  * with EINVAL once a vCPU has run, unless nothing changes (kvm_set_cpuid).
  */
-import { type ControlCommand, type EventKind, isPlainMap, PayloadFields } from "@hvjournal/core";
+import { type ControlCommand, type Errno, type EventKind, isPlainMap, PayloadFields } from "@hvjournal/core";
 import { CPUID_WORDS, type CpuidEntry, type CpuidWord, readEntry } from "../cpuid-entry.js";
 import { cpuidEntries, isIndexed } from "../cpuid.js";
 import { refusedWord, wordOf } from "../cpuid-words.js";
@@ -41,7 +41,7 @@ function sameEntries(left: readonly CpuidEntry[], right: readonly CpuidEntry[]):
 }
 
 /** KVM's own rules, the first that is broken. */
-function brokenRule(entries: readonly CpuidEntry[]): { readonly errno: string; readonly reason: string } | undefined {
+function brokenRule(entries: readonly CpuidEntry[]): { readonly errno: Errno; readonly reason: string } | undefined {
   if (entries.length > ENTRIES_MAX)
     return { errno: "E2BIG", reason: `${entries.length} entries: there may be ${ENTRIES_MAX}` };
   const sizes = entries.find((each) => each.function === ADDRESS_SIZES);
