@@ -12,7 +12,7 @@ export { isArm64Image } from "./boot/arm64-image.js";
 export { kernelText } from "./boot/kernel-text.js";
 export { loadKernel } from "./boot/kernel-image.js";
 export type { KernelFile } from "./boot/kernel-format.js";
-export { BUILTIN_HANDLER_NAMES, builtinHandler, isBuiltinName } from "./hypercalls/builtin-handlers.js";
+export { BUILTIN_HANDLER_NAMES, builtinHandler } from "./hypercalls/builtin-handlers.js";
 export type { HandlerAnswer } from "./hypercalls/answer-forms.js";
 export type { HandlerVm } from "./hypercalls/handler-vm.js";
 export type { HypercallCall } from "./hypercalls/hypercall-call.js";
@@ -22,6 +22,7 @@ export {
   HandlerWithdrawnError,
   type HypercallHandler,
   type NamedHandler,
+  isBuiltinName,
 } from "./hypercalls/hypercall-handler.js";
 export type { HvAnswer, MsrAnswer, X86Answer } from "./hypercalls/x86/exit-answer.js";
 export type * from "./hypercalls/x86/exit-call.js";

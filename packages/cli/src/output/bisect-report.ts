@@ -17,6 +17,7 @@ import {
 import { hexAddress } from "../symbols/symbols.js";
 import type { OpenRecording } from "../vm/open-recording.js";
 import { exitSeq, ExitText } from "./exit-text.js";
+import { exitAt } from "./recorded-call.js";
 import { hex } from "./value-text.js";
 
 const WORD_BYTES_MAX = 8;
@@ -153,7 +154,7 @@ export class BisectReport {
     const { reader } = this.#recording;
     const cursor = journalCursor(reader, exitSeq(reader, exitNumber, seq));
     if (cursor.kind !== HotKind.exited) return `exit:${exitNumber}`;
-    return `exit:${exitNumber} (${this.#exits.answerer(cursor.exit)} ${this.#exits.action(cursor.exit)})`;
+    return `exit:${exitNumber} (${this.#exits.answerer(exitAt(cursor))} ${this.#exits.action(cursor.exit)})`;
   }
 }
 

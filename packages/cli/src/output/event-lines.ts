@@ -167,7 +167,7 @@ export class EventLines {
         `vcpu${exit[ExitWord.vcpu] ?? 0}`,
         exits.reason(exit),
         exits.longAction(exit),
-        exits.answerer(exit),
+        exits.answerer(made),
         [fields.answerText === undefined ? "" : `-> ${fields.answerText}`, where ?? "", exits.ruled(exit), name]
           .filter((text) => text !== "")
           .join("  "),
@@ -192,7 +192,7 @@ export class EventLines {
       action: exits.action(frame),
       kvm: exits.kvmExit(frame),
       finishedBy: frame[ExitWord.finishedBy] === FinishedBy.vmmHalf ? "VMM half" : "kernel half",
-      answerer: exits.answerer(frame),
+      answerer: exits.answerer(made),
       rule: rule === 0 ? undefined : rule,
       ruleAction: exits.ruleAction(frame),
       syndrome: frameU64(frame, ExitWord.syndromeLow),
@@ -228,7 +228,7 @@ export class EventLines {
     const { frame } = carried;
     const made = `to ${this.#exits.reason(frame)} ${this.#exits.longAction(frame)}, made in the parent recording`;
     return {
-      columns: [...columns, this.#exits.answerer(frame), `${made}  ${this.#exits.ruled(frame)}`.trimEnd()],
+      columns: [...columns, this.#exits.answerer(carried), `${made}  ${this.#exits.ruled(frame)}`.trimEnd()],
       fields: { vcpu, ...fields, exit: this.#exitFields(carried) },
     };
   }
@@ -278,6 +278,8 @@ export class EventLines {
         return `snapshot:${String(payload["number"])} ${String(payload["kind"])}`;
       case CoreKind.operatorCommanded.name:
         return plainText(payload["command"]);
+      case CoreKind.callAnswered.name:
+        return `by ${String(payload["name"] ?? "the board: no handler took the call")}`;
       case CoreKind.failed.name:
         return `at exit:${String(payload["exitNumber"])} by ${String(payload["by"])}`;
       case CoreKind.stopped.name:

@@ -28,11 +28,14 @@ import {
 import { JournalDamagedError } from "@hvjournal/journal";
 import { type ArchitectureDisplay, displayOf, type PackedCall } from "../architectures.js";
 import { kernelAnswer } from "./call-answer.js";
-import { exitAt, hasGoneOn, type RecordedExit, type RecordingParts } from "./recorded-call.js";
+import { exitAt, hasGoneOn, recordedAnswerer, type RecordedExit, type RecordingParts } from "./recorded-call.js";
+import { type RecordedHandler, recordedHandlers } from "../handlers/recorded-handlers.js";
 import { boardToAsk } from "../vm/recorded-machine.js";
 import { counted, hex, quotedBytes, resultText, u64 } from "./value-text.js";
 
 const INFO_WRITE = 0x100;
+/** No handler took the call: the guest gets what the interface gives for one that nobody knows, or the board's own answer. */
+const BOARD_DEFAULT = "board default";
 /** "forward" decides that a call is "forwarded". */
 const DECIDED: Readonly<Record<string, string>> = { forward: "forwarded", deny: "denied", handle: "handled" };
 
@@ -70,9 +73,11 @@ export class ExitText {
   readonly #model: ExitModel;
   readonly #display: ArchitectureDisplay;
   readonly #rules = new Map<number, string | undefined>();
+  readonly #handlers: readonly RecordedHandler[];
   #board: VmmHalf | undefined;
 
   constructor(parts: RecordingParts) {
+    this.#handlers = recordedHandlers(parts.description);
     this.#parts = parts;
     this.#model = checkMachine(parts.description, parts.architecture);
     this.#display = displayOf(parts.architecture);
@@ -157,13 +162,31 @@ export class ExitText {
   }
 
   /** The device at an MMIO exit's address or an IO exit's port, or who answers a call. */
-  answerer(frame: ExitFrame): string {
+  answerer(exit: RecordedExit): string {
+    const { frame } = exit;
     const isMmio = this.reason(frame).startsWith("DABT") || frame[ExitWord.kvmExit] === KvmExit.mmio;
-    if (isMmio) return this.#askedBoard().deviceAt(Number(frameU64(frame, ExitWord.arg0Low))) ?? "no device";
+    if (isMmio)
+      return this.#askedBoard().deviceAt(Number(frameU64(frame, ExitWord.arg0Low))) ?? this.#withoutDevice(exit);
     if (!this.isForwarded(frame)) return "kernel half";
     if (frame[ExitWord.kvmExit] === KvmExit.io)
-      return this.#askedBoard().portDeviceAt?.(frame[ExitWord.arg0Low] ?? 0) ?? "no device";
-    return isAskedOfHandlers(frame) ? "handler" : "VMM half";
+      return this.#askedBoard().portDeviceAt?.(frame[ExitWord.arg0Low] ?? 0) ?? this.#withoutDevice(exit);
+    return this.callAnswerer(exit) ?? (isAskedOfHandlers(frame) ? "handler" : "VMM half");
+  }
+
+  /** "handler", by name where the VM has several, "builtin:psci", "board default"; undefined: the recording does not say. */
+  callAnswerer(exit: RecordedExit): string | undefined {
+    const handlers = this.#handlers.length;
+    if (handlers === 0) return isAskedOfHandlers(exit.frame) ? BOARD_DEFAULT : undefined;
+    const answerer = recordedAnswerer(this.#parts.reader, exit);
+    if (answerer === undefined) return undefined;
+    if (answerer.by === "board") return BOARD_DEFAULT;
+    return answerer.by === "builtin" || handlers > 1 ? answerer.name : "handler";
+  }
+
+  /** Handlers are asked about what no device claims, too. */
+  #withoutDevice(exit: RecordedExit): string {
+    const answerer = this.callAnswerer(exit);
+    return answerer === undefined || answerer === BOARD_DEFAULT ? "no device" : answerer;
   }
 
   #askedBoard(): VmmHalf {

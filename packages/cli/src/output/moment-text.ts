@@ -112,8 +112,11 @@ export class MomentText {
   }
 
   #answer(): string[] {
-    const told = this.#exits.toldAnswer(pendingExit(this.#replayer));
-    return this.section("answer", [isNoneNeeded(told) ? NO_ANSWER : `${told.state}: ${told.text}`]);
+    const exit = pendingExit(this.#replayer);
+    const told = this.#exits.toldAnswer(exit);
+    if (isNoneNeeded(told)) return this.section("answer", [NO_ANSWER]);
+    const answerer = told.state === "pending" ? undefined : this.#exits.callAnswerer(exit);
+    return this.section("answer", [`${told.state}: ${told.text}${answerer === undefined ? "" : `, by ${answerer}`}`]);
   }
 
   registers(withAll: boolean): string[] {

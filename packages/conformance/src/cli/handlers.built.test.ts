@@ -65,6 +65,24 @@ describe("record --handler FILE", () => {
     expect(answerIn(recorded.stdout, "hvc", 0xc600_0040)).toBe(`${NOT_SUPPORTED} ${registers(0x1111, 0x2222, 0x3333)}`);
   });
 
+  it("tells in log and show who answered", () => {
+    const calls = sandbox
+      .must("log", "demo.hvj", "--hypercalls", "--json")
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as { call: string; action: string; kvm: string; answerer: string });
+    const answerers = new Map(calls.map(({ action, answerer }) => [action, answerer]));
+    expect([0xc600_0000, 0xc600_0001, 0xc600_0040].map((nr) => answerers.get(`0x${nr.toString(16)}`))).toEqual([
+      "demo.ts",
+      "second.cjs",
+      "board default",
+    ]);
+    expect(sandbox.must("log", "demo.hvj", "--kind", "CallAnswered")).toMatch(/ CallAnswered +by demo\.ts$/m);
+    expect(sandbox.must("show", "demo.hvj", "hypercall:0xc6000040")).toMatch(
+      /^ {2}answer +not yet given: x0 <- -1, by board default$/m,
+    );
+  });
+
   it("keeps their names and fingerprints, and show says who is asked", () => {
     const sha256 = createHash("sha256")
       .update(readFileSync(sandbox.path("second.cjs")))

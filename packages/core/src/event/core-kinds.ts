@@ -25,6 +25,11 @@ export const CoreKind = {
   snapshotTaken: kind("SnapshotTaken", "bookkeeping", "number", "kind", "root", "digest"),
   /** Behind an `ExitHandled`: what else than its result the kernel half gave back, by register, where not all of it is 0. */
   callReturned: kind("CallReturned", "observation", "registers"),
+  /**
+   * A call that handlers are asked about has its answer, which stands behind this. `by`: "handler", "builtin" or "board";
+   * `name`: of the first two. Where a VM has no handlers, or the recording is an old one, there is none.
+   */
+  callAnswered: kind("CallAnswered", "bookkeeping", "by", "name"),
   /** In finishing an exit the kernel half wrote over an instruction of the guest's; `old` and `new`: its bytes. */
   codePatched: kind("CodePatched", "observation", "gpa", "old", "new"),
   /** `exitPending`: nothing has been answered yet, and stays so up to `Resumed`. */

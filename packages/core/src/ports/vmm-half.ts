@@ -13,9 +13,14 @@ export interface GuestStop {
   readonly status?: number;
 }
 
+/** Who has answered a call: one of the handlers, by its name, or the board, because none of them took it. */
+export type CallAnswerer =
+  { readonly by: "handler" | "builtin"; readonly name: string } | { readonly by: "board"; readonly name?: never };
+
 /** What has been done since `VmmPort.begin`: takes effect as a whole, or not at all. One of both is called, once. */
 export interface VmmAttempt {
-  keep(): void;
+  /** `answerer`: whose answer follows, for whoever reads the recording. */
+  keep(answerer: CallAnswerer): void;
   /** The VM is as it was. */
   undo(): void;
 }

@@ -59,9 +59,9 @@ describe("what the VMM half does on trial", () => {
       port.control({ name: "knob", value: 5n });
       port.setRegister(0, "x7", 99n);
       const seq = recorder.nextSeq;
-      attempt.keep();
-      // Three pieces of output, the knob, a register.
-      expect(recorder.nextSeq).toBe(seq + 5);
+      attempt.keep({ by: "board" });
+      // Three pieces of output, the knob, a register, and who has answered.
+      expect(recorder.nextSeq).toBe(seq + 6);
     });
     await runToStop(recorder);
     recorder.finish({ index: false });
@@ -87,7 +87,7 @@ describe("what the VMM half does on trial", () => {
     const { recorder } = recordingWith((port) => {
       const attempt = port.begin();
       expect(() => port.begin()).toThrow(VmmPortError);
-      attempt.keep();
+      attempt.keep({ by: "board" });
       expect(() => attempt.undo()).toThrow(/has ended already/);
       port.begin();
     });

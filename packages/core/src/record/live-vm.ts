@@ -3,7 +3,7 @@
  * through the port here and into the sink, in the order in which it takes effect.
  */
 import type { ControlCommand, Refusal } from "../ports/control.js";
-import type { GuestStop, OutsideInput, VmmAttempt, VmmHalf, VmmPort } from "../ports/vmm-half.js";
+import type { CallAnswerer, GuestStop, OutsideInput, VmmAttempt, VmmHalf, VmmPort } from "../ports/vmm-half.js";
 import type { RunStop } from "../ports/architecture.js";
 import { StateSectionError, type StateSection } from "../ports/state-section.js";
 import { CoreKind } from "../event/core-kinds.js";
@@ -191,12 +191,15 @@ export class LiveVm {
       if (this.#attempt !== attempt) throw new VmmPortError("begin", "the attempt has ended already");
       act();
     };
-    return { keep: () => close(() => this.#keep(attempt)), undo: () => close(() => this.#undo()) };
+    return { keep: (answerer) => close(() => this.#keep(attempt, answerer)), undo: () => close(() => this.#undo()) };
   }
 
-  #keep(attempt: Attempt): void {
+  #keep(attempt: Attempt, answerer: CallAnswerer): void {
     this.#attempt = undefined;
     attempt.keep();
+    // A handler that is told of a signal, behind its exit, answers no exit.
+    if (this.#asked === "exit")
+      this.row(CoreKind.callAnswered, { ...answerer }, this.machine.kernel.exit[ExitWord.vcpu] ?? 0);
   }
 
   #undo(): void {

@@ -1,9 +1,7 @@
 /** Handlers that are part of the VMM half, by name: `builtin:NAME`, or with an option `builtin:NAME,OPTION=VALUE`. */
-import type { HypercallHandler, NamedHandler } from "./hypercall-handler.js";
+import { BUILTIN_PREFIX, type HypercallHandler, type NamedHandler } from "./hypercall-handler.js";
 import { EXT_CAPABILITIES } from "./x86/hv-ext.js";
 import type { X86Handler } from "./x86/x86-handler-vm.js";
-
-const PREFIX = "builtin:";
 
 interface Builtin {
   readonly name: string;
@@ -26,20 +24,16 @@ function hvExt(text: string | undefined): Pick<NamedHandler, "handle"> | undefin
 }
 
 const BUILTINS: readonly Builtin[] = [
-  { name: `${PREFIX}psci`, architecture: "arm64", create: () => ({ handle: psci, isBuiltin: true }) },
+  { name: `${BUILTIN_PREFIX}psci`, architecture: "arm64", create: () => ({ handle: psci, isBuiltin: true }) },
   {
-    name: `${PREFIX}sdei`,
+    name: `${BUILTIN_PREFIX}sdei`,
     architecture: "arm64",
     create: () => ({ handle: sdei, isBuiltin: true, providesSdei: true }),
   },
-  { name: `${PREFIX}hv-ext`, architecture: "amd64", option: "mask", create: hvExt },
+  { name: `${BUILTIN_PREFIX}hv-ext`, architecture: "amd64", option: "mask", create: hvExt },
 ];
 
 export const BUILTIN_HANDLER_NAMES: readonly string[] = BUILTINS.map(({ name }) => name);
-
-export function isBuiltinName(name: string): boolean {
-  return name.startsWith(PREFIX);
-}
 
 /** undefined: there is none of that name. Throws RangeError for an option that it does not take. */
 export function builtinHandler(text: string): NamedHandler | undefined {

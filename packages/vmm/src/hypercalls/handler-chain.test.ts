@@ -1,5 +1,12 @@
 import { describe, expect, it } from "@jest/globals";
-import { EXIT_WORD_COUNT, type ExitFrame, ExitWord, setFrameU64, type StateSection } from "@hvjournal/core";
+import {
+  type CallAnswerer,
+  EXIT_WORD_COUNT,
+  type ExitFrame,
+  ExitWord,
+  setFrameU64,
+  type StateSection,
+} from "@hvjournal/core";
 import { ConfiguredGuest } from "../testing/configured-guest.js";
 import { HandlerChain } from "./handler-chain.js";
 import type { HandlerVm } from "./handler-vm.js";
@@ -81,6 +88,20 @@ describe("the handlers of a VM", () => {
     const { guest, chain } = guestWith(pass(0), pass(1));
     void chain.answer(exit(), guest);
     expect([asked, guest.events]).toEqual([[0, 1], [NOT_SUPPORTED]]);
+  });
+
+  it.each<[string, readonly string[], CallAnswerer]>([
+    ["the handler that answers", ["declines", "demo.mjs"], { by: "handler", name: "demo.mjs" }],
+    ["a builtin", ["builtin:psci"], { by: "builtin", name: "builtin:psci" }],
+    ["the board, where all decline", ["declines"], { by: "board" }],
+  ])("say whose answer it is: %s", (_, names, answerer) => {
+    const guest = new ConfiguredGuest(1);
+    const handle =
+      (name: string): HypercallHandler =>
+      (_call, vm) =>
+        name === "declines" ? vm.notHandled : 1;
+    void chainOfNamed(...names.map((name) => ({ name, handle: handle(name) }))).answer(exit(), guest);
+    expect(guest.answerer).toEqual(answerer);
   });
 
   it("compose where one answers late", async () => {

@@ -1,5 +1,6 @@
 /** Asks the handlers of a VM in turn, the board last; what they have done takes effect with the answer, or not at all. */
 import {
+  type CallAnswerer,
   decodeCanonicalMap,
   encodeCanonical,
   type ExitFrame,
@@ -18,11 +19,13 @@ import {
   type HandlerErrorCode,
   HandlerTimeoutError,
   HandlerWithdrawnError,
+  isBuiltinName,
   type NamedHandler,
 } from "./hypercall-handler.js";
 
 const SECTION = "vmm.handlers";
 const SECTION_VERSION = 1;
+const BOARD: CallAnswerer = { by: "board" };
 
 /** What an answer does to the guest, once all that could be wrong with it has been looked at. */
 export type AnswerEffect = (port: VmmPort) => void;
@@ -66,6 +69,7 @@ interface OpenCall {
 /** What an answer comes to, before any of it has taken effect. */
 interface CallOutcome {
   readonly effect: AnswerEffect;
+  readonly answerer: CallAnswerer;
   /** What handlers keep with the VM. */
   readonly state: Uint8Array | undefined;
 }
@@ -133,7 +137,7 @@ export class HandlerChain {
 
   #ask(index: number, open: OpenCall): CallOutcome | Promise<CallOutcome> {
     const handler = this.#handlers[index];
-    if (handler === undefined) return this.#outcomeOf(open.call.decline(), open);
+    if (handler === undefined) return this.#outcomeOf(open.call.decline(), BOARD, open);
     const failed = (error: unknown): never => {
       throw failure(handler, open.call, error);
     };
@@ -145,31 +149,30 @@ export class HandlerChain {
     } catch (error) {
       return failed(error);
     }
-    if (!isPromise(answer)) return this.#take(index, answer, open);
+    if (!isPromise(answer)) return this.#take(index, handler, answer, open);
     this.#waitsFor = `${handler.name}, ${call.text}`;
     return Promise.resolve(answer)
       .finally(() => (this.#waitsFor = undefined))
-      .then((kept) => this.#take(index, kept, open), failed);
+      .then((kept) => this.#take(index, handler, kept, open), failed);
   }
 
-  #take(index: number, answer: unknown, open: OpenCall): CallOutcome | Promise<CallOutcome> {
+  #take(index: number, handler: NamedHandler, answer: unknown, open: OpenCall): CallOutcome | Promise<CallOutcome> {
     if (answer === NOT_HANDLED) return this.#ask(index + 1, open);
     try {
-      return this.#outcomeOf(open.call.effectOf(answer), open);
+      return this.#outcomeOf(open.call.effectOf(answer), answererOf(handler), open);
     } catch (error) {
-      const handler = this.#handlers[index];
-      throw handler === undefined ? error : failure(handler, open.call, error);
+      throw failure(handler, open.call, error);
     }
   }
 
   /** Everything that may fail by a handler's doing. */
-  #outcomeOf(effect: AnswerEffect, { vm }: OpenCall): CallOutcome {
-    return { effect, state: vm.touchedState === undefined ? this.#state : encodedState(vm.touchedState) };
+  #outcomeOf(effect: AnswerEffect, answerer: CallAnswerer, { vm }: OpenCall): CallOutcome {
+    return { effect, answerer, state: vm.touchedState === undefined ? this.#state : encodedState(vm.touchedState) };
   }
 
-  #apply({ effect, state }: CallOutcome, { vmmPort, port, attempt }: OpenCall): void {
+  #apply({ effect, answerer, state }: CallOutcome, { vmmPort, port, attempt }: OpenCall): void {
     port.close();
-    attempt.keep();
+    attempt.keep(answerer);
     effect(vmmPort);
     this.#state = state;
   }
@@ -198,6 +201,10 @@ export class HandlerChain {
 function encodedState(state: HandlerState): Uint8Array | undefined {
   if (Object.keys(state).length === 0) return undefined;
   return encodeCanonical(plainValue(state, "vm.state"));
+}
+
+function answererOf({ name }: NamedHandler): CallAnswerer {
+  return { by: isBuiltinName(name) ? "builtin" : "handler", name };
 }
 
 function isPromise<Value>(answer: unknown): answer is Promise<Value> {

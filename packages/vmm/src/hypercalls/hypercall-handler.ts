@@ -9,6 +9,13 @@ export type HypercallHandler = (call: HypercallCall, vm: HandlerVm) => HandlerAn
 /** What a chain asks for an answer: what it takes and gives is its architecture's (`HypercallHandler`, `X86Handler`). */
 export type AnyHandler = (call: never, vm: never, number: number) => unknown;
 
+/** Begins the name of a handler that is part of the VMM half. */
+export const BUILTIN_PREFIX = "builtin:";
+
+export function isBuiltinName(name: string): boolean {
+  return name.startsWith(BUILTIN_PREFIX);
+}
+
 export interface NamedHandler {
   /** As it was given: a file, "builtin:psci". */
   readonly name: string;

@@ -6,6 +6,7 @@ import {
   KvmExit,
   setFrameU64,
   type BlockBackend,
+  type CallAnswerer,
   type ControlCommand,
   type Entropy,
   type EntropyStream,
@@ -29,6 +30,8 @@ export class TestGuest implements VmmPort {
   /** By eventfd. */
   readonly signals = new Map<number, number>();
   stopped: GuestStop | undefined;
+  /** Of the last call that handlers were asked about. */
+  answerer: CallAnswerer | undefined;
   guestTimeNs = 0;
   configuration: unknown = undefined;
   readonly #output = new Map<number, number[]>();
@@ -97,8 +100,8 @@ export class TestGuest implements VmmPort {
     const [memory, registers, irqLevels] = [this.memory.slice(), new Map(this.registers), new Map(this.irqLevels)];
     const [events, { stopped }] = [this.events.length, this];
     return {
-      keep() {
-        // It is as it is.
+      keep: (answerer) => {
+        this.answerer = answerer;
       },
       undo: () => {
         this.memory.set(memory);
