@@ -8,6 +8,7 @@ export * from "./canonical/canonical-encoding.js";
 export * from "./canonical/payload-fields.js";
 export * from "./canonical/utf8.js";
 export * from "./console-matcher.js";
+export * from "./contract/compare-as-move.js";
 export * from "./contract/compare-contracts.js";
 export * from "./contract/contract-of.js";
 export * from "./contract/handler-answers.js";

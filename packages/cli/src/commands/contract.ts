@@ -1,5 +1,5 @@
 /** `hvjournal contract`: what a guest may observe of its host, and what it has observed; or two of these compared. */
-import { compareContracts, formatPosition, type Position, shellWord } from "@hvjournal/core";
+import { compareAsMove, formatPosition, type Position, shellWord } from "@hvjournal/core";
 import { UsageError } from "../cli-error.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
 import type { Difference } from "../migration/migration-report.js";
@@ -85,7 +85,7 @@ function runCompare(a: Operand, b: Operand, args: Arguments, context: CommandCon
       const { output } = context;
       const own = await readContract(recordingA, placeOf(a.position), context);
       const other = await readContract(recordingB, placeOf(b.position), context);
-      const comparison = compareContracts(own.items, other.items);
+      const comparison = compareAsMove(own, other);
       if (output.json)
         output.line(jsonLine({ equal: comparison.equal, differences: comparison.differences.map(differenceJson) }));
       else {

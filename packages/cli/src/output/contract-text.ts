@@ -60,12 +60,21 @@ export function itemJson({
 /** Two contracts of which neither is to move: name, both values, and what the first guest has asked for. */
 export function comparisonLines({ differences }: Contract, unknownUpTo: number): string[] {
   return columns(
-    differences.map(({ name, source, destination }) => [
+    differences.map(({ name, source, destination, verdict, reason }) => [
       name,
       `${source?.value ?? "absent"} -> ${destination?.value ?? "absent"}`,
-      observationText(source ?? destination ?? undefined, unknownUpTo),
+      [
+        observationText(source ?? destination ?? undefined, unknownUpTo),
+        ...(verdict === "fix" ? [movedText(reason)] : []),
+      ]
+        .filter((text) => text !== "")
+        .join("; "),
     ]),
   );
+}
+
+function movedText(reason: string): string {
+  return `in a move: ${reason}`;
 }
 
 function sourceText({ name, source }: Difference): string {

@@ -1,7 +1,7 @@
 /** The contract of a recorded VM at a moment of its recording: what it was offered, and what its guest had asked for. */
 import {
   type BoardDevice,
-  type ContractItem,
+  type ContractedVm,
   contractOf,
   controlHistory,
   Machine,
@@ -15,8 +15,7 @@ import type { LongAct } from "./long-act.js";
 import { checkReached, createReplayer, findPlace, type OpenRecording } from "./open-recording.js";
 import { boardToAsk } from "./recorded-machine.js";
 
-export interface RecordedContract {
-  readonly items: readonly ContractItem[];
+export interface RecordedContract extends ContractedVm {
   /** Exits up to this one lie in recordings that are not here; 0: everything is known. */
   readonly unknownUpTo: number;
 }
@@ -42,7 +41,7 @@ export async function recordedContract(
   const { observations, unknownUpTo } = await act.run(steps);
   const { formatVersion } = reader.header;
   const subject = { architecture, machine: description, control, kernel: machine.kernel, formatVersion };
-  return { items: contractOf({ ...subject, devices, observations }), unknownUpTo };
+  return { ...subject, items: contractOf({ ...subject, devices, observations }), unknownUpTo };
 }
 
 async function reach(recording: OpenRecording, act: LongAct, text = "end"): Promise<Replayer> {

@@ -56,12 +56,13 @@ function machineItems({ architecture, machine, formatVersion }: ContractSubject)
     plain("cpu model", machine.cpuModel),
     plain("vCPUs", String(machine.vcpuCount)),
     plain("memory", `${machine.memoryBytes} bytes at 0x${machine.memoryBase.toString(16)}`),
-    plain("exit model", `${exitModel.name} version ${exitModel.version}`),
+    // A VM takes its model along, or is refused by who does not know it.
+    { ...plain("exit model", `${exitModel.name} version ${exitModel.version}`), rule: "hidden" },
     ...(reasons ?? []).map(({ name, code, pc }) => exitReasonItem(name, `0x${code.toString(16)}, pc ${pc}`)),
   ];
 }
 
-/** What an exit is called is between the two halves. The exit model decides whether a VM can go on. */
+/** What an exit is called is between the two halves. */
 function exitReasonItem(name: string, value: string): ContractItem {
   return { ...plain(`exit reason ${name}`, value), rule: "hidden" };
 }

@@ -1,5 +1,13 @@
 /** VMs that go on under another VMM, on a host of the other vendor, or of another kernel: what is made anew, and what is told. */
-import { compareContracts, type ContractItem, contractOf, judgeConfiguration } from "@hvjournal/core";
+import {
+  compareAsMove,
+  type ContractComparison,
+  compareContracts,
+  type ContractedVm,
+  type ContractItem,
+  contractOf,
+  judgeConfiguration,
+} from "@hvjournal/core";
 import { FORMAT_VERSION } from "@hvjournal/journal";
 import { expect } from "@jest/globals";
 import { move, vmcall, vmmcall, writeMsr } from "./instructions.js";
@@ -76,9 +84,22 @@ function toldBy(p: Program, name: string): string[] {
     formatVersion: FORMAT_VERSION,
   });
   expect(kernel).not.toBe(fresh);
-  return compareContracts(source, judged.remark(offered, source)).differences.map(
-    (each) => `${each.verdict} ${each.name}: ${each.reason}`,
-  );
+  return texts(compareContracts(source, judged.remark(offered, source)));
+}
+
+function texts({ differences }: ContractComparison): string[] {
+  return differences.map((each) => `${each.verdict} ${each.name}: ${each.reason}`);
+}
+
+/** What is said of two VMs that are there. */
+function toldOfBoth(...programs: readonly [Program, Program]): string[] {
+  const [one, other] = programs.map((p): ContractedVm => {
+    const { machine } = p.session.recorder;
+    const { architecture, description } = machine;
+    return { architecture, machine: description, control: machine.plainControl(), items: contract(p) };
+  });
+  if (one === undefined || other === undefined) throw new Error("there are two programs");
+  return texts(compareAsMove(one, other));
 }
 
 const rows: readonly Row[] = [
@@ -185,6 +206,33 @@ const rows: readonly Row[] = [
         expect.stringMatching(/^warn CPUID 0x40000003\.EBX\[20\] extended hypercalls: .*linux-5\.10 does not serve it/),
       );
       expect(toldBy(p, "intel")).toEqual([]);
+    },
+    { configuration: HYPERV },
+  ],
+  [
+    "verdicts",
+    "of two VMs that are there are those of a move from the one's host to the other's; exits have names of their own",
+    (p) => {
+      enablePage(p);
+      const there = p.another({ host: "amd", configuration: HYPERV });
+      enablePage(there);
+      const ofMove = toldBy(p, "amd");
+      const ofBoth = toldOfBoth(p, there).filter((told) => !/^warn exit (model|reason \w+): no guest/.test(told));
+      expect(ofBoth.toSorted()).toEqual(ofMove.toSorted());
+      expect(ofMove).toContainEqual(expect.stringMatching(/^fix hypercall page 0x\w+: rewritten when MSR/));
+      expect(toldOfBoth(p, p)).toEqual([]);
+    },
+    { configuration: HYPERV },
+  ],
+  [
+    "verdicts",
+    "of two VMs say nothing of a page of calls as made anew that only the first has",
+    (p) => {
+      enablePage(p);
+      const there = p.another({ host: "amd", configuration: HYPERV });
+      expect(toldOfBoth(p, there)).toContainEqual(
+        expect.stringMatching(/^block hypercall page 0x\w+: the destination does not have it$/),
+      );
     },
     { configuration: HYPERV },
   ],
