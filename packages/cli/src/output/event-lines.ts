@@ -278,8 +278,8 @@ export class EventLines {
         return `snapshot:${String(payload["number"])} ${String(payload["kind"])}`;
       case CoreKind.operatorCommanded.name:
         return plainText(payload["command"]);
-      case CoreKind.callAnswered.name:
-        return `by ${String(payload["name"] ?? "the board: no handler took the call")}`;
+      case CoreKind.answererChanged.name:
+        return `${String(payload["name"] ?? "board default: no handler takes the call")}, from here on`;
       case CoreKind.failed.name:
         return `at exit:${String(payload["exitNumber"])} by ${String(payload["by"])}`;
       case CoreKind.stopped.name:

@@ -28,8 +28,9 @@ import {
 import { JournalDamagedError } from "@hvjournal/journal";
 import { type ArchitectureDisplay, displayOf, type PackedCall } from "../architectures.js";
 import { kernelAnswer } from "./call-answer.js";
-import { exitAt, hasGoneOn, recordedAnswerer, type RecordedExit, type RecordingParts } from "./recorded-call.js";
+import { exitAt, hasGoneOn, type RecordedExit, type RecordingParts } from "./recorded-call.js";
 import { type RecordedHandler, recordedHandlers } from "../handlers/recorded-handlers.js";
+import { RecordedAnswerers } from "./recorded-answerers.js";
 import { boardToAsk } from "../vm/recorded-machine.js";
 import { counted, hex, quotedBytes, resultText, u64 } from "./value-text.js";
 
@@ -73,10 +74,12 @@ export class ExitText {
   readonly #model: ExitModel;
   readonly #display: ArchitectureDisplay;
   readonly #rules = new Map<number, string | undefined>();
+  readonly #answerers: RecordedAnswerers;
   readonly #handlers: readonly RecordedHandler[];
   #board: VmmHalf | undefined;
 
   constructor(parts: RecordingParts) {
+    this.#answerers = new RecordedAnswerers(parts.reader);
     this.#handlers = recordedHandlers(parts.description);
     this.#parts = parts;
     this.#model = checkMachine(parts.description, parts.architecture);
@@ -177,7 +180,7 @@ export class ExitText {
   callAnswerer(exit: RecordedExit): string | undefined {
     const handlers = this.#handlers.length;
     if (handlers === 0) return isAskedOfHandlers(exit.frame) ? BOARD_DEFAULT : undefined;
-    const answerer = recordedAnswerer(this.#parts.reader, exit);
+    const answerer = this.#answerers.of(exit);
     if (answerer === undefined) return undefined;
     if (answerer.by === "board") return BOARD_DEFAULT;
     return answerer.by === "builtin" || handlers > 1 ? answerer.name : "handler";

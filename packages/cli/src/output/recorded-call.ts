@@ -1,9 +1,7 @@
 /** An exit of a recording, or the one that its VM came with. */
 import {
   type Architecture,
-  type CallAnswerer,
   type EventCursor,
-  type EventPayload,
   type ExitFrame,
   type JournalReader,
   CoreKind,
@@ -56,25 +54,6 @@ export function hasGoneOn({ kind, icount }: EventCursor, exit: RecordedExit): bo
   // An instruction that retires as it is answered is one more unit by then.
   const isResult = kind === HotKind.exitHandled || kind === HotKind.exitCompleted;
   return !isResult && icount !== exit.icount;
-}
-
-/** Who answered a call, as its recording says; undefined: it does not, or nobody has. */
-export function recordedAnswerer(reader: JournalReader, exit: RecordedExit): CallAnswerer | undefined {
-  try {
-    const cursor = journalCursor(reader, exit.seq + 1);
-    for (; cursor.kind !== NO_EVENT && !hasGoneOn(cursor, exit); cursor.next())
-      if (cursor.kind === ROW_EVENT && cursor.row.kind === CoreKind.callAnswered.name)
-        return readAnswerer(cursor.row.payload);
-  } catch (error) {
-    // What else the recording says can be told all the same.
-    if (!(error instanceof JournalDamagedError)) throw error;
-  }
-  return undefined;
-}
-
-function readAnswerer({ by, name }: EventPayload): CallAnswerer {
-  if (by === "handler" || by === "builtin") return { by, name: String(name) };
-  return { by: "board" };
 }
 
 /** Number of the first event that answers an exit. */

@@ -77,7 +77,9 @@ describe("record --handler FILE", () => {
       "second.cjs",
       "board default",
     ]);
-    expect(sandbox.must("log", "demo.hvj", "--kind", "CallAnswered")).toMatch(/ CallAnswered +by demo\.ts$/m);
+    expect(sandbox.must("log", "demo.hvj", "--kind", "AnswererChanged")).toMatch(
+      / AnswererChanged +demo\.ts, from here on$/m,
+    );
     expect(sandbox.must("show", "demo.hvj", "hypercall:0xc6000040")).toMatch(
       /^ {2}answer +not yet given: x0 <- -1, by board default$/m,
     );

@@ -48,7 +48,7 @@ function isSameEvent(a: EventCursor, b: EventCursor): boolean {
       return a.outputPort === b.outputPort && sameBytes(a.outputBytes, b.outputBytes);
     case ROW_EVENT:
       // Who answered is no part of what the guest got.
-      return a.row.kind === CoreKind.callAnswered.name && b.row.kind === CoreKind.callAnswered.name;
+      return a.row.kind === CoreKind.answererChanged.name && b.row.kind === CoreKind.answererChanged.name;
     default:
       return true;
   }

@@ -26,10 +26,11 @@ export const CoreKind = {
   /** Behind an `ExitHandled`: what else than its result the kernel half gave back, by register, where not all of it is 0. */
   callReturned: kind("CallReturned", "observation", "registers"),
   /**
-   * A call that handlers are asked about has its answer, which stands behind this. `by`: "handler", "builtin" or "board";
-   * `name`: of the first two. Where a VM has no handlers, or the recording is an old one, there is none.
+   * Before the answer to a call that handlers were asked about: whose it is, and that of all later ones up to the next such
+   * event. `by`: "handler", "builtin" or "board"; `name`: of the first two. A VM without handlers has none, nor has an old
+   * recording. One a call would be most of a recording whose guest does little but call.
    */
-  callAnswered: kind("CallAnswered", "bookkeeping", "by", "name"),
+  answererChanged: kind("AnswererChanged", "bookkeeping", "by", "name"),
   /** In finishing an exit the kernel half wrote over an instruction of the guest's; `old` and `new`: its bytes. */
   codePatched: kind("CodePatched", "observation", "gpa", "old", "new"),
   /** `exitPending`: nothing has been answered yet, and stays so up to `Resumed`. */

@@ -53,6 +53,7 @@ describe("what the VMM half does on trial", () => {
   });
 
   it("is recorded in its order once it is kept, and replays", async () => {
+    let calls = 0;
     const { recorder, journal } = recordingWith((port) => {
       const attempt = port.begin();
       port.output(0, new Uint8Array(40_000).fill(0x2e));
@@ -60,8 +61,9 @@ describe("what the VMM half does on trial", () => {
       port.setRegister(0, "x7", 99n);
       const seq = recorder.nextSeq;
       attempt.keep({ by: "board" });
-      // Three pieces of output, the knob, a register, and who has answered.
-      expect(recorder.nextSeq).toBe(seq + 6);
+      // Three pieces of output, the knob, a register; the first time, who has answered.
+      expect(recorder.nextSeq).toBe(seq + (calls === 0 ? 6 : 5));
+      calls += 1;
     });
     await runToStop(recorder);
     recorder.finish({ index: false });

@@ -67,6 +67,8 @@ export class LiveVm {
   #offered: EventPayload | undefined;
   #skippedSilently = false;
   #attempt: Attempt | undefined;
+  /** As the journal says: of the last call that handlers were asked about. */
+  #answerer: CallAnswerer | undefined;
 
   constructor(machine: Machine, vmm: VmmParts, sink: EventSink) {
     this.machine = machine;
@@ -198,8 +200,14 @@ export class LiveVm {
     this.#attempt = undefined;
     attempt.keep();
     // A handler that is told of a signal, behind its exit, answers no exit.
-    if (this.#asked === "exit")
-      this.row(CoreKind.callAnswered, { ...answerer }, this.machine.kernel.exit[ExitWord.vcpu] ?? 0);
+    if (this.#asked === "exit") this.#noteAnswerer(answerer);
+  }
+
+  #noteAnswerer(answerer: CallAnswerer): void {
+    const last = this.#answerer;
+    if (last?.by === answerer.by && last.name === answerer.name) return;
+    this.#answerer = answerer;
+    this.row(CoreKind.answererChanged, { ...answerer });
   }
 
   #undo(): void {

@@ -359,7 +359,7 @@ export class Verifier implements EventSink {
     }
     if (this.#past !== undefined) return this.#past.row(kind, place, payload);
     // Who answered is for readers: an old recording does not say so.
-    if (kind.name === CoreKind.callAnswered.name) return;
+    if (kind.name === CoreKind.answererChanged.name) return;
     const text = describeRow({ kind: kind.name, vcpu: place.vcpu, payload });
     this.#expect(ROW_EVENT, place.icount, text, "vmm half");
     const recorded = this.#kinds.upcast(this.#cursor.row);
