@@ -1,5 +1,6 @@
 import { describe, expect, it } from "@jest/globals";
 import { Engine, type EngineOptions } from "./engine.js";
+import { GUEST_RAM_BYTES_MAX } from "./memory-map.js";
 import { EngineExit } from "./interpreter/status.js";
 import { elementOf } from "./stage/state-layout.js";
 import { Cause, encode, Op, registers, state, TINY_EXIT, tinyCpu, VECTOR } from "./testing/tiny-cpu.js";
@@ -269,6 +270,18 @@ describe.each(tiers)("engine with %s", (_name, options) => {
     place(engine, CODE, [encode(Op.addi, 3, 3, 0, 100)]);
     engine.run(2);
     expect(register(engine, 3)).toBe(102n);
+  });
+
+  it("executes what is written at the end of the largest RAM", () => {
+    const engine = machine([], { ...options, ramBytes: GUEST_RAM_BYTES_MAX });
+    const start = RAM_BASE + GUEST_RAM_BYTES_MAX - 4096;
+    place(engine, start, [encode(Op.addi, 3, 3, 0, 1), encode(Op.jump, 0, 0, 0, -1)]);
+    engine.writeField(state.pc, BigInt(start));
+    for (let turn = 1; turn <= 100; turn++) engine.run(turn);
+    expect([register(engine, 3), pcOf(engine)]).toEqual([2525n, start]);
+    place(engine, start, [encode(Op.addi, 3, 3, 0, 100)]);
+    engine.run(2);
+    expect(register(engine, 3)).toBe(2625n);
   });
 
   it("raises the alignment fault where the definition asks for alignment", () => {

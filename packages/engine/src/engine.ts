@@ -119,7 +119,7 @@ export class Engine {
     const memory = new WebAssembly.Memory({ initial: this.map.wasmPages, maximum: this.map.wasmPages });
     this.#buffer = memory.buffer;
     // Not the decoded pages: most of each stays untouched.
-    adviseDenselyUsed(new Uint8Array(this.#buffer, this.map.ramStart));
+    adviseDenselyUsed(new Uint8Array(this.#buffer, this.map.ramStart, options.ramBytes));
     this.#view = new DataView(this.#buffer);
     this.#bytes = new Uint8Array(this.#buffer);
     this.#records = recordGeometry(cpu.granule);
@@ -157,7 +157,7 @@ export class Engine {
         buffer: this.#buffer,
         cpu,
         records: this.#records,
-        start: this.map.decodedStart,
+        ...{ start: this.map.decodedStart, capacity: this.map.decodedPages },
         ramStart: this.map.ramStart,
         variants: this.#variants,
         markCode: (pageIndex) => this.memory.markCode(pageIndex),
@@ -279,7 +279,7 @@ export class Engine {
   fetchedWord(): number | undefined {
     // Blocks run without telling their page.
     if (this.#blocks !== undefined) return undefined;
-    const page = this.#decoded.pageAt(this.#view.getInt32(engineState.decodedBase.offset, true));
+    const page = this.#decoded.pageAt(this.#view.getUint32(engineState.decodedBase.offset, true));
     const low = this.#view.getUint32(this.#cpu.pc.offset, true);
     const sameLow = low - (low % 4096) === this.#view.getUint32(engineState.codePage.offset, true);
     const high = this.#view.getUint32(this.#cpu.pc.offset + 4, true);
@@ -540,9 +540,10 @@ export class Engine {
     add(specialAccess, (info = 0) => this.#special.access(info));
     add(finishWrites, () => this.#special.finish());
     add(fetchPage, () => this.#fetchPage());
-    add(decodeRecord, (record = 0) => this.#decoded.decode(record));
+    // Records may lie beyond 2 GiB, and integers of WebAssembly come with a sign.
+    add(decodeRecord, (record = 0) => this.#decoded.decode(record >>> 0));
     add(standAside, (record = 0) => {
-      this.#regions?.standAside(record);
+      this.#regions?.standAside(record >>> 0);
       return 0;
     });
     add(setEntryBits, (low = 0, high = 0, bits = 0) => {

@@ -20,20 +20,22 @@ export const VCPU_STATE_END = 0x4000;
 
 /** Guest RAM is at most this: addresses in the linear memory have 32 bits. */
 export const GUEST_RAM_BYTES_MAX: number = RAM_PAGES_MAX * 4096;
-/** Decoded pages; when all are taken, all are dropped. */
-export const DECODED_PAGE_COUNT = 2048;
+/**
+ * Decoded pages, for each so many of RAM and within these bounds; when all are taken, all are dropped. A small guest gets
+ * few: its VM takes all that it may touch from what the host's collector allows between two collections.
+ */
+const RAM_PAGES_PER_DECODED_PAGE = 16;
+const DECODED_PAGES = { min: 64, max: 2048 } as const;
 
 const WASM_PAGE_BYTES = 65536;
 
-/** Where the tables lie: the same for every size of RAM. */
-interface Tables extends TlbGeometry {
-  readonly decodedStart: number;
-}
-
-export interface MemoryMap extends Tables {
+export interface MemoryMap extends TlbGeometry {
   /** What generated code may hold of all this. */
   readonly geometry: TlbGeometry;
   readonly ramBytes: number;
+  /** Behind RAM: generated code is told where a decoded page lies. */
+  readonly decodedStart: number;
+  readonly decodedPages: number;
   /** Size of the linear memory in WebAssembly pages. */
   readonly wasmPages: number;
 }
@@ -41,7 +43,7 @@ export interface MemoryMap extends Tables {
 /**
  * Lays out the memory of a VM. Throws RangeError for sizes that do not fit.
  *
- * All but RAM itself lies where it would with the largest RAM: generated code holds these offsets, and is the same for every
+ * All that generated code holds the offsets of lies where it would with the largest RAM: the code is the same for every
  * size. The host gives memory as it is touched, so what stays free costs addresses only.
  */
 export function memoryMap(ramBase: number, ramBytes: number, tlbEntries: number, granule: 1 | 4): MemoryMap {
@@ -50,12 +52,20 @@ export function memoryMap(ramBase: number, ramBytes: number, tlbEntries: number,
   // Of two pages in a row the entries must differ: an access across them is told by the entry of the first.
   if (tlbEntries < 2 || (tlbEntries & (tlbEntries - 1)) !== 0)
     throw new RangeError(`a TLB of ${tlbEntries} entries: must be a power of two, and at least 2`);
-  const geometry = tables(ramBase, tlbEntries, granule);
-  const wasmPages = Math.ceil((geometry.ramStart + ramBytes) / WASM_PAGE_BYTES);
-  return { ...geometry, geometry, ramBytes, wasmPages };
+  const geometry = tables(ramBase, tlbEntries);
+  const decodedStart = geometry.ramStart + ramBytes;
+  const decodedPages = decodedPagesFor(ramBytes / 4096);
+  const end = decodedStart + decodedPages * recordGeometry(granule).pageBytes;
+  const wasmPages = Math.ceil(end / WASM_PAGE_BYTES);
+  return { ...geometry, geometry, ramBytes, decodedStart, decodedPages, wasmPages };
 }
 
-function tables(ramBase: number, tlbEntries: number, granule: 1 | 4): Tables {
+function decodedPagesFor(ramPages: number): number {
+  const { min, max } = DECODED_PAGES;
+  return Math.min(Math.max(Math.floor(ramPages / RAM_PAGES_PER_DECODED_PAGE), min), max);
+}
+
+function tables(ramBase: number, tlbEntries: number): TlbGeometry {
   const arrayBytes = tlbEntries * TLB_ENTRY_BYTES;
   const setBytes = 3 * arrayBytes;
   const fillLogStart = VCPU_STATE_END;
@@ -66,8 +76,7 @@ function tables(ramBase: number, tlbEntries: number, granule: 1 | 4): Tables {
   const writtenLogStart = align(pageStateStart + RAM_PAGES_MAX + 3, 4096);
   const scratchStart = writtenLogStart + RAM_PAGES_MAX * 4;
   const decodedIndexStart = scratchStart + 4096;
-  const decodedStart = align(decodedIndexStart + INDEXED_CONTEXTS * RAM_PAGES_MAX * 4, 4096);
-  const ramStart = align(decodedStart + DECODED_PAGE_COUNT * recordGeometry(granule).pageBytes, WASM_PAGE_BYTES);
+  const ramStart = align(decodedIndexStart + INDEXED_CONTEXTS * RAM_PAGES_MAX * 4, WASM_PAGE_BYTES);
   return {
     entries: tlbEntries,
     setsStart,
@@ -82,7 +91,6 @@ function tables(ramBase: number, tlbEntries: number, granule: 1 | 4): Tables {
     decodedIndexStart,
     ramStart,
     ramBase,
-    decodedStart,
   };
 }
 

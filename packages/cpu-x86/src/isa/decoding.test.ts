@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@jest/globals";
-import { Engine, EngineExit } from "@hvjournal/engine";
+import { Engine, EngineExit, GUEST_RAM_BYTES_MAX } from "@hvjournal/engine";
 import { x86Cpu } from "./cpu.js";
 import { Vector } from "./exceptions.js";
 import { ExitCode } from "./exit-code.js";
@@ -88,6 +88,16 @@ describe("the decoder", () => {
 });
 
 describe.each(tiers)("instructions of variable length with %s", (_name, options) => {
+  it("are decoded, and met again elsewhere, in the largest RAM", () => {
+    // inc eax; add ebx, imm8; the same once more with another number; jmp back
+    const guest = machine([0xff, 0xc0, 0x83, 0xc3, 5, 0x83, 0xc3, 7, 0xeb, 0xf6], {
+      ...options,
+      ramBytes: GUEST_RAM_BYTES_MAX,
+    });
+    expect(guest.engine.run(400)).toBe(EngineExit.budget);
+    expect([guest.get("rax"), guest.get("rbx")]).toEqual([100n, 1200n]);
+  });
+
   it("raise #GP beyond 15 bytes and #UD for what the architecture leaves out or forbids to lock", () => {
     const fifteen = [...Array.from({ length: 13 }, () => 0x66), 0x01, 0xd8];
     expect(machine([...fifteen, HLT], options).engine.run(1)).toBe(EngineExit.budget);

@@ -125,7 +125,7 @@ export class BlockTier {
   #find(): CompiledBlock | "fault" | undefined {
     const pc = this.#view.getBigUint64(this.#options.cpu.pc.offset, true);
     if ((pc & BigInt(this.#options.cpu.granule - 1)) !== 0n) return undefined;
-    const base = this.#fetchPage();
+    const base = this.#fetchPage() >>> 0;
     if (base === 0) return "fault";
     const known = this.#blocks.get(base)?.get(pc);
     if (known !== undefined) return known;

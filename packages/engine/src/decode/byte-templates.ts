@@ -88,7 +88,7 @@ export class ByteTemplates {
   #write({ numbers, fields, varying }: Template, node: number, at: number, record: number): void {
     const words = node * RECORD_WORDS;
     for (let word = 0; word < RECORD_WORDS; word++)
-      this.#words[(record >> 2) + word] = this.#records[words + word] ?? 0;
+      this.#words[(record >>> 2) + word] = this.#records[words + word] ?? 0;
     if (varying.length === 0) return;
     for (const number of numbers) fields[number.field] = this.#signed(at + number.at, number.bytes);
     for (const { place, source } of varying) writeOperand(this.#view, record, place, operandValue(source, fields));
@@ -103,7 +103,7 @@ export class ByteTemplates {
     let node = ROOT;
     for (let from = at; from < at + headBytes; from++) node = this.#follow(node, this.#bytes[from] ?? 0);
     this.#templates[node] = new Template(kept);
-    this.#records.set(this.#words.subarray(record >> 2, (record >> 2) + RECORD_WORDS), node * RECORD_WORDS);
+    this.#records.set(this.#words.subarray(record >>> 2, (record >>> 2) + RECORD_WORDS), node * RECORD_WORDS);
   }
 
   /** The node behind a byte, made when there is none. */

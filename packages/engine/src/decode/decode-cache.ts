@@ -1,6 +1,5 @@
 /** Decoded pages: one for each physical page and context that has run. */
 import type { CpuDefinition } from "../cpu-definition.js";
-import { DECODED_PAGE_COUNT } from "../memory-map.js";
 import type { Instruction } from "../stage/instruction.js";
 import { ByteTemplates } from "./byte-templates.js";
 import { Decoder } from "./decoder.js";
@@ -50,8 +49,9 @@ export interface DecodeCacheOptions {
   readonly buffer: ArrayBuffer;
   readonly cpu: CpuDefinition;
   readonly records: RecordGeometry;
-  /** Where the decoded pages start, and where RAM does. */
+  /** Where the decoded pages start, how many there may be, and where RAM starts. */
   readonly start: number;
+  readonly capacity: number;
   readonly ramStart: number;
   readonly variants: VariantTable;
   /** Something of a page of RAM is decoded: writes to it are to be told by `invalidate`. */
@@ -96,7 +96,7 @@ export class DecodeCache {
     const key = pageIndex * PAGE_BYTES + context;
     const known = this.#pages.get(key);
     if (known !== undefined) return known;
-    if (this.#byIndex.length >= DECODED_PAGE_COUNT) return undefined;
+    if (this.#byIndex.length >= this.#options.capacity) return undefined;
     const { start, records } = this.#options;
     const page = {
       base: start + this.#byIndex.length * records.pageBytes,
@@ -210,10 +210,10 @@ export class DecodeCache {
   #decodeWord(page: DecodedPage, offset: number, record: number): number {
     const { ensureLoaded, ramStart } = this.#options;
     ensureLoaded(page.pageIndex);
-    const word = (ramStart + page.pageIndex * PAGE_BYTES + offset) >> 2;
+    const word = (ramStart + page.pageIndex * PAGE_BYTES + offset) >>> 2;
     const encoding = this.#words[word] ?? 0;
     const { templates } = this.#wordDecoder(page.context);
-    if (templates.copy(encoding, this.#words, record >> 2)) {
+    if (templates.copy(encoding, this.#words, record >>> 2)) {
       this.#decodeFollowing(templates, word, record);
       return DecodeResult.kept;
     }
@@ -221,7 +221,7 @@ export class DecodeCache {
     this.#writeRecord(record, decoded, true);
     this.#view.setUint16(record, decoded.variant.id, true);
     // Each decoding of an undefined word is counted.
-    if (decoded.variant.instruction !== this.#undefined) templates.keep(encoding, this.#words, record >> 2);
+    if (decoded.variant.instruction !== this.#undefined) templates.keep(encoding, this.#words, record >>> 2);
     return DecodeResult.kept;
   }
 
@@ -232,7 +232,7 @@ export class DecodeCache {
     for (let next = record; word < last; word++) {
       next += records.recordBytes;
       if (this.#view.getUint16(next, true) !== SpecialVariant.decode) return;
-      if (!templates.copy(this.#words[word + 1] ?? 0, this.#words, next >> 2)) return;
+      if (!templates.copy(this.#words[word + 1] ?? 0, this.#words, next >>> 2)) return;
     }
   }
 

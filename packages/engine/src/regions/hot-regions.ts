@@ -188,7 +188,7 @@ export class HotRegions {
   /** Takes a sample where the vCPU stands, if it stands in the page that ran last. */
   sampleAt(pc: bigint): void {
     this.#slice += 1;
-    const base = this.#view.getInt32(engineState.decodedBase.offset, true);
+    const base = this.#view.getUint32(engineState.decodedBase.offset, true);
     const page = this.#view.getBigUint64(engineState.codePage.offset, true);
     if (base === 0 || (pc & ~BigInt(PAGE_BYTES - 1)) !== page) return;
     this.sample(base, Number(pc & BigInt(PAGE_BYTES - 1)));
