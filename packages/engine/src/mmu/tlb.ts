@@ -1,4 +1,7 @@
-/** The TLB sets as TypeScript sees them: choosing sets for a regime, and dropping entries. */
+/**
+ * The TLB sets as TypeScript sees them: choosing sets for a regime, and dropping entries. A set has no content before it is
+ * first chosen, which clears it: most VMs use few.
+ */
 import type { CpuDefinition } from "../cpu-definition.js";
 import { engineFields, engineState } from "../engine-fields.js";
 import {
@@ -49,7 +52,6 @@ export class Tlb {
       key: new Uint32Array(this.#keyOffsets.length),
       lastUse: -1,
     }));
-    this.clearAll();
   }
 
   /** Points the engine at the sets of the regime that the translation registers say. */
