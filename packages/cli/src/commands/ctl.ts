@@ -6,6 +6,7 @@ import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { jsonLine, type Output } from "../output/console-output.js";
 import { type ControlClient, connectVm } from "../vm/control-client.js";
 import type { VmStatus } from "../vm/control-protocol.js";
+import { withLongAct } from "../vm/long-act.js";
 import { wentAwayError } from "../vm/gone-vm.js";
 import { type Arguments, type Command, type CommandContext, listOption, stringOption, textOption } from "./command.js";
 
@@ -69,9 +70,19 @@ async function runCtl(args: Arguments, context: CommandContext): Promise<ExitCod
   const words = listOption(args, "argument");
   const [at, timeoutMs] = [stringOption(args, "at"), timeoutOption(args)];
   checkWords(action, words, at);
+  return withLongAct({ act: `ctl ${vm} ${action}`, total: 0, output: context.output }, (act) =>
+    act.wait((left) => tell({ vm, action, words, at }, { timeoutMs, left }, context)),
+  );
+}
+
+async function tell(wish: Wish, { timeoutMs, left }: Patience, context: CommandContext): Promise<ExitCode> {
+  const { vm, at } = wish;
   const client = await connectVm(context.environment, vm);
+  // The VM forgets the pause that nobody waits for.
+  left.addEventListener("abort", () => client.close());
+  if (left.aborted) client.close();
   try {
-    return await withTimeout({ vm, at, timeoutMs, client }, () => carryOut(client, { vm, action, words, at }, context));
+    return await withTimeout({ vm, at, timeoutMs, client }, () => carryOut(client, wish, context));
   } catch (error) {
     throw error instanceof CliError && error.code === "vm-ended"
       ? wentAwayError(context.environment, vm, error)
@@ -92,6 +103,12 @@ function timeoutOption(args: Arguments): number | undefined {
   return ns / 1e6;
 }
 
+interface Patience {
+  readonly timeoutMs: number | undefined;
+  /** Aborts when the user does not wait any more. */
+  readonly left: AbortSignal;
+}
+
 interface Wait {
   readonly vm: string;
   readonly at: string | undefined;
@@ -99,7 +116,6 @@ interface Wait {
   readonly client: ControlClient;
 }
 
-/** When the connection closes, the VM forgets the pause that nobody waits for. */
 async function withTimeout({ vm, at, timeoutMs, client }: Wait, act: () => Promise<ExitCode>): Promise<ExitCode> {
   if (timeoutMs === undefined) return act();
   let timer: NodeJS.Timeout | undefined;

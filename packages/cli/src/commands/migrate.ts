@@ -22,13 +22,15 @@ import {
   optionsJson,
   reportJson,
 } from "../migration/migration-options.js";
-import { moveError, type MoveSource } from "../migration/move-error.js";
+import { interruptedMove, moveError, type MoveSource } from "../migration/move-error.js";
 import { blocks, type Explanation, explanationOf, type Report, reportOf } from "../migration/migration-report.js";
 import { HANDLER_OPTION, HANDLER_TIMEOUT_OPTION, handlerWords } from "../handlers/handler-option.js";
 import { forceReclaim } from "../migration/force-reclaim.js";
 import { resolveMove } from "../migration/resolve-move.js";
+import { unlessLeft } from "../migration/unless-left.js";
 import { jsonLine } from "../output/console-output.js";
 import { explanationLines, progressText, reportLines } from "../output/migration-text.js";
+import { StoppingSignals } from "../host/stopping-signals.js";
 import { asCliError } from "../report-error.js";
 import { type ControlClient, findVm, runningVms } from "../vm/control-client.js";
 import type { JsonObject } from "../vm/control-protocol.js";
@@ -93,22 +95,37 @@ async function runMigrate(args: Arguments, context: CommandContext): Promise<Exi
   if (flag(args, "resolve")) return resolveMove(src, dst, listOption(args, "drive"), context);
   const options = migrationOptions(args);
   const source = await findSource(src, context);
-  if (source.is === "recording") await prepare({ path: source.path, drives: listOption(args, "drive") }, args, context);
+  const signals = new StoppingSignals();
   try {
+    if (source.is === "recording") await prepare(recordedSource(source, args), args, context);
     await checkElsewhere(source, dst, context);
-    const destination = await openDestination(dst, args, context);
-    try {
-      return await move({ source, destination, options }, args, context);
-    } catch (error) {
-      destination.giveUp();
-      const told = asCliError(error);
-      // What became of it is in its recording, once that is closed.
-      if (source.is === "vm" && told.code === "vm-ended") await source.client.closed;
-      throw moveError(told, { source, dst, host: hostOption(args) });
-    }
+    return await moveTo(dst, { source, options, left: signals.left }, args, context);
+  } catch (error) {
+    throw signals.name === undefined ? error : interruptedMove(error);
   } finally {
+    signals.close();
     if (source.is === "vm") source.client.close();
   }
+}
+
+/** Throws CliError that says who owns the VM. */
+async function moveTo(dst: string, wish: Wish, args: Arguments, context: CommandContext): Promise<ExitCode> {
+  const { source, left } = wish;
+  let destination: Destination | undefined;
+  try {
+    destination = await openDestination(dst, left, args, context);
+    return await move({ ...wish, destination }, args, context);
+  } catch (error) {
+    destination?.giveUp();
+    const told = asCliError(error);
+    // What became of it is in its recording, once that is closed.
+    if (source.is === "vm" && told.code === "vm-ended") await source.client.closed;
+    throw moveError(told, { source, dst, host: hostOption(args) });
+  }
+}
+
+function recordedSource({ path }: MoveSource, args: Arguments): RecordedSource {
+  return { path, drives: listOption(args, "drive") };
 }
 
 /** `--explain` changes nothing, and refuses what a move would. */
@@ -165,7 +182,12 @@ interface Destination {
   giveUp(): void;
 }
 
-async function openDestination(dst: string, args: Arguments, { environment }: CommandContext): Promise<Destination> {
+async function openDestination(
+  dst: string,
+  left: AbortSignal,
+  args: Arguments,
+  { environment }: CommandContext,
+): Promise<Destination> {
   const parsed = parseAddress(dst);
   const drives = listOption(args, "drive");
   const host = checkHostName(hostOption(args));
@@ -187,7 +209,9 @@ async function openDestination(dst: string, args: Arguments, { environment }: Co
   const argv = ["receive", "--name", name, "-o", path, "--listen", `unix:${socket}`, ...handlers];
   for (const drive of drives) argv.push("--drive", drive);
   if (host !== undefined) argv.push("--host", host);
-  const instance: DetachedInstance = await spawnDetached(argv, { environment, name });
+  const instance: DetachedInstance = await unlessLeft(left, spawnDetached(argv, { environment, name }), (late) =>
+    late.release(),
+  );
   return {
     address: `unix:${socket}`,
     parsed: { by: "unix", path: socket },
@@ -197,27 +221,30 @@ async function openDestination(dst: string, args: Arguments, { environment }: Co
   };
 }
 
-interface Move {
+interface Wish {
   readonly source: Source;
-  readonly destination: Destination;
   readonly options: MigrationOptions;
+  /** Aborts where the user wants no move any more. */
+  readonly left: AbortSignal;
 }
 
-async function move(
-  { source, destination, options }: Move,
-  args: Arguments,
-  context: CommandContext,
-): Promise<ExitCode> {
+interface Move extends Wish {
+  readonly destination: Destination;
+}
+
+async function move(wish: Move, args: Arguments, context: CommandContext): Promise<ExitCode> {
+  const { source, destination, left } = wish;
   const { output } = context;
   if (flag(args, "explain")) {
-    const explanation = await explain({ source, destination, options }, args);
+    const explanation = await unlessLeft(left, explain(wish, args));
     destination.giveUp();
     if (output.json) output.line(jsonLine(explanation));
     else for (const line of explanationLines(explanation)) output.line(line);
     return blocks(explanation) ? ExitStatus.no : ExitStatus.done;
   }
-  const report = await carryOut({ source, destination, options }, args, context);
+  const report = await carryOut(wish, args, context);
   destination.release();
+  if (left.aborted) output.note(`note: ${String(left.reason)} too late: the VM has moved`);
   const there = await answerThere(report, context.environment);
   if (there.is === "failed" && output.json) throw answerError(there, source.name, report);
   if (output.json) output.line(jsonLine(report));
@@ -234,26 +261,33 @@ function onProgress({ output }: CommandContext): (event: JsonObject) => void {
 }
 
 async function carryOut(
-  { source, destination, options }: Move,
+  { source, destination, options, left }: Move,
   args: Arguments,
   context: CommandContext,
 ): Promise<Report> {
   const tell = onProgress(context);
-  if (source.is === "vm")
-    return reportOf(await source.client.request("migrate", { to: destination.address, ...optionsJson(options) }, tell));
-  const recorded = { path: source.path, drives: listOption(args, "drive") };
+  if (source.is === "vm") {
+    const { client } = source;
+    const moving = client.request("migrate", { to: destination.address, ...optionsJson(options) }, tell);
+    // Whether it came in time is for the source to say: it answers what became of the move.
+    const cancel = (): void => void client.request("cancel-move", { why: String(left.reason) }).catch(() => undefined);
+    left.addEventListener("abort", cancel);
+    if (left.aborted) cancel();
+    return reportOf(await moving);
+  }
   const recordedMove: RecordedMove = {
-    address: destination.parsed,
-    options,
+    ...{ address: destination.parsed, options, left },
     onProgress: (progress) => tell({ progress: progress.step }),
   };
-  return reportOf(reportJson(await migrateRecording(recorded, recordedMove)));
+  return reportOf(reportJson(await migrateRecording(recordedSource(source, args), recordedMove)));
 }
 
-async function explain({ source, destination, options }: Move, args: Arguments): Promise<Explanation> {
+async function explain({ source, destination, options, left }: Move, args: Arguments): Promise<Explanation> {
   if (source.is === "vm")
     return explanationOf(await source.client.request("explain", { to: destination.address, ...optionsJson(options) }));
-  const recorded = { path: source.path, drives: listOption(args, "drive") };
-  const recordedMove: RecordedMove = { address: destination.parsed, options, onProgress: () => undefined };
-  return explanationOf(explanationJson(await explainRecording(recorded, recordedMove)));
+  const recordedMove: RecordedMove = {
+    ...{ address: destination.parsed, options, left },
+    onProgress: () => undefined,
+  };
+  return explanationOf(explanationJson(await explainRecording(recordedSource(source, args), recordedMove)));
 }

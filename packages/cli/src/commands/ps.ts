@@ -4,6 +4,7 @@ import { ExitStatus } from "../exit-status.js";
 import { jsonLine } from "../output/console-output.js";
 import { runningVms } from "../vm/control-client.js";
 import type { VmStatus } from "../vm/control-protocol.js";
+import { withLongAct } from "../vm/long-act.js";
 import type { Command } from "./command.js";
 
 const HEADINGS = ["NAME", "PID", "STATE", "AT", "TIME", "RECORDING"] as const;
@@ -13,7 +14,9 @@ export const ps: Command = {
   summary: "running VMs",
   options: (yargs) => yargs,
   async run(_args, { output, environment }) {
-    const vms = await runningVms(environment);
+    const vms = await withLongAct({ act: "asking the VMs", total: 0, output }, (act) =>
+      act.wait((left) => runningVms(environment, left)),
+    );
     if (output.json) for (const vm of vms) output.line(jsonLine(vm));
     else if (vms.length > 0) printTable([[...HEADINGS], ...vms.map(row)], (line) => output.line(line));
     return ExitStatus.done;

@@ -39,7 +39,7 @@ import { drivePaths, recordedBoard } from "../vm/recorded-machine.js";
 import type { MigrationAddress } from "./addresses.js";
 import { driveOffers } from "./drive-offers.js";
 import { withFaultPoints } from "./fault-point.js";
-import { hostClock, openChannel } from "./migrate-instance.js";
+import { cancelWhenLeft, hostClock, openChannel } from "./migrate-instance.js";
 import { type MigrationOptions, pacingOf } from "./migration-options.js";
 import { type ReceiveOptions, sessionFor } from "./receive-vm.js";
 
@@ -175,6 +175,8 @@ export interface RecordedMove {
   readonly address: MigrationAddress;
   readonly options: MigrationOptions;
   readonly onProgress: (progress: SourceProgress) => void;
+  /** Aborts, with the reason as a text, when nobody wants the move any more. */
+  readonly left: AbortSignal;
 }
 
 /** Throws CliError where there is no VM that could go on: another file owns it, or the guest has ended. */
@@ -248,19 +250,19 @@ async function withRecordedVm<Result>(
   let vm: RecordedVm | undefined;
   try {
     vm = recordedVm(path, reader);
-    const channel = await openChannel(move.address, move.options);
-    return await act(
-      new MigrationSource({
-        vm,
-        channel,
-        clock: hostClock,
-        digester: nodeDigester,
-        path: resolve(path),
-        drives: driveOffers(description, paths),
-        pacing: pacingOf(move.options),
-        onProgress: move.onProgress,
-      }),
-    );
+    const channel = await openChannel(move.address, move.options, move.left);
+    const migration = new MigrationSource({
+      vm,
+      channel,
+      clock: hostClock,
+      digester: nodeDigester,
+      path: resolve(path),
+      drives: driveOffers(description, paths),
+      pacing: pacingOf(move.options),
+      onProgress: move.onProgress,
+    });
+    cancelWhenLeft(migration, move.left);
+    return await act(migration);
   } finally {
     vm?.close();
     reader.close();

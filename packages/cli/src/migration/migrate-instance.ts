@@ -19,15 +19,20 @@ import { driveOffers } from "./drive-offers.js";
 import { withFaultPoints } from "./fault-point.js";
 import { FrameChannel } from "./frame-channel.js";
 import { type MigrationOptions, pacingOf } from "./migration-options.js";
+import { unlessLeft } from "./unless-left.js";
 
 export const hostClock: MigrationClock = {
   nowMs: () => performance.now(),
   yield: () => new Promise((resolve) => setImmediate(resolve)),
 };
 
-/** Opens the way to the destination; after `timeoutMs` it closes by itself. */
-export async function openChannel(address: MigrationAddress, options: MigrationOptions): Promise<FrameChannel> {
-  const { stream, isLocal } = await connectAddress(address);
+/** Opens the way to the destination; after `timeoutMs` it closes by itself. Throws MigrationFailedError when `left` aborts. */
+export async function openChannel(
+  address: MigrationAddress,
+  options: MigrationOptions,
+  left: AbortSignal,
+): Promise<FrameChannel> {
+  const { stream, isLocal } = await unlessLeft(left, connectAddress(address), (late) => late.stream.destroy());
   const { bandwidth, timeoutMs } = options;
   let timer: NodeJS.Timeout | undefined;
   const channel = new FrameChannel(stream, {
@@ -63,9 +68,15 @@ function sourceOptions(instance: Instance, channel: FrameChannel, options: Migra
   };
 }
 
+export function cancelWhenLeft(source: MigrationSource, left: AbortSignal): void {
+  const cancel = (): void => source.cancel(String(left.reason));
+  left.addEventListener("abort", cancel);
+  if (left.aborted) cancel();
+}
+
 export interface MoveListener {
   readonly onProgress: (progress: SourceProgress) => void;
-  /** Aborts when whoever asked for the move is gone: it is given up, unless it has taken place. */
+  /** Aborts, with the reason as a text, when nobody wants the move any more: it is given up, unless it has taken place. */
   readonly signal: AbortSignal;
 }
 
@@ -77,11 +88,9 @@ export async function migrateInstance(
   { onProgress, signal }: MoveListener,
 ): Promise<MigrationReport> {
   const { session } = instance;
-  const channel = await openChannel(address, options);
+  const channel = await openChannel(address, options, signal);
   const source = new MigrationSource({ ...sourceOptions(instance, channel, options), onProgress });
-  const cancel = (): void => source.cancel("whoever asked for the move has gone");
-  signal.addEventListener("abort", cancel);
-  if (signal.aborted) cancel();
+  cancelWhenLeft(source, signal);
   // Nothing is left to move, however much of it is still to be sent.
   const end = (): void => {
     const ended = new SessionEndedError("the VM has ended");
@@ -96,8 +105,9 @@ export async function explainInstance(
   instance: Instance,
   address: MigrationAddress,
   options: MigrationOptions,
+  left: AbortSignal,
 ): ReturnType<MigrationSource["explain"]> {
-  const channel = await openChannel(address, options);
+  const channel = await openChannel(address, options, left);
   return new MigrationSource(sourceOptions(instance, channel, options)).explain();
 }
 

@@ -89,3 +89,13 @@ export function moveError(error: CliError, { source, dst, host }: Attempt): CliE
       return error;
   }
 }
+
+/** Of a move that a signal gave up: status 130, with what was said of it. What is in doubt stays so. */
+export function interruptedMove(error: unknown): unknown {
+  if (!(error instanceof CliError) || error.code !== "migration-failed") return error;
+  const { message, next, details } = error;
+  return new CliError(message, {
+    ...{ code: "interrupted", status: ExitStatus.interrupted, details, cause: error },
+    ...(next === undefined ? {} : { next }),
+  });
+}

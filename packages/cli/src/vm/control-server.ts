@@ -58,6 +58,7 @@ export class ControlServer {
   readonly #sockets = new Set<Socket>();
   readonly #attached = new Map<Socket, AttachedConsole>();
   #instance: Instance | undefined;
+  #cancelMove: AbortController | undefined;
   #migration: Promise<void> | undefined;
   #isClosed = false;
   /** Where the VM has gone. */
@@ -192,6 +193,9 @@ export class ControlServer {
       case "input":
         session.type(Buffer.from(textOf(line, "bytes"), "base64"));
         return {};
+      case "cancel-move":
+        this.#cancelMove?.abort(textOf(line, "why"));
+        return {};
       case "explain":
       case "migrate":
         return this.#move(instance, line, { answer, signal: leaving(socket) });
@@ -215,10 +219,12 @@ export class ControlServer {
     if (this.#migration !== undefined)
       throw new CliError(`${instance.name} is being moved already`, { code: "busy", status: ExitStatus.no });
     if (line["request"] === "explain") {
-      return explanationJson(await explainInstance(instance, address, options));
+      return explanationJson(await explainInstance(instance, address, options, signal));
     }
+    const cancelled = new AbortController();
+    this.#cancelMove = cancelled;
     const moving = migrateInstance(instance, address, options, {
-      signal,
+      signal: AbortSignal.any([signal, cancelled.signal]),
       onProgress: (progress) =>
         answer({
           event: { progress: progress.step, ...("behindMs" in progress ? { behindMs: progress.behindMs } : {}) },
@@ -248,7 +254,7 @@ function isOfEnd(error: unknown): error is Error {
 /** Aborts when the other side goes. */
 function leaving(socket: Socket): AbortSignal {
   const controller = new AbortController();
-  socket.once("close", () => controller.abort());
+  socket.once("close", () => controller.abort("whoever asked for it has gone"));
   return controller.signal;
 }
 

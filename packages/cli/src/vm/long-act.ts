@@ -5,10 +5,10 @@
 import { type AdvanceResult, type Goal, type Machine, type Replayer, seek } from "@hvjournal/core";
 import { CliError } from "../cli-error.js";
 import { ExitStatus } from "../exit-status.js";
+import { StoppingSignals } from "../host/stopping-signals.js";
 import type { Output } from "../output/console-output.js";
 import { Progress } from "../output/progress.js";
 
-const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 /** How long a signal may wait, in milliseconds. */
 const SLICE_MS = 100;
 
@@ -26,22 +26,16 @@ export interface LongActOptions {
 export class LongAct {
   readonly #act: string;
   readonly #progress: Progress;
-  readonly #note = (name: NodeJS.Signals): void => {
-    this.#signal = name;
-    this.#left.abort();
-  };
-  readonly #left = new AbortController();
-  #signal: NodeJS.Signals | undefined;
+  readonly #signals = new StoppingSignals();
   #turnedAt = performance.now();
 
   constructor({ act, total, output }: LongActOptions) {
     this.#act = act;
     this.#progress = new Progress(output, act, total);
-    for (const each of SIGNALS) process.once(each, this.#note);
   }
 
   close(): void {
-    for (const each of SIGNALS) process.off(each, this.#note);
+    this.#signals.close();
   }
 
   get elapsedMs(): number {
@@ -61,7 +55,7 @@ export class LongAct {
     this.#progress.at(reached?.icount);
     await new Promise((resolve) => setImmediate(resolve));
     this.#turnedAt = performance.now();
-    if (this.#signal !== undefined) throw interrupted(this.#act, this.#signal, reached);
+    if (this.#signals.name !== undefined) throw interrupted(this.#act, this.#signals.name, reached);
   }
 
   /** To its end, or to a signal, which leaves it by `return`. */
@@ -81,10 +75,11 @@ export class LongAct {
 
   /** For what the host takes long for: `begin` gets what is aborted by a signal, and then closes what it has opened. */
   async wait<Result>(begin: (left: AbortSignal) => Promise<Result>): Promise<Result> {
-    const signalled = new Promise<void>((resolve) => this.#left.signal.addEventListener("abort", () => resolve()));
-    const event = begin(this.#left.signal);
+    const { left } = this.#signals;
+    const signalled = new Promise<void>((resolve) => left.addEventListener("abort", () => resolve()));
+    const event = begin(left);
     await Promise.race([event, signalled]);
-    if (this.#signal !== undefined) throw interrupted(this.#act, this.#signal);
+    if (this.#signals.name !== undefined) throw interrupted(this.#act, this.#signals.name);
     return event;
   }
 

@@ -1,4 +1,5 @@
 /** The console of a session: a terminal with C-a as its escape, or pipes. */
+import { STOPPING_SIGNALS } from "../host/stopping-signals.js";
 import type { Output } from "../output/console-output.js";
 import { stdoutConsole } from "../output/live-console.js";
 import type { LiveSession } from "./live-session.js";
@@ -26,9 +27,6 @@ export interface AttachedTerminal {
   /** Kept once all that the guest has written has been read, or its reader is gone. */
   drained(): Promise<void>;
 }
-
-/** SIGHUP: the terminal, or the connection to it, has gone. */
-const STOPPING_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 /** Connects console output, and where there is a reader, input; signals stop cleanly. */
 export function attachTerminal(session: LiveSession, options: TerminalOptions): AttachedTerminal {

@@ -1,5 +1,5 @@
 /** Commands that take long: in a log, where nobody sees a terminal, they say how far they are, and a signal ends them with a word. */
-import { afterAll, beforeAll, expect, it, jest } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, it, jest } from "@jest/globals";
 import { once } from "node:events";
 import { readdirSync } from "node:fs";
 import { createServer } from "node:net";
@@ -85,14 +85,26 @@ it.each(COMMANDS)(
   },
 );
 
-it("info that waits for a VM which does not answer is ended by SIGTERM with status 130 and a word", async () => {
-  sandbox.recordDetached("gone", "scenario=loop count=0");
-  await sandbox.kill("gone");
-  const silent = createServer(() => info.child.kill("SIGTERM")).listen(sandbox.path("hvjournal/silent.sock"));
-  await once(silent, "listening");
-  const info = sandbox.start("info", "gone.hvj");
-  const { status, stdout, stderr } = await info.finished;
-  silent.close();
-  expect({ status, stdout }).toEqual({ status: 130, stdout: "" });
-  expect(stderr).toBe("error: reading gone.hvj: interrupted (SIGTERM)\n");
+describe("a command that waits for a VM which does not answer", () => {
+  let waiting: ReturnType<VmSandbox["start"]> | undefined;
+  const silent = createServer(() => waiting?.child.kill("SIGTERM"));
+  beforeAll(async () => {
+    sandbox.recordDetached("gone", "scenario=loop count=0");
+    await sandbox.kill("gone");
+    silent.listen(sandbox.path("hvjournal/silent.sock"));
+    await once(silent, "listening");
+  });
+  // Whoever looks for VMs to end would wait for it.
+  afterAll(() => silent.close());
+
+  it.each([
+    ["reading gone.hvj", ["info", "gone.hvj"]],
+    ["asking the VMs", ["ps"]],
+    ["ctl silent pause", ["ctl", "silent", "pause"]],
+  ])("is ended by SIGTERM with status 130 and a word: %s", async (act, words) => {
+    waiting = sandbox.start(...words);
+    const { status, stdout, stderr } = await waiting.finished;
+    expect({ status, stdout }).toEqual({ status: 130, stdout: "" });
+    expect(stderr).toBe(`error: ${act}: interrupted (SIGTERM)\n`);
+  });
 });

@@ -38,13 +38,33 @@ describe("a move that is given up", () => {
       sandbox.recordDetached(src, DIRTY);
       const { child, finished } = await startSlowMove(src, dst);
       child.kill(signal);
-      await finished;
+      const { status, stdout, stderr } = await finished;
+      expect([status, stdout]).toEqual([130, ""]);
+      expect(stderr).toContain(
+        `error: can't migrate ${src} to ${dst}: interrupted (${signal}); ${src} still owns the VM\nnext: hvjournal migrate ${src} ${dst}\n`,
+      );
       await until(() => sandbox.vm(dst) === undefined);
       expect(existsSync(sandbox.path(`${dst}.hvj`))).toBe(false);
       expect(sandbox.vm(src)?.state).toBe("running");
       expect(sandbox.must("migrate", src, dst)).toContain(`moved: ${dst} runs`);
     },
   );
+
+  it("from a recording: the recording still owns the VM, and may be moved again", async () => {
+    sandbox.recordWhole("kept", DIRTY, "--until", "icount:2000000");
+    // All pages at once: they never arrive.
+    const { child, finished } = sandbox.start("migrate", "kept.hvj", "kept-dst", "--bandwidth", "1K");
+    await until(() => sandbox.vm("kept-dst")?.state === "receiving");
+    child.kill("SIGTERM");
+    const { status, stderr } = await finished;
+    expect([status, stderr]).toEqual([
+      130,
+      expect.stringContaining("to kept-dst: interrupted (SIGTERM); kept.hvj still owns the VM\n"),
+    ]);
+    await until(() => sandbox.vm("kept-dst") === undefined);
+    expect(existsSync(sandbox.path("kept-dst.hvj"))).toBe(false);
+    expect(sandbox.must("migrate", "kept.hvj", "kept-dst")).toContain("moved: kept-dst runs");
+  });
 
   it("ends by ctl quit of the destination: the VM stays where it is", async () => {
     sandbox.recordDetached("stays", DIRTY);
