@@ -95,7 +95,7 @@ describe("a command that waits for a VM which does not answer", () => {
     await once(silent, "listening");
   });
   // Whoever looks for VMs to end would wait for it.
-  afterAll(() => silent.close());
+  afterAll(() => void silent.close());
 
   it.each([
     ["reading gone.hvj", ["info", "gone.hvj"]],
