@@ -8,6 +8,8 @@ import { INDICES, POINTERS, randomState, randomWindowAddress } from "./random-st
 
 /** Tries before a definition is taken to have no encoding that decodes to it. */
 const TRIES = 40;
+/** Longer ones raise #GP, whatever they are. */
+const INSTRUCTION_BYTES_MAX = 15;
 const EDGE_IMMEDIATES = [
   0, 1, -1, 2, 7, 8, 15, 16, 31, 32, 63, 64, 0x7f, -0x80, 0x7fff, -0x8000, 0x7fff_ffff, -0x8000_0000,
 ];
@@ -136,8 +138,9 @@ export class RandomCases {
   #encode(instruction: Instruction, address: number): Encoded | undefined {
     for (let attempt = 0; attempt < TRIES; attempt++) {
       const bytes = this.#draw(instruction, parseEncoding(instruction.pattern), address);
+      if (bytes.length > INSTRUCTION_BYTES_MAX) continue;
       const decoded = this.#decoder.decode(
-        Uint8Array.from([...bytes, ...new Array<number>(15 - bytes.length).fill(0)]),
+        Uint8Array.from([...bytes, ...new Array<number>(INSTRUCTION_BYTES_MAX - bytes.length).fill(0)]),
       );
       if (decoded?.instruction === instruction && decoded.length === bytes.length)
         return { bytes, fields: decoded.fields as DecodedFields };
