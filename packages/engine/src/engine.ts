@@ -2,7 +2,7 @@
 import { BlockTier } from "./blocks/block-tier.js";
 import { AccessKind, type CpuDefinition } from "./cpu-definition.js";
 import { DecodeCache } from "./decode/decode-cache.js";
-import { FIRST_VARIANT, type RecordGeometry, recordGeometry } from "./decode/record.js";
+import { type RecordGeometry, recordGeometry } from "./decode/record.js";
 import { type Variant, VariantTable } from "./decode/variant-table.js";
 import { preparePageTablePage } from "./emit/page-table-access.js";
 import { hasPreparedModules, type ModuleKey } from "./emit/kept-modules.js";
@@ -162,25 +162,18 @@ export class Engine {
         variants: this.#variants,
         markCode: (pageIndex) => this.memory.markCode(pageIndex),
         ensureLoaded: (pageIndex) => this.memory.ensureLoaded(pageIndex),
-        // Before the main loop stands, nothing is decoded.
+        dropCompiled: (pageIndex) => this.#regions?.invalidate(pageIndex),
         needHandler: (variant, isKept) => {
-          if (!isKept || variant.id >= FIRST_VARIANT + this.#inline.length) this.#needHandler(variant);
+          if (!isKept || !variant.isInline) this.#needHandler(variant);
         },
         fetchFollowingPage: () => this.#fetchFollowingPage(),
       },
       undefinedInstructionOf(cpu),
     );
     this.#warm = options.warm ?? [];
-    this.#inline = this.#profiledVariants(options.profile ?? []);
+    this.#inline = this.#inlineVariants(options.profile ?? []);
     this.#mainLoop = compileMainLoop(this.#handlers, this.#inline, { breaks: false });
-    this.#blocks =
-      options.tier === "blocks"
-        ? new BlockTier({
-            ...this.#handlers,
-            buffer: this.#buffer,
-            decoded: this.#decoded,
-          })
-        : undefined;
+    this.#blocks = this.#blockTier(options.tier);
     this.#regions = this.#hotRegions(options.tier);
     this.#vcpus = Array.from({ length: options.vcpuCount }, () => new Uint8Array(cpu.layout.end - cpu.layout.start));
     this.#tlb.select();
@@ -621,6 +614,12 @@ export class Engine {
     }
   }
 
+  #inlineVariants(profile: readonly ProfileEntry[]): readonly Variant[] {
+    const variants = this.#profiledVariants(profile);
+    for (const variant of variants) variant.isInline = true;
+    return variants;
+  }
+
   #profiledVariants(profile: readonly ProfileEntry[]): readonly Variant[] {
     const byMnemonic = new Map(
       this.#cpu
@@ -631,6 +630,11 @@ export class Engine {
       const instruction = byMnemonic.get(mnemonic);
       return instruction === undefined ? [] : [this.#variants.ofForm(instruction, form)];
     });
+  }
+
+  #blockTier(tier: Tier | undefined): BlockTier | undefined {
+    if (tier !== "blocks") return undefined;
+    return new BlockTier({ ...this.#handlers, buffer: this.#buffer, decoded: this.#decoded });
   }
 
   #hotRegions(tier: Tier | undefined): HotRegions | undefined {

@@ -9,6 +9,7 @@ import type { TailNumber } from "./variable-length.js";
 /** Bytes of heads that are kept before all are forgotten; a kernel with its userland has some ten thousand. */
 const NODES_MAX = 1 << 18;
 const FIRST_NODES = 1 << 12;
+/** Of the larger size. */
 const RECORD_WORDS = 8;
 const ROOT = 0;
 /** Spreads keys, which differ in a few bits, over the table (Knuth's multiplicative hashing). */
@@ -25,6 +26,8 @@ interface VaryingOperand {
 /** A class, so that all have one shape: this runs a hundred thousand times in a boot. */
 class Template {
   readonly length: number;
+  /** Of its records. */
+  readonly words: number;
   /** Overwritten with each use: those of `numbers`. */
   readonly fields: Record<string, number> = {};
   readonly numbers: readonly TailNumber[];
@@ -32,6 +35,7 @@ class Template {
 
   constructor(kept: KeptBytes) {
     this.length = kept.length;
+    this.words = kept.recordBytes / 4;
     this.numbers = kept.tail;
     this.varying = varyingOf(kept);
     // Of most instructions nothing varies.
@@ -39,8 +43,11 @@ class Template {
   }
 }
 
+/** Bytes of an instruction whose record has been written, and of the record. */
+export type Written = Pick<Template, "length" | "words">;
+
 /** "crosses": the instruction is known, and ends behind `end`. */
-export type CopyResult = "written" | "unknown" | "crosses";
+export type CopyResult = Written | "unknown" | "crosses";
 
 /** What was decoded, and where its complete record lies. */
 export interface KeptBytes {
@@ -49,8 +56,8 @@ export interface KeptBytes {
   readonly fields: Readonly<Record<string, number>>;
   readonly length: number;
   readonly tail: readonly TailNumber[];
-  /** Bytes. */
   readonly record: number;
+  readonly recordBytes: number;
 }
 
 /** One for each list of definitions. Nodes are numbers, and what leads from one to another a hash table: no garbage. */
@@ -80,15 +87,15 @@ export class ByteTemplates {
       if (template === undefined) continue;
       if (at + template.length > end) return "crosses";
       this.#write(template, node, at, record);
-      return "written";
+      return template;
     }
     return "unknown";
   }
 
-  #write({ numbers, fields, varying }: Template, node: number, at: number, record: number): void {
-    const words = node * RECORD_WORDS;
-    for (let word = 0; word < RECORD_WORDS; word++)
-      this.#words[(record >>> 2) + word] = this.#records[words + word] ?? 0;
+  #write({ words, numbers, fields, varying }: Template, node: number, at: number, record: number): void {
+    const from = node * RECORD_WORDS;
+    const to = record >>> 2;
+    for (let word = 0; word < words; word++) this.#words[to + word] = this.#records[from + word] ?? 0;
     if (varying.length === 0) return;
     for (const number of numbers) fields[number.field] = this.#signed(at + number.at, number.bytes);
     for (const { place, source } of varying) writeOperand(this.#view, record, place, operandValue(source, fields));
@@ -96,14 +103,14 @@ export class ByteTemplates {
 
   /** Keeps what stands at `at`, if the definition makes no variants by the numbers at its end. */
   keep(at: number, kept: KeptBytes): void {
-    const { instruction, tail, length, record } = kept;
+    const { instruction, tail, length, record, recordBytes } = kept;
     if (tail.some(({ field }) => instruction.formFields.includes(field))) return;
     if (this.#templates.length > NODES_MAX) this.#forget();
     const headBytes = tail[0]?.at ?? length;
     let node = ROOT;
     for (let from = at; from < at + headBytes; from++) node = this.#follow(node, this.#bytes[from] ?? 0);
     this.#templates[node] = new Template(kept);
-    this.#records.set(this.#words.subarray(record >>> 2, (record >>> 2) + RECORD_WORDS), node * RECORD_WORDS);
+    this.#records.set(this.#words.subarray(record >>> 2, (record + recordBytes) >>> 2), node * RECORD_WORDS);
   }
 
   /** The node behind a byte, made when there is none. */

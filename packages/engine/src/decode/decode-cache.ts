@@ -1,17 +1,24 @@
 /** Decoded pages: one for each physical page and context that has run. */
 import type { CpuDefinition } from "../cpu-definition.js";
 import type { Instruction } from "../stage/instruction.js";
-import { ByteTemplates } from "./byte-templates.js";
+import { ByteTemplates, type Written } from "./byte-templates.js";
 import { Decoder } from "./decoder.js";
 import { packForm } from "./form.js";
-import { LENGTH_OFFSET, type RecordGeometry, SpecialVariant, writeOperands } from "./record.js";
+import {
+  FIRST_VARIANT,
+  PackedPlace,
+  RECORD_UNIT,
+  type RecordGeometry,
+  SpecialVariant,
+  writeOperands,
+} from "./record.js";
+import { DenseRecords, PackedRecords, type PlacedPage, type RecordPlaces } from "./record-places.js";
 import { RecordTemplates } from "./record-templates.js";
 import type { TailNumber, VariableLength, VariableLengthDecoder } from "./variable-length.js";
 import type { Variant, VariantTable } from "./variant-table.js";
 
 /** A decoded page: where its records lie, and what they are of. */
-export interface DecodedPage {
-  readonly base: number;
+export interface DecodedPage extends PlacedPage {
   readonly pageIndex: number;
   readonly context: number;
   /** For each line of `LINE_BYTES`: 1 when an instruction that starts there may be decoded. */
@@ -30,12 +37,13 @@ export interface DecodedInstruction {
   readonly tail?: readonly TailNumber[] | undefined;
 }
 
-/** What `decode` gives beside the number of a variant. */
+/** What `decode` gives beside a record to go on with, or the number of a variant, which is below all records. */
 export const DecodeResult = {
-  /** The record is complete; go on with it. */
+  /** Of words: the record is complete; go on with it. */
   kept: 0,
   /** The instruction reaches into a page that can't be fetched; `fault*` are written. */
   fetchFault: -1,
+  variantEnd: 0x1_0000,
 } as const;
 
 const PAGE_BYTES = 4096;
@@ -58,6 +66,8 @@ export interface DecodeCacheOptions {
   readonly markCode: (pageIndex: number) => void;
   /** Loads a page of RAM whose content is yet to come. */
   readonly ensureLoaded: (pageIndex: number) => void;
+  /** No room is left for records of a page: entries of compiled code go with those that are there. */
+  readonly dropCompiled: (pageIndex: number) => void;
   /** A record of this variant is about to run: from its place among the records (`isKept`), or on its own. */
   readonly needHandler: (variant: Variant, isKept: boolean) => void;
   /** Fetches the page behind the one that runs: its page of RAM, or undefined after writing `fault*`. */
@@ -69,6 +79,9 @@ export class DecodeCache {
   readonly #view: DataView;
   readonly #bytes: Uint8Array;
   readonly #words: Int32Array;
+  readonly #places: RecordPlaces;
+  /** `#places`, of an architecture of variable length. */
+  readonly #packed: PackedRecords | undefined;
   readonly #pages = new Map<number, DecodedPage>();
   readonly #byIndex: DecodedPage[] = [];
   readonly #byPhysical = new Map<number, DecodedPage[]>();
@@ -88,6 +101,10 @@ export class DecodeCache {
     this.#view = new DataView(options.buffer);
     this.#bytes = new Uint8Array(options.buffer);
     this.#words = new Int32Array(options.buffer);
+    const { buffer, records } = options;
+    this.#packed = records.kind === "packed" ? new PackedRecords(buffer, records.pageBytes) : undefined;
+    this.#places =
+      records.kind === "packed" ? new PackedRecords(buffer, records.pageBytes) : new DenseRecords(buffer, records);
     this.#undefined = undefinedInstruction;
   }
 
@@ -104,11 +121,11 @@ export class DecodeCache {
       context,
       lines: noLines(),
       writes: 0,
+      end: 0,
     };
-    // Most of a page is never looked at, and the host gives memory as it is touched.
-    if (this.#byIndex.length < this.#placesUsed) this.#bytes.fill(0, page.base, page.base + records.pageBytes);
-    else this.#placesUsed = this.#byIndex.length + 1;
-    this.#view.setUint16(page.base + records.slots * records.recordBytes, SpecialVariant.pageEnd, true);
+    const isZero = this.#byIndex.length >= this.#placesUsed;
+    if (isZero) this.#placesUsed = this.#byIndex.length + 1;
+    this.#places.reset(page, isZero);
     this.#byIndex.push(page);
     this.#pages.set(key, page);
     const same = this.#byPhysical.get(pageIndex);
@@ -131,7 +148,12 @@ export class DecodeCache {
 
   /** Whether an instruction at an offset of a page has been decoded, and is kept. */
   isDecoded(page: DecodedPage, offset: number): boolean {
-    return this.#view.getUint16(page.base + (offset << this.#options.records.shift), true) !== SpecialVariant.decode;
+    return this.#places.isDecoded(page, offset);
+  }
+
+  /** The record of the instruction at an offset, which is decoded. */
+  recordAt(page: DecodedPage, offset: number): number {
+    return this.#places.at(page, offset);
   }
 
   /** The instruction at an offset of a decoded page; undefined when it can't be told without the page behind. */
@@ -144,55 +166,97 @@ export class DecodeCache {
   }
 
   /**
-   * The host function `decodeRecord`: a `DecodeResult`, or the number of a variant. Then the record holds all but that
-   * number, which is for this one execution: an instruction that reaches into the next page is decoded each time, because
-   * what stands there depends on how that page is mapped.
+   * The host function `decodeRecord`: of words a `DecodeResult`. Of instructions of variable length the record to go on with,
+   * or the number of a variant. Then the record that is not kept holds all but that number, which is for this one execution:
+   * an instruction that reaches into the next page is decoded each time, because what stands there depends on how that page is
+   * mapped.
    */
   decode(record: number): number {
     const page = this.pageOf(record);
-    const offset = (record - page.base) >> this.#options.records.shift;
+    const offset = this.#places.offsetOf(page, record);
     page.lines[offset >> LINE_SHIFT] = 1;
     page.writes = 0;
     this.#options.markCode(page.pageIndex);
-    if (this.#options.cpu.variableLength === undefined) return this.#decodeWord(page, offset, record);
-    if (this.#decodeInPage(page, offset, record)) return DecodeResult.kept;
+    if (this.#packed === undefined) return this.#decodeWord(page, offset, record);
+    const kept = this.#recordFor(this.#packed, page, offset, record);
+    if (kept !== undefined) return kept;
     const following = this.#options.fetchFollowingPage();
     if (following === undefined) return DecodeResult.fetchFault;
-    if (following === page.pageIndex + 1) return this.#decodeIntoNextPage(page, offset, record);
-    const crossing = this.#decodeAcrossPages(page, offset, following);
-    this.#writeRecord(record, crossing, false);
-    return crossing.variant.id;
+    return this.#decodeUnkept(this.#packed, page, offset, following);
   }
 
-  /** False: the instruction reaches into the page behind. */
-  #decodeInPage(page: DecodedPage, offset: number, record: number): boolean {
+  /** The complete record of the instruction at `offset`, to which `record` leads from now on; undefined: it reaches into the page behind. */
+  #recordFor(packed: PackedRecords, page: DecodedPage, offset: number, record: number): number | undefined {
+    if (packed.isDecoded(page, offset)) {
+      // A region was entered there, or a run has come to what is decoded elsewhere.
+      const known = packed.at(page, offset);
+      if (this.#view.getUint16(known, true) < FIRST_VARIANT) this.#decodeInPage(packed, page, offset, known);
+      this.#link(packed, page, record, known);
+      return known;
+    }
+    const free = packed.free(page, record);
+    if (free === undefined) {
+      this.#empty(page);
+      page.lines[offset >> LINE_SHIFT] = 1;
+      return this.#recordFor(packed, page, offset, page.base + PackedPlace.unkept);
+    }
+    const written = this.#decodeInPage(packed, page, offset, free);
+    if (written === undefined) return undefined;
+    packed.keep(page, free, offset, written.length, 4 * written.words);
+    this.#link(packed, page, record, free);
+    return free;
+  }
+
+  #link(packed: PackedRecords, page: DecodedPage, record: number, to: number): void {
+    if (record !== to && record !== page.base + PackedPlace.unkept) packed.link(record, to);
+  }
+
+  /** Its room for records is used up: by code that was written again and again. */
+  #empty(page: DecodedPage): void {
+    this.#options.dropCompiled(page.pageIndex);
+    page.lines.fill(0);
+    this.#places.reset(page, false);
+  }
+
+  /** Writes the record of an instruction; undefined: it reaches into the page behind. */
+  #decodeInPage(packed: PackedRecords, page: DecodedPage, offset: number, record: number): Written | undefined {
     const { ensureLoaded, ramStart } = this.#options;
     ensureLoaded(page.pageIndex);
     const start = ramStart + page.pageIndex * PAGE_BYTES;
     const { templates } = this.#byteDecoder(page.context);
     const copied = templates.copy(start + offset, start + PAGE_BYTES, record);
-    if (copied !== "unknown") return copied === "written";
+    if (copied === "crosses") return undefined;
+    if (copied !== "unknown") {
+      packed.setOffset(record, offset);
+      return copied;
+    }
     const decoded = this.instructionAt(page, offset);
-    if (decoded === undefined) return false;
+    if (decoded === undefined) return undefined;
     this.#writeRecord(record, decoded, true);
     this.#keep(page, offset, record, decoded);
-    return true;
+    packed.setOffset(record, offset);
+    return { length: decoded.bytes, words: decoded.variant.recordBytes / 4 };
   }
 
-  /** The page behind is that of RAM too, as it is of most code: so the bytes stand in a row. Gives the variant. */
-  #decodeIntoNextPage(page: DecodedPage, offset: number, record: number): number {
+  /** Gives the variant. */
+  #decodeUnkept(packed: PackedRecords, page: DecodedPage, offset: number, following: number): number {
     const { needHandler, ramStart, variants } = this.#options;
+    const record = page.base + PackedPlace.unkept;
     const start = ramStart + page.pageIndex * PAGE_BYTES;
     const { templates } = this.#byteDecoder(page.context);
-    if (templates.copy(start + offset, start + 2 * PAGE_BYTES, record) === "written")
-      needHandler(variants.ofId(this.#view.getUint16(record, true)), false);
-    else {
-      const decoded = this.#decodeAcrossPages(page, offset, page.pageIndex + 1);
+    // The page behind is that of RAM too, as it is of most code: so the bytes stand in a row.
+    const isInRow = following === page.pageIndex + 1;
+    const copied = isInRow ? templates.copy(start + offset, start + 2 * PAGE_BYTES, record) : "unknown";
+    if (copied === "unknown" || copied === "crosses") {
+      const decoded = this.#decodeAcrossPages(page, offset, following);
       this.#writeRecord(record, decoded, false);
-      this.#keep(page, offset, record, decoded);
+      if (isInRow) this.#keep(page, offset, record, decoded);
+      packed.noteUnkept(page, offset, decoded.bytes, decoded.variant.recordBytes);
+      return decoded.variant.id;
     }
     const id = this.#view.getUint16(record, true);
-    this.#view.setUint16(record, SpecialVariant.decode, true);
+    needHandler(variants.ofId(id), false);
+    packed.noteUnkept(page, offset, copied.length, 4 * copied.words);
     return id;
   }
 
@@ -202,7 +266,7 @@ export class DecodeCache {
     this.#view.setUint16(record, variant.id, true);
     if (tail === undefined) return;
     this.#byteDecoder(page.context).templates.keep(this.#options.ramStart + page.pageIndex * PAGE_BYTES + offset, {
-      ...{ instruction: variant.instruction, places: variant.places },
+      ...{ instruction: variant.instruction, places: variant.places, recordBytes: variant.recordBytes },
       ...{ fields, length: bytes, tail, record },
     });
   }
@@ -227,10 +291,9 @@ export class DecodeCache {
 
   /** Of the words behind one whose record is there, to the end of the line: most will run next. */
   #decodeFollowing(templates: RecordTemplates, word: number, record: number): void {
-    const { records } = this.#options;
     const last = word | (LINE_BYTES / 4 - 1);
     for (let next = record; word < last; word++) {
-      next += records.recordBytes;
+      next += RECORD_UNIT;
       if (this.#view.getUint16(next, true) !== SpecialVariant.decode) return;
       if (!templates.copy(this.#words[word + 1] ?? 0, this.#words, next >>> 2)) return;
     }
@@ -280,12 +343,9 @@ export class DecodeCache {
 
   /** Lines that were never decoded are left alone: writing them would make the host give memory for them. */
   #invalidateLine(page: DecodedPage, line: number, from: number): void {
-    const { shift, recordBytes } = this.#options.records;
     const lineStart = line << LINE_SHIFT;
     if (from <= lineStart) page.lines[line] = 0;
-    const end = page.base + ((lineStart + LINE_BYTES) << shift);
-    for (let record = page.base + (Math.max(from, lineStart) << shift); record < end; record += recordBytes)
-      this.#view.setUint16(record, SpecialVariant.decode, true);
+    this.#places.forget(page, Math.max(from, lineStart), lineStart + LINE_BYTES);
   }
 
   /** The decoded pages of a page of RAM, one for each context. */
@@ -305,9 +365,8 @@ export class DecodeCache {
   }
 
   #writeRecord(record: number, decoded: DecodedInstruction, isKept: boolean): void {
-    const { variant, fields, bytes } = decoded;
+    const { variant, fields } = decoded;
     writeOperands(this.#view, record, variant.instruction, variant.places, fields);
-    if (this.#options.cpu.variableLength !== undefined) this.#view.setUint16(record + LENGTH_OFFSET, bytes, true);
     this.#options.needHandler(variant, isKept);
   }
 

@@ -6,34 +6,57 @@
  *     |variant | u16    | u16    | u16    | i64 | 2 i32 | .. |
  *     +--------+--------+--------+--------+-----------------+
  *
- * With a granule of one byte a record has 32 bytes and its length in the first u16.
+ * Words of 32 bits have one of 16 bytes each, in the order of their addresses. Instructions of variable length have records of
+ * 16 or 32 bytes in the order in which they were first run, with the instruction's offset in its page in the first u16, and a
+ * table that leads from offsets to records.
  */
 import type { Instruction } from "../stage/instruction.js";
 import { operandKind } from "../stage/program-builder.js";
 
 /** Variants with a meaning of their own; the definitions' follow. */
-export const SpecialVariant = { decode: 0, pageEnd: 1, region: 2 } as const;
-export const FIRST_VARIANT = 3;
+export const SpecialVariant = { decode: 0, pageEnd: 1, region: 2, link: 3 } as const;
+export const FIRST_VARIANT = 4;
 
 /** Where in a record of `SpecialVariant.region` stand the block it begins, its region's function in the table, and the units of the block. */
 export const RegionRecord = { block: 4, function: 8, units: 12 } as const;
 
-/** Where the length stands in a record with a granule of one byte. */
-export const LENGTH_OFFSET = 2;
+/** Records of this many bytes, or twice as many. */
+export const RECORD_UNIT = 16;
 
-export interface RecordGeometry {
-  readonly recordBytes: number;
-  /** log2 of record bytes per byte of code: rec - base = offset << shift. */
+/** Of words: the record at `offset << shift` from the page's base, and one behind the last for the page's end. */
+export interface DenseGeometry {
+  readonly kind: "dense";
+  /** log2 of record bytes per byte of code. */
   readonly shift: number;
-  readonly slots: number;
-  /** Bytes of one decoded page, with the record behind the last slot. */
+  /** Bytes of one decoded page. */
   readonly pageBytes: number;
 }
 
+/**
+ * Of instructions of variable length: from the page's base first a record that is not kept, for what runs once, then the table,
+ * then records in runs. Behind the last instruction of a run stands a record with the offset where it goes on.
+ */
+export interface PackedGeometry {
+  readonly kind: "packed";
+  readonly pageBytes: number;
+}
+
+export type RecordGeometry = DenseGeometry | PackedGeometry;
+
+/**
+ * Places in a packed page and its records, in bytes. The record behind the one that is not kept stands where its size says, and
+ * at `nextOfUnkept` too; a word of the table is a place in units of 16 bytes, 0 where nothing is decoded.
+ */
+export const PackedPlace = { unkept: 0, nextOfUnkept: 48, table: 64, firstRecord: 64 + 2 * 4096 } as const;
+/** In a packed record: the offset of its instruction in the page, at most 4096 and an instruction's length; where a link leads. */
+export const PackedRecord = { offset: 2, link: 4 } as const;
+
+/** Room for 4096 records of the small size; a page of dense code has some 1300 instructions. */
+const PACKED_PAGE_BYTES = PackedPlace.firstRecord + 4096 * RECORD_UNIT;
+
 export function recordGeometry(granule: 1 | 4): RecordGeometry {
-  const recordBytes = granule === 4 ? 16 : 32;
-  const slots = 4096 / granule;
-  return { recordBytes, shift: Math.log2(recordBytes / granule), slots, pageBytes: (slots + 1) * recordBytes };
+  if (granule === 1) return { kind: "packed", pageBytes: PACKED_PAGE_BYTES };
+  return { kind: "dense", shift: Math.log2(RECORD_UNIT / granule), pageBytes: (4096 / granule + 1) * RECORD_UNIT };
 }
 
 export interface OperandPlace {
@@ -63,6 +86,13 @@ export function placeOperands(instruction: Instruction, granule: 1 | 4): Readonl
   if (large > end) throw new RangeError(`${instruction.mnemonic}: operands need ${large} bytes of a record of ${end}`);
   return places;
 }
+
+/** Bytes of a record up to the end of its operands. */
+export function operandsEnd(places: ReadonlyMap<string, OperandPlace>): number {
+  return Math.max(0, ...[...places.values()].map(({ kind, offset }) => offset + OPERAND_BYTES[kind]));
+}
+
+const OPERAND_BYTES = { u16: 2, i32: 4, i64: 8 } as const;
 
 /** Writes the operands of a decoded instruction into its record. */
 export function writeOperands(

@@ -4,11 +4,11 @@
  */
 
 import { DecodeResult } from "../decode/decode-cache.js";
-import type { Variant } from "../decode/variant-table.js";
+import { OUT_OF_LINE_RECORD_BYTES, type Variant } from "../decode/variant-table.js";
 import { emitProgram } from "../emit/emitter.js";
 import type { ModuleContent, ModuleScope } from "../emit/linker.js";
 import type { EmitTarget, Temporaries } from "../emit/target.js";
-import { RegionRecord } from "../decode/record.js";
+import { PackedPlace, PackedRecord, RECORD_UNIT, RegionRecord } from "../decode/record.js";
 import { engineFields, engineState } from "../engine-fields.js";
 import { CONTEXT_SLOT_SHIFT, TLB_ENTRY_BYTES, TlbEntry } from "../mmu/tlb-layout.js";
 import type { EndItem, Program } from "../stage/program.js";
@@ -18,7 +18,8 @@ import type { FunctionBuilder, Label } from "../wasm/function-builder.js";
 import { ValueType } from "../wasm/opcodes.js";
 import { emitDelivery, isDelivery } from "./delivery.js";
 import { decodeRecord, ENGINE_HOSTS, finishWrites, standAside } from "./engine-routines.js";
-import { type HandlerContext, moduleKey, pushLength, pushRecordOperand } from "./out-of-line.js";
+import { type HandlerContext, moduleKey, pushRecordOperand } from "./out-of-line.js";
+import { pushNextOffset, pushOffset, pushOffsetBehindUnkept, type RunningRecord, setRecordAt } from "./record-code.js";
 import { EngineExit, HandlerStatus } from "./status.js";
 
 /**
@@ -64,6 +65,8 @@ export function compileMainLoop(
 interface Labels {
   readonly recheck: Label;
   readonly lookup: Label;
+  /** To the target in the local, in the page that runs. */
+  readonly inPage: Label;
   readonly next: Label;
 }
 
@@ -74,8 +77,8 @@ class MainLoop {
   readonly #scope: ModuleScope;
   /** Index of the function that delivers interrupts and exceptions, where they are instructions of their own. */
   readonly #deliver: number | undefined;
-  /** The record at the break pc, 0 while another page runs: no record lies there. Undefined: nothing breaks. */
-  readonly #breakRecord: number | undefined;
+  /** What `#pushPlace` gives at the break pc, 0 while another page runs: no place is that. Undefined: nothing breaks. */
+  readonly #breakPlace: number | undefined;
   /** The parameter: units left. */
   readonly #left = 0;
   readonly #record: number;
@@ -101,7 +104,7 @@ class MainLoop {
     this.#codePage = code.takeLocal("i64");
     this.#target = code.takeLocal("i64");
     this.#status = code.takeLocal("i32");
-    this.#breakRecord = breaks ? code.takeLocal("i32") : undefined;
+    this.#breakPlace = breaks ? code.takeLocal("i32") : undefined;
   }
 
   emit(): void {
@@ -114,10 +117,13 @@ class MainLoop {
     this.#leaveWhenNoneLeft();
     this.#leaveAtBreakPc();
     this.#findRecords(recheck);
+    const inPage = code.loop();
+    this.#setRecordFromTarget();
     const next = code.loop();
     this.#leaveFromRecord();
     this.#addToLeft(-1);
-    this.#dispatch({ recheck, lookup, next });
+    this.#dispatch({ recheck, lookup, inPage, next });
+    code.end();
     code.end();
     code.end();
     code.end();
@@ -144,7 +150,7 @@ class MainLoop {
 
   /** Where pc is in state. Before an interrupt is taken or a fetch faults: this boundary is one of its own. */
   #leaveAtBreakPc(): void {
-    if (this.#breakRecord === undefined) return;
+    if (this.#breakPlace === undefined) return;
     const code = this.#code;
     code.i32(0);
     code.memory("i64.load", this.#context.cpu.pc.offset);
@@ -159,9 +165,9 @@ class MainLoop {
     const code = this.#code;
     code.get(this.#left);
     code.op("i32.eqz");
-    if (this.#breakRecord !== undefined) {
-      code.get(this.#record);
-      code.get(this.#breakRecord);
+    if (this.#breakPlace !== undefined) {
+      this.#pushPlace();
+      code.get(this.#breakPlace);
       code.op("i32.eq");
       code.op("i32.or");
     }
@@ -169,7 +175,7 @@ class MainLoop {
     this.#storePc();
     this.#leave(() => {
       code.i32(EngineExit.budget);
-      if (this.#breakRecord === undefined) return;
+      if (this.#breakPlace === undefined) return;
       code.i32(EngineExit.breakpoint);
       code.get(this.#left);
       code.op("i32.eqz");
@@ -178,21 +184,35 @@ class MainLoop {
     code.end();
   }
 
-  /** In the page that is about to run. */
-  #findBreakRecord(): void {
-    if (this.#breakRecord === undefined) return;
+  /** A number for the place of the record, which is never 0. */
+  #pushPlace(): void {
     const code = this.#code;
+    code.get(this.#record);
+    if (this.#context.records.kind === "dense") return;
+    code.memory("i32.load16_u", PackedRecord.offset);
+    code.i32(1);
+    code.op("i32.add");
+  }
+
+  /** In the page that is about to run. */
+  #findBreakPlace(): void {
+    if (this.#breakPlace === undefined) return;
+    const code = this.#code;
+    const { records } = this.#context;
     const pushBreakPc = (): void => {
       code.i32(0);
       code.memory("i64.load", engineState.breakPc.offset);
     };
-    code.get(this.#base);
     pushBreakPc();
     code.op("i32.wrap_i64");
     code.i32(4095);
     code.op("i32.and");
-    code.i32(this.#context.records.shift);
-    code.op("i32.shl");
+    if (records.kind === "packed") code.i32(1);
+    else {
+      code.i32(records.shift);
+      code.op("i32.shl");
+      code.get(this.#base);
+    }
     code.op("i32.add");
     code.i32(0);
     pushBreakPc();
@@ -201,7 +221,7 @@ class MainLoop {
     code.get(this.#codePage);
     code.op("i64.eq");
     code.select();
-    code.set(this.#breakRecord);
+    code.set(this.#breakPlace);
   }
 
   /** Not while an instruction waits to start again with completed device reads: it comes first. */
@@ -303,23 +323,14 @@ class MainLoop {
     code.i32(0);
     code.get(this.#base);
     code.memory("i32.store", engineState.decodedBase.offset);
-    this.#findBreakRecord();
-    this.#setRecordFromTarget();
+    this.#findBreakPlace();
     code.releaseLocal("i32", entry);
   }
 
-  /** record = base + (target's offset in its page << shift). */
   #setRecordFromTarget(): void {
-    const code = this.#code;
-    code.get(this.#base);
-    code.get(this.#target);
-    code.op("i32.wrap_i64");
-    code.i32(4095);
-    code.op("i32.and");
-    code.i32(this.#context.records.shift);
-    code.op("i32.shl");
-    code.op("i32.add");
-    code.set(this.#record);
+    setRecordAt(this.#code, this.#context.records, { record: this.#record, base: this.#base }, () => {
+      this.#code.get(this.#target);
+    });
   }
 
   #dispatch(labels: Labels): void {
@@ -329,18 +340,21 @@ class MainLoop {
       .reverse()
       .map(() => code.block())
       .reverse();
+    const link = code.block();
     const region = code.block();
     const pageEnd = code.block();
     const decode = code.block();
     code.get(this.#record);
     code.memory("i32.load16_u", 0);
-    code.branchTable([decode, pageEnd, region, ...inlineLabels], outOfLine);
+    code.branchTable([decode, pageEnd, region, link, ...inlineLabels], outOfLine);
     code.end();
     this.#decode(labels);
     code.end();
     this.#pageEnd(labels);
     code.end();
     this.#region(labels);
+    code.end();
+    this.#link(labels);
     for (const variant of this.#inline) {
       code.end();
       emitProgram(variant.program, code, new InlineTarget(this, variant, labels), this.#context.geometry);
@@ -356,17 +370,30 @@ class MainLoop {
     this.#addToLeft(1);
     code.get(this.#record);
     code.call(this.#scope.hostIndex(decodeRecord));
-    if (this.#context.cpu.variableLength === undefined) code.drop();
-    else this.#runUnkept(labels);
+    if (this.#context.records.kind === "dense") code.drop();
+    else this.#takeDecoded(labels);
     code.branch(labels.next);
   }
 
-  /** Stack: what `decodeRecord` gave. Runs a record that is not kept, or raises its fetch fault. */
+  /** Stack: what `decodeRecord` gave. To the record, or runs the one that is not kept, or raises its fetch fault. */
+  #takeDecoded(labels: Labels): void {
+    const code = this.#code;
+    code.tee(this.#status);
+    code.i32(1);
+    code.op("i32.add");
+    // The fault is 0 now; records reach beyond 2 GiB.
+    code.i32(DecodeResult.variantEnd);
+    code.op("i32.le_u");
+    code.if();
+    this.#runUnkept(labels);
+    code.end();
+    code.get(this.#status);
+    code.set(this.#record);
+  }
+
   #runUnkept(labels: Labels): void {
     const code = this.#code;
     const { cpu } = this.#context;
-    code.tee(this.#status);
-    code.if();
     this.#addToLeft(-1);
     code.get(this.#status);
     code.i32(DecodeResult.fetchFault);
@@ -377,6 +404,10 @@ class MainLoop {
     this.raised();
     code.branch(labels.recheck);
     code.end();
+    code.get(this.#base);
+    code.i32(PackedPlace.unkept);
+    code.op("i32.add");
+    code.set(this.#record);
     this.#callHandler(() => {
       code.get(this.#status);
     });
@@ -384,13 +415,24 @@ class MainLoop {
     code.if();
     // It ends in another page.
     this.storePc(() => {
-      this.pushNextPc();
+      code.get(this.#codePage);
+      pushOffsetBehindUnkept(code, this.#base);
+      code.op("i64.add");
     });
     code.branch(labels.lookup);
     code.end();
     code.get(this.#status);
     this.#afterHandler(labels.recheck, labels.lookup);
-    code.end();
+  }
+
+  /** A run goes on elsewhere. */
+  #link(labels: Labels): void {
+    const code = this.#code;
+    this.#addToLeft(1);
+    code.get(this.#record);
+    code.memory("i32.load", PackedRecord.link);
+    code.set(this.#record);
+    code.branch(labels.next);
   }
 
   #pageEnd(labels: Labels): void {
@@ -411,9 +453,9 @@ class MainLoop {
     code.get(this.#record);
     code.memory("i32.load", RegionRecord.units);
     code.op("i32.lt_u");
-    if (this.#breakRecord !== undefined) {
+    if (this.#breakPlace !== undefined) {
       // It would run through; one of another page comes nowhere near.
-      code.get(this.#breakRecord);
+      code.get(this.#breakPlace);
       code.op("i32.or");
     }
     code.if();
@@ -456,7 +498,7 @@ class MainLoop {
     });
     code.op("i32.eqz");
     code.if();
-    this.stepRecord();
+    this.stepRecord(this.#context.records.kind === "packed" ? OUT_OF_LINE_RECORD_BYTES : RECORD_UNIT);
     code.branch(labels.next);
     code.end();
     code.get(this.#status);
@@ -503,37 +545,31 @@ class MainLoop {
   }
 
   /** To the next record in memory. */
-  stepRecord(): void {
+  stepRecord(recordBytes: number): void {
     const code = this.#code;
-    const { records, cpu } = this.#context;
     code.get(this.#record);
-    if (cpu.granule === 4) code.i32(records.recordBytes);
-    else {
-      code.get(this.#record);
-      code.memory("i32.load16_u", 2);
-      code.i32(records.shift);
-      code.op("i32.shl");
-    }
+    code.i32(recordBytes);
     code.op("i32.add");
     code.set(this.#record);
   }
 
-  pushPc(): void {
-    const code = this.#code;
-    code.get(this.#codePage);
-    code.get(this.#record);
-    code.get(this.#base);
-    code.op("i32.sub");
-    code.i32(this.#context.records.shift);
-    code.op("i32.shr_u");
-    code.op("i64.extend_i32_u");
-    // Behind the last record of a page the offset is 4096: it must carry.
-    code.op("i64.add");
+  get #running(): RunningRecord {
+    const pushBase = (): void => {
+      this.#code.get(this.#base);
+    };
+    return { record: this.#record, pushBase };
   }
 
-  pushNextPc(): void {
-    this.pushPc();
-    pushLength(this.#code, this.#context.cpu.granule, this.#record);
+  /** Behind the last record of a page the offset is 4096: it must carry. */
+  pushPc(): void {
+    this.#code.get(this.#codePage);
+    pushOffset(this.#code, this.#context.records, this.#running);
+    this.#code.op("i64.add");
+  }
+
+  pushNextPc(recordBytes: number): void {
+    this.#code.get(this.#codePage);
+    pushNextOffset(this.#code, this.#context.records, this.#running, recordBytes);
     this.#code.op("i64.add");
   }
 
@@ -554,8 +590,11 @@ class MainLoop {
     code.op("i64.and");
     code.op("i64.eqz");
     code.if();
-    this.#setRecordFromTarget();
-    branch(labels.next);
+    if (this.#context.records.kind === "packed") branch(labels.inPage);
+    else {
+      this.#setRecordFromTarget();
+      branch(labels.next);
+    }
     code.end();
     this.storePc(() => {
       code.get(this.#target);
@@ -656,7 +695,7 @@ class InlineTarget implements EmitTarget {
   }
 
   nextPc(): void {
-    this.#loop.pushNextPc();
+    this.#loop.pushNextPc(this.#variant.recordBytes);
   }
 
   callRoutine(routine: Routine): void {
@@ -679,7 +718,7 @@ class InlineTarget implements EmitTarget {
     const loop = this.#loop;
     switch (item.type) {
       case "fallThrough":
-        loop.stepRecord();
+        loop.stepRecord(this.#variant.recordBytes);
         return this.#branch(this.#labels.next);
       case "jump":
         if (item.contextChanged) {
@@ -690,7 +729,7 @@ class InlineTarget implements EmitTarget {
         return loop.jump(this.#labels, (label) => this.#branch(label));
       case "endBlock":
         loop.storePc(() => {
-          loop.pushNextPc();
+          loop.pushNextPc(this.#variant.recordBytes);
         });
         return this.#branch(this.#labels.recheck);
       case "raise":
@@ -704,7 +743,7 @@ class InlineTarget implements EmitTarget {
         return loop.exitBefore(item.code);
       case "exitAfter":
         loop.storePc(() => {
-          loop.pushNextPc();
+          loop.pushNextPc(this.#variant.recordBytes);
         });
         return loop.leaveWith(item.code);
       default:

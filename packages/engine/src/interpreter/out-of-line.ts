@@ -1,6 +1,6 @@
 /** Handlers as functions of their own: `(record) -> HandlerStatus`. */
 import type { CpuDefinition } from "../cpu-definition.js";
-import { LENGTH_OFFSET, type RecordGeometry } from "../decode/record.js";
+import type { RecordGeometry } from "../decode/record.js";
 import type { Variant } from "../decode/variant-table.js";
 import { emitProgram } from "../emit/emitter.js";
 import type { ModuleKey } from "../emit/kept-modules.js";
@@ -13,6 +13,7 @@ import type { HostFunction, Routine } from "../stage/stage.js";
 import type { FunctionBuilder } from "../wasm/function-builder.js";
 import { ValueType } from "../wasm/opcodes.js";
 import { ENGINE_HOSTS, type EngineRoutines, finishWrites } from "./engine-routines.js";
+import { pushNextOffset, pushOffset, type RunningRecord } from "./record-code.js";
 import { EngineExit, HandlerStatus } from "./status.js";
 
 export interface HandlerContext {
@@ -50,7 +51,7 @@ export function compileHandlers(
 /** Under which the module of a context's variants is kept, if their order alone says which they are. */
 export function moduleKey(context: HandlerContext, what: string, variants: readonly Variant[]): ModuleKey {
   const { cpu, geometry, records } = context;
-  const forms = variants.map(({ instruction, form }) => [instruction.mnemonic, form]);
+  const forms = variants.map(({ instruction, form, recordBytes }) => [instruction.mnemonic, form, recordBytes]);
   return { owner: cpu, key: JSON.stringify([what, geometry, records, forms]) };
 }
 
@@ -77,24 +78,29 @@ class OutOfLineTarget implements EmitTarget {
     return undefined;
   }
 
+  get #running(): RunningRecord {
+    const pushBase = (): void => {
+      this.#code.i32(0);
+      this.#code.memory("i32.load", engineState.decodedBase.offset);
+    };
+    return { record: RECORD_PARAMETER, pushBase };
+  }
+
   pc(): void {
-    const code = this.#code;
-    code.i32(0);
-    code.memory("i64.load", engineState.codePage.offset);
-    code.get(RECORD_PARAMETER);
-    code.i32(0);
-    code.memory("i32.load", engineState.decodedBase.offset);
-    code.op("i32.sub");
-    code.i32(this.#context.records.shift);
-    code.op("i32.shr_u");
-    code.op("i64.extend_i32_u");
-    code.op("i64.or");
+    this.#pushCodePage();
+    pushOffset(this.#code, this.#context.records, this.#running);
+    this.#code.op("i64.add");
   }
 
   nextPc(): void {
-    this.pc();
-    pushLength(this.#code, this.#context.cpu.granule, RECORD_PARAMETER);
+    this.#pushCodePage();
+    pushNextOffset(this.#code, this.#context.records, this.#running, this.#variant.recordBytes);
     this.#code.op("i64.add");
+  }
+
+  #pushCodePage(): void {
+    this.#code.i32(0);
+    this.#code.memory("i64.load", engineState.codePage.offset);
   }
 
   callRoutine(routine: Routine): void {
@@ -193,14 +199,4 @@ export function pushRecordOperand(code: FunctionBuilder, variant: Variant, name:
   if (place === undefined) throw new Error(`${variant.instruction.mnemonic} has no operand ${name}`);
   code.get(recordLocal);
   code.memory(place.kind === "i64" ? "i64.load" : place.kind === "i32" ? "i32.load" : "i32.load16_u", place.offset);
-}
-
-/** Pushes the length of the instruction as i64. */
-export function pushLength(code: FunctionBuilder, granule: 1 | 4, recordLocal: number): void {
-  if (granule === 4) {
-    code.i64(4n);
-    return;
-  }
-  code.get(recordLocal);
-  code.memory("i64.load16_u", LENGTH_OFFSET);
 }

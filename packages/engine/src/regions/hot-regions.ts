@@ -163,7 +163,7 @@ export class HotRegions {
 
   #install(page: DecodedPage, region: Region): void {
     if (this.#count >= REGIONS_MAX) this.#startOver();
-    const { table, records } = this.#options;
+    const { table, decoded } = this.#options;
     const tableIndex = REGION_TABLE_START + this.#count;
     this.#count += 1;
     table.set(tableIndex, compileRegion(this.#options, region));
@@ -171,7 +171,7 @@ export class HotRegions {
     const entries = this.#entries.get(page.pageIndex) ?? new Map<number, Entry>();
     this.#entries.set(page.pageIndex, entries);
     region.forEach(({ offset, instructions }, block) => {
-      const record = page.base + (offset << records.shift);
+      const record = decoded.recordAt(page, offset);
       const entry = { record, block, tableIndex, units: instructions.length };
       entries.set(record, entry);
       this.#write(entry);
