@@ -102,8 +102,13 @@ export class JournalExistsError extends JournalError {
   override readonly name = "JournalExistsError";
   readonly code = "exists";
 
-  constructor(path: string) {
-    super(path, `can't create ${path}: the file exists`, {});
+  /** `leftOver`: what stands there is not the file, but beside it. */
+  constructor(path: string, leftOver?: string) {
+    const reason =
+      leftOver === undefined
+        ? "the file exists"
+        : `${leftOver} is left of a recording whose own file is gone; bring that back, or remove what is left`;
+    super(path, `can't create ${path}: ${reason}`, {});
   }
 }
 

@@ -16,6 +16,7 @@ export {
 } from "./recording-writer.js";
 export type { JournalNote } from "./store/connection.js";
 export type { OwnershipRow } from "./store/ownership-table.js";
+export { leftOversOf } from "./store/new-file.js";
 export { isRecordingFile } from "./store/connection.js";
 export type { OpenOptions } from "./store/recording-tables.js";
 export { FORMAT_VERSION } from "./store/schema.js";

@@ -260,6 +260,17 @@ describe("a writer", () => {
     expect(readFileSync(path, "utf8")).toBe("precious");
   });
 
+  it("makes no file beside what is left of one that is gone, which it would take for its own", () => {
+    const path = directory.file();
+    writeFileSync(`${path}-wal`, "the last commits of a file that was moved away");
+    expect(() => createRecording(path, sampleHeader())).toThrow(
+      `can't create ${path}: ${path}-wal is left of a recording whose own file is gone`,
+    );
+    expect(readFileSync(`${path}-wal`, "utf8")).toContain("the last commits");
+    writeFileSync(`${path}-wal`, "");
+    createRecording(path, sampleHeader()).finish("closed", { index: false });
+  });
+
   it("refuses a batch that does not follow the last one", () => {
     const writer = createRecording(directory.file(), sampleHeader());
     appendRun(writer, 3, START, 100);

@@ -47,6 +47,17 @@ describe("a new recording", () => {
     ]);
   });
 
+  it("is not made beside what is left of one whose own file is gone, unless that is forced", () => {
+    rmSync(path);
+    for (const isNamed of [true, false])
+      expect(() => clearOutput({ path, isNamed, force: false, argv })).toThrow(
+        `can't record to ${path}: ${path}-wal is left of a recording whose own file is gone`,
+      );
+    expect(content("vm.hvj-wal")).toBe("older log");
+    clearOutput({ path, isNamed: true, force: true, argv });
+    expect(content("vm.hvj-wal")).toBeUndefined();
+  });
+
   it("overwrites nothing but recordings, forced or not", () => {
     writeFileSync(path, "a kernel, a drive, a thesis");
     expect(() => clearOutput({ path, isNamed: true, force: true, argv })).toThrow(

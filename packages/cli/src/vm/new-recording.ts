@@ -12,8 +12,10 @@ import {
 } from "@hvjournal/core";
 import {
   createRecording,
+  discardRecording,
   FORMAT_VERSION,
   isRecordingFile,
+  leftOversOf,
   moveRecording,
   type RecordingWriter,
   removeRecording,
@@ -35,7 +37,7 @@ export interface OutputFile {
  * a VM is still recorded.
  */
 export function clearOutput({ path, isNamed, force, argv }: OutputFile): void {
-  if (!existsSync(path)) return;
+  if (!existsSync(path)) return clearLeftOvers(path, isNamed && force);
   if (isNamed && !force)
     throw new CliError(`can't record to ${path}: the file exists`, {
       code: "exists",
@@ -47,6 +49,18 @@ export function clearOutput({ path, isNamed, force, argv }: OutputFile): void {
   }
   refuseOtherThanRecording(path, argv);
   removeRecording(path);
+}
+
+/** Of a recording whose own file is gone: leave to overwrite it is leave to remove them. */
+function clearLeftOvers(path: string, isForced: boolean): void {
+  const leftOvers = leftOversOf(path);
+  const [first] = leftOvers;
+  if (first === undefined) return;
+  if (isForced) return discardRecording(path);
+  throw new CliError(
+    `can't record to ${path}: ${first} is left of a recording whose own file is gone, and would damage the new one`,
+    { code: "exists", next: shellCommand("rm", ...leftOvers) },
+  );
 }
 
 /** Leave to overwrite is leave to overwrite a recording: not a kernel, a drive, or a device. */

@@ -4,7 +4,7 @@
  */
 import type Database from "better-sqlite3";
 import { randomBytes } from "node:crypto";
-import { closeSync, existsSync, linkSync, openSync, renameSync, rmSync } from "node:fs";
+import { closeSync, existsSync, linkSync, openSync, renameSync, rmSync, statSync } from "node:fs";
 import { JournalError, JournalExistsError, JournalWriteError } from "../errors.js";
 import { type Connection, databasePath, openForWriting, writeFailure } from "./connection.js";
 import { DATABASE_PAGE_BYTES } from "./schema.js";
@@ -58,6 +58,18 @@ function giveName(draft: string, path: string): void {
 }
 
 /**
+ * What is left beside a file that is gone: a -wal or -journal with something in it. SQLite would take it for the next file's
+ * own, which it damages. It is refused and not removed: nobody can read it alone, but its file may have been moved away and
+ * come back, and then the last commits of that are here and nowhere else. A -shm is made anew from its -wal.
+ */
+export function leftOversOf(path: string): readonly string[] {
+  if (existsSync(path)) return [];
+  return ["-wal", "-journal"]
+    .map((suffix) => path + suffix)
+    .filter((file) => (statSync(file, { throwIfNoEntry: false })?.size ?? 0) > 0);
+}
+
+/**
  * Makes a file where none is, whose first commit is what `fill` writes. Until `startWritingAhead` it is written once:
  * through a write-ahead log a kernel image would go twice. Throws JournalExistsError, JournalMissingError,
  * JournalWriteError.
@@ -65,6 +77,8 @@ function giveName(draft: string, path: string): void {
 export function createForWriting(path: string, fill: (database: Database.Database) => void): Connection {
   const name = databasePath(path);
   if (existsSync(name)) throw new JournalExistsError(path);
+  const [leftOver] = leftOversOf(name);
+  if (leftOver !== undefined) throw new JournalExistsError(path, leftOver);
   const draft = `${name}.${randomBytes(4).toString("hex")}.new`;
   onDisk(path, () => closeSync(openSync(draft, "wx")));
   try {
