@@ -5,6 +5,7 @@ import { statSync } from "node:fs";
 import { resolve } from "node:path";
 import { ExitStatus } from "../exit-status.js";
 import { boardRows } from "../output/board-text.js";
+import { recordedPolicies } from "../output/policy-text.js";
 import { jsonLine, type Output } from "../output/console-output.js";
 import { counted } from "../output/value-text.js";
 import { recordingOption, recordingPath } from "../recording-path.js";
@@ -30,6 +31,7 @@ export const info: Command = {
           trouble: await troubleOf(reader, act),
         }),
       );
+      const policies = recordedPolicies(reader);
       for (const note of reader.notes) context.output.note(`note: ${note.text}`);
       if (context.output.json)
         context.output.line(
@@ -40,11 +42,12 @@ export const info: Command = {
             snapshots: reader.snapshots().length,
             ownership: reader.ownership(),
             ended: readEnding(reader),
+            ...(policies.length > 0 && { policies }),
             ...(trouble.length > 0 && { trouble }),
             running: running && { name: running.name, processId: running.processId },
           }),
         );
-      else print({ path, reader, running, trouble }, context.output);
+      else print({ path, reader, running, trouble, policies }, context.output);
     } finally {
       reader.close();
     }
@@ -78,9 +81,10 @@ interface Read {
   readonly reader: RecordingReader;
   readonly running: RunningAs | undefined;
   readonly trouble: readonly RecordedTrouble[];
+  readonly policies: readonly string[];
 }
 
-function print({ path, reader, running, trouble }: Read, output: Output): void {
+function print({ path, reader, running, trouble, policies }: Read, output: Output): void {
   const { header, end } = reader;
   const machine = parseMachine(header.machine);
   const row = (name: string, text: string): void => output.line(`${name.padEnd(12)}${text}`);
@@ -97,6 +101,7 @@ function print({ path, reader, running, trouble }: Read, output: Output): void {
   if (machine.host !== undefined) row("made on", `host ${hostText(machine.host)}`);
   row("seed", String(machine.seed));
   for (const [name, text] of boardRows(machine.boardOptions)) row(name, text);
+  for (const policy of policies) row("policy", policy);
   if (header.parent !== undefined)
     row(
       "parent",
