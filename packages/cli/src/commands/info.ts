@@ -9,7 +9,7 @@ import { recordedPolicies } from "../output/policy-text.js";
 import { jsonLine, type Output } from "../output/console-output.js";
 import { counted } from "../output/value-text.js";
 import { recordingOption, recordingPath } from "../recording-path.js";
-import { endingLine, readEnding, type RunningAs } from "../output/ending-text.js";
+import { endingLine, readEnding, readFailedCall, type RunningAs } from "../output/ending-text.js";
 import { runningVms } from "../vm/control-client.js";
 import { type RecordedTrouble, recordedTrouble } from "../vm/recorded-trouble.js";
 import { showCommand } from "../output/show-command.js";
@@ -42,6 +42,7 @@ export const info: Command = {
             snapshots: reader.snapshots().length,
             ownership: reader.ownership(),
             ended: readEnding(reader),
+            failedCall: readFailedCall(reader),
             ...(policies.length > 0 && { policies }),
             ...(trouble.length > 0 && { trouble }),
             running: running && { name: running.name, processId: running.processId },
@@ -114,6 +115,8 @@ function print({ path, reader, running, trouble, policies }: Read, output: Outpu
   const time = last?.icount === end.icount ? ` time:${formatGuestTime(last.guestTimeNs)}` : "";
   row("end", `exit:${end.exitNumber} event:${end.firstSeq - 1} icount:${end.icount}${time}`);
   row("ended", endingLine(reader, running));
+  const failedCall = readFailedCall(reader);
+  if (failedCall !== undefined) row("waits", failedCall);
   for (const { line, exitNumber } of trouble) row("trouble", `the console has '${line}' at exit:${exitNumber}`);
   row("chain", end.chain);
   const [first] = trouble;

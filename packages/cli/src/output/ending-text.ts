@@ -23,6 +23,16 @@ export function readEnding(reader: OwnedRecording): Ending | undefined {
   }
 }
 
+/** Why the call at the end of a recording has no answer; undefined: none waits, or its handler has not failed. */
+export function readFailedCall(reader: OwnedRecording): string | undefined {
+  try {
+    return endingOf(reader).failedCall;
+  } catch (error) {
+    if (error instanceof JournalError) return undefined;
+    throw error;
+  }
+}
+
 /** One line. `running` undefined: no VM writes it. */
 export function endingLine(reader: OwnedRecording, running: RunningAs | undefined): string {
   const standing = standingOf(reader.header, reader.ownership());

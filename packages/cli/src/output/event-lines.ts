@@ -280,6 +280,8 @@ export class EventLines {
         return plainText(payload["command"]);
       case CoreKind.answererChanged.name:
         return `${String(payload["name"] ?? "board default: no handler takes the call")}, from here on`;
+      case CoreKind.callFailed.name:
+        return String(payload["message"]);
       case CoreKind.failed.name:
         return `at exit:${String(payload["exitNumber"])} by ${String(payload["by"])}`;
       case CoreKind.stopped.name:

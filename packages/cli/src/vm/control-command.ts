@@ -18,7 +18,7 @@ export async function carryOutCommand({ session, journal }: Instance, word: stri
   const { architecture } = recorder.machine;
   const command = architecture.control.parse(word, text);
   if (typeof command === "string") throw new UsageError(`ctl ${word} ${text}: ${command}`);
-  return session.request(() => {
+  return session.requestBeside(() => {
     const first = recorder.nextSeq;
     const refused = recorder.control(command);
     if (refused !== undefined) throw refusalError(refused, word);

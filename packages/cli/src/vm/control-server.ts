@@ -174,10 +174,10 @@ export class ControlServer {
         return statusOf(instance);
       }
       case "resume":
-        await session.request(() => session.resume());
+        await session.requestBeside(() => session.resume());
         return statusOf(instance);
       case "snapshot": {
-        const { number } = await session.request(() => session.recorder.snapshot("full"));
+        const { number } = await session.requestBeside(() => session.recorder.snapshotHere());
         return { ...statusOf(instance), snapshot: number };
       }
       case "quit":

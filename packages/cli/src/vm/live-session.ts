@@ -181,6 +181,12 @@ export class LiveSession {
     });
   }
 
+  /** As `request`, of what the VM need not stand still for: a handler's answer is waited for on, unless it has begun to act. */
+  requestBeside<Result>(act: () => Result): Promise<Result> {
+    if (this.#requests.length > 0 || !this.recorder.isAsking) return this.request(act);
+    return new Promise((resolve) => resolve(this.recorder.actBeside(act)));
+  }
+
   /**
    * Stands still, and says so in the recording; at a moment that lies ahead, or now. Does not once `signal` says that
    * nobody waits for it any more.
@@ -196,8 +202,9 @@ export class LiveSession {
         this.#pauses = this.#pauses.filter((each) => each !== pause);
         reject(new SessionEndedError(`nobody waits for ${goal.text} any more`));
       });
-      // A step that is under way does not know of it.
-      this.#interrupt();
+      // A step that is under way does not know of it; one that waits for a handler looks once it has the answer.
+      if (this.#question !== undefined) this.#stopsElsewhere = true;
+      this.#wakeHost?.();
     });
   }
 
@@ -292,6 +299,7 @@ export class LiveSession {
       this.recorder.standStill();
       return undefined;
     }
+    this.recorder.noteFailedCall({ by: error.handler, code: error.code, message: error.message });
     if (this.#options.onHandlerError?.(error) === "end") return { why: "failed", error };
     this.pauseNow();
     this.#pausedBy = { reason: HANDLER_FAILED, text: `${HANDLER_FAILED}: ${error.message}` };

@@ -94,8 +94,8 @@ class Keys {
         return this.#session.stop({ why: "interrupted", by: "C-a x" });
       case "s":
         return void this.#session
-          .request(() => {
-            const { number, exitNumber } = this.#session.recorder.snapshot("full");
+          .requestBeside(() => {
+            const { number, exitNumber } = this.#session.recorder.snapshotHere();
             this.#output.note(`\r\nsnapshot:${number} at exit:${exitNumber}\r`);
           })
           .catch(() => undefined);

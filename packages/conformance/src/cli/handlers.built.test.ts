@@ -294,6 +294,7 @@ describe("a handler that fails", () => {
     expect(stderr).toContain("next: hvjournal record --from failed.hvj --handler failing.mjs\n");
     expect(sandbox.must("fsck", "failed.hvj")).toContain("whole");
     expect(sandbox.must("info", "failed.hvj")).toContain("stopped (handler-failed of failing.mjs)");
+    expect(sandbox.must("info", "failed.hvj")).toMatch(/^waits .*it threw TypeError: not today/m);
     expect(sandbox.must("replay", "failed.hvj")).toMatch(/answer, pending/);
     expect(sandbox.must("verify", "failed.hvj")).toContain("equal");
     expect(sandbox.must("show", "failed.hvj", "end")).toMatch(/x5 +0000000000005555/);
@@ -452,24 +453,31 @@ describe("a handler that fails", () => {
       }
     };
     expect(await isPaused()).toMatch(/once +\d+ +paused: handler failed +exit:\d+/);
+    expect(sandbox.must("info", "once.hvj")).toMatch(
+      /^waits +handler once\.mjs has no answer to .*: it threw the first time/m,
+    );
     const { finished, says } = sandbox.start("attach", "once");
     await says(/once is paused: handler failed: .*it threw the first time/);
     sandbox.must("ctl", "once", "resume");
     expect((await finished).stdout).toMatch(/smc 0xc6000000: 0x0000000000000008/);
+    expect(sandbox.must("log", "once.hvj", "--kind", "CallFailed")).toMatch(
+      / CallFailed +handler once\.mjs .*the first time/,
+    );
+    expect(sandbox.must("info", "once.hvj")).not.toMatch(/^waits/m);
     expect(sandbox.must("replay", "once.hvj")).toContain("equal");
   });
 });
 
 describe("a VM whose handler has not answered yet", () => {
   /** Answers once the file NAME.go is there. */
-  async function recordWaiting(name: string): Promise<void> {
+  async function recordWaiting(name: string, begins = '  vm.vcpu(0).setOneReg("x5", 7n);'): Promise<void> {
     const patient = write(
       `${name}.mjs`,
       'import { appendFileSync, existsSync } from "node:fs";',
       "const pause = () => new Promise((resolve) => setTimeout(resolve, 20));",
       "export default async (call, vm) => {",
       `  appendFileSync("${name}.asked", "?");`,
-      '  vm.vcpu(0).setOneReg("x5", 7n);',
+      begins,
       `  while (!existsSync("${name}.go")) await pause();`,
       "  return 6;",
       "};",
@@ -508,6 +516,18 @@ describe("a VM whose handler has not answered yet", () => {
     expect(readFileSync(sandbox.path("asked.asked")).length).toBeGreaterThan(before);
     expect(answerIn(sandbox.console("asked.hvj"), "hvc", 0xc600_0000)).toBe(registers(6, 0x1111, 0x2222, 0x3333));
     for (const command of ["replay", "verify"]) expect(sandbox.must(command, "asked.hvj")).toContain("equal");
+  });
+
+  it("is asked once, whatever commands come, as long as its handler has not begun to act", async () => {
+    await recordWaiting("left", "");
+    expect(sandbox.must("ctl", "left", "snapshot")).toMatch(/snapshot:\d+/);
+    expect(sandbox.run("ctl", "left", "smccc-filter", "0xc6000200+1=deny").status).toBe(1);
+    sandbox.must("ctl", "left", "snapshot");
+    expect(sandbox.must("ps")).toMatch(/left +\d+ +running: waits for left\.mjs/);
+    expect(readFileSync(sandbox.path("left.asked"), "utf8")).toBe("?");
+    writeFileSync(sandbox.path("left.go"), "");
+    expect(await sandbox.gone("left")).toBe(true);
+    for (const command of ["replay", "verify"]) expect(sandbox.must(command, "left.hvj")).toContain("equal");
   });
 
   it("takes --handler-timeout along, unless the destination is told another", async () => {

@@ -31,6 +31,11 @@ export const CoreKind = {
    * recording. One a call would be most of a recording whose guest does little but call.
    */
   answererChanged: kind("AnswererChanged", "bookkeeping", "by", "name"),
+  /**
+   * A call has no answer, because whoever was to give it failed; the VM stands still behind this. `by`: a handler's name or the
+   * board's, `code`: "handler-failed" ..., `message`: in words, cut where it is long.
+   */
+  callFailed: kind("CallFailed", "bookkeeping", "by", "code", "message"),
   /** In finishing an exit the kernel half wrote over an instruction of the guest's; `old` and `new`: its bytes. */
   codePatched: kind("CodePatched", "observation", "gpa", "old", "new"),
   /** `exitPending`: nothing has been answered yet, and stays so up to `Resumed`. */

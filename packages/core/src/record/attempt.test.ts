@@ -5,6 +5,7 @@ import type { VmmAttempt, VmmPort } from "../ports/vmm-half.js";
 import { busyProgram, type SmallVmOptions, smallVmm } from "../testing/programs.js";
 import { createSmall, eventTexts, replaySmall, runToStop } from "../testing/recordings.js";
 import { SMALL_RAM_BASE } from "../testing/small-board.js";
+import { endingOf } from "./go-on.js";
 import { VmmPortError } from "./live-vm.js";
 
 const busy: SmallVmOptions = { program: busyProgram(3, 50) };
@@ -67,6 +68,52 @@ describe("what the VMM half does on trial", () => {
     });
     await runToStop(recorder);
     recorder.finish({ index: false });
+    expect(replaySmall(journal).advance()).toBe("end");
+  });
+
+  it("is left alone, as long as nothing has been done, by what else is done to the VM", async () => {
+    const { half, entropy } = smallVmm(busy);
+    const answer = half.handleExit.bind(half);
+    let give = (_answer: "late" | "at once"): void => undefined;
+    let asked = 0;
+    half.handleExit = async (exit: ExitFrame, port: VmmPort): Promise<void> => {
+      if (exit[ExitWord.kvmExit] !== KvmExit.hypercall) return answer(exit, port);
+      asked += 1;
+      const attempt = port.begin();
+      if (asked === 1) await new Promise((resolve) => (give = resolve));
+      port.setRegister(0, "x7", 99n);
+      attempt.keep({ by: "handler", name: "late.mjs" });
+      return answer(exit, port);
+    };
+    const { recorder, journal } = createSmall(busy, { vmm: { half, entropy } });
+    const ended = runToStop(recorder);
+    while (asked === 0) await Promise.resolve();
+    expect(() => recorder.snapshotHere()).toThrow("a step is under way");
+    expect(recorder.actBeside(() => recorder.control({ name: "knob", value: 5n }))).toBeUndefined();
+    recorder.actBeside(() => recorder.snapshotHere());
+    expect(recorder.actBeside(() => recorder.control({ name: "no such" }))).toBeDefined();
+    const before = asked;
+    give("late");
+    await ended;
+    recorder.finish({ index: false });
+    expect(before).toBe(1);
+    expect(() => recorder.actBeside(() => 0)).toThrow("none is waited for");
+    const told = eventTexts(journal).flatMap((text) => /Paused|Resumed|OperatorCommanded/.exec(text) ?? []);
+    // The first two are of before the start.
+    expect(told.slice(2)).toEqual(["Paused", "OperatorCommanded", "Resumed", "Paused", "Resumed"]);
+    expect(replaySmall(journal).advance()).toBe("end");
+  });
+
+  it("leaves no trace but the reason where it fails, and the recording replays", async () => {
+    const { recorder, journal } = recordingWith(() => {
+      throw new RangeError("in the midst of it");
+    });
+    expect(() => recorder.step({ units: 1e9 })).toThrow("in the midst of it");
+    recorder.noteFailedCall({ by: "late.mjs", code: "handler-failed", message: "x".repeat(1000) });
+    recorder.pause();
+    expect(endingOf(journal)).toMatchObject({ isPaused: true, failedCall: `${"x".repeat(500)}...` });
+    recorder.finish({ index: false });
+    expect(endingOf(journal).failedCall).toMatch(/^x+\.\.\.$/);
     expect(replaySmall(journal).advance()).toBe("end");
   });
 

@@ -12,6 +12,10 @@ class HeldEvents implements EventSink {
   readonly #held: (() => void)[] = [];
   #count = 0;
 
+  get count(): number {
+    return this.#count;
+  }
+
   constructor(sink: EventSink) {
     this.#sink = sink;
   }
@@ -91,6 +95,11 @@ export class Attempt {
     // A write clears exclusive monitors.
     this.beforeChange();
     this.#overwritten.push({ physical, bytes: this.#machine.kernel.memory.read(physical, bytes) });
+  }
+
+  /** Nothing has been done yet. `stop`: how the guest has ended by now. */
+  isUntouched(stop: GuestStop | undefined): boolean {
+    return this.events.count === 0 && this.#putBack === undefined && stop === this.stop;
   }
 
   keep(): void {

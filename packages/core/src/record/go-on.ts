@@ -20,6 +20,8 @@ export interface RecordingEnding {
   readonly failure: { readonly by: string; readonly exitNumber: number } | undefined;
   /** The operator had paused the VM. */
   readonly isPaused: boolean;
+  /** Why the exit that it stands at has no answer, where its handler failed. */
+  readonly failedCall: string | undefined;
 }
 
 /** The `what` of an end that the host chose. */
@@ -33,10 +35,12 @@ export function endingOf(reader: EndedJournal): RecordingEnding {
   let resumed: RowEvent | undefined;
   let stopped: RowEvent | undefined;
   let failed: RowEvent | undefined;
+  let failedCall: string | undefined;
   reader.readBatches(seqBeforeLastPause(reader), new EventBatch(), (batch) => {
     for (const row of batch.rows) {
       if (row.kind === CoreKind.paused.name) paused = row;
-      if (row.kind === CoreKind.resumed.name) [paused, resumed] = [undefined, row];
+      if (row.kind === CoreKind.resumed.name) [paused, resumed, failedCall] = [undefined, row, undefined];
+      if (row.kind === CoreKind.callFailed.name) failedCall = String(row.payload["message"]);
       if (row.kind === CoreKind.failed.name) failed = row;
       if (row.kind !== CoreKind.stopped.name) continue;
       stopped = row;
@@ -46,14 +50,14 @@ export function endingOf(reader: EndedJournal): RecordingEnding {
     return true;
   });
   const isPaused = paused !== undefined || cameHerePaused(reader, resumed?.seq ?? 0);
-  if (stopped === undefined) return { stop: undefined, failure: undefined, isPaused };
+  if (stopped === undefined) return { stop: undefined, failure: undefined, isPaused, failedCall };
   const what = String(stopped.payload["what"]);
   const by = String(stopped.payload["by"]);
   const failure =
     failed === undefined
       ? undefined
       : { by: String(failed.payload["by"]), exitNumber: Number(failed.payload["exitNumber"]) };
-  return { stop: { what, by, byGuest: what !== STOPPED_BY_HOST }, failure, isPaused };
+  return { stop: { what, by, byGuest: what !== STOPPED_BY_HOST }, failure, isPaused, failedCall };
 }
 
 /** A pause takes a full snapshot behind it, and so does each end that a VM which has not run since is brought to. */

@@ -203,6 +203,22 @@ export class LiveVm {
     if (this.#asked === "exit") this.#noteAnswerer(answerer);
   }
 
+  /** Whether an answer is waited for, and whoever is to give it has done nothing to the VM yet. */
+  get isAsking(): boolean {
+    return this.#attempt?.isUntouched(this.stop) === true;
+  }
+
+  /** Does something to a VM that `isAsking`, as if nobody had been asked: whoever answers comes behind it. */
+  actBeside<Result>(act: () => Result): Result {
+    const [asked, attempt] = [this.#asked, this.#attempt];
+    [this.#asked, this.#attempt] = [undefined, undefined];
+    try {
+      return act();
+    } finally {
+      [this.#asked, this.#attempt] = [asked, attempt];
+    }
+  }
+
   #noteAnswerer(answerer: CallAnswerer): void {
     const last = this.#answerer;
     if (last?.by === answerer.by && last.name === answerer.name) return;

@@ -72,6 +72,17 @@ export interface Slice {
   readonly goal?: Goal;
 }
 
+/** Why a call has no answer. */
+export interface FailedCall {
+  /** A handler's name, or the board's. */
+  readonly by: string;
+  readonly code: string;
+  readonly message: string;
+}
+
+/** Of a message; what a handler throws may be of any length. */
+const FAILURE_CHARACTERS_MAX = 500;
+
 export class RecorderError extends Error {
   override readonly name = "RecorderError";
 }
@@ -244,6 +255,32 @@ export class Recorder {
     const refused = this.live.operate(command);
     this.#events.flush("normal");
     return refused;
+  }
+
+  /** Whether a step waits for an answer, and `actBeside` can be called. */
+  get isAsking(): boolean {
+    return this.#busy && this.live.isAsking;
+  }
+
+  /**
+   * Does something between two steps, while one waits for an answer, which is left alone: the recording says that the VM was
+   * paused for so long. Throws RecorderError where whoever answers has begun to change the VM.
+   */
+  actBeside<Result>(act: () => Result): Result {
+    if (!this.isAsking) throw new RecorderError("can't act beside an answer: none is waited for, or it has begun");
+    this.#busy = false;
+    try {
+      return this.live.actBeside(() => {
+        try {
+          return act();
+        } finally {
+          // At once: an answer on trial counts its events from here.
+          this.#resumeIfPaused();
+        }
+      });
+    } finally {
+      this.#busy = true;
+    }
   }
 
   /** The VMM half acts of itself, between two steps; an exit may be pending. */
@@ -461,10 +498,24 @@ export class Recorder {
     return snapshot;
   }
 
+  /** The call that the VM stands at has no answer: says why, for whoever reads the recording. It may be asked about again. */
+  noteFailedCall({ by, code, message }: FailedCall): void {
+    this.#checkUsable("note a failed call");
+    const cut = message.length > FAILURE_CHARACTERS_MAX ? `${message.slice(0, FAILURE_CHARACTERS_MAX)}...` : message;
+    this.live.row(CoreKind.callFailed, { by, code, message: cut });
+  }
+
   /** Stands still at exactly this moment, with a full snapshot of it. The next step goes on. */
   pause(): SnapshotHead {
     this.#checkUsable("pause");
     this.#notePaused();
+    return this.snapshot("full");
+  }
+
+  /** A full snapshot of this moment, at which the next step goes on. */
+  snapshotHere(): SnapshotHead {
+    this.#checkUsable("take a snapshot");
+    if (this.machine.exitPending) this.#notePaused();
     return this.snapshot("full");
   }
 

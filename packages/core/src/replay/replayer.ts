@@ -213,7 +213,7 @@ export class Replayer {
     if (cursor.kind !== ROW_EVENT) return true;
     const { kind, payload } = cursor.row;
     if (kind === CoreKind.paused.name || kind === CoreKind.stopped.name) return payload["exitPending"] === true;
-    if (kind === CoreKind.answererChanged.name) return true;
+    if (kind === CoreKind.answererChanged.name || kind === CoreKind.callFailed.name) return true;
     return kind !== CoreKind.idleEnded.name && this.#kinds.of(cursor.row).role === "vmm output";
   }
 
