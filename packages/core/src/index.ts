@@ -1,6 +1,7 @@
 export * from "./attest/measured-pages.js";
 export * from "./bisect/bisect-command.js";
 export * from "./bisect/bisect-when.js";
+export { symbolsAsPc } from "./bisect/pc-wanted.js";
 export * from "./bisect/event-writer.js";
 export * from "./bisect/minimize-changes.js";
 export * from "./canonical/bytes.js";

@@ -30,6 +30,8 @@ export function nearestWord(word: string, candidates: readonly string[]): string
   let best: string | undefined;
   let mistakesMax = Math.ceil(word.length / LETTERS_PER_MISTAKE);
   for (const candidate of candidates) {
+    // Letters that are too many or too few are mistakes each.
+    if (Math.abs(candidate.length - word.length) > mistakesMax) continue;
     const mistakes = distance(word, candidate);
     if (mistakes > mistakesMax || (mistakes === mistakesMax && best !== undefined)) continue;
     best = candidate;

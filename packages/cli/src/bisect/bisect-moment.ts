@@ -12,6 +12,7 @@ import {
   resolveRange,
   seek,
   startSeq,
+  symbolsAsPc,
   shellCommand,
 } from "@hvjournal/core";
 import { CliError } from "../cli-error.js";
@@ -78,6 +79,11 @@ async function searchWhen(
       output.note(
         `note: ${hex(address)} was not mapped at any moment at which it was asked for, so its value is unknown`,
       );
+    for (const name of symbolsAsPc(expression.tree, replayer.machine.kernel.pcName))
+      if (symbols.find(name)?.isData === true)
+        output.note(
+          `note: ${name} is data, and no instruction: no pc is ever there. Who writes to it: --when 'changed(&${name}, LENGTH)'`,
+        );
     throw neverHeld(expression, args, recording);
   }
   const scanned = `exit:${goodExit + 1}..${goodExit + scannedExits}`;

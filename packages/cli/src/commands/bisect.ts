@@ -1,9 +1,11 @@
 /** `hvjournal bisect`: find the moment at which something became so, or the change that did it. */
 import { BisectEndError, BisectSkippedError, BisectStoppedError, parseExpression, shellCommand } from "@hvjournal/core";
+import { join } from "node:path";
 import { runCommandSearch } from "../bisect/bisect-by-command.js";
 import { bisectChanges } from "../bisect/bisect-changes.js";
 import { runWhen } from "../bisect/bisect-moment.js";
 import { CliError, UsageError } from "../cli-error.js";
+import { showCommand } from "../output/show-command.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { defaultRecording, wordsOption } from "../recording-path.js";
 import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
@@ -50,7 +52,7 @@ export const bisect: Command = {
       .option("keep", textOption("directory for the recordings of all runs")),
   run: (args, context) =>
     (asksForChange(args) ? searchChange(args, context) : searchMoment(args, context)).catch((error: unknown) => {
-      throw bisectFailure(error, laterSearch(args, context));
+      throw bisectFailure(error, { good: laterSearch(args, context), bad: withRunsKept(args, context) });
     }),
 };
 
@@ -98,13 +100,27 @@ function laterSearch(args: Arguments, context: CommandContext): string | undefin
   return shellCommand("hvjournal", "bisect", pathOf(args, context), "--when", isLater ? when : `!(${when})`);
 }
 
-function bisectFailure(error: unknown, next: string | undefined): unknown {
-  if (error instanceof BisectEndError)
+/** Where all changes together are good: what that run was. The search begins with none of them, and then with all. */
+function withRunsKept(args: Arguments, { argv }: CommandContext): string | undefined {
+  if (!asksForChange(args)) return undefined;
+  const keep = stringOption(args, "keep");
+  if (keep !== undefined) return showCommand(join(keep, "bisect-2.hvj"), "end");
+  const [command = "bisect", ...words] = argv;
+  return shellCommand("hvjournal", command, "--keep", "runs", ...words);
+}
+
+/** What helps where an end of the search is not as it should be. */
+type NextByEnd = Readonly<Record<BisectEndError["end"], string | undefined>>;
+
+function bisectFailure(error: unknown, nextByEnd: NextByEnd): unknown {
+  if (error instanceof BisectEndError) {
+    const next = nextByEnd[error.end];
     return new CliError(error.message, {
       code: "bisect-end",
-      ...(error.end === "good" && next !== undefined ? { next } : {}),
+      ...(next === undefined ? {} : { next }),
       cause: error,
     });
+  }
   if (error instanceof BisectSkippedError)
     return new CliError(error.message, {
       code: "bisect-skipped",

@@ -8,6 +8,7 @@ const SHT_DYNSYM = 11;
 const SHN_UNDEF = 0;
 const SHN_ABS = 0xfff1;
 const SYMBOL_BYTES = 24;
+const STT_OBJECT = 1;
 /** STT_NOTYPE, STT_OBJECT, STT_FUNC. */
 const NAMING_TYPES: ReadonlySet<number> = new Set([0, 1, 2]);
 const MAPPING_SYMBOL = /^\$[xdt](\.|$)/;
@@ -60,7 +61,8 @@ function readTable(file: Uint8Array, view: DataView, table: Section, strings: Se
   const symbols: GuestSymbol[] = [];
   for (let at = table.offset; at + SYMBOL_BYTES <= table.offset + table.bytes; at += SYMBOL_BYTES) {
     const section = view.getUint16(at + 6, true);
-    if (section === SHN_UNDEF || section === SHN_ABS || !NAMING_TYPES.has(view.getUint8(at + 4) & 0xf)) continue;
+    const type = view.getUint8(at + 4) & 0xf;
+    if (section === SHN_UNDEF || section === SHN_ABS || !NAMING_TYPES.has(type)) continue;
     const start = view.getUint32(at, true);
     const end = text.indexOf(0, start);
     const name = text.toString("latin1", start, end < 0 ? text.length : end);
@@ -69,6 +71,7 @@ function readTable(file: Uint8Array, view: DataView, table: Section, strings: Se
       name,
       address: view.getBigUint64(at + 8, true),
       bytes: Number(view.getBigUint64(at + 16, true)),
+      ...(type === STT_OBJECT && { isData: true }),
     });
   }
   return symbols;

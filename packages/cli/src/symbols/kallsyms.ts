@@ -11,7 +11,7 @@
  * CONFIG_KALLSYMS_ABSOLUTE_PERCPU, as on x86, offsets are signed: what is not negative is itself the address of a per-CPU
  * variable, and these come first; all else is relative_base minus 1 minus the offset.
  */
-import type { GuestSymbol, SymbolTable } from "@hvjournal/core";
+import { type GuestSymbol, nearestWord, type SymbolTable } from "@hvjournal/core";
 import { symbolReaches } from "./symbols.js";
 
 const ALIGNMENT = 8;
@@ -216,7 +216,9 @@ export class Kallsyms implements SymbolTable {
   }
 
   /** Without CONFIG_KALLSYMS_ALL, as most distributions build it, data has no names. */
-  adviceOn(): string {
+  adviceOn(name: string): string {
+    const meant = nearestWord(name, this.#namesFrom(0));
+    if (meant !== undefined) return `did you mean ${meant}?`;
     const what =
       this.find("init_task") === undefined
         ? "the kernel's own table names functions only"

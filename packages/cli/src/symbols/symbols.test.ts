@@ -48,6 +48,11 @@ describe("an address", () => {
     expect(symbols.callerName(0x1000n)).toBeUndefined();
   });
 
+  it("whose name is misspelt is told by the one that may be meant", () => {
+    expect(symbols.adviceOn("secnd")).toBe("did you mean second?");
+    expect(symbols.adviceOn("schedule_timeout")).toBe("give --symbols vmlinux or System.map");
+  });
+
   it("has the same name in a kernel that was loaded elsewhere", () => {
     const moved = SYMBOLS.movedBy(-0x800n);
     expect(moved.at(0x1800n)?.name).toBe("second");
@@ -58,10 +63,11 @@ describe("an address", () => {
 describe("a System.map", () => {
   it("gives what is defined, without the marks of the assembler", () => {
     const text =
-      "ffff800008010000 T _stext\nffff800008010010 t $x\n0000000000000000 U missing\nffff800008010020 t local\t[module]\n";
+      "ffff800008010000 T _stext\nffff800008010010 t $x\n0000000000000000 U missing\nffff800008010020 t local\t[module]\nffff800008020000 D jiffies\n";
     expect(readSystemMap(Buffer.from(text))).toEqual([
       { name: "_stext", address: 0xffff_8000_0801_0000n, bytes: 0 },
       { name: "local", address: 0xffff_8000_0801_0020n, bytes: 0 },
+      { name: "jiffies", address: 0xffff_8000_0802_0000n, bytes: 0, isData: true },
     ]);
   });
 

@@ -1,9 +1,10 @@
 /** Names of guest addresses, from files and from the guest itself. */
-import type { GuestSymbol, SymbolTable } from "@hvjournal/core";
+import { type GuestSymbol, nearestWord, type SymbolTable } from "@hvjournal/core";
 
 /** A symbol without a size ends at the next one, or this far on. */
 const REACH_MAX = 1n << 20n;
 const ADDRESS_DIGITS = 16;
+const GIVE_SYMBOLS = "give --symbols vmlinux or System.map";
 
 /** Labels that a linker sets behind the last function of a section: what follows them is something else. */
 const SECTION_END = /^(_etext|_einittext|_edata|_end|__init_end|__\w*text_end)$/;
@@ -32,6 +33,11 @@ export class SymbolList implements SymbolTable {
 
   find(name: string): GuestSymbol | undefined {
     return this.#byName.get(name);
+  }
+
+  adviceOn(name: string): string {
+    const meant = nearestWord(name, [...this.#byName.keys()]);
+    return meant === undefined ? GIVE_SYMBOLS : `did you mean ${meant}?`;
   }
 
   at(address: bigint): GuestSymbol | undefined {
@@ -81,7 +87,7 @@ export class Symbols implements SymbolTable {
   }
 
   adviceOn(name: string): string {
-    return this.#table.adviceOn?.(name) ?? "give --symbols vmlinux or System.map";
+    return this.#table.adviceOn?.(name) ?? GIVE_SYMBOLS;
   }
 
   /** "vendor_call+0x20"; undefined for an address without a name. */

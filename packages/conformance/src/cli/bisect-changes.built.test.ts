@@ -128,7 +128,7 @@ describe("bisect GOOD --with FILE", () => {
     [
       ["good.hvj", "--with", "cap=ARM_SYSTEM_SUSPEND", "--expect", "console =~ /psci/"],
       128,
-      "with all changes applied the run is good",
+      "with all changes applied the run is good\nnext: hvjournal bisect --keep runs good.hvj --with cap=ARM_SYSTEM_SUSPEND --expect 'console =~ /psci/'\n",
     ],
     [["good.hvj", "--with", "smp=2", "--when", "time > 1s"], 129, "--when is for one recording as it is"],
     [["good.hvj", "--expect", "time > 1s"], 129, "--expect is for a search among changes"],

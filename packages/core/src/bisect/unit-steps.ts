@@ -6,11 +6,12 @@
  * the kernel half can stop at a pc, up to the one that must hold.
  */
 import type { Evaluator, ExpressionEnvironment } from "../expression/evaluate.js";
-import { changesAtEventsOnly, isConstant, comparesMoments } from "../expression/parse-expression.js";
+import { changesAtEventsOnly, comparesMoments } from "../expression/parse-expression.js";
 import type { BinaryOperator, Expression } from "../expression/syntax-tree.js";
 import type { Goal } from "../machine/goal.js";
 import type { Machine } from "../machine/machine.js";
 import { GUEST_NANOSECONDS_PER_UNIT } from "../ports/architecture.js";
+import { pcWanted } from "./pc-wanted.js";
 
 export interface UnitStep {
   readonly goal: Goal;
@@ -50,15 +51,6 @@ function noteLeast(tree: Expression, least: Least): void {
   least[counter.node] = Math.max(least[counter.node], Number(bound.value) + (operator === ">" ? 1 : 0));
 }
 
-/** `$pc == 0x1000`, or `&panic == $pc`: gives the value. */
-function pcWanted(tree: Expression, pcNames: readonly string[]): Expression | undefined {
-  if (tree.node !== "binary" || tree.operator !== "==") return undefined;
-  const { left, right } = tree;
-  const isPc = (side: Expression): boolean => side.node === "register" && pcNames.includes(side.name);
-  if (isPc(left) && isConstant(right)) return right;
-  return isPc(right) && isConstant(left) ? left : undefined;
-}
-
 export class UnitSteps {
   readonly #evaluator: Evaluator;
   readonly #guards: readonly Expression[];
@@ -68,14 +60,14 @@ export class UnitSteps {
   #pc: bigint | undefined;
 
   /** `pcName`: see `KernelHalf.pcName`. */
-  constructor(evaluator: Evaluator, pcName = "pc") {
+  constructor(evaluator: Evaluator, pcName?: string) {
     this.#evaluator = evaluator;
     const all = conjuncts(evaluator.parsed.tree);
     this.#guards = all.filter(changesAtEventsOnly);
     for (const each of all) noteLeast(each, this.#least);
     // What compares with its first moment would have a later one.
     if (!comparesMoments(evaluator.parsed.tree))
-      this.#pcWanted = all.map((each) => pcWanted(each, ["pc", pcName])).find((wanted) => wanted !== undefined);
+      this.#pcWanted = all.map((each) => pcWanted(each, pcName)).find((wanted) => wanted !== undefined);
   }
 
   /** How far the machine may go until the expression must be asked again; `seq` is of the next event. */

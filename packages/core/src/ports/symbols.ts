@@ -5,6 +5,8 @@ export interface GuestSymbol {
   readonly address: bigint;
   /** 0 where it is unknown. */
   readonly bytes: number;
+  /** It names a variable; absent: code, or nobody knows. */
+  readonly isData?: true;
 }
 
 export interface SymbolTable {
