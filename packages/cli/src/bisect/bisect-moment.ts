@@ -155,7 +155,7 @@ function goToFirst(replayer: Replayer, { first, writer }: BisectWhenResult): voi
 function callerOf(replayer: Replayer, { first, writer }: BisectWhenResult, symbols: Symbols): bigint | undefined {
   if (first === undefined || writer?.by !== "instruction") return undefined;
   seek(replayer, { icount: first.icount - 1 });
-  return callersOf(replayer.machine, writer.vcpu, symbols, 1)[0];
+  return callersOf(replayer.machine, writer.vcpu, symbols, 1)[0]?.address;
 }
 
 function callerJson(address: bigint | undefined, symbols: Symbols): Record<string, unknown> | undefined {

@@ -156,18 +156,24 @@ export class MomentText {
     return Object.fromEntries(kernel.registers.map(({ name }) => [name, hex(this.#register(name))]));
   }
 
-  /** Innermost first, the present one included. */
-  callers(): { readonly address: bigint; readonly name: string | undefined }[] {
+  /** Innermost first, the present one included; `mode`: of user code, from which the kernel was entered. */
+  callers(): { readonly address: bigint; readonly name: string | undefined; readonly mode?: "user" }[] {
     const { symbols } = this.#recording;
     const callers = callersOf(this.#machine, this.#vcpu, symbols, CALLERS_MAX);
     return [
       { address: this.#pc, name: symbols.name(this.#pc) },
-      ...callers.map((address) => ({ address, name: symbols.callerName(address) })),
+      ...callers.map(({ address, isUserMode }) =>
+        isUserMode
+          ? { address, name: symbols.name(address), mode: "user" as const }
+          : { address, name: symbols.callerName(address) },
+      ),
     ];
   }
 
   stack(): string[] {
-    const names = this.callers().map(({ address, name }) => name ?? hexAddress(address));
+    const names = this.callers().map(
+      ({ address, name, mode }) => `${name ?? hexAddress(address)}${mode === undefined ? "" : " (user mode)"}`,
+    );
     return this.section("stack", [names.join(" < ")]);
   }
 

@@ -1,6 +1,11 @@
 import { describe, expect, it } from "@jest/globals";
 import type { GuestSymbol, Machine, SymbolTable } from "@hvjournal/core";
-import { orcCallers } from "./orc.js";
+import { orcCallers as callersWithMode } from "./orc.js";
+
+/** Addresses alone. */
+function orcCallers(...words: Parameters<typeof callersWithMode>): bigint[] | undefined {
+  return callersWithMode(...words)?.map(({ address }) => address);
+}
 
 const BASE = 0xffff_ffff_8100_0000n;
 const RAM_BYTES = 0x4000;
@@ -121,9 +126,15 @@ describe.each<Version>(["6.1", "6.4"])("the callers in a kernel of Linux %s", (v
     expect(orcCallers(made.machine, 0, made.symbols, 64)).toEqual([0x100, 0x410, 0x230, 0x510].map(code));
   });
 
-  it("end where user mode was interrupted, and where the stack is not mapped", () => {
-    const interrupted = machine(version, ENTRIES_OF_CODE, [[stack(1), USER_CS]], { rip: code(0x300), rsp: stack(0) });
-    expect(orcCallers(interrupted.machine, 0, interrupted.symbols, 64)).toEqual([]);
+  it("end with the instruction at which user mode was left, and where the stack is not mapped", () => {
+    const words = [
+      [stack(0), 0x40_1234n],
+      [stack(1), USER_CS],
+    ] as const;
+    const interrupted = machine(version, ENTRIES_OF_CODE, words, { rip: code(0x300), rsp: stack(0) });
+    expect(callersWithMode(interrupted.machine, 0, interrupted.symbols, 64)).toEqual([
+      { address: 0x40_1234n, isUserMode: true },
+    ]);
     const lost = machine(version, ENTRIES_OF_CODE, [], { rip: code(0x120), rsp: 0x1000n });
     expect(orcCallers(lost.machine, 0, lost.symbols, 64)).toEqual([]);
   });

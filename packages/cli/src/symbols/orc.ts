@@ -8,6 +8,7 @@
  * an end mark beside it; from 6.4 on it has three bits, and the first two types are none and the end.
  */
 import { type Machine, readVirtual, type SymbolTable } from "@hvjournal/core";
+import type { Caller } from "./caller.js";
 
 const IP_BYTES = 4;
 const ENTRY_BYTES = 6;
@@ -58,15 +59,17 @@ interface Frame {
   readonly rbp: bigint;
   /** Its address is of the instruction that is next, and not of one behind a call. */
   readonly isInterrupted: boolean;
+  /** It has no entry here. */
+  readonly isUserMode: boolean;
 }
 
-/** Addresses of the callers, innermost first; undefined: there are no such tables, or pc is in none of their code. */
+/** Innermost first, user mode last where the kernel was entered from there; undefined: there are no such tables, or pc is in none of their code. */
 export function orcCallers(
   machine: Machine,
   vcpu: number,
   symbols: SymbolTable,
   depthMax: number,
-): bigint[] | undefined {
+): Caller[] | undefined {
   return OrcTables.of(machine, vcpu, symbols)?.callers(depthMax);
 }
 
@@ -97,19 +100,21 @@ class OrcTables {
     return new OrcTables(machine, vcpu, ips, end, entries);
   }
 
-  callers(depthMax: number): bigint[] | undefined {
+  callers(depthMax: number): Caller[] | undefined {
     let frame: Frame | undefined = {
       rip: this.#register("rip"),
       rsp: this.#register("rsp"),
       rbp: this.#register("rbp"),
       isInterrupted: true,
+      isUserMode: false,
     };
     if (this.#entryOf(frame) === undefined) return undefined;
-    const callers: bigint[] = [];
+    const callers: Caller[] = [];
     for (let isInnermost = true; callers.length < depthMax; isInnermost = false) {
       frame = this.#callerOf(frame, isInnermost);
       if (frame === undefined) break;
-      callers.push(frame.rip);
+      callers.push({ address: frame.rip, isUserMode: frame.isUserMode });
+      if (frame.isUserMode) break;
     }
     return callers;
   }
@@ -122,10 +127,11 @@ class OrcTables {
     if (type === "end") return undefined;
     if (type === "call") return this.#frame(this.#word(sp - WORD_BYTES), sp, this.#savedRbp(frame, entry, sp), false);
     const layout = type === "registers" ? PtRegs : InterruptFrame;
-    // What was interrupted in user mode has no entry here.
-    if (((this.#word(sp + layout.cs) ?? PRIVILEGE) & PRIVILEGE) !== 0n) return undefined;
+    const [cs, rip] = [this.#word(sp + layout.cs), this.#word(sp + layout.rip)];
+    if (cs === undefined) return undefined;
+    if ((cs & PRIVILEGE) !== 0n) return userFrame(rip);
     const rbp = type === "registers" ? this.#word(sp + PtRegs.rbp) : this.#savedRbp(frame, entry, sp);
-    return this.#frame(this.#word(sp + layout.rip), this.#word(sp + layout.rsp), rbp, true);
+    return this.#frame(rip, this.#word(sp + layout.rsp), rbp, true);
   }
 
   #frame(
@@ -135,7 +141,7 @@ class OrcTables {
     isInterrupted: boolean,
   ): Frame | undefined {
     if (rip === undefined || rip === 0n || rsp === undefined || rbp === undefined) return undefined;
-    return { rip, rsp, rbp, isInterrupted };
+    return { rip, rsp, rbp, isInterrupted, isUserMode: false };
   }
 
   #stackPointer({ rsp, rbp }: Frame, { spRegister, spOffset }: Entry, isInnermost: boolean): bigint | undefined {
@@ -213,4 +219,10 @@ class OrcTables {
   #register(name: string): bigint {
     return this.#machine.kernel.readRegister(this.#vcpu, name);
   }
+}
+
+/** The chain ends with it: user code's own callers are in its own tables. */
+function userFrame(rip: bigint | undefined): Frame | undefined {
+  if (rip === undefined || rip === 0n) return undefined;
+  return { rip, rsp: 0n, rbp: 0n, isInterrupted: true, isUserMode: true };
 }
