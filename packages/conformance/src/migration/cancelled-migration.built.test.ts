@@ -9,8 +9,8 @@ const sandbox = new VmSandbox();
 afterEach(() => sandbox.endAll());
 afterAll(() => sandbox.close());
 
-/** It writes 64 MiB over and over: a VM of few pages is there before anybody can end the move. */
-const DIRTY = "scenario=dirty";
+/** It writes 16 MiB over and over: a VM of few pages is there before anybody can end the move. */
+const DIRTY = "scenario=dirty megabytes=16 every=64";
 const POLL_MS = 50;
 const SOON_MS = 20_000;
 
@@ -80,7 +80,7 @@ describe("a move that is given up", () => {
 describe("a VM that ends while it is copied", () => {
   it("has not moved: its recording says how its guest ended, and there is nothing to go on with", async () => {
     // All pages are written by then, and the guest has some way to go.
-    sandbox.recordDetached("ends", `${DIRTY} passes=60`, "--paused");
+    sandbox.recordDetached("ends", `${DIRTY} passes=240`, "--paused");
     const { says, finished: pausedThere } = sandbox.start("ctl", "ends", "pause", "--at", "icount:2000000");
     await says(/ends pauses at icount:2000000/);
     sandbox.must("ctl", "ends", "resume");
