@@ -37,7 +37,7 @@ export const ERROR_CAUSES = {
   "no-snapshot": "a branch needs a full snapshot before its moment",
   "not-a-boundary": "a branch can't begin in the middle of an answer",
 
-  timeout: "ran out of --timeout",
+  timeout: "ran out of --timeout or --host-timeout",
   interrupted: "SIGINT, SIGTERM or SIGHUP",
   spawn: "a program can't be started",
 

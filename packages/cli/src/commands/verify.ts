@@ -38,6 +38,7 @@ export const verify: Command = {
       .option("expect", textOption("EXPR that must hold: --level outcome"))
       .option("config", { ...textOption("machine file with what is to be changed"), alias: "c" })
       .option("timeout", textOption("guest time that the run may take (twice the recorded run's, and 1s)"))
+      .option("host-timeout", textOption("wall clock that it may take"))
       .option("output", { ...textOption("keep the new run as a recording"), alias: "o" })
       .option("force", flagOption("overwrite the recording that -o names"))
       .option("handler-timeout", HANDLER_TIMEOUT_OPTION),
@@ -46,6 +47,8 @@ export const verify: Command = {
     const expect = stringOption(args, "expect");
     const expression = expect === undefined ? undefined : parseExpression(expect);
     const timeoutNs = timeOption(args, "timeout");
+    const hostTimeoutNs = timeOption(args, "host-timeout");
+    const hostTimeoutMs = hostTimeoutNs === undefined ? undefined : hostTimeoutNs / 1e6;
     const path = recordingPath(args, context);
     const verifyIt = async (recording: OpenRecording): Promise<ExitCode> => {
       const recorded = recordedPlan(recording);
@@ -55,10 +58,10 @@ export const verify: Command = {
       });
       const changes = planChanges(recorded, plan);
       const chosen = chooseLevel({ level, changes, expression }, recording);
-      if (chosen === "bits") return verifyBits(recording, { plan, timeoutNs, args, context });
+      if (chosen === "bits") return verifyBits(recording, { plan, timeoutNs, hostTimeoutMs, args, context });
       checkBeginsAtStart(recording, "verify");
       return verifyChanged({
-        ...{ recording, plan, changes, level: chosen, expression, timeoutNs, args, context },
+        ...{ recording, plan, changes, level: chosen, expression, timeoutNs, hostTimeoutMs, args, context },
       });
     };
     return withRecording(path, context, symbolsFromFiles(args), verifyIt, { isJudged: true });
@@ -72,7 +75,7 @@ function levelOption(args: Arguments): VerifyLevel | undefined {
   return level;
 }
 
-/** Guest time in nanoseconds. Throws UsageError. */
+/** In nanoseconds. Throws UsageError. */
 export function timeOption(args: Arguments, option: string): number | undefined {
   const text = stringOption(args, option);
   if (text === undefined) return undefined;
@@ -113,13 +116,14 @@ function chooseLevel({ level, changes, expression }: Asked, { architecture }: Op
 interface BitsOptions {
   readonly plan: MachinePlan;
   readonly timeoutNs: number | undefined;
+  readonly hostTimeoutMs: number | undefined;
   readonly args: Arguments;
   readonly context: CommandContext;
 }
 
 async function verifyBits(
   recording: OpenRecording,
-  { plan, timeoutNs, args, context: { output } }: BitsOptions,
+  { plan, timeoutNs, hostTimeoutMs, args, context: { output } }: BitsOptions,
 ): Promise<ExitCode> {
   if (stringOption(args, "output") !== undefined)
     throw new UsageError("-o keeps a run that may be another: this one is what is recorded, bit for bit, or diverges");
@@ -133,7 +137,7 @@ async function verifyBits(
     const json = { recording: path, level: "bits", equal: false, exits: verifier.compared.exits };
     return handlerFailure(error, { recording, machine: verifier.machine, changes: [], json });
   };
-  await withLongAct({ act: `verifying ${path}`, total: reader.end.icount, output }, async (act) => {
+  await withLongAct({ act: `verifying ${path}`, total: reader.end.icount, output, hostTimeoutMs }, async (act) => {
     for (;;) {
       const step = await throwingInstead(failure, () => verifier.step(SLICE_UNITS, goal));
       if (step === "equal") return;

@@ -17,7 +17,7 @@ const COMMAND_HELP: Readonly<Record<string, CommandHelp>> = {
       "hvjournal record Image --headless --until 'console:/login:/' --fail-on 'console:/Kernel panic/'",
       "hvjournal record Image --headless --until '$pc == 0x40080000'",
     ],
-    statuses: "0 the guest ended well, or --until; 1 it ended badly, or --fail-on; 124 --timeout",
+    statuses: "0 the guest ended well, or --until; 1 it ended badly, or --fail-on; 124 --timeout, --host-timeout",
   },
   replay: {
     topics: ["positions", "expressions"],
@@ -34,7 +34,8 @@ const COMMAND_HELP: Readonly<Record<string, CommandHelp>> = {
       "hvjournal verify good.hvj --smccc-filter 0xc6000000+0x100=deny",
       "hvjournal verify good.hvj --kernel Image --expect 'console =~ /login:/'",
     ],
-    statuses: "0 equal, or EXPR holds; 1 not, or a handler fails; 124 --timeout; 125 not with this build",
+    statuses:
+      "0 equal, or EXPR holds; 1 not, or a handler fails; 124 --timeout, --host-timeout; 125 not with this build",
   },
   bisect: {
     topics: ["expressions", "positions"],

@@ -21,15 +21,19 @@ export interface LongActOptions {
   /** icount at which it will end; 0 where that is not known. */
   readonly total: number;
   readonly output: Output;
+  /** `--host-timeout`, where it was given, in milliseconds: it ends with status 124. */
+  readonly hostTimeoutMs?: number | undefined;
 }
 
 export class LongAct {
   readonly #act: string;
   readonly #progress: Progress;
   readonly #signals = new StoppingSignals();
+  readonly #hostTimeoutMs: number;
   #turnedAt = performance.now();
 
-  constructor({ act, total, output }: LongActOptions) {
+  constructor({ act, total, output, hostTimeoutMs = Infinity }: LongActOptions) {
+    this.#hostTimeoutMs = hostTimeoutMs;
     this.#act = act;
     this.#progress = new Progress(output, act, total);
   }
@@ -49,13 +53,14 @@ export class LongAct {
 
   /**
    * Says how far it is, and lets the host's events in; `reached` is undefined where it is at no moment of the run. Throws
-   * CliError where one of them ends the act.
+   * CliError where one of them, or the host's time, ends the act.
    */
   async turn(reached?: Reached): Promise<void> {
     this.#progress.at(reached?.icount);
     await new Promise((resolve) => setImmediate(resolve));
     this.#turnedAt = performance.now();
     if (this.#signals.name !== undefined) throw interrupted(this.#act, this.#signals.name, reached);
+    if (this.elapsedMs >= this.#hostTimeoutMs) throw outOfHostTime(this.#act, reached);
   }
 
   /** To its end, or to a signal, which leaves it by `return`. */
@@ -107,9 +112,20 @@ export class LongAct {
   }
 }
 
+function placeText(reached: Reached | undefined): string {
+  return reached === undefined ? "" : ` at exit:${reached.exitNumber} icount:${reached.icount}`;
+}
+
+function outOfHostTime(act: string, reached: Reached | undefined): CliError {
+  return new CliError(`${act}: ran out of --host-timeout${placeText(reached)}`, {
+    code: "timeout",
+    status: ExitStatus.timeout,
+    fields: { exit: reached?.exitNumber, icount: reached?.icount },
+  });
+}
+
 function interrupted(act: string, signal: NodeJS.Signals, reached?: Reached): CliError {
-  const at = reached === undefined ? "" : ` at exit:${reached.exitNumber} icount:${reached.icount}`;
-  return new CliError(`${act}: interrupted (${signal})${at}`, {
+  return new CliError(`${act}: interrupted (${signal})${placeText(reached)}`, {
     code: "interrupted",
     status: ExitStatus.interrupted,
     fields: { signal, exit: reached?.exitNumber, icount: reached?.icount },

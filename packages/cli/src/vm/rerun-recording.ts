@@ -67,6 +67,8 @@ export interface RerunRequest {
   readonly judge: (recorder: Recorder) => RunJudge;
   readonly output: Output;
   readonly act: string;
+  /** See `LongActOptions`. */
+  readonly hostTimeoutMs?: number | undefined;
 }
 
 export interface Rerun extends RerunResult {
@@ -79,7 +81,7 @@ export interface Rerun extends RerunResult {
  * `machineOf` throws.
  */
 export async function rerunRecording(request: RerunRequest): Promise<Rerun> {
-  const { recording, plan, path, lanes, isKept, untilNs, by, output, act } = request;
+  const { recording, plan, path, lanes, isKept, untilNs, by, output, act, hostTimeoutMs } = request;
   const { architecture, description, vmm, commands, drives } = machineOf(plan, recording.path, request.watch);
   const inputs = new AnchoredInputs(...lanes);
   const writer = createRecordingFile(path, { architecture, description });
@@ -89,7 +91,7 @@ export async function rerunRecording(request: RerunRequest): Promise<Rerun> {
     const recorder = Recorder.create({ architecture, digester: nodeDigester, writer, vmm, cadence, inputs }, commands);
     const judge = request.judge(recorder);
     recorder.onOutput((port, bytes) => judge.noteOutput?.(port, bytes));
-    const result = await withLongAct({ act, total: recording.reader.end.icount, output }, (longAct) =>
+    const result = await withLongAct({ act, total: recording.reader.end.icount, output, hostTimeoutMs }, (longAct) =>
       rerun({
         ...{ recorder, inputs, untilNs },
         atExit: () => judge.atExit(),

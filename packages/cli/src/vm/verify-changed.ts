@@ -42,6 +42,7 @@ export interface ChangedVerification {
   readonly level: "exits" | "outcome";
   readonly expression: ParsedExpression | undefined;
   readonly timeoutNs: number | undefined;
+  readonly hostTimeoutMs: number | undefined;
   readonly args: Arguments;
   readonly context: CommandContext;
 }
@@ -101,6 +102,7 @@ async function verifyInto(path: string, isKept: boolean, what: ChangedVerificati
       by: expression === undefined ? "verify" : `--expect ${expression.source}`,
       judge: (recorder) => judgement.of(recorder, what),
       act: `verifying ${recording.path}`,
+      hostTimeoutMs: what.hostTimeoutMs,
     });
   } catch (error) {
     throw error instanceof ControlRefusedError ? refusedMachine(error) : failureOf(error, what, judgement);

@@ -63,6 +63,12 @@ const COMMANDS: readonly (readonly string[])[] = [
   ["index", "vm.hvj"],
 ];
 
+it("verify ends with 124 when the wall clock has gone beyond --host-timeout, and says where", () => {
+  const { status, stdout, stderr } = sandbox.run("verify", "vm.hvj", "--host-timeout", "1ns", "-q");
+  expect({ status, stdout }).toEqual({ status: 124, stdout: "" });
+  expect(stderr).toMatch(/^error: verifying vm\.hvj: ran out of --host-timeout at exit:\d+ icount:\d+\n$/);
+});
+
 it("says nothing with -q", () => {
   expect(sandbox.runWith(FAST, "verify", "vm.hvj", "-q")).toEqual({ status: 0, stdout: "", stderr: "" });
 });

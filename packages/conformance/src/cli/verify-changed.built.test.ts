@@ -116,6 +116,15 @@ describe("verify of a changed configuration", () => {
     expect(verify("boot.hvj", "--timeout", "60s").status).toBe(0);
   });
 
+  it("ends with 124 when the wall clock has gone beyond --host-timeout", () => {
+    const words = ["--append", "scenario=loop", "--expect", "time > 99s", "--timeout", "60s", "--host-timeout", "1ns"];
+    const { status, stderr } = verify("boot.hvj", ...words);
+    expect([status, stderr]).toEqual([
+      124,
+      expect.stringMatching(/^error: verifying boot\.hvj: ran out of --host-timeout at exit:\d+ icount:\d+\n/m),
+    ]);
+  });
+
   it("has not passed where a --timeout ran out first, whatever holds then", () => {
     const words = ["--append", "scenario=loop", "--expect", "!(console =~ /FAIL/)", "--timeout", "5ms"];
     const { status, stdout, stderr } = verify("boot.hvj", ...words);
