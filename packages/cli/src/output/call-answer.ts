@@ -6,7 +6,6 @@ import {
   ExitWord,
   FinishedBy,
   HotKind,
-  journalCursor,
   KvmExit,
   NO_EVENT,
   ROW_EVENT,
@@ -14,7 +13,7 @@ import {
 } from "@hvjournal/core";
 import { JournalDamagedError } from "@hvjournal/journal";
 import { displayOf } from "../architectures.js";
-import { hasGoneOn, type RecordedExit, type RecordingParts } from "./recorded-call.js";
+import { cursorBehind, hasGoneOn, type RecordedExit, type RecordingParts } from "./recorded-call.js";
 import { resultText, u64 } from "./value-text.js";
 
 export interface CallAnswer {
@@ -71,7 +70,7 @@ class CollectedAnswer {
   }
 
   read(last: number): void {
-    const cursor = journalCursor(this.#parts.reader, this.#call.seq + 1);
+    const cursor = cursorBehind(this.#parts.reader, this.#call);
     for (; cursor.kind !== NO_EVENT && cursor.seq <= last; cursor.next()) {
       this.#hasGoneOn = hasGoneOn(cursor, this.#call);
       if (this.#hasGoneOn) return;

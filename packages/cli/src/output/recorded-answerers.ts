@@ -3,17 +3,15 @@ import {
   type CallAnswerer,
   CoreKind,
   EventBatch,
-  type EventCursor,
   type EventPayload,
   firstSeqOf,
   HotKind,
-  journalCursor,
   type JournalReader,
   NO_EVENT,
   ROW_EVENT,
 } from "@hvjournal/core";
 import { JournalDamagedError } from "@hvjournal/journal";
-import { hasGoneOn, type RecordedExit } from "./recorded-call.js";
+import { cursorBehind, hasGoneOn, type RecordedExit } from "./recorded-call.js";
 
 interface Change {
   readonly seq: number;
@@ -25,8 +23,6 @@ export class RecordedAnswerers {
   /** In order, of the events before `#read`. */
   readonly #changes: Change[] = [];
   #read: number;
-  /** One for all exits: where the next one asked about is near, its batch is there already. */
-  #cursor: EventCursor | undefined;
 
   constructor(reader: JournalReader) {
     this.#reader = reader;
@@ -47,9 +43,7 @@ export class RecordedAnswerers {
 
   /** Number of the event by which it is known that the exit has its answer, and from whom. */
   #answeredBy(exit: RecordedExit): number | undefined {
-    this.#cursor ??= journalCursor(this.#reader, exit.seq + 1);
-    const cursor = this.#cursor;
-    cursor.seek(exit.seq + 1);
+    const cursor = cursorBehind(this.#reader, exit);
     for (; cursor.kind !== NO_EVENT; cursor.next()) {
       if (hasGoneOn(cursor, exit) || cursor.kind === HotKind.exitCompleted) return cursor.seq;
       if (cursor.kind !== ROW_EVENT) continue;

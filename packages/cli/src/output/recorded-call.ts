@@ -48,6 +48,17 @@ export function carriedExit({ architecture, reader }: RecordingParts): RecordedE
   }
 }
 
+/** One for all exits of a recording: where the next one that is asked about is near, its batch is there already. */
+const cursors = new WeakMap<JournalReader, EventCursor>();
+
+/** Stands behind an exit's event, until it is asked for again. */
+export function cursorBehind(reader: JournalReader, { seq }: RecordedExit): EventCursor {
+  const cursor = cursors.get(reader) ?? journalCursor(reader, seq + 1);
+  cursors.set(reader, cursor);
+  cursor.seek(seq + 1);
+  return cursor;
+}
+
 /** Whether what a cursor stands on, behind an exit's event, is no answer to it any more: the guest has gone on. */
 export function hasGoneOn({ kind, icount }: EventCursor, exit: RecordedExit): boolean {
   if (kind === HotKind.exited) return true;
@@ -58,12 +69,11 @@ export function hasGoneOn({ kind, icount }: EventCursor, exit: RecordedExit): bo
 
 /** Number of the first event that answers an exit. */
 export function firstAnswer(reader: JournalReader, exit: RecordedExit): number | undefined {
-  const { seq, frame } = exit;
-  const cursor = journalCursor(reader, seq + 1);
+  const cursor = cursorBehind(reader, exit);
   for (; cursor.kind !== NO_EVENT && !hasGoneOn(cursor, exit); cursor.next()) {
     if (cursor.kind === HotKind.exitHandled || cursor.kind === HotKind.exitCompleted) return cursor.seq;
     const isRow = cursor.kind === ROW_EVENT && cursor.row.kind === CoreKind.registerSet.name;
-    if (isRow && cursor.row.vcpu === frame[ExitWord.vcpu]) return cursor.seq;
+    if (isRow && cursor.row.vcpu === exit.frame[ExitWord.vcpu]) return cursor.seq;
   }
   return undefined;
 }
