@@ -163,6 +163,7 @@ export class ByteTemplates {
 
 /** Operands whose sources look at a number of the tail: one that has not looked will not with another number either. */
 function varyingOf({ instruction, places, fields, tail }: KeptBytes): readonly VaryingOperand[] {
+  if (tail.length === 0) return [];
   return [...places].flatMap(([name, place]) => {
     const source = instruction.operands[name];
     return source !== undefined && looksAt(source, fields, tail) ? [{ place, source }] : [];
