@@ -1,5 +1,6 @@
 /** Turns whatever was thrown into the lines that a user reads and the status that scripts read. */
 import {
+  ChannelTimeoutError,
   DivergenceError,
   ExpressionError,
   InputScriptError,
@@ -88,8 +89,12 @@ function describe(error: unknown): Report {
   if (error instanceof ReplayError) return { code: "replay", message: error.message, status: ExitStatus.error };
   if (error instanceof MigrationRefusedError)
     return { code: "migration-refused", message: error.message, status: ExitStatus.no };
-  if (error instanceof MigrationFailedError)
-    return { code: "migration-failed", message: error.message, status: ExitStatus.error };
+  if (error instanceof MigrationFailedError) {
+    const isLate = error.cause instanceof ChannelTimeoutError;
+    return isLate
+      ? { code: "timeout", message: error.message, status: ExitStatus.timeout }
+      : { code: "migration-failed", message: error.message, status: ExitStatus.error };
+  }
   if (error instanceof MigrationInDoubtError)
     return { code: "migration-in-doubt", message: error.message, status: ExitStatus.error };
   if (error instanceof OwnershipError || error instanceof RecorderError)

@@ -145,7 +145,7 @@ verify and a move load the recorded file again: another file is another machine.
 
     0   done; equal; found; reached; the guest ended well
     1   the answer is no: diverged, differs, damaged (fsck), not found, not reached, the guest ended badly
-  124   ran out of --timeout (guest time; of ctl, the wall clock) or --host-timeout (wall clock)
+  124   ran out of --timeout (guest time; of ctl and migrate, the wall clock) or --host-timeout (wall clock)
   125   can't be told with this build: it lacks a format, a feature or a CPU model (git bisect skips)
   128   error: a damaged or missing file, I/O, a peer that is gone, a bug (git bisect stops)
   129   wrong usage

@@ -183,8 +183,8 @@ export class FrameChannel implements MigrationChannel {
   }
 
   /** At once, whatever is under way. */
-  abort(reason: string): void {
-    this.#end(new ChannelClosedError(reason));
+  abort(reason: ChannelClosedError): void {
+    this.#end(reason);
     this.#stream.destroy();
   }
 }

@@ -1,5 +1,6 @@
 /** Moving a VM that runs in this process. */
 import {
+  ChannelTimeoutError,
   type EventPayload,
   type MigrationClock,
   MigrationInDoubtError,
@@ -40,7 +41,8 @@ export async function openChannel(
     ...(bandwidth === undefined ? {} : { bandwidth }),
     onClose: () => clearTimeout(timer),
   });
-  if (timeoutMs !== undefined) timer = setTimeout(() => channel.abort("ran out of --timeout"), timeoutMs);
+  if (timeoutMs !== undefined)
+    timer = setTimeout(() => channel.abort(new ChannelTimeoutError("ran out of --timeout")), timeoutMs);
   return channel;
 }
 

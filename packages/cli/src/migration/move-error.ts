@@ -69,6 +69,7 @@ export function moveError(error: CliError, { source, dst, host }: Attempt): CliE
     case "migration-refused":
       return told(`${act}: ${message}; ${stays}`, command("migrate", "--explain", ...onHost, source.name, dst));
     case "migration-failed":
+    case "timeout":
     case "connect":
       return told(`${act}: ${message}; ${stays}`, error.next ?? command("migrate", source.name, dst));
     case "migration-in-doubt":

@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import {
   type Architecture,
+  ChannelClosedError,
   CoreKind,
   type DestinationHost,
   type DriveOffer,
@@ -77,7 +78,7 @@ export class IncomingVm {
   /** The source keeps its VM. False: it may have given it away already. */
   sendAway(reason: string): boolean {
     if (this.#destination.isPrepared) return false;
-    this.#channel.abort(reason);
+    this.#channel.abort(new ChannelClosedError(reason));
     return true;
   }
 }

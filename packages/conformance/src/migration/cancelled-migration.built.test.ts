@@ -50,6 +50,20 @@ describe("a move that is given up", () => {
     },
   );
 
+  it("after --timeout ends with status 124, and the source runs on", async () => {
+    sandbox.recordDetached("late-src", DIRTY);
+    const slowly = ["--bandwidth", "1K", "--downtime-limit", "1", "--timeout", "500ms"];
+    const { status, stderr } = await sandbox.start("migrate", "late-src", "late-dst", ...slowly).finished;
+    expect([status, stderr]).toEqual([
+      124,
+      expect.stringContaining(
+        "error: can't migrate late-src to late-dst: ran out of --timeout; late-src still owns the VM\nnext: hvjournal migrate late-src late-dst\n",
+      ),
+    ]);
+    await until(() => sandbox.vm("late-dst") === undefined);
+    expect([sandbox.vm("late-src")?.state, existsSync(sandbox.path("late-dst.hvj"))]).toEqual(["running", false]);
+  });
+
   it("from a recording: the recording still owns the VM, and may be moved again", async () => {
     sandbox.recordWhole("kept", DIRTY, "--until", "icount:2000000");
     // All pages at once: they never arrive.

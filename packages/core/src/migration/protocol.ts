@@ -48,7 +48,12 @@ export interface MigrationChannel {
 
 /** The peer is gone, or was sent away. */
 export class ChannelClosedError extends Error {
-  override readonly name = "ChannelClosedError";
+  override readonly name: string = "ChannelClosedError";
+}
+
+/** All of it took longer than the operator allowed. */
+export class ChannelTimeoutError extends ChannelClosedError {
+  override readonly name = "ChannelTimeoutError";
 }
 
 /** Host time, for pacing alone: no event depends on it. */
