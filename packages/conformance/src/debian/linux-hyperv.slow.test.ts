@@ -46,7 +46,7 @@ describeWhere(guest !== undefined)("a stock amd64 Linux with all of Hyper-V's en
         const whole = sandbox.console("whole.hvj");
         expect(whole).toContain("Hypervisor detected: Microsoft Hyper-V");
         expect(sandbox.must("log", "whole.hvj", "--hypercalls")).toMatch(
-          /^\S+ +exit:\d+ +vcpu0 +VMCALL +HYPERV 0x8001 HvExtCallQueryCapabilities +handler +-> rax=0 .*\n$/,
+          /^\S+ +exit:\d+ +vcpu0 +VMCALL +HYPERV 0x8001 HvExtCallQueryCapabilities +builtin:hv-ext +-> rax=0 .*\n$/,
         );
 
         writeFileSync(sandbox.path("away.mjs"), AWAY);
