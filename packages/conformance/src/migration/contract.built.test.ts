@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, it, jest } from "@jest/globals";
-import { writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { VmSandbox } from "../testing/vm-sandbox.js";
 
 // A busy machine takes many times as long to start a process.
@@ -108,6 +108,10 @@ describe("another handler at the destination", () => {
       /^WARN {3}handler of forwarded calls .*\n {7}0xc6000000 -> x0=0x10002, asked .*exit:\d+\nnothing blocks, 1 warns/m,
     );
     expect(explain("one.mjs")).toMatch(/^nothing blocks, \d+ equal\n$/);
+    // The same file of another checkout.
+    mkdirSync(sandbox.path("elsewhere"));
+    copyFileSync(sandbox.path("one.mjs"), sandbox.path("elsewhere/one.mjs"));
+    expect(explain("elsewhere/one.mjs")).toMatch(/^nothing blocks, \d+ equal\n$/);
   });
 });
 

@@ -108,8 +108,8 @@ function handlerItem({ boardOptions }: MachineDescription, { contract }: Archite
   const texts = (Array.isArray(handlers) ? handlers : []).map((each: PlainValue) => {
     if (!isPlainMap(each)) return valueText(each);
     const { name, sha256 } = each;
-    const hash = typeof sha256 === "string" || sha256 instanceof Uint8Array ? ` sha256:${valueText(sha256)}` : "";
-    return `${String(name)}${hash}`;
+    const isFile = typeof sha256 === "string" || sha256 instanceof Uint8Array;
+    return isFile ? `${fileName(String(name))} sha256:${valueText(sha256)}` : String(name);
   });
   const value =
     texts.length === 0
@@ -124,6 +124,10 @@ function handlerItem({ boardOptions }: MachineDescription, { contract }: Archite
     enough: "from there on another one answers, as the operator says",
     advice: "start the destination with the source's --handler: receive --handler FILE, or migrate --handler FILE",
   };
+}
+
+function fileName(path: string): string {
+  return path.slice(path.lastIndexOf("/") + 1);
 }
 
 function observationOf({ name, askedAs }: ContractItem, observations: Observations): Observation | undefined {
