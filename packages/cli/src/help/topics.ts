@@ -110,7 +110,8 @@ vm, where addresses, counts and values are numbers or bigints, as call.args are:
   errno. vm.state is plain data that is saved with the VM, and moves with it; a variable of the handler's own is not, and
   does not.
 
-On amd64 (X86Handler) call.type says what is asked, and the other fields are kvm_run's:
+On amd64 (X86Handler) call.type says what is asked, and the other fields are kvm_run's: codes, indices and counts are numbers,
+args, input, output, inputValue and data bigints. if (call.type === "hv-call" && call.code === 0x8002) return { status: 0 };
   hv-call                   code, fast, repCount, repStart, input, output (params), inputValue; KVM_EXIT_HYPERV type 2
   hv-call-xmm               the same with xmm, type 4; not upstream: --policy hv.xmmOutput=new-type
   hv-synic                  msr, control, evtPage, msgPage; told, not asked
