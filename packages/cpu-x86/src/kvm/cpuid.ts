@@ -273,11 +273,22 @@ export function kvmLeaves(): readonly CpuidEntry[] {
   );
 }
 
+/** By vCPU: each hypercall asks, and to make the leaves takes tens of microseconds. A command makes another state. */
+const offers = new WeakMap<Amd64ControlState, Map<number, HypervOffer | undefined>>();
+
 /** What Hyper-V's leaves offer a guest; undefined: the interface is not there. */
 export function hypervOffer(source: CpuidSource, vcpu: number): HypervOffer | undefined {
+  const { control } = source;
   // Without these there can be none, which is what most VMs have.
-  if (!mayHaveHyperv(source.control)) return undefined;
-  return readHypervOffer((leaf) => configuredCpuid(source, vcpu, leaf, 0));
+  if (!mayHaveHyperv(control)) return undefined;
+  const known = offers.get(control) ?? new Map<number, HypervOffer | undefined>();
+  offers.set(control, known);
+  if (!known.has(vcpu))
+    known.set(
+      vcpu,
+      readHypervOffer((leaf) => configuredCpuid(source, vcpu, leaf, 0)),
+    );
+  return known.get(vcpu);
 }
 
 const KVM_LEAVES_END = 0x4001_0000;
