@@ -22,7 +22,7 @@ describe("log", () => {
     const lineOf = (id: string): string => calls.find((line) => line.includes(id)) ?? "";
     expect(lineOf("HVC64  0x8600ff01")).toMatch(/-> x0=0xb66fb428 x1=0xe911c52e x2=0x564bcaa9 x3=0x743a004d  default$/);
     expect(lineOf("HVC64  0x80000000")).toMatch(/-> x0=0x10001 x1=0 x2=0 x3=0  default$/);
-    expect(lineOf("HYPERCALL 0xc6000001")).toMatch(/handler +-> x0=-1 +filter event:\d+ forward$/);
+    expect(lineOf("HYPERCALL 0xc6000001")).toMatch(/board default +-> x0=-1 +filter event:\d+ forward$/);
     expect(calls.at(-1)).toMatch(/SYSTEM_EVENT 0x84000008 PSCI SYSTEM_OFF +VMM half +-> the VM powered off  default$/);
     // Their events are listed where all are.
     const [exit, answer] = lines("log", "--reason", "HVC64").filter((line) => line.includes("x0=-1  filter"));
@@ -58,7 +58,7 @@ describe("log", () => {
     expect(sandbox.must("replay", "--until", "hypercall:0xc5ffffff")).toContain(`  answer, not yet given: ${denied}\n`);
     const uuid = "x0 <- 0xb66fb428, x1 <- 0xe911c52e, x2 <- 0x564bcaa9, x3 <- 0x743a004d";
     expect(sandbox.must("show", "hypercall:0x8600ff01")).toContain(`not yet given: ${uuid}\n`);
-    expect(sandbox.must("show", "hypercall:0xc6000001")).toContain("not yet given: x0 <- -1\n");
+    expect(sandbox.must("show", "hypercall:0xc6000001")).toContain("not yet given: x0 <- -1, by board default\n");
   });
 
   it("gives as many as -n says, from either end", () => {
@@ -104,10 +104,10 @@ describe("a call that waits for the VMM half", () => {
   });
 
   it("is named where it is answered in another recording than it was made in", () => {
-    const made = /answer +x0 <- -1 +handler +to HVC64 HYPERCALL 0xc6000001 x1=0x1111 .*, made in the parent recording/;
+    const made = /answer +x0 <- -1 +board default +to HVC64 HYPERCALL 0xc6000001 x1=0x1111 .*, made in the parent recording/;
     expect(lines("log", "branch.hvj", "--hypercalls")[0]).toMatch(made);
     expect(lines("log", "branch.hvj", "-n", "2").at(-1)).toMatch(made);
-    expect(sandbox.must("show", "branch.hvj", "start")).toContain("not yet given: x0 <- -1\n");
+    expect(sandbox.must("show", "branch.hvj", "start")).toContain("not yet given: x0 <- -1, by board default\n");
   });
 
   it("has its rule in a recording that came after the rule, and so have later calls there", () => {
