@@ -104,7 +104,8 @@ describe("a call that waits for the VMM half", () => {
   });
 
   it("is named where it is answered in another recording than it was made in", () => {
-    const made = /answer +x0 <- -1 +board default +to HVC64 HYPERCALL 0xc6000001 x1=0x1111 .*, made in the parent recording/;
+    const made =
+      /answer +x0 <- -1 +board default +to HVC64 HYPERCALL 0xc6000001 x1=0x1111 .*, made in the parent recording/;
     expect(lines("log", "branch.hvj", "--hypercalls")[0]).toMatch(made);
     expect(lines("log", "branch.hvj", "-n", "2").at(-1)).toMatch(made);
     expect(sandbox.must("show", "branch.hvj", "start")).toContain("not yet given: x0 <- -1, by board default\n");
