@@ -27,7 +27,7 @@ interface VaryingOperand {
 class Template {
   readonly length: number;
   /** Of its records. */
-  readonly words: number;
+  readonly recordBytes: number;
   /** Overwritten with each use: those of `numbers`. */
   readonly fields: Record<string, number> = {};
   readonly numbers: readonly TailNumber[];
@@ -35,7 +35,7 @@ class Template {
 
   constructor(kept: KeptBytes) {
     this.length = kept.length;
-    this.words = kept.recordBytes / 4;
+    this.recordBytes = kept.recordBytes;
     this.numbers = kept.tail;
     this.varying = varyingOf(kept);
     // Of most instructions nothing varies.
@@ -44,7 +44,7 @@ class Template {
 }
 
 /** Bytes of an instruction whose record has been written, and of the record. */
-export type Written = Pick<Template, "length" | "words">;
+export type Written = Pick<Template, "length" | "recordBytes">;
 
 /** "crosses": the instruction is known, and ends behind `end`. */
 export type CopyResult = Written | "unknown" | "crosses";
@@ -92,10 +92,10 @@ export class ByteTemplates {
     return "unknown";
   }
 
-  #write({ words, numbers, fields, varying }: Template, node: number, at: number, record: number): void {
+  #write({ recordBytes, numbers, fields, varying }: Template, node: number, at: number, record: number): void {
     const from = node * RECORD_WORDS;
     const to = record >>> 2;
-    for (let word = 0; word < words; word++) this.#words[to + word] = this.#records[from + word] ?? 0;
+    for (let word = 0; word < recordBytes >> 2; word++) this.#words[to + word] = this.#records[from + word] ?? 0;
     if (varying.length === 0) return;
     for (const number of numbers) fields[number.field] = this.#signed(at + number.at, number.bytes);
     for (const { place, source } of varying) writeOperand(this.#view, record, place, operandValue(source, fields));

@@ -102,9 +102,8 @@ export class DecodeCache {
     this.#bytes = new Uint8Array(options.buffer);
     this.#words = new Int32Array(options.buffer);
     const { buffer, records } = options;
-    this.#packed = records.kind === "packed" ? new PackedRecords(buffer, records.pageBytes) : undefined;
-    this.#places =
-      records.kind === "packed" ? new PackedRecords(buffer, records.pageBytes) : new DenseRecords(buffer, records);
+    if (records.kind === "packed") this.#places = this.#packed = new PackedRecords(buffer, records.pageBytes);
+    else this.#places = new DenseRecords(buffer, records);
     this.#undefined = undefinedInstruction;
   }
 
@@ -197,12 +196,11 @@ export class DecodeCache {
     const free = packed.free(page, record);
     if (free === undefined) {
       this.#empty(page);
-      page.lines[offset >> LINE_SHIFT] = 1;
       return this.#recordFor(packed, page, offset, page.base + PackedPlace.unkept);
     }
     const written = this.#decodeInPage(packed, page, offset, free);
     if (written === undefined) return undefined;
-    packed.keep(page, free, offset, written.length, 4 * written.words);
+    packed.keep(page, free, offset, written.length, written.recordBytes);
     this.#link(packed, page, record, free);
     return free;
   }
@@ -214,7 +212,6 @@ export class DecodeCache {
   /** Its room for records is used up: by code that was written again and again. */
   #empty(page: DecodedPage): void {
     this.#options.dropCompiled(page.pageIndex);
-    page.lines.fill(0);
     this.#places.reset(page, false);
   }
 
@@ -235,7 +232,7 @@ export class DecodeCache {
     this.#writeRecord(record, decoded, true);
     this.#keep(page, offset, record, decoded);
     packed.setOffset(record, offset);
-    return { length: decoded.bytes, words: decoded.variant.recordBytes / 4 };
+    return { length: decoded.bytes, recordBytes: decoded.variant.recordBytes };
   }
 
   /** Gives the variant. */
@@ -256,7 +253,7 @@ export class DecodeCache {
     }
     const id = this.#view.getUint16(record, true);
     needHandler(variants.ofId(id), false);
-    packed.noteUnkept(page, offset, copied.length, 4 * copied.words);
+    packed.noteUnkept(page, offset, copied.length, copied.recordBytes);
     return id;
   }
 

@@ -23,6 +23,11 @@ export const RegionRecord = { block: 4, function: 8, units: 12 } as const;
 /** Records of this many bytes, or twice as many. */
 export const RECORD_UNIT = 16;
 
+/** Of a variant outside the main loop, and the most that a record may have. */
+export function outOfLineRecordBytes(granule: 1 | 4): number {
+  return granule === 4 ? RECORD_UNIT : 2 * RECORD_UNIT;
+}
+
 /** Of words: the record at `offset << shift` from the page's base, and one behind the last for the page's end. */
 export interface DenseGeometry {
   readonly kind: "dense";
@@ -67,7 +72,7 @@ export interface OperandPlace {
 /** Places of the operands by name. Throws RangeError when they do not fit. */
 export function placeOperands(instruction: Instruction, granule: 1 | 4): ReadonlyMap<string, OperandPlace> {
   const places = new Map<string, OperandPlace>();
-  const end = granule === 4 ? 16 : 32;
+  const end = outOfLineRecordBytes(granule);
   const small = granule === 4 ? [2, 4, 6] : [4, 6];
   let large = 8;
   const entries = Object.entries(instruction.operands).map(([name, source]) => ({ name, kind: operandKind(source) }));

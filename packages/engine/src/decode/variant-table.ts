@@ -4,7 +4,14 @@ import type { Instruction } from "../stage/instruction.js";
 import type { Program } from "../stage/program.js";
 import type { Decoded } from "./decoder.js";
 import { fieldMask, packForm } from "./form.js";
-import { FIRST_VARIANT, type OperandPlace, operandsEnd, placeOperands, RECORD_UNIT } from "./record.js";
+import {
+  FIRST_VARIANT,
+  type OperandPlace,
+  operandsEnd,
+  outOfLineRecordBytes,
+  placeOperands,
+  RECORD_UNIT,
+} from "./record.js";
 
 /** What is made of the definition is made when it is first asked for: most variants of a profile run by code that is there. */
 export class Variant {
@@ -41,13 +48,10 @@ export class Variant {
 
   /** Bytes of its records. Those of all that stand outside the main loop are the same: it steps over them without knowing which. */
   get recordBytes(): number {
-    if (this.#granule === 4) return RECORD_UNIT;
-    return this.isInline && operandsEnd(this.places) <= RECORD_UNIT ? RECORD_UNIT : OUT_OF_LINE_RECORD_BYTES;
+    const isSmall = this.isInline && operandsEnd(this.places) <= RECORD_UNIT;
+    return isSmall ? RECORD_UNIT : outOfLineRecordBytes(this.#granule);
   }
 }
-
-/** With a granule of one byte. */
-export const OUT_OF_LINE_RECORD_BYTES: number = 2 * RECORD_UNIT;
 
 export class VariantTable {
   readonly #granule: 1 | 4;

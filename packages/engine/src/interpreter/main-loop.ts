@@ -4,11 +4,11 @@
  */
 
 import { DecodeResult } from "../decode/decode-cache.js";
-import { OUT_OF_LINE_RECORD_BYTES, type Variant } from "../decode/variant-table.js";
+import type { Variant } from "../decode/variant-table.js";
 import { emitProgram } from "../emit/emitter.js";
 import type { ModuleContent, ModuleScope } from "../emit/linker.js";
 import type { EmitTarget, Temporaries } from "../emit/target.js";
-import { PackedPlace, PackedRecord, RECORD_UNIT, RegionRecord } from "../decode/record.js";
+import { outOfLineRecordBytes, PackedPlace, PackedRecord, RegionRecord } from "../decode/record.js";
 import { engineFields, engineState } from "../engine-fields.js";
 import { CONTEXT_SLOT_SHIFT, TLB_ENTRY_BYTES, TlbEntry } from "../mmu/tlb-layout.js";
 import type { EndItem, Program } from "../stage/program.js";
@@ -498,7 +498,7 @@ class MainLoop {
     });
     code.op("i32.eqz");
     code.if();
-    this.stepRecord(this.#context.records.kind === "packed" ? OUT_OF_LINE_RECORD_BYTES : RECORD_UNIT);
+    this.stepRecord(outOfLineRecordBytes(this.#context.cpu.granule));
     code.branch(labels.next);
     code.end();
     code.get(this.#status);

@@ -51,7 +51,7 @@ export function compileHandlers(
 /** Under which the module of a context's variants is kept, if their order alone says which they are. */
 export function moduleKey(context: HandlerContext, what: string, variants: readonly Variant[]): ModuleKey {
   const { cpu, geometry, records } = context;
-  const forms = variants.map(({ instruction, form, recordBytes }) => [instruction.mnemonic, form, recordBytes]);
+  const forms = variants.map(({ instruction, form, isInline }) => [instruction.mnemonic, form, isInline]);
   return { owner: cpu, key: JSON.stringify([what, geometry, records, forms]) };
 }
 
