@@ -1,12 +1,14 @@
 import { afterAll, describe, expect, it } from "@jest/globals";
 import { execFileSync, spawn, spawnSync } from "node:child_process";
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { JournalDamagedError } from "./errors.js";
 import { fsck } from "./fsck.js";
 import { holdsNothing } from "./recording-files.js";
 import { openRecording } from "./recording-reader.js";
 import { continueRecording, createRecording } from "./recording-writer.js";
+import { DATABASE_PAGE_BYTES } from "./store/schema.js";
 import { batchText, batchTexts } from "./testing/recorded-answers.js";
 import { sampleHeader, sampleMemory, SampleRun, SeededNumbers } from "./testing/sample-run.js";
 import { takeSampleSnapshot } from "./testing/small-recording.js";
@@ -113,6 +115,61 @@ describe(`a recording whose process is killed (seed ${SEED}, JOURNAL_CRASH_SEED)
     expect({ isWhole, parts: problems.map(({ place }) => place.part) }).toEqual({ isWhole: false, parts: ["end"] });
     expect(replaysTo?.seq).toBe(reader.end.firstSeq - 1);
     expect(readdirSync(directory.path).filter((name) => name.startsWith(basename(copy)))).toEqual([basename(copy)]);
+  });
+});
+
+describe("a killed recording whose -wal is damaged", () => {
+  const HEADER_BYTES = 32;
+  const FRAME_BYTES = 24 + DATABASE_PAGE_BYTES;
+
+  /** Frames since the log last began anew; behind them may stand older ones. */
+  function framesOf(log: Buffer): number {
+    const salts = log.subarray(16, 24);
+    let count = 0;
+    const startOf = (frame: number): number => HEADER_BYTES + frame * FRAME_BYTES;
+    const saltsOf = (frame: number): Buffer => log.subarray(startOf(frame) + 8, startOf(frame) + 16);
+    while (startOf(count + 1) <= log.byteLength && saltsOf(count).equals(salts)) count += 1;
+    return count;
+  }
+
+  /** A copy, with a bit of its -wal the other way round. */
+  function flipped(path: string, log: Buffer, at: number): string {
+    const copy = directory.file();
+    copyFileSync(path, copy);
+    const changed = Buffer.from(log);
+    changed.writeUInt8(changed.readUInt8(at) ^ 0x10, at);
+    writeFileSync(`${copy}-wal`, changed);
+    return copy;
+  }
+
+  /** Pages that a checkpoint had written may be newer than what is left of the log: then nothing fits any more. */
+  function codesOf(path: string, whole: readonly string[]): string[] {
+    try {
+      const reader = openRecording(path);
+      const texts = batchTexts(reader);
+      expect(texts).toEqual(whole.slice(0, texts.length));
+      reader.close();
+      return reader.notes.map(({ code }) => code);
+    } catch (error) {
+      if (!(error instanceof JournalDamagedError)) throw error;
+      return ["wal-damaged"];
+    }
+  }
+
+  it("is damaged, unless it is the last frame, which may have been half written", async () => {
+    let [path, log] = ["", Buffer.alloc(0)];
+    for (let round = 6; framesOf(log) < 4; round++) {
+      path = directory.file();
+      await recordAndKill(path, round, 40);
+      log = readFileSync(`${path}-wal`);
+    }
+    const whole = batchTexts(openRecording(path));
+    const count = framesOf(log);
+    const inFrame = (frame: number): number => HEADER_BYTES + frame * FRAME_BYTES + 1000;
+    for (const at of [17, inFrame(0), inFrame(count >> 1), inFrame(count - 2)])
+      expect([at, codesOf(flipped(path, log, at), whole)]).toEqual([at, ["wal-damaged"]]);
+    expect(fsck(flipped(path, log, inFrame(count - 2))).isWhole).toBe(false);
+    expect(codesOf(flipped(path, log, inFrame(count - 1)), whole)).toEqual([]);
   });
 });
 

@@ -124,11 +124,15 @@ class Check {
   /** What opening it has found. */
   #checkOpening(): void {
     const { connection, progress, batches } = this.#tables;
-    const { cutOff, walIsMissing, path, notes } = connection;
+    const { cutOff, walIsMissing, walDamage, path, notes } = connection;
     if (cutOff !== undefined) this.problems.push({ what: cutOff.what, place: cutOff.place });
     for (const { code, text } of notes) {
       if (code === "salvaged" && cutOff === undefined)
         this.problems.push({ what: text, place: { part: "index of batches" } });
+    }
+    if (walDamage !== undefined && progress.state === "open") {
+      const what = `behind batch ${batches.heads.length} stands a frame that is not what was written, and more behind it`;
+      this.problems.push({ what, place: { part: `${path}-wal, byte ${walDamage}` } });
     }
     if (!walIsMissing || progress.state !== "open" || cutOff !== undefined) return;
     const what = `no end mark stands behind batch ${batches.heads.length}, and ${path}-wal, which held what came later, is missing`;

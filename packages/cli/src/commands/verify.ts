@@ -22,7 +22,7 @@ import { type Arguments, type Command, type CommandContext, flagOption, stringOp
 import { machineOptions } from "./record.js";
 
 /** Units between two looks at the host. */
-const SLICE_UNITS = 16_000_000;
+const SLICE_UNITS = 4_000_000;
 const LEVELS = ["bits", "exits", "outcome"] as const;
 export type VerifyLevel = (typeof LEVELS)[number];
 
@@ -106,11 +106,11 @@ function chooseLevel({ level, changes, expression }: Asked, { architecture }: Op
   if (chosen === "bits" && expression !== undefined)
     throw new UsageError("--level bits compares everything, --expect is for the levels exits and outcome");
   if (chosen !== "outcome" || expression !== undefined) return chosen;
-  const why =
+  throw new UsageError(
     level === undefined && guest !== undefined
-      ? `another guest (${changeLine(guest, architecture)}) makes other exits`
-      : "--level outcome";
-  throw new UsageError(`${why}: --expect EXPR says what must hold`);
+      ? `another guest (${changeLine(guest, architecture)}) makes other exits: --expect EXPR says what must hold, or --level exits compares them all the same`
+      : "--level outcome: --expect EXPR says what must hold",
+  );
 }
 
 interface BitsOptions {

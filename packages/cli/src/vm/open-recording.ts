@@ -64,8 +64,15 @@ export async function withRecording<Result>(
   }
 }
 
-/** Throws CliError for a recording whose last part is in a file that was left behind. */
+/** Throws CliError for a recording whose last part is in a file that was left behind, or can't be read. */
 function checkNothingMissing(path: string, { notes }: RecordingReader): void {
+  const damaged = notes.find(({ code }) => code === "wal-damaged");
+  if (damaged !== undefined)
+    throw new CliError(`${damaged.text}. What comes before replays`, {
+      code: "journal-damaged",
+      next: shellCommand("hvjournal", "fsck", path),
+      fields: { recording: path },
+    });
   const missing = notes.find(({ code }) => code === "wal-missing");
   if (missing === undefined) return;
   throw new CliError(
@@ -107,7 +114,7 @@ export function checkPassedBy({ path, reader }: OpenRecording): void {
  * is a note, beside a status that is about what was compared. undefined: it has its end, or was said to lack it.
  */
 export function unfinishedNote({ path, reader }: Pick<OpenRecording, "path" | "reader">): string | undefined {
-  if (reader.end.state !== "open" || reader.notes.some(({ code }) => code === "wal-missing")) return undefined;
+  if (reader.end.state !== "open" || reader.notes.some(({ code }) => code !== "salvaged")) return undefined;
   const { exitNumber, icount } = reader.end;
   return `${path} has no end mark, because its recorder was killed, or still runs (hvjournal ps): all that it holds, up to exit:${exitNumber} icount:${icount}, was compared`;
 }

@@ -30,6 +30,7 @@ import {
   JournalWriteError,
 } from "../errors.js";
 import { APPLICATION_ID, DATABASE_PAGE_BYTES, findSchemaDamage, FORMAT_VERSION } from "./schema.js";
+import { findWalDamage } from "./wal-damage.js";
 import { StoredValueError } from "./stored-fields.js";
 
 /** How long a reader is waited for when a writer closes, in milliseconds. */
@@ -39,7 +40,7 @@ const LOCK_TIMEOUT_MS = 5000;
 
 /** Something a reader should be told: the recording opens, and less of it than there might be. */
 export interface JournalNote {
-  readonly code: "wal-missing" | "salvaged";
+  readonly code: "wal-missing" | "wal-damaged" | "salvaged";
   readonly text: string;
 }
 
@@ -182,6 +183,8 @@ export interface Connection {
   readonly notes: JournalNote[];
   /** The file says WAL and its -wal holds nothing: what the last checkpoint left is all there is. */
   readonly walIsMissing: boolean;
+  /** Byte of the -wal from which on it can't be read, though it goes on. */
+  readonly walDamage?: number | undefined;
   /** The file itself, and not a copy, is open beside a write-ahead log. */
   readonly sharesWal: boolean;
   /** The file is shorter than it says, and was opened all the same. */
@@ -359,6 +362,7 @@ export function openForReading(path: string, { salvage = false } = {}): Connecti
   const logBytes = head.isWal ? walBytes(name) : undefined;
   const cutOff = findCutOff(path, head, (logBytes ?? 0) > 0 || isAmidCommit(name));
   if (cutOff !== undefined && !salvage) throw cutOff;
+  const walDamage = (logBytes ?? 0) > 0 ? findWalDamage(`${name}-wal`) : undefined;
   // Without a -wal there is no writer.
   const needsCopy = cutOff !== undefined || (head.isWal && (logBytes === undefined || !canShareMemory(name)));
   const database = reading(path, { part: "file" }, () => {
@@ -370,6 +374,7 @@ export function openForReading(path: string, { salvage = false } = {}): Connecti
     database,
     notes: [],
     walIsMissing: head.isWal && (logBytes ?? 0) === 0,
+    walDamage,
     sharesWal: head.isWal && !needsCopy,
     cutOff,
   };

@@ -38,7 +38,7 @@ export class RecordingTables {
     this.#salvage = options.salvage === true;
     this.#load();
     this.#noteCutOff();
-    this.#noteMissingWal();
+    this.#noteLostWal();
   }
 
   #load(): void {
@@ -133,14 +133,15 @@ export class RecordingTables {
     if (cutOff !== undefined && !this.#isSalvaged) notes.push({ code: "salvaged", text: cutOff.message });
   }
 
-  #noteMissingWal(): void {
-    const { path, walIsMissing, notes } = this.connection;
-    if (!walIsMissing || this.progress.state !== "open") return;
+  #noteLostWal(): void {
+    const { path, walIsMissing, walDamage, notes } = this.connection;
+    if (this.progress.state !== "open") return;
     const { nextSeq, exitNumber } = this.progress;
-    notes.push({
-      code: "wal-missing",
-      text: `${path} was copied without its ${path}-wal: what came after event:${nextSeq - 1} (exit:${exitNumber}) is not in it`,
-    });
+    const later = `what came after event:${nextSeq - 1} (exit:${exitNumber})`;
+    if (walIsMissing)
+      notes.push({ code: "wal-missing", text: `${path} was copied without its ${path}-wal: ${later} is not in it` });
+    if (walDamage !== undefined)
+      notes.push({ code: "wal-damaged", text: `${path}-wal is damaged at byte ${walDamage}: ${later} can't be read` });
   }
 
   /** The batches from the one that holds event `seq` on, each in the same `batch`. */
