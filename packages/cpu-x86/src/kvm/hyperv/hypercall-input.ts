@@ -5,6 +5,7 @@ import type { GuestMemory } from "@hvjournal/core";
 import { isInRam } from "../paravirtual.js";
 import type { Vm } from "../vm.js";
 
+const R8 = 8;
 const XMM_REGISTERS = 6;
 const REP_START_SHIFT = 48n;
 const REP_START_MASK = 0xfffn << REP_START_SHIFT;
@@ -22,26 +23,29 @@ export interface HypervInput {
   readonly output: bigint;
 }
 
-/** The parts of an input value. */
-export function inputOf(value: bigint): Omit<HypervInput, "input" | "output"> {
+/** A call of this input value, and its parameters where they matter. */
+export function inputOf(value: bigint, input = 0n, output = 0n): HypervInput {
+  const low = Number(value & 0xffff_ffffn);
+  const high = Number(value >> 32n);
   return {
     value,
-    code: Number(value & 0xffffn),
-    isFast: ((value >> 16n) & 1n) === 1n,
-    variableHeader: Number((value >> 17n) & 0x3ffn),
-    repCount: Number((value >> 32n) & 0xfffn),
-    repStart: Number((value >> 48n) & 0xfffn),
+    code: low & 0xffff,
+    isFast: ((low >>> 16) & 1) === 1,
+    variableHeader: (low >>> 17) & 0x3ff,
+    repCount: high & 0xfff,
+    repStart: (high >>> 16) & 0xfff,
+    input,
+    output,
   };
 }
 
 /** RCX, RDX, R8 in 64-bit mode; else EDX:EAX, EBX:ECX, EDI:ESI. */
 export function readInput({ states }: Vm): HypervInput {
+  if (states.isLongMode)
+    return inputOf(states.readGeneral(Register.rcx), states.readGeneral(Register.rdx), states.readGeneral(R8));
   const pair = (high: number, low: number): bigint =>
     (BigInt(states.readGeneral32(high)) << 32n) | BigInt(states.readGeneral32(low));
-  const [value, input, output] = states.isLongMode
-    ? [states.readGeneral(Register.rcx), states.readGeneral(Register.rdx), states.readGeneral(8)]
-    : [pair(Register.rdx, Register.rax), pair(Register.rbx, Register.rcx), pair(Register.rdi, Register.rsi)];
-  return { ...inputOf(value), input, output };
+  return inputOf(pair(Register.rdx, Register.rax), pair(Register.rbx, Register.rcx), pair(Register.rdi, Register.rsi));
 }
 
 /** The call is made again, from another element on. */

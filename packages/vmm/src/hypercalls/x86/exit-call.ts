@@ -148,10 +148,6 @@ const IO_LENGTH = 0xff;
 const XMM_COUNT = 6;
 const VMPORT_REGISTERS = ["eax", "ebx", "ecx", "edx", "esi", "edi"] as const;
 
-function field(value: bigint, shift: bigint, bits: bigint): number {
-  return Number((value >> shift) & ((1n << bits) - 1n));
-}
-
 function readXmm(vcpu: number, port: VmmPort): readonly XmmValue[] {
   return Array.from({ length: XMM_COUNT }, (_, index) => ({
     low: port.readRegister(vcpu, `xmm${index}.q[0]`),
@@ -159,21 +155,26 @@ function readXmm(vcpu: number, port: VmmPort): readonly XmmValue[] {
   }));
 }
 
+/** Objects of calls are made for every exit: a literal with a spread in it costs ten times as much as one without. */
 function hvCall(exit: ExitFrame, port: VmmPort, type: HvCall["type"]): HvCall {
-  const [inputValue, input, output] = [ExitWord.arg0Low, ExitWord.arg1Low, ExitWord.arg2Low].map((word) =>
-    frameU64(exit, word),
-  ) as [bigint, bigint, bigint];
-  const vcpu = exit[ExitWord.vcpu] ?? 0;
-  return {
-    ...{ type, vcpu },
-    code: field(inputValue, 0n, 16n),
-    fast: field(inputValue, 16n, 1n) === 1,
-    variableHeaderSize: field(inputValue, 17n, 10n),
-    repCount: field(inputValue, 32n, 12n),
-    repStart: field(inputValue, 48n, 12n),
-    ...{ inputValue, params: [input, output], input, output },
-    ...(carriesXmm(port.configuration as Amd64ControlState, exit) ? { xmm: readXmm(vcpu, port) } : {}),
+  const [low, high] = [exit[ExitWord.arg0Low] ?? 0, exit[ExitWord.arg0High] ?? 0];
+  const input = frameU64(exit, ExitWord.arg1Low);
+  const output = frameU64(exit, ExitWord.arg2Low);
+  const call: HvCall = {
+    type,
+    vcpu: exit[ExitWord.vcpu] ?? 0,
+    code: low & 0xffff,
+    fast: ((low >>> 16) & 1) === 1,
+    variableHeaderSize: (low >>> 17) & 0x3ff,
+    repCount: high & 0xfff,
+    repStart: (high >>> 16) & 0xfff,
+    inputValue: frameU64(exit, ExitWord.arg0Low),
+    params: [input, output],
+    input,
+    output,
   };
+  if (!carriesXmm(port.configuration as Amd64ControlState, exit)) return call;
+  return { ...call, xmm: readXmm(call.vcpu, port) };
 }
 
 function synicWrite(exit: ExitFrame, port: VmmPort): HvSynic {
@@ -218,18 +219,19 @@ function hypervExit(exit: ExitFrame, port: VmmPort): X86Call | undefined {
 
 function kvmCall(exit: ExitFrame): KvmCall {
   return {
-    ...{ type: "kvm-call", vcpu: exit[ExitWord.vcpu] ?? 0 },
+    type: "kvm-call",
+    vcpu: exit[ExitWord.vcpu] ?? 0,
     nr: Number(frameU64(exit, ExitWord.arg0Low)),
-    args: [ExitWord.arg1Low, ExitWord.arg2Low, ExitWord.arg3Low].map((word) => frameU64(exit, word)),
+    args: [frameU64(exit, ExitWord.arg1Low), frameU64(exit, ExitWord.arg2Low), frameU64(exit, ExitWord.arg3Low)],
     longMode: ((exit[ExitWord.info] ?? 0) & HYPERCALL_LONG_MODE) !== 0,
   };
 }
 
 function msrCall(exit: ExitFrame): RdmsrCall | WrmsrCall {
   const reason = MSR_REASONS[exit[ExitWord.arg2Low] ?? 0] ?? "unknown";
-  const common = { vcpu: exit[ExitWord.vcpu] ?? 0, index: exit[ExitWord.arg0Low] ?? 0, reason };
-  if (exit[ExitWord.kvmExit] === KvmExit.x86Rdmsr) return { type: "rdmsr", ...common };
-  return { type: "wrmsr", ...common, data: frameU64(exit, ExitWord.arg1Low) };
+  const [vcpu, index] = [exit[ExitWord.vcpu] ?? 0, exit[ExitWord.arg0Low] ?? 0];
+  if (exit[ExitWord.kvmExit] === KvmExit.x86Rdmsr) return { type: "rdmsr", vcpu, index, reason };
+  return { type: "wrmsr", vcpu, index, reason, data: frameU64(exit, ExitWord.arg1Low) };
 }
 
 function vmportCall(exit: ExitFrame, port: VmmPort): VmportCall {
@@ -239,9 +241,17 @@ function vmportCall(exit: ExitFrame, port: VmmPort): VmportCall {
     Number(port.readRegister(vcpu, name)),
   );
   return {
-    ...{ type: "vmport", vcpu, port: exit[ExitWord.arg0Low] ?? 0 },
-    ...{ isWrite: (info & IO_WRITE) !== 0, bytes: info & IO_LENGTH },
-    ...{ eax, ebx, ecx, edx, esi, edi },
+    type: "vmport",
+    vcpu,
+    port: exit[ExitWord.arg0Low] ?? 0,
+    isWrite: (info & IO_WRITE) !== 0,
+    bytes: info & IO_LENGTH,
+    eax,
+    ebx,
+    ecx,
+    edx,
+    esi,
+    edi,
   };
 }
 
@@ -250,12 +260,12 @@ export function accessOf(exit: ExitFrame): IoAccess | MmioAccess | undefined {
   const info = exit[ExitWord.info] ?? 0;
   const [bytes, isWrite] = [info & IO_LENGTH, (info & IO_WRITE) !== 0];
   const data = isWrite ? BigInt.asUintN(8 * bytes, frameU64(exit, ExitWord.arg1Low)) : 0n;
-  const common = { vcpu: exit[ExitWord.vcpu] ?? 0, isWrite, bytes, data };
+  const vcpu = exit[ExitWord.vcpu] ?? 0;
   switch (exit[ExitWord.kvmExit]) {
     case KvmExit.io:
-      return { type: "io", port: exit[ExitWord.arg0Low] ?? 0, ...common };
+      return { type: "io", port: exit[ExitWord.arg0Low] ?? 0, vcpu, isWrite, bytes, data };
     case KvmExit.mmio:
-      return { type: "mmio", address: Number(frameU64(exit, ExitWord.arg0Low)), ...common };
+      return { type: "mmio", address: Number(frameU64(exit, ExitWord.arg0Low)), vcpu, isWrite, bytes, data };
     default:
       return undefined;
   }
