@@ -142,8 +142,9 @@ export class JournalWriteError extends JournalError {
   readonly committedTo: JournalPosition | undefined;
 
   constructor(path: string, reason: string, advice: string, committedTo: JournalPosition | undefined, cause?: unknown) {
+    // Before its first exit whoever made the file takes it away again.
     const kept =
-      committedTo === undefined
+      committedTo === undefined || committedTo.exitNumber === 0
         ? ""
         : `; it keeps everything up to event:${committedTo.seq} (exit:${committedTo.exitNumber})`;
     super(path, `can't write ${path}: ${reason}${kept}; ${advice}`, { cause });

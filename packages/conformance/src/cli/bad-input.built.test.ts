@@ -233,6 +233,13 @@ describe("record", () => {
     expect(Number(exit)).toBeGreaterThan(100);
   });
 
+  it("on a disk that is full before the guest runs leaves no file, and promises none", () => {
+    const line = `ulimit -f 100; exec hvjournal record '${bareMetalImage}' ${fixed.join(" ")} -o none.hvj`;
+    const { status, output } = runShell(line, { cwd: directory, binaries });
+    expect([status, existsSync(pathOf("none.hvj"))]).toEqual([128, false]);
+    expect(output).toMatch(/^error: can't write none\.hvj: there is no room left; free space/);
+  });
+
   it.each(["1", "2", "3"])("of a guest that executes garbage (seed %s) ends, and replays", (seed) => {
     const append = `scenario=garbage seed=${seed}`;
     const result = run(
