@@ -312,11 +312,20 @@ export function x86CallNumber(call: X86Call): number {
   }
 }
 
+/** By call codes, which have 16 bits: one that nobody answers is counted by its text each time. */
+const hvCallTexts = new Map<number, string>();
+
+function hvCallText(code: number): string {
+  let text = hvCallTexts.get(code);
+  if (text === undefined) hvCallTexts.set(code, (text = `KVM_EXIT_HYPERV ${hypervCallName(code)}`));
+  return text;
+}
+
 /** "KVM_EXIT_HYPERV HvExtCallQueryCapabilities" */
 export function x86CallText(call: X86Call): string {
   switch (call.type) {
     case "hv-call":
-      return `KVM_EXIT_HYPERV ${hypervCallName(call.code)}`;
+      return hvCallText(call.code);
     case "hv-call-xmm":
       return `KVM_EXIT_HYPERV type ${HypervExit.hypercallXmm}, ${hypervCallName(call.code)}`;
     case "hv-synic":
