@@ -22,8 +22,12 @@ function write(name: string, ...lines: readonly string[]): string {
   return name;
 }
 
+function recordWords(name: string, words: readonly string[]): string[] {
+  return ["record", ...GUEST, "--headless", ...words, "-o", `${name}.hvj`];
+}
+
 function record(name: string, ...words: readonly string[]): Finished {
-  return sandbox.run("record", ...GUEST, "--headless", ...words, "-o", `${name}.hvj`);
+  return sandbox.run(...recordWords(name, words));
 }
 
 /** Answers 0x8001 with the mask in mask.txt, late. */
@@ -80,7 +84,8 @@ describe("record --handler FILE of an amd64 guest", () => {
       "a handler threw outside of its call, and nothing awaits it: Error: lost",
     ],
   ])("one that %s is an error of its own", (_what, text, message) => {
-    const { status, stderr } = record("stray", "--force", "--handler", write("stray.mjs", text));
+    const words = ["--force", "--handler", write("stray.mjs", text)];
+    const { status, stderr } = sandbox.runWith({}, ...recordWords("stray", words));
     expect([status, stderr]).toEqual([128, expect.stringContaining(message)]);
   });
 

@@ -20,10 +20,19 @@ function write(name: string, ...lines: readonly string[]): string {
   return name;
 }
 
+function recordWords(name: string, handlers: readonly string[], words: readonly string[]): string[] {
+  const options = handlers.flatMap((handler) => ["--handler", handler]);
+  return ["record", ...GUEST, ...options, ...words, "-o", `${name}.hvj`];
+}
+
 /** Into NAME.hvj, with a handler or several. */
 function record(name: string, handlers: readonly string[], ...words: readonly string[]): Finished {
-  const options = handlers.flatMap((handler) => ["--handler", handler]);
-  return sandbox.run("record", ...GUEST, ...options, ...words, "-o", `${name}.hvj`);
+  return sandbox.run(...recordWords(name, handlers, words));
+}
+
+/** The same as a process of its own, where it matters what the handler does to that. */
+function recordAlone(name: string, handlers: readonly string[], ...words: readonly string[]): Finished {
+  return sandbox.runWith({}, ...recordWords(name, handlers, words));
 }
 
 function answerIn(console: string, conduit: "hvc" | "smc", id: number): string {
@@ -193,7 +202,8 @@ describe("verify --handler-timeout", () => {
     write("mood.txt", "fine");
     expect(record("moody", ["moody.mjs"], "--force").status).toBe(0);
     write("mood.txt", mood);
-    const { status, stderr } = sandbox.run("verify", "moody.hvj", "--level", level, "--handler-timeout", "300ms");
+    const words = ["verify", "moody.hvj", "--level", level, "--handler-timeout", "300ms"];
+    const { status, stderr } = sandbox.runWith({}, ...words);
     expect([status, stderr]).toEqual([ended, expect.stringMatching(message)]);
   });
 });
@@ -320,7 +330,7 @@ describe("a handler that fails", () => {
 
   it("prints by console to standard error: standard output is the guest's, or JSON", () => {
     const chatty = write("chatty.mjs", 'console.log("loaded");', 'export default () => (console.info("asked"), 7n);');
-    const { status, stdout, stderr } = record("chatty", [chatty], "--json", "-q");
+    const { status, stdout, stderr } = recordAlone("chatty", [chatty], "--json", "-q");
     expect(status).toBe(0);
     for (const line of stdout.trimEnd().split("\n")) expect(line).toMatch(/^\{/);
     expect(stderr).toMatch(/^loaded\n(asked\n)+/);
@@ -365,7 +375,7 @@ describe("a handler that fails", () => {
       "};",
     );
     if (where === "headless") {
-      const { status, stderr } = record(name, [waiting], "--handler-timeout", "200ms");
+      const { status, stderr } = recordAlone(name, [waiting], "--handler-timeout", "200ms");
       expect([status, stderr]).toEqual([128, expect.stringContaining("no answer within 200ms (--handler-timeout)")]);
       expect(stderr).toContain("next: hvjournal record --from headless.hvj --handler waiting.mjs\n");
     } else {
@@ -391,7 +401,7 @@ describe("a handler that fails", () => {
     ["later", "export default async () => { await new Promise((resolve) => setTimeout(resolve, 5)); for (;;); };"],
   ])("blocks the process %s: it is killed, and what was committed replays", (when, source) => {
     const name = `block-${when.replace(" ", "-")}`;
-    const { status, stderr } = record(name, [write(`${name}.mjs`, source)], "--handler-timeout", "300ms");
+    const { status, stderr } = recordAlone(name, [write(`${name}.mjs`, source)], "--handler-timeout", "300ms");
     expect(status).toBe(null);
     expect(stderr).toMatch(/^error: handler-timeout: handler block-.*\.mjs blocks the process in call 0xc6000000/m);
     expect(stderr).toContain(`next: hvjournal fsck ${name}.hvj`);

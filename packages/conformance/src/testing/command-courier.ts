@@ -13,13 +13,16 @@ export interface CourierData {
   /** Becomes 1, and wakes who waits for it, once the answer is there. */
   readonly answered: Int32Array;
   readonly environment: NodeJS.ProcessEnv;
+  /** Standard error goes where standard output goes, in the order in which they are written. */
+  readonly isJoined: boolean;
 }
 
-const { requests, answered, environment } = workerData as CourierData;
+const { requests, answered, environment, isJoined } = workerData as CourierData;
 const server = fileURLToPath(new URL("command-server.js", import.meta.url));
 /** Files take what is printed at once, whoever reads it; a pipe would have to be emptied meanwhile. */
 const directory = mkdtempSync(join(tmpdir(), "hvj-printed-"));
-const [stdoutPath, stderrPath] = [join(directory, "stdout"), join(directory, "stderr")];
+const stdoutPath = join(directory, "stdout");
+const stderrPath = isJoined ? stdoutPath : join(directory, "stderr");
 let child: ChildProcess | undefined;
 
 function start(): ChildProcess {
@@ -28,6 +31,8 @@ function start(): ChildProcess {
   const started = spawn(process.execPath, [server], { env: environment, stdio });
   closeSync(stdout);
   closeSync(stderr);
+  // Also where it ends between two command lines.
+  started.once("exit", () => (child = undefined));
   return started;
 }
 
@@ -42,7 +47,6 @@ function statusOf(request: CommandRequest): Promise<number | null> {
     };
     const ended = (status: number | null): void => {
       answerPipe.off("data", told);
-      child = undefined;
       resolve(status);
     };
     answerPipe.once("data", told);

@@ -57,17 +57,54 @@ export function commandDirectory(parent: string): string {
   return directory;
 }
 
+interface ShellOptions {
+  readonly cwd: string;
+  /** A `commandDirectory`. */
+  readonly binaries: string;
+}
+
+interface ShellResult {
+  readonly status: number | null;
+  readonly output: string;
+}
+
+/** `hvjournal` with words alone, quoted or not: nothing for which the shell starts or opens anything more. */
+const ONE_COMMAND = /^hvjournal(?: +(?:[^\s'"\\`$|&;<>()#]|'[^']*'|"[^"\\`$]*")+)+$/;
+const warmShells = new Map<string, WarmCommandLine>();
+afterAll(() => {
+  for (const shell of warmShells.values()) shell.close();
+});
+
 /** A line of shell; standard output and standard error as they come. */
-export function runShell(
-  line: string,
-  { cwd, binaries }: { readonly cwd: string; readonly binaries: string },
-): { readonly status: number | null; readonly output: string } {
+export function runShell(line: string, options: ShellOptions): ShellResult {
+  if (!ONE_COMMAND.test(line)) return startShell(line, options);
+  // The words are what the shell makes of the line.
+  const { output } = startShell(line.replace(/^hvjournal/, String.raw`printf '%s\0'`), options);
+  const words = output.split("\0").slice(0, -1);
+  if (!WarmCommandLine.takes(words)) return startShell(line, options);
+  const { status, stdout } = warmShell(options).run({ words, directory: options.cwd }, TIMEOUT_MS);
+  return { status, output: stdout };
+}
+
+function warmShell({ cwd, binaries }: ShellOptions): WarmCommandLine {
+  const found = warmShells.get(binaries);
+  if (found !== undefined) return found;
+  const made = new WarmCommandLine(shellEnvironment(cwd, binaries), true);
+  warmShells.set(binaries, made);
+  return made;
+}
+
+function shellEnvironment(cwd: string, binaries: string): NodeJS.ProcessEnv {
   const { PATH: path = "" } = process.env;
+  return environmentOf(cwd, { PATH: `${binaries}${delimiter}${path}` });
+}
+
+function startShell(line: string, { cwd, binaries }: ShellOptions): ShellResult {
   const { status, stdout, error } = spawnSync("sh", ["-c", `exec 2>&1\n${line}`], {
     cwd,
     input: "",
     encoding: "utf8",
-    env: environmentOf(cwd, { PATH: `${binaries}${delimiter}${path}` }),
+    env: shellEnvironment(cwd, binaries),
     timeout: TIMEOUT_MS,
     maxBuffer: 1 << 26,
   });

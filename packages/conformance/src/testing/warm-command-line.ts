@@ -12,16 +12,17 @@ const COURIER = join(repositoryRoot, "packages", "conformance", "dist", "testing
 
 export class WarmCommandLine {
   readonly #environment: NodeJS.ProcessEnv;
+  readonly #isJoined: boolean;
   #courier: Pick<CourierData, "requests" | "answered"> | undefined;
 
-  constructor(environment: NodeJS.ProcessEnv) {
+  /** `isJoined`: what comes on standard error comes in `stdout` too, where it was written. */
+  constructor(environment: NodeJS.ProcessEnv, isJoined = false) {
     this.#environment = environment;
+    this.#isJoined = isJoined;
   }
 
-  /** Whether a command line may run here: none that reads standard input, which is empty, and none that ends the process. */
-  static takes([command = "", ...words]: readonly string[]): boolean {
-    if (words.includes("--handler")) return false;
-    if (command === "record") return words.includes("--headless") || words.includes("--detach");
+  /** Whether a command line may run here: none that ends with its standard input, which is empty. */
+  static takes([command]: readonly string[]): boolean {
     return command !== "attach" && command !== "receive";
   }
 
@@ -48,7 +49,8 @@ export class WarmCommandLine {
   #start(): Pick<CourierData, "requests" | "answered"> {
     const { port1: requests, port2 } = new MessageChannel();
     const answered = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
-    const data: CourierData = { requests: port2, answered, environment: this.#environment };
+    const to = { environment: this.#environment, isJoined: this.#isJoined };
+    const data: CourierData = { requests: port2, answered, ...to };
     new Worker(COURIER, { workerData: data, transferList: [port2], execArgv: [] }).unref();
     requests.unref();
     return { requests, answered };
