@@ -1,6 +1,7 @@
 import { chmodSync, mkdirSync, statfsSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
+import { joinedPackages } from "./scripts/test-modules.js";
 
 /**
  * Where tests keep their recordings. Each is synchronized several times, and two workers that wait for a disk leave the
@@ -28,7 +29,8 @@ if (process.env.TMPDIR === undefined && hasMemoryFileSystem()) {
 
 /**
  * Tests run from TypeScript source, so they need no build: `@swc/jest` strips
- * the types and the `source` export condition leads `@hvjournal/*` to `src/index.ts`.
+ * the types and the `source` export condition leads `@hvjournal/*` to `src/index.ts`. Most of what is imported by such a
+ * name is joined before, from the same sources, by `scripts/test-modules.js`.
  * `tsc -b` is what checks types.
  *
  * @type {import("jest").Config}
@@ -44,7 +46,8 @@ const fromSource = {
     ],
   },
   // Source files import each other as `./name.js`, the name they have once built.
-  moduleNameMapper: { "^(\\.{1,2}/.*)\\.js$": "$1" },
+  moduleNameMapper: { "^(\\.{1,2}/.*)\\.js$": "$1", ...joinedPackages },
+  globalSetup: "<rootDir>/scripts/test-modules.js",
   modulePathIgnorePatterns: ["/dist/"],
   // Jest adds `import` or `require` by itself; naming either here breaks its own CommonJS modules.
   testEnvironmentOptions: { customExportConditions: ["source", "node", "node-addons"] },
