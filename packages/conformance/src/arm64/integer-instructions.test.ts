@@ -10,12 +10,13 @@ import {
   loadsAndStores,
 } from "@hvjournal/cpu-arm64";
 import type { EngineOptions } from "@hvjournal/engine";
-import { describe, expect, it } from "@jest/globals";
+import { beforeAll, describe, expect, it } from "@jest/globals";
 import { engineRunner } from "./engine-user.js";
 import { mismatches } from "./qemu-comparison.js";
 import { isQemuUserAvailable } from "./qemu-user.js";
 import { RandomCases } from "./random-cases.js";
 import { seedOfRun } from "./random-source.js";
+import type { UserCase } from "./user-case.js";
 
 const instructions = [
   ...dataProcessingImmediate,
@@ -37,23 +38,26 @@ const tiers: readonly (readonly [string, Partial<EngineOptions>])[] = [
 const describeWithQemu = isQemuUserAvailable() ? describe : describe.skip;
 if (!isQemuUserAvailable()) console.warn("qemu-aarch64 is not installed: no A64 instruction was compared with it");
 
-describeWithQemu.each(tiers)(`A64 integer instructions in the %s tier (seed ${seed})`, (_name, options) => {
-  it("leave the same registers, flags and memory as QEMU, each alone", () => {
-    const run = engineRunner(options);
-    for (let round = 0; round < CASES_EACH; round++) {
+describeWithQemu(`A64 integer instructions (seed ${seed})`, () => {
+  let rounds: readonly (readonly UserCase[])[];
+  let sequences: readonly UserCase[];
+  beforeAll(() => {
+    rounds = Array.from({ length: CASES_EACH }, (_, round) => {
       const random = new RandomCases(seed + round, instructions);
-      expect(
-        mismatches(
-          run,
-          instructions.map((instruction, index) => random.single(instruction, index)),
-        ),
-      ).toEqual([]);
-    }
+      return instructions.map((instruction, index) => random.single(instruction, index));
+    });
+    const random = new RandomCases(seed, instructions);
+    sequences = Array.from({ length: SEQUENCES }, (_, index) => random.sequence(SEQUENCE_WORDS, index));
   });
 
-  it("leave the same registers, flags and memory as QEMU in sequences with branches", () => {
-    const random = new RandomCases(seed, instructions);
-    const cases = Array.from({ length: SEQUENCES }, (_, index) => random.sequence(SEQUENCE_WORDS, index));
-    expect(mismatches(engineRunner(options), cases)).toEqual([]);
+  describe.each(tiers)("in the %s tier", (_name, options) => {
+    it("leave the same registers, flags and memory as QEMU, each alone", () => {
+      const run = engineRunner(options);
+      for (const cases of rounds) expect(mismatches(run, cases)).toEqual([]);
+    });
+
+    it("leave the same registers, flags and memory as QEMU in sequences with branches", () => {
+      expect(mismatches(engineRunner(options), sequences)).toEqual([]);
+    });
   });
 });

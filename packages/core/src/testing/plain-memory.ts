@@ -8,6 +8,11 @@ function mix(lane: number, word: number): number {
   return mixed ^ (mixed >>> 15);
 }
 
+function isZero(content: Uint8Array): boolean {
+  for (let at = 0; at < content.length; at++) if (content[at] !== 0) return false;
+  return true;
+}
+
 export class PlainMemory implements GuestMemory {
   readonly base: number;
   readonly bytes: number;
@@ -88,17 +93,19 @@ export class PlainMemory implements GuestMemory {
 
   hashContent(index: number, content: Uint8Array, into: Uint32Array): void {
     into.fill(0);
-    if (content.every((byte) => byte === 0)) return;
+    if (isZero(content)) return;
+    for (let lane = 0; lane < 4; lane++) into[lane] = mix(index + 1, lane * 0x85ebca6b);
     const view = new DataView(content.buffer, content.byteOffset, content.byteLength);
-    for (let lane = 0; lane < 4; lane++) {
-      let hash = mix(index + 1, lane * 0x85ebca6b);
-      for (let at = 0; at < PAGE_BYTES; at += 4) hash = mix(hash, view.getUint32(at, true));
-      into[lane] = hash;
+    for (let at = 0; at < PAGE_BYTES; at += 4) {
+      const word = view.getUint32(at, true);
+      // Most of a page is; its place goes in with each that is not.
+      if (word === 0) continue;
+      for (let lane = 0; lane < 4; lane++) into[lane] = mix(mix(into[lane] ?? 0, at), word);
     }
   }
 
   isZeroPage(index: number): boolean {
-    return this.page(index).every((byte) => byte === 0);
+    return isZero(this.page(index));
   }
 
   takeDirtyPages(consumer: DirtyConsumer): number[] {
