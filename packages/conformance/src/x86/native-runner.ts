@@ -125,7 +125,8 @@ function run(command: readonly string[], cases: readonly UserCase[]): (UserResul
     const { done, failure } = runThrough(command, cases.slice(results.length));
     results.push(...done);
     if (failure === undefined) continue;
-    if (!FAILED_ASSERTION.test(failure)) throw new Error(`behind ${results.length} of ${cases.length} cases ${failure}`);
+    if (!FAILED_ASSERTION.test(failure))
+      throw new Error(`behind ${results.length} of ${cases.length} cases ${failure}`);
     results.push(undefined);
   }
   return results;
