@@ -36,7 +36,7 @@ export const bisect: Command = {
       .option(
         "when",
         textOption(
-          "EXPR: the first moment at which it holds; one that reads registers is asked behind every instruction, or with `$pc == X &&` at X",
+          "EXPR: the first moment at which it holds; one that reads registers is asked behind every instruction, or with `$pc == X &&` at X; `A || B` is two searches",
         ),
       )
       .option("run", flagOption("the rest of the line is a command: 0 good, 125 skip, 1 to 127 bad, 128 and more stop"))

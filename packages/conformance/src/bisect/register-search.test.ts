@@ -239,6 +239,18 @@ describe.each(subjects)("in an $guest.name guest", ({ guest, reader }) => {
       }
     });
 
+    it("is found where something else may hold too, without single steps", () => {
+      for (const { pc } of places) {
+        for (const other of places) {
+          const { at, runs } = when(`$pc == ${hex(pc)} || count(1) >= 5 || $${registers.pc} == ${hex(other.pc)}`);
+          const fifth = all.findIndex(({ position }) => position === "exit:5");
+          const first = all.find((each, index) => each.pc === pc || each.pc === other.pc || index >= fifth);
+          expect([pc, other.pc, at]).toEqual([pc, other.pc, first?.position]);
+          expect(runs).toBeLessThan(12 * eventCount + 300);
+        }
+      }
+    });
+
     it("is found behind a later good end", () => {
       const { pc } = places[5] as Moment;
       const good = all.find((moment) => moment.icount > all.length / 2 && moment.isEvent && moment.pc !== pc) as Moment;

@@ -13,7 +13,12 @@ import { Evaluator, type SeenChange } from "../expression/evaluate.js";
 import { JournalEnvironment } from "../expression/journal-environment.js";
 import type { LastPlaces } from "../expression/last-places.js";
 import { MachineEnvironment, physicalPlace } from "../expression/machine-environment.js";
-import type { MemoryLoad, ParsedExpression } from "../expression/parse-expression.js";
+import {
+  alternatives,
+  comparesMoments,
+  type MemoryLoad,
+  type ParsedExpression,
+} from "../expression/parse-expression.js";
 import { PAGE_BYTES } from "../ports/guest-memory.js";
 import type { Goal } from "../machine/goal.js";
 import type { Machine } from "../machine/machine.js";
@@ -370,6 +375,31 @@ class WhenSearch {
  * end of the search). Yields the machine between two steps. Throws BisectEndError, DivergenceError, ExpressionError.
  */
 export function* bisectWhenSteps(options: BisectWhenOptions): Generator<Machine, BisectWhenResult> {
+  const { expression, all } = options;
+  const each = alternatives(expression);
+  // Together they would be asked behind every unit; alone, one may stop at a pc, and another at a write.
+  const isSplit = each.length > 1 && expression.changesWithUnits && !comparesMoments(expression.tree) && all !== true;
+  return yield* isSplit ? earliestOf(each, options) : searchOne(options);
+}
+
+function* earliestOf(
+  each: readonly ParsedExpression[],
+  options: BisectWhenOptions,
+): Generator<Machine, BisectWhenResult> {
+  const results: BisectWhenResult[] = [];
+  let { lastSeq } = options;
+  for (const expression of each) {
+    const result = yield* searchOne({ ...options, expression, lastSeq });
+    results.push(result);
+    // What comes later than this is not asked for; the same stretch between two events is.
+    if (result.first !== undefined) lastSeq = Math.min(lastSeq, result.first.seq + 1);
+  }
+  const earliest = results.reduce((best, result) => (isEarlier(result, best) ? result : best));
+  if (earliest.first !== undefined) seek(options.replayer, momentGoal(earliest.first));
+  return { ...earliest, isWatched: results.every((result) => result.isWatched) };
+}
+
+function* searchOne(options: BisectWhenOptions): Generator<Machine, BisectWhenResult> {
   const result = yield* new WhenSearch(options, undefined).run();
   const { loads } = options.expression;
   if (result.isWatched || loads.length < 2 || options.replayer.machine.kernel.watch === undefined) return result;

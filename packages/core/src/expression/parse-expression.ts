@@ -441,17 +441,30 @@ const STATE_NODES: readonly Expression["node"][] = ["register", "load", "hash", 
 export function parseExpression(source: string): ParsedExpression {
   const parser = new Parser(source);
   const tree = parser.parse();
+  return described(source, tree, parser.stateCount);
+}
+
+function described(source: string, tree: Expression, stateCount: number): ParsedExpression {
   const loads: MemoryLoad[] = [];
   const nodes = new Set<Expression["node"]>();
   collect(tree, loads, nodes);
   return {
     source,
     tree,
-    stateCount: parser.stateCount,
+    stateCount,
     needsState: loads.length > 0 || STATE_NODES.some((node) => nodes.has(node)),
     changesWithUnits: changesWithUnits(tree),
     countsExits: nodes.has("count"),
     isMomentary: anyNode(tree, ({ node }) => node === "changed"),
     loads,
   };
+}
+
+/** `a || b || c`: each of them, from the left; what is no disjunction is one. */
+export function alternatives(expression: ParsedExpression): readonly ParsedExpression[] {
+  const { source, stateCount } = expression;
+  const disjuncts = (tree: Expression): readonly Expression[] =>
+    tree.node === "binary" && tree.operator === "||" ? [...disjuncts(tree.left), ...disjuncts(tree.right)] : [tree];
+  const trees = disjuncts(expression.tree);
+  return trees.length === 1 ? [expression] : trees.map((tree) => described(source, tree, stateCount));
 }
