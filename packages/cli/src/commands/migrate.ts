@@ -49,6 +49,9 @@ import {
   textOption,
 } from "./command.js";
 
+/** How long a destination that is given up is waited for: one that may own the VM goes on. In milliseconds. */
+const GIVEN_UP_MS = 5000;
+
 export const migrate: Command = {
   usage: "migrate <src> [dst]",
   summary: "move a VM to a fresh instance",
@@ -116,7 +119,7 @@ async function moveTo(dst: string, wish: Wish, args: Arguments, context: Command
     destination = await openDestination(dst, left, args, context);
     return await move({ ...wish, destination }, args, context);
   } catch (error) {
-    destination?.giveUp();
+    await destination?.giveUp();
     const told = asCliError(error);
     // What became of it is in its recording, once that is closed.
     if (source.is === "vm" && told.code === "vm-ended") await source.client.closed;
@@ -179,7 +182,8 @@ interface Destination {
   readonly parsed: MigrationAddress;
   /** The VM runs there. */
   release(): void;
-  giveUp(): void;
+  /** And waits until its name is free again: the same command may come next. */
+  giveUp(): Promise<void>;
 }
 
 async function openDestination(
@@ -201,7 +205,7 @@ async function openDestination(
       throw new UsageError(`--drive goes with a new instance here; at ${dst} its receive is told: receive --drive`);
     if (handlers.length > 0)
       throw new UsageError(`--handler goes with a new instance here; at ${dst} its receive is told: receive --handler`);
-    return { address: dst, parsed, release: () => undefined, giveUp: () => undefined };
+    return { address: dst, parsed, release: () => undefined, giveUp: () => Promise.resolve() };
   }
   const path = dst.endsWith(".hvj") ? dst : `${dst}.hvj`;
   const name = checkVmName(nameOfRecording(path));
@@ -216,8 +220,11 @@ async function openDestination(
     address: `unix:${socket}`,
     parsed: { by: "unix", path: socket },
     release: () => instance.release(),
-    // It ends by itself when the channel closes; one that nobody has reached does not.
-    giveUp: () => instance.release(),
+    async giveUp() {
+      // It ends by itself when the channel closes; one that nobody has reached does not.
+      instance.release();
+      await instance.ended(GIVEN_UP_MS);
+    },
   };
 }
 
@@ -237,7 +244,7 @@ async function move(wish: Move, args: Arguments, context: CommandContext): Promi
   const { output } = context;
   if (flag(args, "explain")) {
     const explanation = await unlessLeft(left, explain(wish, args));
-    destination.giveUp();
+    await destination.giveUp();
     if (output.json) output.line(jsonLine(explanation));
     else for (const line of explanationLines(explanation)) output.line(line);
     return blocks(explanation) ? ExitStatus.no : ExitStatus.done;

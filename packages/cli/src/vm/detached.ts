@@ -1,6 +1,6 @@
 /** Instances in the background: this very command line again, in a process of its own. */
 import { shellWord } from "@hvjournal/core";
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
 import { CliError } from "../cli-error.js";
 import { ENTRY_PATH } from "../entry-path.js";
@@ -18,6 +18,8 @@ export interface DetachedInstance {
   readonly ready: JsonObject;
   /** It is on its own from now on. */
   release(): void;
+  /** Its process is over, or so much time has passed. */
+  ended(milliseconds: number): Promise<void>;
   /** Nothing comes of it. */
   kill(): void;
 }
@@ -66,11 +68,23 @@ export function spawnDetached(
           if (child.connected) child.disconnect();
           child.unref();
         },
+        ended: (milliseconds) => ended(child, milliseconds),
         kill() {
           child.kill();
           child.unref();
         },
       });
+    });
+  });
+}
+
+function ended(child: ChildProcess, milliseconds: number): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve();
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, milliseconds);
+    child.once("exit", () => {
+      clearTimeout(timer);
+      resolve();
     });
   });
 }
