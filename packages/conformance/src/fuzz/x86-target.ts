@@ -81,7 +81,8 @@ class X86Target implements FuzzTarget<UserCase> {
     const expected = this.#oracle.run(cases);
     return this.#run(cases).map((actual, index) => {
       const [userCase, wanted] = [cases[index], expected[index]];
-      if (userCase === undefined || wanted === undefined) return { ended: false, isOpen: true, lines: [] };
+      if (userCase === undefined || wanted === undefined) return { ended: false, isOpen: false, lines: ["no result"] };
+      if (wanted === "failed") return { ended: false, isOpen: true, lines: [] };
       const { decided, isOpen } = judge(userCase, actual, wanted, options);
       return { ended: wanted.end.vector === RAN_OUT, isOpen, lines: decided };
     });
@@ -99,7 +100,9 @@ class X86Target implements FuzzTarget<UserCase> {
     const results = this.#oracle.run(cases);
     return cases.flatMap((userCase, index) => {
       const result = results[index];
-      return result === undefined ? [] : [{ title: userCase.mnemonics.join("; "), line: vectorOf(userCase, result) }];
+      return typeof result !== "object"
+        ? []
+        : [{ title: userCase.mnemonics.join("; "), line: vectorOf(userCase, result) }];
     });
   }
 }
