@@ -394,9 +394,7 @@ function* earliestOf(
     // What comes later than this is not asked for; the same stretch between two events is.
     if (result.first !== undefined) lastSeq = Math.min(lastSeq, result.first.seq + 1);
   }
-  const earliest = results.reduce((best, result) => (isEarlier(result, best) ? result : best));
-  if (earliest.first !== undefined) seek(options.replayer, momentGoal(earliest.first));
-  return { ...earliest, isWatched: results.every((result) => result.isWatched) };
+  return standingAtEarliest(results, options);
 }
 
 function* searchOne(options: BisectWhenOptions): Generator<Machine, BisectWhenResult> {
@@ -406,9 +404,17 @@ function* searchOne(options: BisectWhenOptions): Generator<Machine, BisectWhenRe
   // The loads lie too far apart to be watched at once: one pass for each, and the earliest answer holds.
   const passes: BisectWhenResult[] = [];
   for (const index of loads.keys()) passes.push(yield* new WhenSearch(options, index).run());
-  const earliest = passes.reduce((best, pass) => (isEarlier(pass, best) ? pass : best));
-  if (earliest.first !== undefined && options.all !== true) seek(options.replayer, momentGoal(earliest.first));
-  const isWatched = passes.every((pass) => pass.isWatched) && !(options.all === true && options.expression.isMomentary);
+  return standingAtEarliest(passes, options);
+}
+
+/** The earliest answer of several searches for one expression; the replayer stands at its moment, unless with `all`. */
+function standingAtEarliest(
+  results: readonly BisectWhenResult[],
+  { replayer, expression, all }: BisectWhenOptions,
+): BisectWhenResult {
+  const earliest = results.reduce((best, result) => (isEarlier(result, best) ? result : best));
+  if (earliest.first !== undefined && all !== true) seek(replayer, momentGoal(earliest.first));
+  const isWatched = results.every((result) => result.isWatched) && !(all === true && expression.isMomentary);
   return { ...earliest, isWatched };
 }
 
