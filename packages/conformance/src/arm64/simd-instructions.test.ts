@@ -3,14 +3,14 @@
  * encodings are undefined. `HVJOURNAL_SEED=n` repeats a run.
  */
 import { simdAndFloatInstructions as instructions } from "@hvjournal/cpu-arm64";
-import { compilePattern, Decoder, type EngineOptions } from "@hvjournal/engine";
-import { beforeAll, describe, expect, it } from "@jest/globals";
-import { engineRunner } from "./engine-user.js";
+import { compilePattern, Decoder } from "@hvjournal/engine";
+import { expect, it } from "@jest/globals";
+import { describeWhere } from "../testing/describe-where.js";
 import { randomVector } from "./float-vectors.js";
-import { mismatches } from "./qemu-comparison.js";
+import { compareWithQemu, seed } from "./qemu-tests.js";
 import { isQemuUserAvailable, runUnderQemu } from "./qemu-user.js";
 import { RandomCases } from "./random-cases.js";
-import { RandomSource, seedOfRun } from "./random-source.js";
+import { RandomSource } from "./random-source.js";
 import type { UserCase } from "./user-case.js";
 
 /** FPCR: AHP, DN, FZ and RMode. Half the cases have none of them. */
@@ -22,12 +22,6 @@ const CASES_EACH = 6;
 const SEQUENCES = 100;
 const SEQUENCE_WORDS = 30;
 const ENCODINGS = 4000;
-
-const seed = seedOfRun();
-const tiers: readonly (readonly [string, Partial<EngineOptions>])[] = [
-  ["interpreter", {}],
-  ["blocks", { tier: "blocks" }],
-];
 
 function withVectors({ state, words }: UserCase, random: RandomSource): UserCase {
   const v = Array.from({ length: 32 }, () => randomVector(random));
@@ -42,8 +36,6 @@ function isLoadOrStore(encoding: number): boolean {
   return ((encoding >>> 25) & 0b101) === 0b100;
 }
 
-const describeWithQemu = isQemuUserAvailable() ? describe : describe.skip;
-
 function drawRound(round: number): UserCase[] {
   const random = new RandomSource(seed + round);
   const cases = new RandomCases(seed + round, instructions, instructions, { fpcr: CONTROLS });
@@ -57,25 +49,7 @@ function drawSequences(): UserCase[] {
   return Array.from({ length: SEQUENCES }, (_, index) => withVectors(cases.sequence(SEQUENCE_WORDS, index), random));
 }
 
-describeWithQemu(`A64 SIMD and floating point (seed ${seed})`, () => {
-  let rounds: readonly (readonly UserCase[])[];
-  let sequences: readonly UserCase[];
-  beforeAll(() => {
-    rounds = Array.from({ length: CASES_EACH }, (_, round) => drawRound(round));
-    sequences = drawSequences();
-  });
-
-  describe.each(tiers)("in the %s tier", (_name, options) => {
-    it("leave the same registers, flags and memory as QEMU, each alone", () => {
-      const run = engineRunner(options);
-      for (const cases of rounds) expect(mismatches(run, cases)).toEqual([]);
-    });
-
-    it("leave the same registers and flags as QEMU in sequences", () => {
-      expect(mismatches(engineRunner(options), sequences)).toEqual([]);
-    });
-  });
-});
+compareWithQemu("A64 SIMD and floating point", { rounds: CASES_EACH, drawRound, drawSequences });
 
 /** The cryptographic extension: QEMU's Cortex-A57 has it, this one does not. Mask and value. */
 const CRYPTOGRAPHIC: readonly (readonly [number, number])[] = [
@@ -94,7 +68,7 @@ function isSimdSpace(encoding: number): boolean {
   return (op0 & 0b0111) === 0b0111 || (isLoadOrStore(encoding) && ((encoding >>> 26) & 1) === 1);
 }
 
-describeWithQemu(`A64 SIMD and floating-point encodings (seed ${seed})`, () => {
+describeWhere(isQemuUserAvailable())(`A64 SIMD and floating-point encodings (seed ${seed})`, () => {
   it("are undefined where QEMU has them undefined, at random and next to defined ones", () => {
     const decoder = new Decoder(instructions);
     const random = new RandomSource(seed);
