@@ -15,6 +15,7 @@ export { hypervCallTitle, type RecordedHypervCall, recordedHypervCall } from "./
 export { HypervExit } from "./kvm/hyperv/exit-types.js";
 export { HypervMsr } from "./kvm/hyperv/registers.js";
 export { MSR_ERROR } from "./kvm/named-registers.js";
+export { inputOf as hypervInputOf } from "./kvm/hyperv/hypercall-input.js";
 export { HvCall } from "./kvm/hyperv/call-codes.js";
 export { HvStatus } from "./kvm/hyperv/status.js";
 export { carriesXmm, outputBlock, outputRegister } from "./kvm/hyperv/xmm-output.js";

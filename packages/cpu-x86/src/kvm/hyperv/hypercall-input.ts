@@ -45,7 +45,7 @@ export function readInput({ states }: Vm): HypervInput {
     return inputOf(states.readGeneral(Register.rcx), states.readGeneral(Register.rdx), states.readGeneral(R8));
   const pair = (high: number, low: number): bigint =>
     (BigInt(states.readGeneral32(high)) << 32n) | BigInt(states.readGeneral32(low));
-  return inputOf(pair(Register.rdx, Register.rax), pair(Register.rbx, Register.rcx), pair(Register.rdi, Register.rsi));
+  return inputOf(states.edxEax, pair(Register.rbx, Register.rcx), pair(Register.rdi, Register.rsi));
 }
 
 /** The call is made again, from another element on. */

@@ -9,6 +9,7 @@ import {
   HypervExit,
   HypervMsr,
   hypervCallName,
+  hypervInputOf,
   kvmCallName,
   KvmVcpu,
   msrName,
@@ -157,18 +158,19 @@ function readXmm(vcpu: number, port: VmmPort): readonly XmmValue[] {
 
 /** Objects of calls are made for every exit: a literal with a spread in it costs ten times as much as one without. */
 function hvCall(exit: ExitFrame, port: VmmPort, type: HvCall["type"]): HvCall {
-  const [low, high] = [exit[ExitWord.arg0Low] ?? 0, exit[ExitWord.arg0High] ?? 0];
+  const inputValue = frameU64(exit, ExitWord.arg0Low);
   const input = frameU64(exit, ExitWord.arg1Low);
   const output = frameU64(exit, ExitWord.arg2Low);
+  const { code, isFast, variableHeader, repCount, repStart } = hypervInputOf(inputValue);
   const call: HvCall = {
     type,
     vcpu: exit[ExitWord.vcpu] ?? 0,
-    code: low & 0xffff,
-    fast: ((low >>> 16) & 1) === 1,
-    variableHeaderSize: (low >>> 17) & 0x3ff,
-    repCount: high & 0xfff,
-    repStart: (high >>> 16) & 0xfff,
-    inputValue: frameU64(exit, ExitWord.arg0Low),
+    code,
+    fast: isFast,
+    variableHeaderSize: variableHeader,
+    repCount,
+    repStart,
+    inputValue,
     params: [input, output],
     input,
     output,
