@@ -5,8 +5,8 @@
  *     const handler: Handler = (call, vm) => (call.nr === 0xc6000001 ? [0, 7n] : vm.notHandled);
  *     export default handler;
  *
- * On amd64 it is an `X86Handler`, which is asked for what KVM_EXIT_HYPERV, KVM_EXIT_HYPERCALL and KVM_EXIT_X86_RDMSR and
- * WRMSR tell:
+ * On amd64 it is an `X86Handler`, which is asked for what KVM_EXIT_HYPERV, KVM_EXIT_HYPERCALL, KVM_EXIT_XEN, KVM_EXIT_X86_RDMSR
+ * and WRMSR tell:
  *
  *     const handler: X86Handler = (call, vm) =>
  *       call.type === "hv-call" && call.code === 0x8001 ? vm.hvExt(call, 1n) : vm.notHandled;
@@ -191,6 +191,18 @@ export interface KvmCall extends AskedOf {
   readonly longMode: boolean;
 }
 
+/**
+ * KVM_EXIT_XEN: a call by Xen's interface, with --xen MSR. nr is __HYPERVISOR_*, params are RDI, RSI, RDX, R10, R8, R9, or EBX, ECX,
+ * EDX, ESI, EDI, EBP outside 64-bit mode. Every privilege level may call: cpl says which did.
+ */
+export interface XenCall extends AskedOf {
+  readonly type: "xen-call";
+  readonly nr: number;
+  readonly params: readonly bigint[];
+  readonly longMode: boolean;
+  readonly cpl: number;
+}
+
 export type MsrExitReason = "inval" | "unknown" | "filter";
 
 /** Where KVM_CAP_X86_USER_SPACE_MSR has asked for it. */
@@ -251,7 +263,17 @@ export interface EventfdSignal extends AskedOf {
 }
 
 export type X86Call =
-  HvCall | HvSynic | HvSyndbg | KvmCall | RdmsrCall | WrmsrCall | VmportCall | IoAccess | MmioAccess | EventfdSignal;
+  | HvCall
+  | HvSynic
+  | HvSyndbg
+  | KvmCall
+  | XenCall
+  | RdmsrCall
+  | WrmsrCall
+  | VmportCall
+  | IoAccess
+  | MmioAccess
+  | EventfdSignal;
 
 /** Of a hypercall. */
 export interface HvAnswer {

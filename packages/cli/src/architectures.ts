@@ -1,7 +1,14 @@
 /** The CPU architectures of this build, and how their registers and calls are shown. */
 import type { Architecture, ExitFrame } from "@hvjournal/core";
 import { arm64 } from "@hvjournal/cpu-arm64";
-import { amd64, hypervCallTitle, recordedHypervCall } from "@hvjournal/cpu-x86";
+import {
+  amd64,
+  hypervCallTitle,
+  recordedHypervCall,
+  recordedXenCall,
+  xenCallTitle,
+  xenParameters,
+} from "@hvjournal/cpu-x86";
 import { CliError } from "./cli-error.js";
 import { ExitStatus } from "./exit-status.js";
 
@@ -75,6 +82,14 @@ const ARM64_DISPLAY: ArchitectureDisplay = {
   isKernelCompressed: false,
 };
 
+/** Of Xen's ABI: the first of its parameters. */
+function xenCall(frame: ExitFrame): PackedCall | undefined {
+  const call = recordedXenCall(frame);
+  if (call === undefined) return undefined;
+  const argumentNames = xenParameters(call.longMode).map(({ name }) => name);
+  return { title: xenCallTitle(call), fields: { ...call }, argumentNames };
+}
+
 /** Of Hyper-V's ABI: addresses of the input and the output block, or two parameters where it is fast. */
 function hypervCall(frame: ExitFrame): PackedCall | undefined {
   const call = recordedHypervCall(frame);
@@ -89,7 +104,7 @@ const AMD64_DISPLAY: ArchitectureDisplay = {
   // A guest powers off by a device, not by a call.
   stopCalls: new Set(),
   argumentRegisters: ["rbx", "rcx", "rdx"],
-  packedCall: hypervCall,
+  packedCall: (frame) => xenCall(frame) ?? hypervCall(frame),
   systemRegisters: ["cr0", "cr3", "cr4", "efer"],
   instructionBytes: 1,
   mode: { register: "cpl", text: (value) => `CPL${value}` },

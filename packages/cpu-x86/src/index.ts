@@ -10,10 +10,17 @@ export { generalInstructions } from "./isa/instructions/general.js";
 export { policyTable as amd64Policies } from "./kvm/control/policies.js";
 export { amd64Code } from "./kvm/prepared-code.js";
 export { exitModelsMarkdown } from "./kvm/exit-document.js";
-export { hypervCallName, kvmCallName } from "./kvm/call-names.js";
-export { hypervCallTitle, type RecordedHypervCall, recordedHypervCall } from "./kvm/recorded-calls.js";
+export { hypervCallName, kvmCallName, xenCallName } from "./kvm/call-names.js";
+export {
+  hypervCallTitle,
+  type RecordedHypervCall,
+  recordedHypervCall,
+  recordedXenCall,
+  xenCallTitle,
+} from "./kvm/recorded-calls.js";
 export { HypervExit } from "./kvm/hyperv/exit-types.js";
 export { HypervMsr } from "./kvm/hyperv/registers.js";
+export { xenCallInfo, xenParameters } from "./kvm/xen/exit-info.js";
 export { MSR_ERROR } from "./kvm/named-registers.js";
 export { inputOf as hypervInputOf } from "./kvm/hyperv/hypercall-input.js";
 export { HvCall } from "./kvm/hyperv/call-codes.js";
@@ -29,7 +36,7 @@ export type { Dependency, SupportedHypervCpuid } from "./api/supported-cpuid.js"
 export type { CpuidEntry } from "./kvm/cpuid-entry.js";
 export type { KvmRegs, KvmSegment, KvmSregs } from "./api/regs.js";
 export type { VcpuEvents } from "./api/vcpu-events.js";
-export { KvmVm, type MsrFilterOptions } from "./api/kvm-vm.js";
+export { KvmVm, type MsrFilterOptions, type XenHvmOptions } from "./api/kvm-vm.js";
 export type * from "./api/kvm-run.js";
 export { APIC_BUS_HZ } from "./kvm/irqchip/apic-timer.js";
 export { TSC_HZ } from "./kvm/time-stamp-counter.js";

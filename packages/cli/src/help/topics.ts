@@ -117,6 +117,7 @@ args, input, output, inputValue and data bigints. if (call.type === "hv-call" &&
   hv-synic                  msr, control, evtPage, msgPage; told, not asked
   hv-syndbg                 msr, control, status, sendPage, recvPage, pendingPage; the answer is the new status
   kvm-call                  nr, args, longMode; with --cap exit_hypercall=0x1000, --policy x86.hypercall.unhandled=forward
+  xen-call                  nr, params (six), longMode, cpl; with --xen MSR
   rdmsr, wrmsr              index, reason ("inval", "unknown", "filter"), data; with --cap x86_user_space_msr=7
   vmport                    port, isWrite, bytes, eax, ebx, ecx, edx, esi, edi; with --vmport on
   io, mmio                  port or address, isWrite, bytes, data; of what no device claims
@@ -125,8 +126,8 @@ answer:
   { status: 0, repsCompleted: 3, xmm: [{ low, high }] }      of a hypercall; a number is the whole result
   7n, { data: 7n }, { error: 1 }                             of an MSR: data, #GP
   { eax: 6, ebx: 0x564d5868 }                                of the backdoor
-  nothing                   what kvm_run holds: result 2 of Hyper-V's calls, 0 of KVM's, data 0, a WRMSR that succeeds
-  vm.notHandled             the board last: 2, -1000, #GP, and the end of the run names such calls. An exit of a type that the
+  nothing                   what kvm_run holds: result 2 of Hyper-V's calls, 0 of KVM's and Xen's, data 0, a WRMSR that succeeds
+  vm.notHandled             the board last: 2, -1000, -38 of Xen's, #GP, and the end of the run names such calls. An exit of a type that the
                             board does not know (4 and up) waits instead, as after a handler that fails.
 
 builtin:psci                PSCI by KVM's own rules, for a forwarded 0x84000000+0x20 and 0xc4000000+0x20

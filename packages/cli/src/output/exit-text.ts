@@ -113,7 +113,7 @@ export class ExitText {
     const kvmExit = frame[ExitWord.kvmExit] ?? 0;
     const isAccess = kvmExit === KvmExit.mmio || kvmExit === KvmExit.io;
     if (this.isForwarded(frame) && !isAccess) {
-      const call = kvmExit === KvmExit.hypercall ? this.#arguments(frame) : "";
+      const call = kvmExit === KvmExit.hypercall || kvmExit === KvmExit.xen ? this.#arguments(frame) : "";
       return `${KVM_EXIT_NAMES.get(kvmExit) ?? kvmExit} ${action}${call}`;
     }
     if (this.isHypercall(frame)) return `${action}${this.#arguments(frame)}`;

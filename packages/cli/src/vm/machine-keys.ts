@@ -53,6 +53,7 @@ export const MACHINE_KEYS = {
   hv: "text",
   cpuid: "pairs",
   "msr-filter": "pairs",
+  xen: "text",
   "pvtime-ipa": "pairs",
   ioeventfd: "pairs",
   "hv-eventfd": "pairs",

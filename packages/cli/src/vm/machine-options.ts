@@ -73,6 +73,9 @@ export const MACHINE_OPTIONS = {
   hv: textOption("Hyper-V enlightenments that an amd64 guest is offered: vpindex,time,... or all"),
   cpuid: textOption("LEAF[.SUBLEAF]:EAX|EBX|ECX|EDX=VALUE: what an amd64 guest is told instead; repeatable"),
   "msr-filter": textOption("BASE+COUNT=rw|r|w|-: what an amd64 guest may do with MSRs; repeatable, the last one holds"),
+  xen: textOption(
+    "MSR: an amd64 guest's write of it gives it Xen's page of calls, and its calls leave with KVM_EXIT_XEN",
+  ),
   ioeventfd: textOption(
     "mmio|pio:ADDR[+BYTES][=DATA],fd=N: such a write signals an eventfd and does not leave to the VMM; fd from 3 on; repeatable",
   ),
@@ -91,6 +94,7 @@ export const CONTROL_OPTIONS = [
   ["hv", "hv"],
   ["cpuid", "cpuid"],
   ["msr-filter", "msr-filter"],
+  ["xen", "xen"],
   ["pvtime-ipa", "pvtime-ipa"],
   ["ioeventfd", "ioeventfd"],
   ["hv-eventfd", "hv-eventfd"],

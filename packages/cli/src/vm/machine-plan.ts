@@ -178,6 +178,9 @@ function driveItemOf({ id, name, readOnly, sha256 }: DriveOfPlan): PlanItem {
 /** What a command sets, and not to which value: two commands that set the same thing have the same key. */
 const VALUE_FIELDS: readonly string[] = ["value", "action", "args", "features", "reads", "writes", "ipa"];
 
+/** Commands of which the last one holds, whatever it says. */
+const WHOLE_COMMANDS: readonly string[] = ["xen"];
+
 function plainKey(command: ControlCommand, isLeftOut: (field: string) => boolean): string {
   const names = Object.keys(command).sort();
   const fields = names.filter((field) => !isLeftOut(field)).map((field) => [field, command[field]] as const);
@@ -187,7 +190,8 @@ function plainKey(command: ControlCommand, isLeftOut: (field: string) => boolean
 export function commandItem(command: ControlCommand): PlanItem {
   const [option = command.name] = CONTROL_OPTIONS.find(([, word]) => word === command.name) ?? [];
   const identity = plainKey(command, () => false);
-  const key = plainKey(command, (field) => VALUE_FIELDS.includes(field));
+  const isWhole = WHOLE_COMMANDS.includes(command.name);
+  const key = plainKey(command, (field) => (isWhole ? field !== "name" : VALUE_FIELDS.includes(field)));
   return { key, option, value: command, identity, shown: identity };
 }
 

@@ -34,6 +34,7 @@ describe("CPUID and MSR filters of amd64", () => {
       "0x10+1=-",
       /MsrFilterSet {2}0x10\+1 writes denied.* -> 0x10\+1 reads and writes denied/,
     ],
+    ["--xen", "0x40000000", "off", /XenHvmConfigured {2}page by MSR 0x40000000, calls leave to the VMM -> off/],
   ])("verify and bisect say that %s %s becomes %s: one takes the place of the other", (option, from, to, how) => {
     sandbox.must("record", bareMetalAmd64, ...SHORT, option, from, "-o", "before.hvj", "--force");
     const expected = ["--expect", "console =~ /no such text/"];
@@ -50,6 +51,8 @@ describe("CPUID and MSR filters of amd64", () => {
     ["--cpuid", "0x1.2:EAX=1", "--cpuid 0x1.2:EAX=1: leaf 0x1 has no subleaves"],
     ["--cpuid", "0x1:EEX=0", "--cpuid 0x1:EEX=0: 'EEX' is none of EAX, EBX, ECX, EDX"],
     ["--msr-filter", "0x10+1=x", "--msr-filter 0x10+1=x: 'x' is none of rw, r, w, -"],
+    ["--xen", "0x174", "KVM_XEN_HVM_CONFIG: EINVAL: MSR 0x174 is not one of 0x40000000 to 0x4fffffff"],
+    ["--xen", "on", "--xen on: expected the MSR by which the guest gets its page of calls, or off"],
   ])("%s %s is refused by name", (option, text, message) => {
     const { status, stderr } = sandbox.run("record", bareMetalAmd64, ...SHORT, option, text, "-o", "refused.hvj");
     expect([status, stderr]).toEqual([129, `error: ${message}\nnext: hvjournal record --help\n`]);

@@ -28,8 +28,13 @@ export interface Started {
 
 /** False once the process has written something more. */
 function oneMore({ stdout, stderr }: ChildProcess): Promise<false> {
+  const streams = [stdout, stderr];
   return new Promise((resolve) => {
-    for (const stream of [stdout, stderr]) stream?.once("data", () => resolve(false));
+    const came = (): void => {
+      for (const stream of streams) stream?.off("data", came);
+      resolve(false);
+    };
+    for (const stream of streams) stream?.once("data", came);
   });
 }
 

@@ -37,6 +37,7 @@ function calledFunction(frame: ExitFrame): number | undefined {
   const number = frame[ExitWord.arg0Low] ?? 0;
   switch (frame[ExitWord.kvmExit]) {
     case KvmExit.hypercall:
+    case KvmExit.xen:
       return number;
     case KvmExit.hyperv:
       return HYPERV_CALL_TYPES.has(frame[ExitWord.info] ?? 0) ? number & HYPERV_CODE_MASK : undefined;

@@ -40,7 +40,7 @@ export interface ObserveOptions {
 const NUMBERS_MAX = 4096;
 
 /** What a handler is asked. */
-const FORWARDED: ReadonlySet<number> = new Set([KvmExit.hypercall, KvmExit.hyperv]);
+const FORWARDED: ReadonlySet<number> = new Set([KvmExit.hypercall, KvmExit.hyperv, KvmExit.xen]);
 
 function numberPrefix(group: string): string {
   return `${group} asked `;

@@ -14,6 +14,7 @@ export const ExitWord = {
   kvmExit: 3,
   /**
    * MMIO and IO: length in bytes, plus 0x100 for a write. HYPERCALL: `kvm_run.hypercall.flags`.
+   * XEN: 1 in 64-bit mode, plus twice the CPL.
    * SYSTEM_EVENT: type, and its flags from `SYSTEM_EVENT_FLAGS_SHIFT` up. Trapped register: 1 for a write.
    */
   info: 4,
@@ -75,6 +76,7 @@ export const KvmExit = {
   armNisv: 28,
   x86Rdmsr: 29,
   x86Wrmsr: 30,
+  xen: 34,
 } as const;
 
 /** A 64-bit quantity of a frame; `low` is the index of its low word. */

@@ -17,6 +17,7 @@ export const KVM_EXIT_NAMES: ReadonlyMap<number, string> = new Map([
   [KvmExit.armNisv, "ARM_NISV"],
   [KvmExit.x86Rdmsr, "X86_RDMSR"],
   [KvmExit.x86Wrmsr, "X86_WRMSR"],
+  [KvmExit.xen, "XEN"],
 ]);
 
 /** Reasons, as `perf kvm stat` names them, by which a guest calls its hypervisor: `arg0` is the function. */

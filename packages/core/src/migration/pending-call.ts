@@ -16,6 +16,7 @@ export interface PendingCall {
 const ASKED_OF_HANDLERS: ReadonlySet<number> = new Set([
   KvmExit.hypercall,
   KvmExit.hyperv,
+  KvmExit.xen,
   KvmExit.x86Rdmsr,
   KvmExit.x86Wrmsr,
 ]);
@@ -41,7 +42,8 @@ export function pendingCallOf({
 }
 
 function argumentsOf(exit: ExitFrame): bigint[] {
-  if (exit[ExitWord.kvmExit] !== KvmExit.hypercall) return [];
+  const kvmExit = exit[ExitWord.kvmExit];
+  if (kvmExit !== KvmExit.hypercall && kvmExit !== KvmExit.xen) return [];
   return [ExitWord.arg1Low, ExitWord.arg2Low, ExitWord.arg3Low].map((word) => frameU64(exit, word));
 }
 

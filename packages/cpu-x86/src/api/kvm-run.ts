@@ -19,6 +19,7 @@ import { HypervExit } from "../kvm/hyperv/exit-types.js";
 import { HypervMsr } from "../kvm/hyperv/registers.js";
 import { carriesXmm, outputRegister } from "../kvm/hyperv/xmm-output.js";
 import { MSR_ERROR } from "../kvm/named-registers.js";
+import { xenCallInfo, xenParameters } from "../kvm/xen/exit-info.js";
 import type { KvmVm } from "./kvm-vm.js";
 
 /** Each element of a string instruction is an exit of its own: `count` is 1. */
@@ -102,6 +103,24 @@ export interface HypervRun extends RunBase {
   readonly hyperv: HypervSynic | HypervCall | HypervDebugger;
 }
 
+/** KVM_EXIT_XEN_HCALL: a call that KVM_XEN_HVM_CONFIG has the VMM answer. */
+export interface XenRun extends RunBase {
+  readonly exitReason: "XEN";
+  readonly xen: {
+    readonly type: 1;
+    /** 1: in 64-bit mode. */
+    readonly longmode: 0 | 1;
+    /** Who may call is the VMM's to say. */
+    readonly cpl: number;
+    /** The number of the call: RAX. */
+    readonly input: bigint;
+    /** What RAX is to be, for the VMM to set before it runs again. */
+    result: bigint;
+    /** RDI, RSI, RDX, R10, R8, R9; outside 64-bit mode EBX, ECX, EDX, ESI, EDI, EBP. */
+    readonly params: readonly bigint[];
+  };
+}
+
 /** RDMSR or WRMSR that KVM_CAP_X86_USER_SPACE_MSR has asked for. */
 export interface MsrRun extends RunBase {
   readonly exitReason: "X86_RDMSR" | "X86_WRMSR";
@@ -128,7 +147,8 @@ export interface DebugRun extends RunBase {
 }
 
 /** What amd64's KVM tells of. */
-export type X86Run = IoRun | MmioRun | HypercallRun | HypervRun | MsrRun | SystemEventRun | ShutdownRun | DebugRun;
+export type X86Run =
+  IoRun | MmioRun | HypercallRun | HypervRun | XenRun | MsrRun | SystemEventRun | ShutdownRun | DebugRun;
 
 export type KvmRun = X86Run | InternalErrorRun;
 
@@ -152,6 +172,8 @@ export function describeRun(vm: KvmVm, frame: ExitFrame, exitNumber: number): To
       return describeHypercall(base, frame);
     case KvmExit.hyperv:
       return describeHyperv(base, vm, frame);
+    case KvmExit.xen:
+      return describeXen(base, vm, frame);
     case KvmExit.x86Rdmsr:
     case KvmExit.x86Wrmsr:
       return describeMsr(base, frame);
@@ -260,6 +282,16 @@ function synicOf(vm: KvmVm, frame: ExitFrame): HypervSynic {
     evtPage: value(HypervMsr.HV_X64_MSR_SIEFP),
     msgPage: value(HypervMsr.HV_X64_MSR_SIMP),
   };
+}
+
+function describeXen(base: RunBase, vm: KvmVm, frame: ExitFrame): ToldExit<XenRun> {
+  const { longMode, cpl } = xenCallInfo(frame);
+  const vcpu = vm.vcpu(base.vcpu);
+  const xen: XenRun["xen"] = {
+    ...{ type: 1, longmode: longMode ? 1 : 0, cpl, input: frameU64(frame, ExitWord.arg0Low), result: 0n },
+    params: xenParameters(longMode).map(({ name }) => vcpu.getReg(name)),
+  };
+  return { run: { ...base, exitReason: "XEN", xen }, answer: (port) => complete(port, xen.result) };
 }
 
 function describeMsr(base: RunBase, frame: ExitFrame): ToldExit<MsrRun> {

@@ -34,6 +34,19 @@ export interface MsrFilterOptions {
   }[];
 }
 
+/** `struct kvm_xen_hvm_config`. */
+export interface XenHvmOptions {
+  /** KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL: 2. */
+  readonly flags?: number;
+  /** By a write of which the guest gets its page of calls; 0: by none. */
+  readonly msr: number;
+  /** Whole pages, for a guest outside long mode, and in it; with flag 2 KVM makes the page. */
+  readonly blob32?: Uint8Array;
+  readonly blob64?: Uint8Array;
+}
+
+const NO_BLOB = new Uint8Array(0);
+
 export class KvmVm extends GenericVm<Amd64ControlState, KvmVcpu> {
   readonly #port: VmmPort;
 
@@ -91,6 +104,11 @@ export class KvmVm extends GenericVm<Amd64ControlState, KvmVcpu> {
   setMsrFilter({ flags, ranges }: MsrFilterOptions): void {
     const plain = ranges.map(({ flags: own, nmsrs, base, bitmap }) => ({ flags: own, base, count: nmsrs, bitmap }));
     accepted(this.#port.control({ name: "msr-filter", flags, ranges: plain }));
+  }
+
+  /** KVM_XEN_HVM_CONFIG: takes the place of the one that there is. Throws KvmError: EINVAL. */
+  xenHvmConfig({ flags = 0, msr, blob32 = NO_BLOB, blob64 = NO_BLOB }: XenHvmOptions): void {
+    accepted(this.#port.control({ name: "xen", flags, msr, blob32, blob64 }));
   }
 
   /** KVM_SET_BOOT_CPU_ID: EBUSY, for vCPUs come with the VM. */

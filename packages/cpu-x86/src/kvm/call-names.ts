@@ -1,4 +1,7 @@
-/** Names of hypercalls: Hyper-V's by the Top-Level Functional Specification, KVM's by include/uapi/linux/kvm_para.h. */
+/**
+ * Names of hypercalls: Hyper-V's by the Top-Level Functional Specification, KVM's by include/uapi/linux/kvm_para.h, Xen's by
+ * include/xen/interface/xen.h.
+ */
 
 export const HYPERV_CALL_NAMES: ReadonlyMap<number, string> = new Map([
   [0x0001, "HvCallSwitchVirtualAddressSpace"],
@@ -41,6 +44,21 @@ export const KVM_CALL_NAMES: ReadonlyMap<number, string> = new Map([
   [0x4e01, "HVJ_HC_NOTIFY"],
 ]);
 
+/** By their numbers, which begin at 0; "": none. */
+const XEN_CALLS: readonly string[] = [
+  ...["set_trap_table", "mmu_update", "set_gdt", "stack_switch", "set_callbacks", "fpu_taskswitch", "sched_op_compat"],
+  ...["platform_op", "set_debugreg", "get_debugreg", "update_descriptor", "", "memory_op", "multicall"],
+  ...["update_va_mapping", "set_timer_op", "event_channel_op_compat", "xen_version", "console_io", "physdev_op_compat"],
+  ...["grant_table_op", "vm_assist", "update_va_mapping_otherdomain", "iret", "vcpu_op", "set_segment_base"],
+  ...["mmuext_op", "xsm_op", "nmi_op", "sched_op", "callback_op", "xenoprof_op", "event_channel_op", "physdev_op"],
+  ...["hvm_op", "sysctl", "domctl", "kexec_op", "tmem_op", "argo_op", "xenpmu_op", "dm_op", "hypfs_op"],
+];
+
+/** "HYPERVISOR_xen_version" */
+export const XEN_CALL_NAMES: ReadonlyMap<number, string> = new Map(
+  XEN_CALLS.flatMap((name, number) => (name === "" ? [] : [[number, `HYPERVISOR_${name}`]])),
+);
+
 /** "HvExtCallQueryCapabilities (0x8001)"; of a code without a known name the number alone. */
 export function hypervCallName(code: number): string {
   return named(HYPERV_CALL_NAMES, code, `0x${code.toString(16).padStart(4, "0")}`);
@@ -49,6 +67,11 @@ export function hypervCallName(code: number): string {
 /** "KVM_HC_MAP_GPA_RANGE (0xc)" */
 export function kvmCallName(nr: number): string {
   return named(KVM_CALL_NAMES, nr, `0x${nr.toString(16)}`);
+}
+
+/** "HYPERVISOR_xen_version (0x11)" */
+export function xenCallName(nr: number): string {
+  return named(XEN_CALL_NAMES, nr, `0x${nr.toString(16)}`);
 }
 
 function named(names: ReadonlyMap<number, string>, number: number, text: string): string {

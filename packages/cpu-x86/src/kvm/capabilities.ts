@@ -1,5 +1,7 @@
 /** KVM_CAP_*: numbers of include/uapi/linux/kvm.h, and what KVM_CHECK_EXTENSION says of each for a VM on amd64. */
 
+import { XenFlag } from "./xen/xen-config.js";
+
 export const CAP_EXIT_HYPERCALL = "KVM_CAP_EXIT_HYPERCALL";
 export const CAP_USER_SPACE_MSR = "KVM_CAP_X86_USER_SPACE_MSR";
 export const CAP_DISABLE_QUIRKS2 = "KVM_CAP_DISABLE_QUIRKS2";
@@ -43,6 +45,7 @@ const OFFERED: readonly (readonly [name: string, number: number, answer: number]
   ["KVM_CAP_IRQFD", 32, 1],
   ["KVM_CAP_PIT2", 33, 1],
   ["KVM_CAP_IOEVENTFD", 36, 1],
+  ["KVM_CAP_XEN_HVM", 38, XenFlag.hypercallMsr | XenFlag.interceptCalls],
   ["KVM_CAP_VCPU_EVENTS", 41, 1],
   ["KVM_CAP_HYPERV", 44, 1],
   ["KVM_CAP_HYPERV_VAPIC", 45, 1],

@@ -12,6 +12,7 @@ import { irqRoutingPart } from "./control/irq-routing-part.js";
 import { msrFilterPart } from "./control/msr-filter-part.js";
 import { passthroughPart } from "./control/passthrough-part.js";
 import { policyPart } from "./control/policy-part.js";
+import { xenPart } from "./control/xen-part.js";
 
 export type { Amd64ControlState } from "./control/control-state.js";
 
@@ -36,6 +37,7 @@ export const amd64ControlSlice: ControlSlice<Amd64ControlState> = composeSlice<A
     ioeventfdPart,
     hypervEventfdPart,
     irqRoutingPart,
+    xenPart,
   ],
   initialState: initialAmd64State,
   query: (state, what, name) => (what === "cap" ? queryCapability(state, name) : undefined),

@@ -1,7 +1,7 @@
 /** One line for an exit. */
 import { type ExitFrame, type ExitModel, ExitWord, frameU64, KvmExit } from "@hvjournal/core";
 import { KVM_CALL_NAMES } from "./call-names.js";
-import { hypervCallText, recordedHypervCall } from "./recorded-calls.js";
+import { hypervCallText, recordedHypervCall, recordedXenCall, xenCallTitle } from "./recorded-calls.js";
 import { MMIO_WRITE } from "./exit-frames.js";
 import { isCause } from "./exit-model.js";
 import { msrName } from "./msr-names.js";
@@ -26,10 +26,12 @@ export function describeExit(model: ExitModel, frame: ExitFrame): string {
   return name;
 }
 
-/** "0x0003 HvCallFlushVirtualAddressList repCount=3", "0xc KVM_HC_MAP_GPA_RANGE" */
+/** "0x0003 HvCallFlushVirtualAddressList repCount=3", "0xc KVM_HC_MAP_GPA_RANGE", "0x11 HYPERVISOR_xen_version" */
 function callText(frame: ExitFrame, number: bigint): string {
   const call = recordedHypervCall(frame);
   if (call !== undefined) return hypervCallText(call);
+  const xenCall = recordedXenCall(frame);
+  if (xenCall !== undefined) return xenCallTitle(xenCall);
   const name = frame[ExitWord.kvmExit] === KvmExit.hypercall ? KVM_CALL_NAMES.get(Number(number)) : undefined;
   return name === undefined ? hex(number) : `${hex(number)} ${name}`;
 }

@@ -32,7 +32,7 @@ const PORTS = "PIC, ELCR, PIT and port 0x61: kernel half; all others: VMM half w
 const MSRS =
   "kernel half; with KVM_CAP_X86_USER_SPACE_MSR for what it enables: VMM half with KVM_EXIT_X86_RDMSR or KVM_EXIT_X86_WRMSR";
 const CALLS =
-  "kernel half; KVM_HC_MAP_GPA_RANGE where KVM_CAP_EXIT_HYPERCALL enables it: VMM half with KVM_EXIT_HYPERCALL; Hyper-V's, where they are not KVM's: VMM half with KVM_EXIT_HYPERV";
+  "Xen's, where KVM_XEN_HVM_CONFIG intercepts them: VMM half with KVM_EXIT_XEN; else kernel half; KVM_HC_MAP_GPA_RANGE where KVM_CAP_EXIT_HYPERCALL enables it: VMM half with KVM_EXIT_HYPERCALL; Hyper-V's, where they are not KVM's: VMM half with KVM_EXIT_HYPERV";
 const INTERRUPT =
   "a physical interrupt: an interrupt line or message of the irqchip changes from outside while the guest runs, for the running vCPU";
 const FOREIGN =

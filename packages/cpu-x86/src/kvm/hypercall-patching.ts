@@ -8,10 +8,14 @@ import { cr2, privilege } from "../isa/state.js";
 import { PAGE_FAULT } from "../isa/translation.js";
 import { CAP_DISABLE_QUIRKS2 } from "./capabilities.js";
 import { type Amd64ControlState, capabilityArgument, policyValue } from "./control/control-state.js";
+import type { HostVendor } from "./exit-model.js";
 import type { Vm } from "./vm.js";
 
-const VMCALL: readonly number[] = [0x0f, 0x01, 0xc1];
-const VMMCALL: readonly number[] = [0x0f, 0x01, 0xd9];
+/** VMCALL and VMMCALL. */
+export const HOST_CALL: Readonly<Record<HostVendor, readonly number[]>> = {
+  intel: [0x0f, 0x01, 0xc1],
+  amd: [0x0f, 0x01, 0xd9],
+};
 const ERROR_CODE = 0xff;
 
 /** KVM_X86_QUIRK_FIX_HYPERCALL_INSN. */
@@ -26,7 +30,7 @@ export function patchesCalls(control: Amd64ControlState): boolean {
 /** Instead of the call at RIP: the next to come is the host's own, or the fault of writing it. */
 export function patchCall(vm: Vm): void {
   const { engine, states } = vm;
-  const bytes = vm.hostVendor === "amd" ? VMMCALL : VMCALL;
+  const bytes = HOST_CALL[vm.hostVendor];
   const physical: number[] = [];
   for (const index of bytes.keys()) {
     const place = placeOf(vm, BigInt.asUintN(64, states.pc + BigInt(index)));

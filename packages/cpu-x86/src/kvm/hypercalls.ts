@@ -11,12 +11,14 @@ import { patchCall, patchesCalls } from "./hypercall-patching.js";
 import { isNotifyCall, notifiedEventfd } from "./notification.js";
 import { callKvm, KvmCall, KvmError, mapRangeArgumentsFit } from "./kvm-hypercalls.js";
 import type { Vm } from "./vm.js";
+import { completeXenCall, describeXenCall, speaksXen } from "./xen/exits.js";
 
 /** `kvm_run.hypercall.flags`: KVM_HYPERCALL_EXIT_LONG_MODE. */
 const HYPERCALL_LONG_MODE = 1;
 
 /** The exit of a call: is it the VMM's to answer? */
 export function routeCall(vm: Vm, frame: ExitFrame): void {
+  if (speaksXen(vm)) return describeXenCall(vm, frame);
   if (speaksHyperv(vm)) return describeHypervCall(vm, frame);
   if (vm.states.cpl !== 0 || !isForwarded(vm, argumentOf(vm, Register.rax))) return;
   frame[ExitWord.info] = vm.states.isLongMode ? HYPERCALL_LONG_MODE : 0;
@@ -42,8 +44,10 @@ export function finishHypercall(vm: Vm, cause: ExitCause, next: bigint): bigint 
   return returnFromCall(vm, result, next);
 }
 
-/** The VMM's answer to a call: a result of KVM's ABI, or of Hyper-V's. */
+/** The VMM's answer to a call: a result of KVM's ABI, of Hyper-V's, or of Xen's. */
 export function returnVmmResult(vm: Vm, frame: ExitFrame, result: bigint, next: bigint): void {
-  if (frame[ExitWord.kvmExit] === KvmExit.hyperv) completeHypervCall(vm, frame, result, next);
+  const kvmExit = frame[ExitWord.kvmExit];
+  if (kvmExit === KvmExit.hyperv) completeHypervCall(vm, frame, result, next);
+  else if (kvmExit === KvmExit.xen) completeXenCall(vm, result, next);
   else returnFromCall(vm, result, next);
 }

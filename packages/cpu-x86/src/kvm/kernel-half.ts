@@ -441,6 +441,7 @@ export class Amd64KernelHalf implements KernelHalf {
         return;
       case KvmExit.hypercall:
       case KvmExit.hyperv:
+      case KvmExit.xen:
       case KvmExit.systemEvent:
       case KvmExit.x86Rdmsr:
       case KvmExit.x86Wrmsr:

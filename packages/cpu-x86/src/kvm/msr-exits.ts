@@ -8,14 +8,16 @@ import { routeHypervWrite } from "./hyperv/exits.js";
 import { isAllowed } from "./msr-filter.js";
 import { isKnownMsr, isReadableMsr, isWritableMsr } from "./msrs.js";
 import type { Vm } from "./vm.js";
+import { xenPageAccess } from "./xen/call-page.js";
 
 /** KVM_MSR_EXIT_REASON_*. */
 export const MsrReason = { invalid: 1, unknown: 2, filter: 4 } as const;
 
 /** Why an access of the guest's does not succeed in the kernel; undefined: it does, as far as can be told beforehand. */
 function failure(vm: Vm, msr: number, value: bigint | undefined): number | undefined {
-  if (!isAllowed(vm.control.msrFilter, msr, value === undefined ? "read" : "write")) return MsrReason.filter;
-  if (!isKnownMsr(vm, msr)) return MsrReason.unknown;
+  const kind = value === undefined ? "read" : "write";
+  if (!isAllowed(vm.control.msrFilter, msr, kind)) return MsrReason.filter;
+  if (!isKnownMsr(vm, msr, kind)) return MsrReason.unknown;
   const isValid = value === undefined ? isReadableMsr(vm, msr) : isWritableMsr(vm, msr, value);
   return isValid ? undefined : MsrReason.invalid;
 }
@@ -26,7 +28,7 @@ export function routeMsr(vm: Vm, frame: ExitFrame, cause: "readMsr" | "writeMsr"
   const msr = frame[ExitWord.arg0Low] ?? 0;
   const reason = failure(vm, msr, isWrite ? frameU64(frame, ExitWord.arg1Low) : undefined);
   if (reason === undefined) {
-    if (isWrite) routeHypervWrite(vm, frame);
+    if (isWrite && xenPageAccess(vm, msr) === undefined) routeHypervWrite(vm, frame);
     return;
   }
   const asked = capabilityArgument(vm.control, CAP_USER_SPACE_MSR) ?? 0n;

@@ -9,6 +9,7 @@ import { Msr } from "./msr-names.js";
 import { MTRR_CAP, MTRR_MSRS } from "./mtrr.js";
 import { acceptsEoiPlace, writeEoiPlace, writeStealTime, writeSystemTime, writeWallClock } from "./paravirtual.js";
 import type { Vm } from "./vm.js";
+import { xenPageAccess } from "./xen/call-page.js";
 
 const always = (): boolean => true;
 
@@ -139,6 +140,11 @@ function x2apicAccess(msr: number): MsrAccess {
   };
 }
 
+/** Of the guest's writes, by which it may get Xen's page of calls: KVM looks for that first. */
+function writeAccessOf(vm: Vm, msr: number): MsrAccess | undefined {
+  return xenPageAccess(vm, msr) ?? accessOf(vm, msr);
+}
+
 /** Of those that are not Hyper-V's: undefined where there is none. */
 export function msrAccessOf(vm: Vm, msr: number): MsrAccess | undefined {
   return vm.irqchip.isX2apicMsr(msr) ? x2apicAccess(msr) : byNumber.get(msr);
@@ -151,11 +157,11 @@ export function readMsr(vm: Vm, msr: number): bigint | undefined {
 
 /** False: there is no such register, or it does not take the value. */
 export function writeMsr(vm: Vm, msr: number, value: bigint): boolean {
-  return accessOf(vm, msr)?.write?.(vm, value) ?? false;
+  return writeAccessOf(vm, msr)?.write?.(vm, value) ?? false;
 }
 
-export function isKnownMsr(vm: Vm, msr: number): boolean {
-  return accessOf(vm, msr) !== undefined;
+export function isKnownMsr(vm: Vm, msr: number, kind: "read" | "write"): boolean {
+  return (kind === "read" ? accessOf(vm, msr) : writeAccessOf(vm, msr)) !== undefined;
 }
 
 export function isReadableMsr(vm: Vm, msr: number): boolean {
@@ -164,7 +170,7 @@ export function isReadableMsr(vm: Vm, msr: number): boolean {
 
 /** As far as it can be told without writing. */
 export function isWritableMsr(vm: Vm, msr: number, value: bigint): boolean {
-  const access = accessOf(vm, msr);
+  const access = writeAccessOf(vm, msr);
   if (access?.write === undefined) return false;
   return access.accepts?.(vm, value) ?? true;
 }

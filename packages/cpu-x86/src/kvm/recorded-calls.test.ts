@@ -29,5 +29,6 @@ describe("the input value of a Hyper-V call", () => {
     for (const value of [11n, 12n, 0xc600_0001n, 0xffff_ffff_ffff_0003n])
       expect(recordedHypervCall(frameOf(value))).toBeUndefined();
     expect(recordedHypervCall(frameOf(2n, KvmExit.hypercall))).toBeUndefined();
+    expect(recordedHypervCall(frameOf(2n, KvmExit.xen))).toBeUndefined();
   });
 });

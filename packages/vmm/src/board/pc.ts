@@ -190,6 +190,7 @@ class Pc implements PcBoard {
         break;
       case KvmExit.hypercall:
       case KvmExit.hyperv:
+      case KvmExit.xen:
       case KvmExit.x86Rdmsr:
       case KvmExit.x86Wrmsr:
         return this.#handlers.answer(exit, port);

@@ -79,6 +79,13 @@ function pageBytes({ vm }: Program, count: number): number[] {
 }
 
 const HYPERV = { configuration: [["hv", "all"]] } as const;
+/** Hyper-V and Xen at once. */
+const WITH_XEN = {
+  configuration: [
+    ["hv", "all"],
+    ["xen", "0x40000200"],
+  ],
+} as const;
 
 /** With the identity that a page of calls needs. */
 function enableCallPage(it: Program): void {
@@ -223,7 +230,19 @@ const rows: readonly Row[] = [
     },
     { ...HYPERV, host: "amd" },
   ],
-  ["E18", "with Xen's interception too: OR EAX, 0x80000000 stands before", "there is no personality of Xen"],
+  [
+    "E18",
+    "with Xen's interception too: OR EAX, 0x80000000 stands before, on both hosts",
+    (it) => {
+      const prefix = [0x0d, 0, 0, 0, 0x80];
+      enableCallPage(it);
+      expect(pageBytes(it, 10)).toEqual([...prefix, 0x0f, 0x01, 0xc1, 0xc3, 0]);
+      const other = it.another({ ...WITH_XEN, host: "amd" });
+      enableCallPage(other);
+      expect(pageBytes(other, 10)).toEqual([...prefix, 0x0f, 0x01, 0xd9, 0xc3, 0]);
+    },
+    WITH_XEN,
+  ],
   [
     "E19",
     "a page of calls where no RAM is: #GP, and nothing changes",

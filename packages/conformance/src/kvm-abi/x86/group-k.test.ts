@@ -78,8 +78,6 @@ function inService(it: Program): bigint {
   return it.vcpu.getReg("rax");
 }
 
-const NO_XEN = "Xen's interface is not there";
-
 const rows: readonly Row[] = [
   [
     "K01",
@@ -456,8 +454,6 @@ const rows: readonly Row[] = [
     },
     { configuration: [["hv", "all"]] },
   ],
-  ["K30", "calls with Xen's interface leave as KVM_EXIT_XEN", NO_XEN],
-  ["K31", "SIGNAL_EVENT by Hyper-V's page beside Xen's interface: 4", NO_XEN],
 ];
 
 testRows("group K, x86", rows);

@@ -3,13 +3,21 @@ import { type ContractMachine, type ExitFrame, ExitWord, KvmExit, type NumberAsk
 import { type Amd64ControlState, mayHaveHyperv } from "../control/control-state.js";
 import { causesOfRow } from "../exit-model.js";
 import { leafItem } from "./cpuid-items.js";
-import { CALL_INSTRUCTION_ITEM, hypervCallItem, kvmCallItem, MSR_FILTER_CALL, msrItem } from "./item-names.js";
+import {
+  CALL_INSTRUCTION_ITEM,
+  hypervCallItem,
+  kvmCallItem,
+  MSR_FILTER_CALL,
+  msrItem,
+  XEN_ITEM,
+} from "./item-names.js";
 
 const NOTHING: readonly string[] = [];
 const CODE_MASK = 0xffff;
 
 /** The frame does not say which interface a call is of: a VM that is offered Hyper-V's calls by it. */
 function askedCall(frame: ExitFrame, state: Amd64ControlState): string {
+  if (frame[ExitWord.kvmExit] === KvmExit.xen) return XEN_ITEM;
   const first = frame[ExitWord.arg0Low] ?? 0;
   const isHyperv = mayHaveHyperv(state) && frame[ExitWord.kvmExit] !== KvmExit.hypercall;
   return isHyperv ? hypervCallItem(first & CODE_MASK) : kvmCallItem(first);

@@ -1,8 +1,9 @@
 /** What a guest may learn of an amd64 VM's configuration and its host, item by item. */
-import { type ContractItem, type ContractMachine, flatItems, hostText, type PlainValue } from "@hvjournal/core";
+import { type ContractItem, type ContractMachine, flatItems, hostText, type PlainValue, toHex } from "@hvjournal/core";
 import { checkExtension, ENABLEABLE, OFFERED_CAPABILITIES } from "../capabilities.js";
 import { type Amd64ControlState, policyValue } from "../control/control-state.js";
 import { POLICIES } from "../control/policies.js";
+import { xenText } from "../control/xen-part.js";
 import { type HostVendor, vendorOf } from "../exit-model.js";
 import { type HostModel, hostModelOf, hostOfVendor } from "../host-model.js";
 import { TSC_HZ } from "../time-stamp-counter.js";
@@ -17,6 +18,7 @@ import {
   PASSTHROUGH_ITEM,
   policyItem,
   TSC_ITEM,
+  XEN_ITEM,
 } from "./item-names.js";
 import { filterItems } from "./msr-filter-items.js";
 
@@ -104,6 +106,13 @@ function cpuidCommands({ cpuidEntries = [], hypervPassthrough }: Amd64ControlSta
   ];
 }
 
+function xenItems({ xenHvm }: Amd64ControlState): ContractItem[] {
+  if (xenHvm === undefined) return [];
+  const blobs = [xenHvm.blob32, xenHvm.blob64].map((blob) => (blob === undefined ? "" : `, ${toHex(blob)}`));
+  const askedAs = [{ name: XEN_ITEM, did: "called" }];
+  return [{ name: XEN_ITEM, value: `${xenText(xenHvm)}${blobs.join("")}`, isObservable: true, askedAs }];
+}
+
 /** What no other item is about: it stands there as it is. */
 function otherItems({
   capabilities: _capabilities,
@@ -114,6 +123,7 @@ function otherItems({
   cpuidEntries: _entries,
   cpuidWords: _words,
   host: _host,
+  xenHvm: _xen,
   ...others
 }: Amd64ControlState): ContractItem[] {
   return Object.entries(others as Record<string, PlainValue | undefined>).flatMap(([name, value]) =>
@@ -132,6 +142,7 @@ export function contractItems(state: Amd64ControlState, machine: ContractMachine
     ...cpuidCommands(state),
     ...cpuidItems({ vcpuCount: machine.vcpuCount, control: state }),
     ...filterItems(state.msrFilter),
+    ...xenItems(state),
     ...otherItems(state),
   ];
 }

@@ -8,6 +8,8 @@ export const EXITS_ITEM = "exits of the host";
 export const CALL_INSTRUCTION_ITEM = "hypercall instruction";
 export const MSR_FILTER_CALL = "KVM_X86_SET_MSR_FILTER";
 export const MSR_FILTER_REST_ITEM = `${MSR_FILTER_CALL} in no range`;
+/** Asked by each call that is Xen's. */
+export const XEN_ITEM = "KVM_XEN_HVM_CONFIG";
 const CALL_PAGE_PREFIX = "hypercall page ";
 const PATCHED_PREFIX = "patched hypercall ";
 

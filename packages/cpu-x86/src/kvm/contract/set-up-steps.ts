@@ -3,17 +3,19 @@
  * follows from it; capabilities, policies, the filter. MSRs, and of these GUEST_OS_ID before HYPERCALL, come with the vCPUs'
  * state, and are no configuration.
  */
-import type { SetUpStep } from "@hvjournal/core";
+import type { ControlCommand, SetUpStep } from "@hvjournal/core";
 import type { Amd64ControlState } from "../control/control-state.js";
 import type { MsrFilter } from "../msr-filter.js";
+import type { XenHvmConfig } from "../xen/xen-config.js";
 import { leafKey } from "./cpuid-names.js";
-import { cpuid2Item, MSR_FILTER_REST_ITEM, policyItem } from "./item-names.js";
+import { cpuid2Item, MSR_FILTER_REST_ITEM, policyItem, XEN_ITEM } from "./item-names.js";
 
 const DEFAULT_DENY = 1;
+const NONE = new Uint8Array(0);
 
 export function setUpSteps(state: Amd64ControlState): SetUpStep[] {
   const { capabilities, policies = [], msrFilter, hyperv, cpuidWords = [], cpuidEntries = [], ...rest } = state;
-  const { host: _host, ...others } = rest;
+  const { host: _host, xenHvm, ...others } = rest;
   return [
     ...capabilities.map(({ name, ...enabled }): SetUpStep => ({
       items: [name],
@@ -33,6 +35,7 @@ export function setUpSteps(state: Amd64ControlState): SetUpStep[] {
       ...{ items: [policyItem(name)], command: { name: "policy", policy: name, value }, seq },
     })),
     ...(msrFilter === undefined ? [] : [{ items: [MSR_FILTER_REST_ITEM], command: filterCommand(msrFilter) }]),
+    ...(xenHvm === undefined ? [] : [{ items: [XEN_ITEM], command: xenCommand(xenHvm) }]),
     ...otherSteps(others),
   ];
 }
@@ -49,6 +52,10 @@ function filterCommand({ deniesOthers, ranges }: MsrFilter): {
       ...{ base, count, bitmap, flags: (reads ? 1 : 0) | (writes ? 2 : 0) },
     })),
   };
+}
+
+function xenCommand({ flags, msr, blob32 = NONE, blob64 = NONE }: XenHvmConfig): ControlCommand {
+  return { name: "xen", flags, msr, blob32, blob64 };
 }
 
 /** What has no command of its own here is put in place as it is. */

@@ -10,6 +10,7 @@ import {
 import type { CpuidEntry, SetCpuidWord } from "../cpuid-entry.js";
 import type { GsiRoute, Irqfd } from "../gsi-routes.js";
 import type { MsrFilter } from "../msr-filter.js";
+import type { XenHvmConfig } from "../xen/xen-config.js";
 import { type PolicyName, policyTable } from "./policies.js";
 
 /** All that the guest of a vCPU is told by CPUID. */
@@ -29,6 +30,8 @@ export interface Amd64ControlState extends EventfdState {
   // What follows is absent as long as nothing has set it.
   readonly policies?: readonly PolicySetting<PolicyName>[];
   readonly msrFilter?: MsrFilter;
+  /** KVM_XEN_HVM_CONFIG. */
+  readonly xenHvm?: XenHvmConfig;
   /** Hyper-V enlightenments that CPUID offers; absent: the interface is not there. */
   readonly hyperv?: { readonly features: readonly string[] };
   /** KVM_HYPERV_EVENTFD, in the order in which they were assigned. */

@@ -5,12 +5,14 @@
 import { CAP_HYPERV_ENFORCE_CPUID, CAP_HYPERV_SYNIC, CAP_HYPERV_SYNIC2 } from "../capabilities.js";
 import { isEnabled, isSwitchedOn } from "../control/control-state.js";
 import { hypervOffer } from "../cpuid.js";
+import { HOST_CALL } from "../hypercall-patching.js";
 import { APIC_BUS_HZ } from "../irqchip/apic-timer.js";
 import { ApicRegister } from "../irqchip/apic-registers.js";
 import type { MsrAccess } from "../msr-access.js";
 import { isInRam, writeEoiPlace } from "../paravirtual.js";
 import { TSC_HZ } from "../time-stamp-counter.js";
 import type { Vm } from "../vm.js";
+import { interceptsXenCalls } from "../xen/xen-config.js";
 import { Feature, Privilege } from "./features.js";
 import type { HypervOffer } from "./leaves.js";
 import { referenceTime, tellReferenceTime, UNIT_NS } from "./reference-time.js";
@@ -42,8 +44,9 @@ const DEBUGGER = [
   [M.HV_X64_MSR_SYNDBG_OPTIONS, "debugOptions"],
 ] as const;
 
-/** VMCALL; RET and VMMCALL; RET. */
-const CALL_PAGE = { intel: Uint8Array.of(0x0f, 0x01, 0xc1, 0xc3), amd: Uint8Array.of(0x0f, 0x01, 0xd9, 0xc3) } as const;
+/** OR EAX, 0x80000000: tells a call from Xen's, where those are on as well. */
+const OF_HYPERV = [0x0d, 0x00, 0x00, 0x00, 0x80] as const;
+const RET = 0xc3;
 
 type VmName = Exclude<keyof VmRegisters, "crash">;
 type VcpuName = Exclude<keyof VcpuRegisters, "sints" | "timers" | "vpIndex">;
@@ -88,6 +91,10 @@ const guestOsId: MsrAccess = {
   },
 };
 
+function callPage({ control, hostVendor }: Vm): Uint8Array {
+  return Uint8Array.of(...(interceptsXenCalls(control.xenHvm) ? OF_HYPERV : []), ...HOST_CALL[hostVendor], RET);
+}
+
 /** Without an identity a write is lost. The page holds the call of the host's vendor. */
 const hypercall: MsrAccess = {
   read: ({ hyperv }) => hyperv.vm.hypercall,
@@ -97,7 +104,7 @@ const hypercall: MsrAccess = {
     if ((value & ENABLED) !== 0n) {
       const page = value & ~0xfffn;
       if (!isInRam(memory, page, PAGE_BYTES)) return false;
-      memory.write(Number(page), CALL_PAGE[vm.hostVendor]);
+      memory.write(Number(page), callPage(vm));
     }
     vm.hyperv.vm.hypercall = value;
     return true;

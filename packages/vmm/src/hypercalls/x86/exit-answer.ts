@@ -35,7 +35,7 @@ export interface MsrAnswer {
 export type VmportAnswer = { readonly [register in (typeof VMPORT_OUTPUTS)[number]]?: AnsweredValue };
 
 /**
- * undefined: what kvm_run holds when the guest leaves, so 2 (INVALID_HYPERCALL_CODE) of a hypercall, 0 of a call of KVM's,
+ * undefined: what kvm_run holds when the guest leaves, so 2 (INVALID_HYPERCALL_CODE) of a hypercall, 0 of a call of KVM's or Xen's,
  * data 0 of RDMSR, a WRMSR that succeeds, and EAX as it was of the backdoor.
  */
 export type X86Answer = void | undefined | AnsweredValue | HvAnswer | MsrAnswer | VmportAnswer;
@@ -57,7 +57,9 @@ export function x86Effect(call: X86Call, answer: unknown): AnswerEffect {
     case "hv-syndbg":
       return valueEffect("status", answer ?? call.status);
     case "kvm-call":
-      return kvmCallEffect(answer);
+      return raxEffect("ret", answer);
+    case "xen-call":
+      return raxEffect("result", answer);
     case "rdmsr":
       return rdmsrEffect(call.vcpu, answer);
     case "wrmsr":
@@ -93,10 +95,10 @@ function valueEffect(name: string, answer: unknown): AnswerEffect {
   return (port) => complete(port, value);
 }
 
-function kvmCallEffect(answer: unknown): AnswerEffect {
+function raxEffect(name: "ret" | "result", answer: unknown): AnswerEffect {
   if (answer !== undefined && !isValue(answer))
     throw wrongForm(answer, "a number or bigint for RAX, vm.notHandled, or nothing");
-  return valueEffect("ret", answer);
+  return valueEffect(name, answer);
 }
 
 const HV_FORMS = "a result of 64 bits, {status, repsCompleted, xmm}, vm.notHandled, or nothing";

@@ -1,6 +1,6 @@
 /**
- * What an amd64 guest's VMM is asked, as a handler sees it: KVM_EXIT_HYPERV, KVM_EXIT_HYPERCALL, KVM_EXIT_X86_RDMSR and
- * KVM_EXIT_X86_WRMSR (Documentation/virt/kvm/api.rst, section 5), and the VMware backdoor's port. Names are kvm_run's.
+ * What an amd64 guest's VMM is asked, as a handler sees it: KVM_EXIT_HYPERV, KVM_EXIT_HYPERCALL, KVM_EXIT_XEN,
+ * KVM_EXIT_X86_RDMSR and KVM_EXIT_X86_WRMSR (Documentation/virt/kvm/api.rst, section 5), and the VMware backdoor's port. Names are kvm_run's.
  */
 import { type ExitFrame, ExitWord, frameU64, KvmExit, type VmmPort } from "@hvjournal/core";
 import {
@@ -13,6 +13,9 @@ import {
   kvmCallName,
   KvmVcpu,
   msrName,
+  xenCallInfo,
+  xenCallName,
+  xenParameters,
 } from "@hvjournal/cpu-x86";
 
 /** What every question says. */
@@ -81,6 +84,18 @@ export interface KvmCall extends AskedOf {
   readonly longMode: boolean;
 }
 
+/** KVM_EXIT_XEN_HCALL: a call by Xen's interface, as KVM_XEN_HVM_CONFIG has it. */
+export interface XenCall extends AskedOf {
+  readonly type: "xen-call";
+  /** `hcall.input`: __HYPERVISOR_*. */
+  readonly nr: number;
+  /** `hcall.params`, six. */
+  readonly params: readonly bigint[];
+  readonly longMode: boolean;
+  /** Who may call is the VMM's to say. */
+  readonly cpl: number;
+}
+
 /** KVM_MSR_EXIT_REASON_*. */
 export type MsrExitReason = "inval" | "unknown" | "filter";
 
@@ -140,7 +155,17 @@ export interface EventfdSignal extends AskedOf {
 }
 
 export type X86Call =
-  HvCall | HvSynic | HvSyndbg | KvmCall | RdmsrCall | WrmsrCall | VmportCall | IoAccess | MmioAccess | EventfdSignal;
+  | HvCall
+  | HvSynic
+  | HvSyndbg
+  | KvmCall
+  | XenCall
+  | RdmsrCall
+  | WrmsrCall
+  | VmportCall
+  | IoAccess
+  | MmioAccess
+  | EventfdSignal;
 
 const HYPERCALL_LONG_MODE = 1;
 const MSR_REASONS: Readonly<Record<number, MsrExitReason>> = { 1: "inval", 2: "unknown", 4: "filter" };
@@ -229,6 +254,19 @@ function kvmCall(exit: ExitFrame): KvmCall {
   };
 }
 
+function xenCall(exit: ExitFrame, port: VmmPort): XenCall {
+  const { longMode, cpl } = xenCallInfo(exit);
+  const vcpu = exit[ExitWord.vcpu] ?? 0;
+  return {
+    type: "xen-call",
+    vcpu,
+    nr: Number(frameU64(exit, ExitWord.arg0Low)),
+    params: xenParameters(longMode).map(({ name }) => port.readRegister(vcpu, name)),
+    longMode,
+    cpl,
+  };
+}
+
 function msrCall(exit: ExitFrame): RdmsrCall | WrmsrCall {
   const reason = MSR_REASONS[exit[ExitWord.arg2Low] ?? 0] ?? "unknown";
   const [vcpu, index] = [exit[ExitWord.vcpu] ?? 0, exit[ExitWord.arg0Low] ?? 0];
@@ -280,6 +318,8 @@ export function x86CallOf(exit: ExitFrame, port: VmmPort): X86Call | undefined {
       return hypervExit(exit, port);
     case KvmExit.hypercall:
       return kvmCall(exit);
+    case KvmExit.xen:
+      return xenCall(exit, port);
     case KvmExit.x86Rdmsr:
     case KvmExit.x86Wrmsr:
       return msrCall(exit);
@@ -300,6 +340,7 @@ export function x86CallNumber(call: X86Call): number {
     case "hv-syndbg":
       return call.msr;
     case "kvm-call":
+    case "xen-call":
       return call.nr;
     case "vmport":
       return call.ecx & 0xffff;
@@ -335,6 +376,8 @@ export function x86CallText(call: X86Call): string {
       return `KVM_EXIT_HYPERV ${msrName(call.msr)}`;
     case "kvm-call":
       return `KVM_EXIT_HYPERCALL ${kvmCallName(call.nr)}`;
+    case "xen-call":
+      return `KVM_EXIT_XEN ${xenCallName(call.nr)}`;
     case "rdmsr":
       return `KVM_EXIT_X86_RDMSR ${msrName(call.index)}`;
     case "wrmsr":

@@ -40,6 +40,8 @@ function answered(words: Words, ...handlers: readonly X86Handler[]): { events: s
 const HV_CALL: Words = { kvmExit: KvmExit.hyperv, info: 2, args: [0x0002_0003_0006_8003n, 0x1000n, 0x2000n] };
 const XMM_CALL: Words = { ...HV_CALL, info: 4 };
 const MAP_RANGE: Words = { kvmExit: KvmExit.hypercall, info: 1, args: [12n, 0x1000n, 2n, 0x10n] };
+/** 64-bit mode at CPL 3. */
+const XEN: Words = { kvmExit: KvmExit.xen, info: 7, args: [17n, 6n] };
 const RDMSR: Words = { kvmExit: KvmExit.x86Rdmsr, args: [0x1234n, 0n, 2n] };
 const WRMSR: Words = { kvmExit: KvmExit.x86Wrmsr, args: [0x1234n, 0x5678n, 4n] };
 
@@ -61,6 +63,13 @@ describe("a handler of an amd64 guest", () => {
   it("gets XMM registers where the exit carries them", () => {
     expect(callOf(XMM_CALL)).toMatchObject({ type: "hv-call-xmm", xmm: Array(6).fill({ low: 0n, high: 0n }) });
     expect(callOf(HV_CALL)).not.toHaveProperty("xmm");
+  });
+
+  it("gets all six parameters of a call of Xen's, of which the exit carries three, and the caller's level", () => {
+    expect(callOf(XEN)).toEqual({
+      ...{ type: "xen-call", vcpu: 0, nr: 17, params: [0n, 0n, 0n, 0n, 0n, 0n], longMode: true, cpl: 3 },
+    });
+    expect(callOf({ ...XEN, info: 0 })).toMatchObject({ longMode: false, cpl: 0 });
   });
 
   it("gets calls of KVM's and MSRs by kvm_run's names", () => {
@@ -85,6 +94,9 @@ describe("a handler of an amd64 guest", () => {
     ["nothing to a hypercall", HV_CALL, () => undefined, 2n, []],
     ["nothing to a call of KVM's", MAP_RANGE, () => undefined, 0n, []],
     ["a negative result", MAP_RANGE, () => -22, 0xffff_ffff_ffff_ffean, []],
+    ["a result of Xen's", XEN, () => 0x4000an, 0x4000an, []],
+    ["nothing to a call of Xen's", XEN, () => undefined, 0n, []],
+    ["that it is not its own, of Xen's", XEN, (_, vm) => vm.notHandled, 0xffff_ffff_ffff_ffdan, []],
     ["data", RDMSR, () => 7n, 7n, []],
     ["named data", RDMSR, () => ({ data: 7n }), 7n, []],
     ["nothing to RDMSR", RDMSR, () => undefined, 0n, []],

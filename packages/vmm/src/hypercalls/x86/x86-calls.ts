@@ -10,6 +10,8 @@ import { X86HandlerVm } from "./x86-handler-vm.js";
 
 /** -KVM_ENOSYS. */
 const KVM_ENOSYS = -1000n;
+/** -XEN_ENOSYS, which is Linux' number too. */
+const XEN_ENOSYS = -38n;
 const BOARD = "board pc";
 
 /** What board `pc` does itself. */
@@ -76,6 +78,9 @@ class X86AskedCall implements AskedCall {
       case "kvm-call":
         this.#board.noteUnanswered(this.text);
         return this.effectOf(KVM_ENOSYS);
+      case "xen-call":
+        this.#board.noteUnanswered(this.text);
+        return this.effectOf(XEN_ENOSYS);
       case "rdmsr":
       case "wrmsr":
         this.#board.noteUnanswered(this.text);
