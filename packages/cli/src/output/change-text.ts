@@ -18,6 +18,7 @@ const NONE = "(none)";
 /** A VM in which a command can be asked about that is not refused for what the machine has. */
 const NEW_VM: ControlContext = {
   hasRun: false,
+  hasVcpus: false,
   vcpuCount: VCPU_COUNT_MAX,
   memoryBase: 0,
   memoryBytes: MEMORY_BYTES_MAX,

@@ -12,6 +12,7 @@ import {
   decideControl,
   evolveControl,
   initialControlState,
+  precedesVcpus,
   plainControlState,
   restoreControlState,
 } from "../control/control-plane.js";
@@ -40,17 +41,17 @@ export interface SetUpResult {
 }
 
 export function setUpControl(options: SetUpOptions): SetUpResult {
-  const { architecture, control, hasRun = false } = options;
-  const { vcpuCount, memoryBase, memoryBytes } = options.machine;
-  const context: ControlContext = { hasRun, vcpuCount, memoryBase, memoryBytes };
-  const refusals = new Map<string, Refusal>();
+  const { architecture, host, control } = options;
   const source = restoreControlState(control);
-  let state = freshControl(options, source, context);
-  for (const step of architecture.contract?.setUp(source.architecture) ?? []) {
-    const done = carryOut(architecture, state, step, context);
-    if ("refused" in done) for (const item of step.items) refusals.set(item, done.refused);
-    else state = done.state;
-  }
+  const { machine, vcpus } = source.core;
+  const steps = architecture.contract?.setUp(source.architecture) ?? [];
+  const refusals = new Map<string, Refusal>();
+  const isEarly = (step: SetUpStep): boolean => "command" in step && precedesVcpus(architecture, step.command);
+  let state = initialControlState(architecture, host);
+  if (machine !== undefined) state = created(options, state, { name: CREATE_VM, machine });
+  state = withSteps(options, state, { steps: steps.filter(isEarly), refusals });
+  for (const { cpu } of vcpus) state = created(options, state, { name: CREATE_VCPU, cpu });
+  state = withSteps(options, state, { steps: steps.filter((step) => !isEarly(step)), refusals });
   if (architecture.contract === undefined) state = { ...state, architecture: source.architecture };
   return {
     control: plainControlState(state),
@@ -59,22 +60,29 @@ export function setUpControl(options: SetUpOptions): SetUpResult {
   };
 }
 
-/** VM and vCPUs exist, as they were created; nothing else has been set. */
-function freshControl(
-  { architecture, host }: SetUpOptions,
-  source: ControlState,
-  context: ControlContext,
+function contextOf({ machine, hasRun = false }: SetUpOptions, { core }: ControlState): ControlContext {
+  const { vcpuCount, memoryBase, memoryBytes } = machine;
+  return { hasRun, hasVcpus: core.vcpus.length > 0, vcpuCount, memoryBase, memoryBytes };
+}
+
+/** The VM or a vCPU exists. */
+function created(options: SetUpOptions, before: ControlState, command: ControlCommand): ControlState {
+  const done = carryOut(options.architecture, before, { items: [], command }, contextOf(options, before));
+  if ("refused" in done) throw new RangeError(`${done.refused.call}: ${done.refused.reason}`);
+  return done.state;
+}
+
+/** What is refused goes to `refusals`, by name of the item. */
+function withSteps(
+  options: SetUpOptions,
+  before: ControlState,
+  { steps, refusals }: { readonly steps: readonly SetUpStep[]; readonly refusals: Map<string, Refusal> },
 ): ControlState {
-  const { machine, vcpus } = source.core;
-  const commands: ControlCommand[] = [
-    ...(machine === undefined ? [] : [{ name: CREATE_VM, machine }]),
-    ...vcpus.map(({ cpu }) => ({ name: CREATE_VCPU, cpu })),
-  ];
-  let state = initialControlState(architecture, host);
-  for (const command of commands) {
-    const decision = decideControl(architecture, state, command, context);
-    if ("refused" in decision) throw new RangeError(`${decision.refused.call}: ${decision.refused.reason}`);
-    for (const event of decision.events) state = evolveControl(architecture, state, event, 0);
+  let state = before;
+  for (const step of steps) {
+    const done = carryOut(options.architecture, state, step, contextOf(options, state));
+    if ("refused" in done) for (const item of step.items) refusals.set(item, done.refused);
+    else state = done.state;
   }
   return state;
 }

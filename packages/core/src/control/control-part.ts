@@ -41,7 +41,7 @@ export function decided(kind: EventKind, payload: ControlEvent["payload"], vcpu 
   return { events: [{ kind: kind.name, version: kind.version, vcpu, payload }] };
 }
 
-interface SliceOptions<State> extends Pick<ControlSlice<State>, "query" | "describeRule"> {
+interface SliceOptions<State> extends Pick<ControlSlice<State>, "query" | "describeRule" | "precedesVcpus"> {
   /** As errors name it. */
   readonly architecture: string;
   readonly parts: readonly ControlPart<State>[];

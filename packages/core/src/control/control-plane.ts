@@ -35,6 +35,11 @@ export function decideControl(
     : architecture.control.decide(state.architecture, command, context);
 }
 
+/** Whether KVM takes a command before the first KVM_CREATE_VCPU alone. */
+export function precedesVcpus({ control }: Architecture, command: ControlCommand): boolean {
+  return control.precedesVcpus?.(command) ?? false;
+}
+
 /** Pure. `seq` is the number that the event has or will have. */
 export function evolveControl(
   architecture: Architecture,

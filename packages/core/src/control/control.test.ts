@@ -13,7 +13,7 @@ import { smallMachine } from "../testing/programs.js";
 import { checkMachine, machinePayload, MachineDescriptionError, parseMachine } from "../machine/machine-description.js";
 
 const architecture = smallArchitecture();
-const context = { hasRun: false, vcpuCount: 1, memoryBase: 0, memoryBytes: 0x1000 };
+const context = { hasRun: false, hasVcpus: false, vcpuCount: 1, memoryBase: 0, memoryBytes: 0x1000 };
 
 describe("the control plane", () => {
   it("creates a VM once and as many vCPUs as the machine has, as KVM does", () => {

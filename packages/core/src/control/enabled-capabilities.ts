@@ -78,6 +78,8 @@ export interface CapabilityRules<State> {
   readonly kind: string;
   /** undefined: it may be enabled. */
   refusal(state: State, asked: AskedCapability, context: ControlContext): CapabilityRefusal | undefined;
+  /** The arguments that are in force then; absent: those that are asked for. */
+  argumentsInForce?(state: State, asked: AskedCapability): readonly bigint[];
 }
 
 function describe({ payload, vcpu }: ControlEvent): string {
@@ -90,17 +92,19 @@ function describe({ payload, vcpu }: ControlEvent): string {
 export function capabilityPartOf<State extends CapabilityState>({
   kind,
   refusal,
+  argumentsInForce = (_state, { args }) => args,
 }: CapabilityRules<State>): ControlPart<State> {
   const capEnabled: EventKind = { name: kind, version: 1, role: "vmm output", fields: ["name", "args", "old", "new"] };
   return {
     decide: {
       cap(state, fields, context) {
         const name = fields.string("capability");
-        const args = argumentsOf(fields.array("args"));
         const vcpu = fields.has("vcpu") ? fields.number("vcpu") : -1;
-        const refused = refusal(state, { name, args, vcpu }, context);
+        const asked = { name, args: argumentsOf(fields.array("args")), vcpu };
+        const refused = refusal(state, asked, context);
         if (refused !== undefined) return refuse(refused.errno, ENABLE_CAP, refused.reason);
         const old = isEnabled(state, name, vcpu < 0 ? undefined : vcpu);
+        const args = [...argumentsInForce(state, asked)];
         return decided(capEnabled, { name, args, old, new: true }, vcpu);
       },
     },

@@ -211,7 +211,7 @@ function leavesForVmm({ kernel }: Machine): boolean {
 /** A new VM without a board, and the half through which a program answers. */
 export function createRecorder(
   architecture: Architecture,
-  options: SessionOptions,
+  options: SessionOptions & Pick<RecorderOptions, "beforeVcpus">,
 ): { readonly recorder: Recorder; readonly half: ProgramHalf } {
   const half = new ProgramHalf();
   return { half, recorder: Recorder.create({ ...options, ...runOptions(architecture), vmm: { half } }) };

@@ -128,7 +128,8 @@ export class Machine {
   /** What rules may ask beside the control state. */
   get context(): ControlContext {
     const { vcpuCount, memoryBase, memoryBytes } = this.description;
-    return { hasRun: this.kernel.hasRun, vcpuCount, memoryBase, memoryBytes };
+    const hasVcpus = this.#control.core.vcpus.length > 0;
+    return { hasRun: this.kernel.hasRun, hasVcpus, vcpuCount, memoryBase, memoryBytes };
   }
 
   /** Folds a control event. `seq` is its number. */

@@ -40,6 +40,8 @@ export type Decision = { readonly events: readonly ControlEvent[] } | { readonly
 export interface ControlContext {
   /** Whether any vCPU has run an instruction. */
   readonly hasRun: boolean;
+  /** Whether KVM_CREATE_VCPU has been called. */
+  readonly hasVcpus: boolean;
   readonly vcpuCount: number;
   /** Guest-physical RAM. */
   readonly memoryBase: number;
@@ -52,6 +54,8 @@ export interface ControlSlice<State = unknown> {
   /** `host`: the simulated host that the VM is created on; absent: the default one. */
   initialState(host?: HostReference): State;
   decide(state: State, command: ControlCommand, context: ControlContext): Decision;
+  /** Whether KVM takes a command before the first KVM_CREATE_VCPU alone; absent: it does so of none. */
+  precedesVcpus?(command: ControlCommand): boolean;
   /** Pure. `seq` is the event's number, for rules that later name what decided. */
   evolve(state: State, event: ControlEvent, seq: number): State;
   /** `config.cap(NAME)`, `config.smccc(FUNCTION)`, `config.reg(NAME)` in expressions; undefined for what it has not. */

@@ -278,13 +278,20 @@ export class LiveVm {
     return undefined;
   }
 
-  /** Creates VM and vCPUs, and sets these up unless `bare`: then it is for whoever acts. Before anything else. */
-  create(bare = false): void {
+  /**
+   * Creates VM and vCPUs, and sets these up unless `bare`: then it is for whoever acts. `beforeVcpus` is called between. Before
+   * anything else.
+   */
+  create({ bare = false, beforeVcpus }: { readonly bare?: boolean; readonly beforeVcpus?: () => void } = {}): void {
     const { description, architecture } = this.machine;
-    const commands: ControlCommand[] = [{ name: CREATE_VM, machine: machinePayload(description) }];
-    for (let vcpu = 0; vcpu < description.vcpuCount; vcpu++)
-      commands.push({ name: CREATE_VCPU, cpu: description.cpuModel });
-    if (!bare) commands.push(...(architecture.setUp?.(description.vcpuCount) ?? []));
+    this.#carryOutAll([{ name: CREATE_VM, machine: machinePayload(description) }]);
+    beforeVcpus?.();
+    const { vcpuCount, cpuModel } = description;
+    const vcpus = Array.from({ length: vcpuCount }, () => ({ name: CREATE_VCPU, cpu: cpuModel }));
+    this.#carryOutAll([...vcpus, ...(bare ? [] : (architecture.setUp?.(vcpuCount) ?? []))]);
+  }
+
+  #carryOutAll(commands: readonly ControlCommand[]): void {
     for (const command of commands) {
       const refused = this.#carryOut(command);
       if (refused !== undefined)

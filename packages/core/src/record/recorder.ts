@@ -10,6 +10,7 @@ import type { Digester } from "../ports/digester.js";
 import type { JournalWriter, Snapshot, SnapshotHead } from "../ports/journal-store.js";
 import type { StateSection } from "../ports/state-section.js";
 import type { GuestStop, OutsideInput, VmmPort } from "../ports/vmm-half.js";
+import { precedesVcpus } from "../control/control-plane.js";
 import { CoreKind, STOPPED_STUCK } from "../event/core-kinds.js";
 import type { EventBatch } from "../event/event-batch.js";
 import type { EventPayload } from "../event/event-kind.js";
@@ -54,6 +55,8 @@ export interface RecorderOptions {
   readonly inputs?: ScriptedInputs;
   /** The vCPUs are created and nothing more: setting them up is left to `act`. */
   readonly bare?: boolean;
+  /** What the VMM half does between KVM_CREATE_VM and the first KVM_CREATE_VCPU. */
+  readonly beforeVcpus?: (port: VmmPort) => void;
   /** True: an idle guest makes `step` come back with "waiting". False: idle time is skipped. */
   readonly interactive?: boolean;
 }
@@ -157,15 +160,27 @@ export class Recorder {
         `can't create a VM in a recording that has ${options.writer.end.firstSeq - 1} events already`,
       );
     const recorder = new Recorder(options, 0);
-    recorder.live.create(options.bare ?? false);
-    for (const command of commands) {
-      const refused = recorder.live.operate(command);
-      if (refused !== undefined) throw new ControlRefusedError(refused);
-    }
+    const { architecture, bare = false, beforeVcpus } = options;
+    const isEarly = (command: ControlCommand): boolean => precedesVcpus(architecture, command);
+    recorder.live.create({
+      bare,
+      beforeVcpus() {
+        if (beforeVcpus !== undefined) recorder.live.act(beforeVcpus);
+        recorder.#operateAll(commands.filter(isEarly));
+      },
+    });
+    recorder.#operateAll(commands.filter((command) => !isEarly(command)));
     recorder.live.boot();
     recorder.#scheduleDigest();
     recorder.snapshot("full");
     return recorder;
+  }
+
+  #operateAll(commands: readonly ControlCommand[]): void {
+    for (const command of commands) {
+      const refused = this.live.operate(command);
+      if (refused !== undefined) throw new ControlRefusedError(refused);
+    }
   }
 
   /**

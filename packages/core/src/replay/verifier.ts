@@ -69,7 +69,7 @@ export class Verifier implements EventSink {
     this.#cursor = journalCursor(reader, 1);
     this.#beyond = options.beyond;
     if (from !== undefined) this.#restore(from);
-    else if (reader.header.parent === undefined) this.live.create();
+    else if (reader.header.parent === undefined) this.live.create({ beforeVcpus: () => this.#feedCommands() });
     else this.#restore(this.#base());
   }
 
@@ -224,6 +224,11 @@ export class Verifier implements EventSink {
     else if (this.machine.exitPending) this.#diverge("the guest stands still", "end");
     else this.#diverge("nothing: the VMM half has no cause to act", "vmm half");
     if (this.#cursor.seq === seq) this.#diverge("nothing: the VMM half did not act", "vmm half");
+  }
+
+  #feedCommands(): void {
+    const cursor = this.#cursor;
+    while (cursor.kind === ROW_EVENT && cursor.row.kind === CoreKind.operatorCommanded.name) this.#feed(cursor.row);
   }
 
   #feed(row: RowEvent): void {

@@ -15,6 +15,7 @@ class Plane {
   command(command: ControlCommand): string {
     const decision = arm64ControlSlice.decide(this.state, command, {
       hasRun: this.hasRun,
+      hasVcpus: true,
       vcpuCount: 1,
       memoryBase: 0x4000_0000,
       memoryBytes: 0x40_0000,
@@ -246,7 +247,7 @@ describe("capabilities", () => {
     const decision = arm64ControlSlice.decide(
       arm64ControlSlice.initialState(),
       { name: "cap", capability: "KVM_CAP_ARM_MTE", args: [] },
-      { hasRun: false, vcpuCount: 1, memoryBase: 0x4000_0000, memoryBytes: 0x40_0000 },
+      { hasRun: false, hasVcpus: true, vcpuCount: 1, memoryBase: 0x4000_0000, memoryBytes: 0x40_0000 },
     );
     expect(decision).toEqual({
       refused: { errno: "EINVAL", call: "KVM_ENABLE_CAP", reason: "KVM_CAP_ARM_MTE: the CPU has no memory tagging" },

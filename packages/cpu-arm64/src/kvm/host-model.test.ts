@@ -4,7 +4,7 @@ import { callService } from "./smccc/services.js";
 import type { Caller } from "./smccc/call.js";
 import { SmcccFunction } from "./smccc/function-id.js";
 
-const context = { hasRun: false, vcpuCount: 1, memoryBase: 0, memoryBytes: 0x1000 };
+const context = { hasRun: false, hasVcpus: true, vcpuCount: 1, memoryBase: 0, memoryBytes: 0x1000 };
 
 function stateOn(host: string): Arm64ControlState {
   return arm64ControlSlice.initialState({ name: host, version: 1 });

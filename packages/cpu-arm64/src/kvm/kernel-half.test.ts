@@ -30,6 +30,7 @@ function configure(kernel: KernelHalf, ...options: (readonly [string, string])[]
     if (typeof command === "string") throw new Error(command);
     const decision = arm64ControlSlice.decide(state, command, {
       hasRun: kernel.hasRun,
+      hasVcpus: true,
       vcpuCount: 1,
       memoryBase: RAM_BASE,
       memoryBytes: RAM_BYTES,

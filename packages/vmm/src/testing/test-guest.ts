@@ -43,7 +43,7 @@ export class TestGuest implements VmmPort {
   }
 
   get context(): ControlContext {
-    return { hasRun: true, vcpuCount: 1, memoryBase: this.memoryBase, memoryBytes: this.memory.length };
+    return { hasRun: true, hasVcpus: true, vcpuCount: 1, memoryBase: this.memoryBase, memoryBytes: this.memory.length };
   }
 
   complete(low: number, high: number): void {

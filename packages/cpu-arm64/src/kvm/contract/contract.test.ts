@@ -31,6 +31,7 @@ const machine = {
 };
 const context: ControlContext = {
   hasRun: false,
+  hasVcpus: true,
   vcpuCount: machine.vcpuCount,
   memoryBase: machine.memoryBase,
   memoryBytes: machine.memoryBytes,

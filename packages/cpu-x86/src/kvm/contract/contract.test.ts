@@ -27,7 +27,7 @@ const machine: MachineDescription = {
   seed: 1n,
   boardOptions: {},
 };
-const context = { hasRun: false, vcpuCount: 2, memoryBase: 0, memoryBytes: RAM_BYTES };
+const context = { hasRun: false, hasVcpus: false, vcpuCount: 2, memoryBase: 0, memoryBytes: RAM_BYTES };
 
 type Word = readonly [word: string, text: string];
 

@@ -19,7 +19,9 @@ export class Configured {
   }
 
   give(command: ControlCommand): string {
-    const context = { hasRun: this.#kernel.hasRun, vcpuCount: 1, memoryBase: 0, memoryBytes: RAM_BYTES };
+    const { hasRun } = this.#kernel;
+    // Up to its first run it may still be told what goes before KVM_CREATE_VCPU.
+    const context = { hasRun, hasVcpus: hasRun, vcpuCount: 1, memoryBase: 0, memoryBytes: RAM_BYTES };
     const decision = amd64ControlSlice.decide(this.state, command, context);
     if ("refused" in decision) return decision.refused.errno;
     for (const event of decision.events) this.state = amd64ControlSlice.evolve(this.state, event, ++this.#seq);
