@@ -13,8 +13,24 @@ import {
 import { amd64 } from "@hvjournal/cpu-x86";
 import { BootError } from "@hvjournal/vmm";
 import { countedArchitecture } from "../testing/counted-architecture.js";
-import { createBoard, createGuest, digester, type GuestSetup, MIB, recordGuest } from "../testing/guest-recording.js";
-import { countObserved, eventLines, goTo, replayerOf, withRecording } from "../testing/guest-replay.js";
+import {
+  command,
+  createBoard,
+  createGuest,
+  digester,
+  type GuestSetup,
+  MIB,
+  recordGuest,
+} from "../testing/guest-recording.js";
+import {
+  countObserved,
+  eventLines,
+  exitsOf,
+  goTo,
+  replayerOf,
+  rowsOf,
+  withRecording,
+} from "../testing/guest-replay.js";
 import { recordingDirectory } from "../testing/recording-directory.js";
 import { bareMetalAmd64, readBareMetalImage } from "./bare-metal.js";
 
@@ -76,6 +92,38 @@ describe("the bare-metal guest of amd64", () => {
       const replayer = replayerOf(reader);
       goTo(replayer, "time:400ms");
       expect(replayer.machine.guestTimeNs).toBeGreaterThanOrEqual(400_000_000);
+    });
+  });
+
+  it("sleeps as long where HLT does not exit, with as many exits fewer", async () => {
+    const append = "scenario=idle ticks=5 period=100000";
+    const commands = [command("cap", "X86_DISABLE_EXITS=2", amd64)];
+    const seen = [];
+    for (const setup of [guest(append), guest(append, { commands })]) {
+      const { path, stop, console } = await recordGuest(setup, pathOf(`halts-${seen.length}`));
+      await compareAgain(path, setup);
+      const texts = await withRecording(path, (reader) =>
+        exitsOf(reader).map(({ icount, text }) => `${icount} ${text}`),
+      );
+      seen.push({ stop, console, texts });
+    }
+    const [exiting, inGuest] = seen;
+    const others = exiting?.texts.filter((text) => !text.includes("HLT")) ?? [];
+    expect(others.length).toBeLessThan(exiting?.texts.length ?? 0);
+    expect(inGuest).toEqual({ ...exiting, texts: others });
+  });
+
+  it("is told what goes before its vCPUs before there are any", async () => {
+    const commands = ["HYPERV_SYNIC", "X86_DISABLE_EXITS=2"].map((text) => command("cap", text, amd64));
+    const { path } = await recordGuest(guest("scenario=idle ticks=1", { commands }), pathOf("before-vcpus"));
+    await withRecording(path, (reader) => {
+      const rows = rowsOf(reader, "VmCreated", "VcpuCreated", "x86.CapEnabled");
+      expect(rows.map(({ kind, payload }) => [kind, payload["name"], payload["args"]])).toEqual([
+        ["VmCreated", undefined, undefined],
+        ["x86.CapEnabled", "KVM_CAP_X86_DISABLE_EXITS", [2n]],
+        ["VcpuCreated", undefined, undefined],
+        ["x86.CapEnabled", "KVM_CAP_HYPERV_SYNIC", []],
+      ]);
     });
   });
 

@@ -63,7 +63,7 @@ interface Written {
 /** What an architecture's programs are made of. */
 export interface ProgramKind<Session, Program, Options> {
   machineOf(options: Options): MachineDescription;
-  create(options: Written): Session;
+  create(options: Written, given: Options): Session;
   resume(options: Written, snapshot: Snapshot): Session;
   /** `options`: of a new VM, which is to be set up by them. */
   programOf(session: Session, host: ProgramHost<Program, Options>, options?: Options): Program;
@@ -106,7 +106,7 @@ export async function withRecordedProgram<Session extends { readonly recorder: R
   const host: ProgramHost<Program, Options> = {
     open(given) {
       const writer = createWriterFor(kind.machineOf(given), nextPath());
-      const session = kind.create({ digester, writer, cadence: TEST_CADENCE });
+      const session = kind.create({ digester, writer, cadence: TEST_CADENCE }, given);
       recordings.push({ writer, session });
       return kind.programOf(session, host, given);
     },

@@ -82,6 +82,11 @@ export interface TakenRegs {
   readonly events?: VcpuEvents;
 }
 
+/** With what a program does between KVM_CREATE_VM and the first KVM_CREATE_VCPU. */
+export interface CreateOptions extends SessionOptions {
+  readonly beforeVcpus?: (vm: Pick<KvmVm, "checkExtension" | "enableCap">) => void;
+}
+
 export class KvmSession extends GenericSession<KvmVm, X86Run> {
   /**
    * KVM_RUN with `kvm_valid_regs` and `kvm_dirty_regs`: takes what is dirty, runs, and tells what is valid. Throws KvmError:
@@ -114,8 +119,11 @@ export class KvmSession extends GenericSession<KvmVm, X86Run> {
   }
 
   /** KVM_CREATE_VM, KVM_CREATE_IRQCHIP, KVM_CREATE_PIT2 and KVM_CREATE_VCPU. All vCPUs but the first wait for INIT and SIPI. */
-  static create(options: SessionOptions): KvmSession {
-    const { recorder, half } = createRecorder(amd64, options);
+  static create({ beforeVcpus, ...options }: CreateOptions): KvmSession {
+    const { recorder, half } = createRecorder(amd64, {
+      ...options,
+      ...(beforeVcpus && { beforeVcpus: (port) => beforeVcpus(new KvmVm(port)) }),
+    });
     return new KvmSession(X86_API, recorder, half);
   }
 

@@ -4,6 +4,7 @@ import { XenFlag } from "./xen/xen-config.js";
 
 export const CAP_EXIT_HYPERCALL = "KVM_CAP_EXIT_HYPERCALL";
 export const CAP_USER_SPACE_MSR = "KVM_CAP_X86_USER_SPACE_MSR";
+export const CAP_DISABLE_EXITS = "KVM_CAP_X86_DISABLE_EXITS";
 export const CAP_DISABLE_QUIRKS2 = "KVM_CAP_DISABLE_QUIRKS2";
 export const CAP_ENFORCE_PV_FEATURE_CPUID = "KVM_CAP_ENFORCE_PV_FEATURE_CPUID";
 export const CAP_HYPERV_SYNIC = "KVM_CAP_HYPERV_SYNIC";
@@ -14,15 +15,24 @@ export const CAP_HYPERV_ENFORCE_CPUID = "KVM_CAP_HYPERV_ENFORCE_CPUID";
 /** All that upstream lets a VMM disable. */
 const QUIRKS = 0x1ffn;
 
-/** Which bits the first argument of KVM_ENABLE_CAP may have; undefined: any. Of the VM, or of a vCPU. */
+/** KVM_X86_DISABLE_EXITS_HLT. PAUSE does not leave as it is, and no guest is told of MWAIT or of deep C-states. */
+export const DISABLE_EXITS_HLT = 2n;
+
 export interface Enableable {
+  /** Of the VM, or of a vCPU. */
   readonly scope: "vm" | "vcpu";
+  /** Which bits the first argument of KVM_ENABLE_CAP may have; undefined: any. */
   readonly mask?: bigint;
+  /** Bits of the first argument are added to those that were set before; nothing takes one away. */
+  readonly accumulates?: boolean;
+  /** It can be enabled before the first KVM_CREATE_VCPU alone. */
+  readonly precedesVcpus?: boolean;
 }
 
 export const ENABLEABLE: Readonly<Record<string, Enableable>> = {
   [CAP_EXIT_HYPERCALL]: { scope: "vm", mask: 0x1000n },
   [CAP_USER_SPACE_MSR]: { scope: "vm", mask: 7n },
+  [CAP_DISABLE_EXITS]: { scope: "vm", mask: DISABLE_EXITS_HLT, accumulates: true, precedesVcpus: true },
   [CAP_DISABLE_QUIRKS2]: { scope: "vm", mask: QUIRKS },
   [CAP_ENFORCE_PV_FEATURE_CPUID]: { scope: "vcpu" },
   [CAP_HYPERV_SYNIC]: { scope: "vcpu" },
@@ -62,6 +72,7 @@ const OFFERED: readonly (readonly [name: string, number: number, answer: number]
   [CAP_HYPERV_SYNIC, 123, 1],
   ["KVM_CAP_MAX_VCPU_ID", 128, 64],
   ["KVM_CAP_IMMEDIATE_EXIT", 136, 1],
+  [CAP_DISABLE_EXITS, 143, Number(DISABLE_EXITS_HLT)],
   [CAP_HYPERV_SYNIC2, 148, 1],
   ["KVM_CAP_HYPERV_VP_INDEX", 149, 1],
   ["KVM_CAP_HYPERV_EVENTFD", 154, 1],
@@ -88,6 +99,11 @@ const ANSWERS: ReadonlyMap<string, number> = new Map(OFFERED.map(([name, , answe
 
 /** In the order of their numbers. */
 export const OFFERED_CAPABILITIES: readonly string[] = OFFERED.map(([name]) => name);
+
+/** Undefined for what is not there, or can't be enabled. */
+export function enableable(name: string): Enableable | undefined {
+  return Object.hasOwn(ENABLEABLE, name) ? ENABLEABLE[name] : undefined;
+}
 
 export function isCapability(name: string): boolean {
   return ANSWERS.has(name);

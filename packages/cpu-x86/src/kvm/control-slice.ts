@@ -1,6 +1,6 @@
 /** The amd64 part of the control plane, composed of its subjects. The commands stand with each of them in `control/`. */
 import { capabilityName, composeSlice, type ControlSlice, isEnabled } from "@hvjournal/core";
-import { isCapability } from "./capabilities.js";
+import { enableable, isCapability } from "./capabilities.js";
 import { capabilityPart } from "./control/capability-part.js";
 import { type Amd64ControlState, initialAmd64State } from "./control/control-state.js";
 import { cpuidPart } from "./control/cpuid-part.js";
@@ -40,5 +40,7 @@ export const amd64ControlSlice: ControlSlice<Amd64ControlState> = composeSlice<A
     xenPart,
   ],
   initialState: initialAmd64State,
+  precedesVcpus: ({ name, capability }) =>
+    name === "cap" && enableable(capabilityName(String(capability)))?.precedesVcpus === true,
   query: (state, what, name) => (what === "cap" ? queryCapability(state, name) : undefined),
 });

@@ -6,7 +6,7 @@ import { Feature } from "./hyperv/features.js";
 import { type HypervOffer, hypervLeaf, KVM_LEAF_BESIDE_HYPERV, readHypervOffer } from "./hyperv/leaves.js";
 import { APIC_BUS_HZ } from "./irqchip/apic-timer.js";
 import { SIGNATURE } from "./cpu-model.js";
-import { type Amd64ControlState, mayHaveHyperv, policyValue } from "./control/control-state.js";
+import { type Amd64ControlState, isHaltInGuest, mayHaveHyperv, policyValue } from "./control/control-state.js";
 import { CPUID_WORDS, type CpuidEntry, type CpuidWords, entryOf, lookUp } from "./cpuid-entry.js";
 import { notifyBits } from "./notify-policy.js";
 import { TSC_HZ } from "./time-stamp-counter.js";
@@ -59,6 +59,7 @@ const KVM_SIGNATURE = textWords("KVMKVMKVM\0\0\0", 3);
 const KVM_FEATURES = mask(0, 1, 3, 5, 6, 24);
 /** What KVM has beside: PV_UNHALT, PV_SEND_IPI, POLL_CONTROL, PV_SCHED_YIELD. */
 const KVM_FEATURES_ON_REQUEST = mask(7, 11, 12, 13);
+const PV_UNHALT = mask(7);
 
 const HIGHEST_LEAF = 0x16;
 const HIGHEST_EXTENDED_LEAF = 0x8000_0008;
@@ -188,8 +189,8 @@ export function modelCpuid(
   return basicLeaf(vcpuCount, vcpu, Math.min(leaf, HIGHEST_LEAF), subleaf);
 }
 
-/** What holds whatever the state of the vCPU is: KVM_SET_CPUID2's entries, or the model with the words that were set. */
-function configuredCpuid(source: CpuidSource, vcpu: number, leaf: number, subleaf: number): CpuidWords {
+/** KVM_SET_CPUID2's entries, or the model with the words that were set. */
+function givenCpuid(source: CpuidSource, vcpu: number, leaf: number, subleaf: number): CpuidWords {
   const own = source.control.cpuidEntries?.find((each) => each.vcpu === vcpu);
   if (own !== undefined) return lookUp(own.entries, leaf, subleaf);
   const words = modelCpuid(source, vcpu, leaf, subleaf);
@@ -200,6 +201,17 @@ function configuredCpuid(source: CpuidSource, vcpu: number, leaf: number, sublea
     (word, at) =>
       set.find((each) => each.leaf === leaf && each.subleaf === index && each.word === word)?.value ?? words[at] ?? 0,
   ) as unknown as CpuidWords;
+}
+
+/**
+ * What holds whatever the state of the vCPU is. Where HLT does not leave guest mode KVM can't end it, and clears PV_UNHALT of
+ * what it was given (arch/x86/kvm/cpuid.c).
+ */
+function configuredCpuid(source: CpuidSource, vcpu: number, leaf: number, subleaf: number): CpuidWords {
+  const words = givenCpuid(source, vcpu, leaf, subleaf);
+  if (!isHaltInGuest(source.control) || !mayBeKvmFeatures(leaf)) return words;
+  const [eax, ...others] = words;
+  return isKvmSignature(givenCpuid(source, vcpu, leaf - 1, 0)) ? [(eax & ~PV_UNHALT) >>> 0, ...others] : words;
 }
 
 /** Of a vCPU. `cr4`: its own, for what the system has enabled. */
@@ -244,9 +256,12 @@ const MODEL_LEAVES: readonly number[] = [...rangeOf(0, HIGHEST_LEAF), ...rangeOf
 
 /** KVM_GET_CPUID2: what the guest of a vCPU is told, leaf by leaf. */
 export function cpuidEntries(source: CpuidSource, vcpu: number): readonly CpuidEntry[] {
-  const own = source.control.cpuidEntries?.find((each) => each.vcpu === vcpu);
-  if (own !== undefined) return own.entries;
   const ask = (leaf: number, subleaf: number): CpuidWords => configuredCpuid(source, vcpu, leaf, subleaf);
+  const own = source.control.cpuidEntries?.find((each) => each.vcpu === vcpu);
+  if (own !== undefined)
+    return own.entries.map((entry) =>
+      mayBeKvmFeatures(entry.function) ? { ...entry, eax: ask(entry.function, entry.index)[0] } : entry,
+    );
   const blocks = [KVM_LEAF, KVM_LEAF_BESIDE_HYPERV].flatMap((first) => {
     const [highest] = ask(first, 0);
     return highest < first ? [] : rangeOf(first, Math.min(highest, first + 0xff));
@@ -294,12 +309,18 @@ export function hypervOffer(source: CpuidSource, vcpu: number): HypervOffer | un
 const KVM_LEAVES_END = 0x4001_0000;
 const KVM_LEAVES_STEP = 0x100;
 
+function isKvmSignature([, ...signature]: CpuidWords): boolean {
+  return signature.every((word, at) => word === KVM_SIGNATURE[at]);
+}
+
+function mayBeKvmFeatures(leaf: number): boolean {
+  return leaf >= KVM_LEAF && leaf < KVM_LEAVES_END && leaf % KVM_LEAVES_STEP === 1;
+}
+
 /** EAX of KVM's leaf of features, wherever it stands; 0: KVM does not tell of itself. */
 export function kvmFeatures(source: CpuidSource, vcpu: number): number {
   for (let first = KVM_LEAF; first < KVM_LEAVES_END; first += KVM_LEAVES_STEP) {
-    const [, ...signature] = configuredCpuid(source, vcpu, first, 0);
-    if (signature.every((word, at) => word === KVM_SIGNATURE[at]))
-      return configuredCpuid(source, vcpu, first + 1, 0)[0];
+    if (isKvmSignature(configuredCpuid(source, vcpu, first, 0))) return configuredCpuid(source, vcpu, first + 1, 0)[0];
   }
   return 0;
 }

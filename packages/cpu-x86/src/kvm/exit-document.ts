@@ -35,6 +35,7 @@ A row's number stands in each recorded exit, and the table of a recording never 
 - RAM is mapped at once: no exits for first touches, dirty logging or huge-page splits.
 - MSRs that instructions use (EFER, STAR, LSTAR, CSTAR, FMASK, FS and GS bases, SYSENTER, PAT, TSC_AUX) belong to the guest: no exits. All others exit.
 - CR0, CR3, CR4 and CR8 belong to the guest, and so do the debug registers, XSETBV, WBINVD, INVLPG, PAUSE, RDTSC, RDTSCP, RDRAND and RDSEED: no exits.
+- With KVM_CAP_X86_DISABLE_EXITS for HLT, HLT is no exit: the vCPU waits in guest mode, and to KVM it runs (KVM_MP_STATE_RUNNABLE). An interrupt that it takes wakes it without an exit, as one that waits outside; KVM_HC_KICK_CPU does not. The capability's other bits are not offered: PAUSE is no exit, and CPUID tells of no MWAIT.
 - An interrupt that the guest does not take yet waits without an exit: no interrupt-window exits.
 - A timer of the running vCPU's local APIC that expires is one exit. One that expires while its vCPU waits or while another vCPU runs wakes it without an exit; so do the PIT and Hyper-V's synthetic timers unless the running vCPU is given a new interrupt by them.
 - An interrupt line that is raised by the VMM half inside an exit is seen at the next entry. One that is raised at a deadline or with an input finds the vCPU in guest mode: the kick is an exit.

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "@jest/globals";
 import * as a from "./testing/assembler.js";
+import { Configured } from "./testing/configure.js";
 import { CODE, CountingEntropy, DATA, DEVICE, exitLine, guest, runOn, SERIAL } from "./testing/guest.js";
 
 describe("a vCPU of the kernel half", () => {
@@ -101,7 +102,10 @@ describe("a vCPU of the kernel half", () => {
     expect(drawnWith(8n)).not.toEqual(drawnWith(7n));
   });
 
-  it("is woken from HLT by its local APIC's timer, in TSC deadline mode, at the exact time", () => {
+  it.each([
+    ["HLT", []],
+    ["HLT that does not exit", [["cap", "X86_DISABLE_EXITS=2"]]],
+  ] as const)("is woken from %s by its local APIC's timer, in TSC deadline mode, at the exact time", (_what, words) => {
     const it = guest([
       ...a.store(0xfee0_00f0, 0x1ff),
       ...a.store(0xfee0_0320, (2 << 17) | 0x40),
@@ -112,15 +116,18 @@ describe("a vCPU of the kernel half", () => {
     ]);
     it.setGate(0x40, CODE + 0x800);
     it.place(CODE + 0x800, [...a.rdtsc, ...a.storeAt(DATA), ...a.store(0xfee0_00b0, 0), ...a.cli, ...a.hlt]);
+    const control = new Configured(it.kernel);
+    for (const [word, text] of words) expect(control.set(word, text)).toBe("0");
     const { exits, stop } = runOn(it.kernel);
     expect(stop).toBe("idle");
+    const halts = words.length === 0 ? ["HLT"] : [];
     expect(exits.map((line) => line.replace(/^\d+ vcpu0 /, ""))).toEqual([
       "MMIO write 0xfee000f0 4 <- 0x000001ff",
       "MMIO write 0xfee00320 4 <- 0x00040040",
       "MSR_WRITE IA32_TSC_DEADLINE <- 0xc350",
-      "HLT",
+      ...halts,
       "MMIO write 0xfee000b0 4 <- 0x00000000",
-      "HLT",
+      ...halts,
     ]);
     const view = new DataView(it.kernel.memory.read(DATA, 4).buffer);
     // Delivery is a unit, RDTSC shows the time at which it begins.

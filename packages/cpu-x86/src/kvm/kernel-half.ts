@@ -20,7 +20,7 @@ import { EngineExit } from "@hvjournal/engine";
 import { Vector } from "../isa/exceptions.js";
 import { ExitCode } from "../isa/exit-code.js";
 import { hostChanged } from "./control/host-part.js";
-import type { Amd64ControlState } from "./control-slice.js";
+import { type Amd64ControlState, isHaltInGuest } from "./control/control-state.js";
 import { beginExitFrame, leaveToVmm, MMIO_WRITE, newExitFrame } from "./exit-frames.js";
 import type { ExitCause } from "./exit-model.js";
 import { setGsi, signalEventfd } from "./gsi.js";
@@ -183,7 +183,7 @@ export class Amd64KernelHalf implements KernelHalf {
     const before = vm.current;
     const next = vm.schedule.next((vcpu) => vm.isSignalled(vcpu));
     if (next === undefined) return false;
-    const wasWaiting = vm.schedule.of(next).mpState === MpState.halted;
+    const wasWaiting = !isReady(vm.schedule.of(next));
     if (next !== before && isReady(vm.schedule.currentState)) vm.stolenTime.preempted(before, vm.guestTimeNs);
     vm.schedule.begin(next);
     vm.engine.selectVcpu(next);
@@ -255,6 +255,8 @@ export class Amd64KernelHalf implements KernelHalf {
       case ExitCode.pause:
         vm.schedule.endSlice();
         return undefined;
+      case ExitCode.halt:
+        return this.#halt();
       case ExitCode.taskPriority:
         vm.takeTaskPriority();
         return undefined;
@@ -283,12 +285,21 @@ export class Amd64KernelHalf implements KernelHalf {
   #leaveForInstruction(code: number): RunStop {
     const vm = this.#vm;
     if (code === ExitCode.shutdown) return this.#leave("shutdown", KvmExit.shutdown);
-    if (code === ExitCode.halt) return this.#leave("halt");
     const cause = causeOf(vm, code);
     this.#run.next = vm.engine.exitOperand(0);
     this.#begin(cause);
     describeCall(vm, cause, this.#run.exit);
     return "exit";
+  }
+
+  /** HLT that KVM does not get waits for an interrupt in guest mode, like the CPU itself. */
+  #halt(): RunStop | undefined {
+    const vm = this.#vm;
+    if (!isHaltInGuest(vm.control)) return this.#leave("halt");
+    if (vm.hasInterrupt(vm.current)) return undefined;
+    vm.schedule.currentState.isHaltedInGuest = true;
+    vm.schedule.endSlice();
+    return undefined;
   }
 
   #begin(cause: ExitCause): void {

@@ -74,9 +74,14 @@ function plainRun(vm: Vm, run: RunState): { readonly [key: string]: PlainValue }
     mpStates: vm.schedule.vcpus.map(({ mpState }) => mpState),
     ranNs: vm.schedule.vcpus.map(({ ranNs }) => ranNs),
     ...plainStolenTime(vm),
-    ...(vm.schedule.vcpus.some(({ isUnhalted }) => isUnhalted)
-      ? { unhalted: vm.schedule.vcpus.map(({ isUnhalted }) => isUnhalted) }
-      : {}),
+    ...plainFlags(
+      "unhalted",
+      vm.schedule.vcpus.map(({ isUnhalted }) => isUnhalted),
+    ),
+    ...plainFlags(
+      "haltedInGuest",
+      vm.schedule.vcpus.map(({ isHaltedInGuest }) => isHaltedInGuest),
+    ),
     ...vm.eventfds.plain(),
     exitPending: run.exitPending,
     exit: run.exitPending ? [...run.exit] : [],
@@ -89,6 +94,15 @@ function plainRun(vm: Vm, run: RunState): { readonly [key: string]: PlainValue }
     isKicked: run.isKicked,
     enteredAt: run.enteredAt,
   };
+}
+
+/** By vCPU; only where one has it. */
+function plainFlags(name: string, flags: readonly boolean[]): { readonly [key: string]: PlainValue } {
+  return flags.includes(true) ? { [name]: [...flags] } : {};
+}
+
+function restoredFlags(fields: PayloadFields, name: string): readonly unknown[] {
+  return fields.has(name) ? fields.array(name) : [];
 }
 
 /** Only where there is some: with one vCPU there never is. */
@@ -183,9 +197,10 @@ function restoreRun(vm: Vm, run: RunState, fields: PayloadFields): void {
   fields.array("ranNs").forEach((ranNs, vcpu) => {
     vm.schedule.of(vcpu).ranNs = Number(ranNs);
   });
-  const unhalted = fields.has("unhalted") ? fields.array("unhalted") : [];
+  const [unhalted, haltedInGuest] = [restoredFlags(fields, "unhalted"), restoredFlags(fields, "haltedInGuest")];
   vm.schedule.vcpus.forEach((state, vcpu) => {
     state.isUnhalted = unhalted[vcpu] === true;
+    state.isHaltedInGuest = haltedInGuest[vcpu] === true;
   });
   restoreStolenTime(vm, fields);
   vm.eventfds.restore(fields);

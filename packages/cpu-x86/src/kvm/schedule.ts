@@ -15,11 +15,13 @@ export interface VcpuRunState {
   ranNs: number;
   /** KVM_HC_KICK_CPU has ended its HLT, or will end its next one. */
   isUnhalted: boolean;
+  /** It waits in an HLT that did not leave guest mode: to KVM it runs. */
+  isHaltedInGuest: boolean;
 }
 
 /** Whether a vCPU goes on when it has its turn, whatever happens. */
-export function isReady({ mpState }: VcpuRunState): boolean {
-  return mpState === MpState.runnable;
+export function isReady({ mpState, isHaltedInGuest }: VcpuRunState): boolean {
+  return mpState === MpState.runnable && !isHaltedInGuest;
 }
 
 /** Whether it has been started: it runs, or waits in HLT. */
@@ -40,6 +42,7 @@ export class Schedule {
       mpState: vcpu === 0 ? MpState.runnable : MpState.uninitialized,
       ranNs: 0,
       isUnhalted: false,
+      isHaltedInGuest: false,
     }));
     this.#stream = stream;
   }
@@ -69,7 +72,7 @@ export class Schedule {
     for (let step = 1; step <= count; step++) {
       const vcpu = (this.current + step) % count;
       const state = this.of(vcpu);
-      if (isReady(state) || (state.mpState === MpState.halted && wakes(vcpu))) return vcpu;
+      if (isReady(state) || (isOn(state) && wakes(vcpu))) return vcpu;
     }
     return undefined;
   }
@@ -80,6 +83,7 @@ export class Schedule {
     this.current = vcpu;
     if (state.mpState === MpState.halted) state.isUnhalted = false;
     state.mpState = MpState.runnable;
+    state.isHaltedInGuest = false;
     if (this.hasSlices) this.sliceLeft = SLICE_UNITS_MIN + Number(this.#stream.next() % SLICE_UNITS_SPREAD);
   }
 

@@ -192,9 +192,14 @@ export class Vm {
 
   // Interrupts
 
-  /** Whether an interrupt or a kick would wake the vCPU from HLT. */
+  /** Whether an interrupt would wake the vCPU from HLT, or a kick: of which KVM can't tell one that waits in guest mode. */
   isSignalled(vcpu: number): boolean {
-    if (this.schedule.of(vcpu).isUnhalted) return true;
+    const { isUnhalted, isHaltedInGuest } = this.schedule.of(vcpu);
+    return (isUnhalted && !isHaltedInGuest) || this.hasInterrupt(vcpu);
+  }
+
+  /** Whether an interrupt waits that the vCPU would take. */
+  hasInterrupt(vcpu: number): boolean {
     if (this.irqchip.pending(vcpu) === undefined) return false;
     return this.states.with(vcpu, () => this.states.interruptsEnabled);
   }
@@ -229,6 +234,7 @@ export class Vm {
       this.engine.writeWord(nmiPending.offset, 1);
     });
     const state = this.schedule.of(vcpu);
+    state.isHaltedInGuest = false;
     if (state.mpState === MpState.halted) state.mpState = MpState.runnable;
   }
 
@@ -245,7 +251,9 @@ export class Vm {
     this.states.initialize(vcpu);
     this.irqchip.reset(vcpu);
     this.paravirtual.of(vcpu).eoiEnable = 0n;
-    this.schedule.of(vcpu).mpState = vcpu === 0 ? MpState.runnable : MpState.initReceived;
+    const state = this.schedule.of(vcpu);
+    state.mpState = vcpu === 0 ? MpState.runnable : MpState.initReceived;
+    state.isHaltedInGuest = false;
   }
 
   /** Ignored by a vCPU that has not had an INIT. */

@@ -1,5 +1,5 @@
 /** What can't be changed on x86 once a vCPU is there, or has run; what always can; and what has to be restored before what. */
-import { HypervMsr as H } from "@hvjournal/cpu-x86";
+import { HypervMsr as H, type KvmVm } from "@hvjournal/cpu-x86";
 import { expect } from "@jest/globals";
 import { readMsr } from "./instructions.js";
 import { DATA, errno, type Program } from "./program.js";
@@ -57,10 +57,21 @@ const rows: readonly Row[] = [
   ["B", "the boot CPU: EBUSY while there is a vCPU", ({ vm }) => expect(errno(() => vm.setBootCpuId(0))).toBe("EBUSY")],
   [
     "B",
-    "DISABLE_EXITS, PMU_CAPABILITY, X2APIC_API while there is a vCPU: EINVAL",
+    "PMU_CAPABILITY, X2APIC_API while there is a vCPU: EINVAL",
     ({ vm }) => {
-      for (const cap of ["X86_DISABLE_EXITS", "PMU_CAPABILITY", "X2APIC_API"])
+      for (const cap of ["PMU_CAPABILITY", "X2APIC_API"])
         expect([cap, errno(() => vm.enableCap({ cap, args: [1n] }))]).toEqual([cap, "EINVAL"]);
+    },
+  ],
+  [
+    "B",
+    "DISABLE_EXITS: before there is a vCPU it can be enabled; then EINVAL, and a vCPU need not have run for that",
+    (it) => {
+      const enable = (vm: Pick<KvmVm, "enableCap">): string =>
+        errno(() => vm.enableCap({ cap: "X86_DISABLE_EXITS", args: [2n] }));
+      const answers: string[] = [];
+      const other = it.another({ beforeVcpus: (vm) => void answers.push(enable(vm), enable(vm)) });
+      expect([...answers, enable(other.vm), enable(it.vm)]).toEqual(["0", "0", "EINVAL", "EINVAL"]);
     },
   ],
   ["B", "KVM_CREATE_IRQCHIP while there is a vCPU: EINVAL", "the irqchip comes with the VM"],

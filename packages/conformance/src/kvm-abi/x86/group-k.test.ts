@@ -220,7 +220,6 @@ const rows: readonly Row[] = [
     },
     { configuration: [["cpuid", "0x40000001:eax=0"]] },
   ],
-  ["K11", "PV_UNHALT goes where HLT does not exit", "HLT always exits: KVM_CAP_X86_DISABLE_EXITS is not there"],
   [
     "K12",
     "a guest of 32 bits has the result in EAX",

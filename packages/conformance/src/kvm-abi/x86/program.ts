@@ -58,6 +58,8 @@ export interface ProgramOptions {
   readonly vcpuCount?: number;
   /** The simulated host: intel, amd, intel-no-smt ... */
   readonly host?: string;
+  /** Between KVM_CREATE_VM and the first KVM_CREATE_VCPU. */
+  readonly beforeVcpus?: (vm: Pick<KvmVm, "checkExtension" | "enableCap">) => void;
   /** By the words of the command line, before anything runs: ["hv", "all"]. */
   readonly configuration?: readonly (readonly [word: string, text: string])[];
 }
@@ -204,7 +206,7 @@ function initialize(program: Program, configuration: ProgramOptions["configurati
 const X86_PROGRAMS: ProgramKind<KvmSession, Program, ProgramOptions> = {
   machineOf: ({ vcpuCount = 1, host }) =>
     bareMachine({ memoryBytes: RAM_BYTES, vcpuCount, ...(host && { host }), seed: 42n }),
-  create: (options) => KvmSession.create(options),
+  create: (options, { beforeVcpus }) => KvmSession.create({ ...options, ...(beforeVcpus && { beforeVcpus }) }),
   resume: (options, snapshot) => KvmSession.resume(options, snapshot),
   programOf(session, host, options) {
     const program = new Program(session, host);

@@ -129,6 +129,7 @@ describe("the configuration of an amd64 VM on a fresh one", () => {
     ["by commands", surface],
     ["with leaves of its own", [["hv", "passthrough"]]],
     ["with enlightened VMCS", [["cap", "HYPERV_ENLIGHTENED_VMCS"]]],
+    ["with what goes before vCPUs", [["cap", "X86_DISABLE_EXITS=2"]]],
   ])("comes to the same, %s", (_how, words) => {
     const { refusals, differences } = setUpOn(stateOf(...words), "intel-no-smt");
     expect([[...refusals.keys()], differences]).toEqual([[], []]);

@@ -1,12 +1,14 @@
 /** What the control plane's events have made of an amd64 VM. Plain data: it is saved with the control plane's state. */
 export { capabilityArgument, isEnabled } from "@hvjournal/core";
 import {
+  capabilityArgument,
   type EnabledCapability,
   enabledCapability,
   type EventfdState,
   type HostReference,
   type PolicySetting,
 } from "@hvjournal/core";
+import { CAP_DISABLE_EXITS, DISABLE_EXITS_HLT } from "../capabilities.js";
 import type { CpuidEntry, SetCpuidWord } from "../cpuid-entry.js";
 import type { GsiRoute, Irqfd } from "../gsi-routes.js";
 import type { MsrFilter } from "../msr-filter.js";
@@ -63,6 +65,11 @@ export function mayHaveHyperv({ hyperv, cpuidEntries, cpuidWords }: Amd64Control
 export function isSwitchedOn(state: Amd64ControlState, capability: string, vcpu: number): boolean {
   const found = enabledCapability(state, capability, vcpu);
   return found !== undefined && found.args[0] !== 0n;
+}
+
+/** KVM_CAP_X86_DISABLE_EXITS: HLT does not leave guest mode. */
+export function isHaltInGuest(state: Amd64ControlState): boolean {
+  return ((capabilityArgument(state, CAP_DISABLE_EXITS) ?? 0n) & DISABLE_EXITS_HLT) !== 0n;
 }
 
 /** The value in force: what was set, or upstream's. */

@@ -93,7 +93,8 @@ export const cpuidPart: ControlPart = {
       const broken = brokenRule(entries);
       if (broken !== undefined) return refuse(broken.errno, CALL, broken.reason);
       if (hasRun) {
-        const isSame = sameEntries(entries, cpuidEntries({ control: state, vcpuCount }, vcpu));
+        const told = (control: Amd64ControlState): readonly CpuidEntry[] => cpuidEntries({ control, vcpuCount }, vcpu);
+        const isSame = sameEntries(told({ ...state, cpuidEntries: [{ vcpu, entries }] }), told(state));
         return isSame ? { events: [] } : refuse("EINVAL", CALL, FROZEN);
       }
       return decided(cpuidSet, { entries: entries.map((entry) => ({ ...entry })) }, vcpu);
