@@ -31,45 +31,59 @@ export class EventBatch {
   firstExitNumber = 0;
   firstIcount = 0;
   count = 0;
-  readonly kinds: Uint8Array = new Uint8Array(EVENTS_PER_BATCH_MAX);
+  readonly kinds: Uint8Array;
   /** icount of every event, hot or row. Units fit a double exactly (2^53). */
-  readonly icounts: Float64Array = new Float64Array(EVENTS_PER_BATCH_MAX);
+  readonly icounts: Float64Array;
 
   exitCount = 0;
   /** Word `w` of exit `i` stands at `exits[i * EXIT_WORD_COUNT + w]`. */
-  readonly exits: Uint32Array = new Uint32Array(EVENTS_PER_BATCH_MAX * EXIT_WORD_COUNT);
+  readonly exits: Uint32Array;
   /** The rows of `exits`, made when they are first asked for. */
   #frames: readonly ExitFrame[] = [];
 
   /** `ExitHandled`: the kernel half's result (x0, the value of a trapped register), low and high word. */
   handledCount = 0;
-  readonly handled: Uint32Array = new Uint32Array(EVENTS_PER_BATCH_MAX * 2);
+  readonly handled: Uint32Array;
 
   /** `ExitCompleted`: the VMM half's data, low and high word. */
   completedCount = 0;
-  readonly completed: Uint32Array = new Uint32Array(EVENTS_PER_BATCH_MAX * 2);
+  readonly completed: Uint32Array;
 
   /** `OutputProduced`: port, first byte in `outputBytes`, byte count. */
   outputCount = 0;
-  readonly outputs: Uint32Array = new Uint32Array(EVENTS_PER_BATCH_MAX * 3);
+  readonly outputs: Uint32Array;
   outputByteCount = 0;
-  readonly outputBytes: Uint8Array = new Uint8Array(OUTPUT_BYTES_PER_BATCH_MAX);
+  readonly outputBytes: Uint8Array;
 
   /** `IrqLineSet`: line, level. */
   irqCount = 0;
-  readonly irqs: Uint32Array = new Uint32Array(EVENTS_PER_BATCH_MAX * 2);
+  readonly irqs: Uint32Array;
 
   /** `Digested`: 32 bytes each. */
   digestCount = 0;
-  readonly digests: Uint8Array = new Uint8Array(EVENTS_PER_BATCH_MAX * 32);
+  readonly digests: Uint8Array;
 
   /** `RegisterSet`: vCPU, index in `registerNames`, low and high word of the value. */
   registerCount = 0;
-  readonly registers: Uint32Array = new Uint32Array(EVENTS_PER_BATCH_MAX * REGISTER_WORDS);
+  readonly registers: Uint32Array;
   /** Names that occur, as they first occur. */
   readonly registerNames: string[] = [];
 
   readonly rows: RowEvent[] = [];
+
+  /** Room for so many events and bytes of output: for all that a batch may have, or for what one to be kept has. */
+  constructor(events: number = EVENTS_PER_BATCH_MAX, outputBytes: number = OUTPUT_BYTES_PER_BATCH_MAX) {
+    this.kinds = new Uint8Array(events);
+    this.icounts = new Float64Array(events);
+    this.exits = new Uint32Array(events * EXIT_WORD_COUNT);
+    this.handled = new Uint32Array(events * 2);
+    this.completed = new Uint32Array(events * 2);
+    this.outputs = new Uint32Array(events * 3);
+    this.outputBytes = new Uint8Array(outputBytes);
+    this.irqs = new Uint32Array(events * 2);
+    this.digests = new Uint8Array(events * 32);
+    this.registers = new Uint32Array(events * REGISTER_WORDS);
+  }
 
   /** Empties the batch for the events from `start` on. */
   begin(start: BatchStart): void {
@@ -95,18 +109,18 @@ export class EventBatch {
 
   /** Whether another event, with `outputBytes` bytes of output, fits. */
   hasRoom(outputBytes: number): boolean {
-    return this.count < EVENTS_PER_BATCH_MAX && this.outputByteCount + outputBytes <= OUTPUT_BYTES_PER_BATCH_MAX;
+    return this.count < this.kinds.length && this.outputByteCount + outputBytes <= this.outputBytes.length;
   }
 
   /** The row that the next exit will stand in: one that is described there is not copied. undefined: the batch is full. */
   get nextFrame(): ExitFrame | undefined {
-    if (this.count === EVENTS_PER_BATCH_MAX) return undefined;
+    if (this.count === this.kinds.length) return undefined;
     if (this.#frames.length === 0) this.#frames = this.#rows();
     return this.#frames[this.exitCount];
   }
 
   #rows(): readonly ExitFrame[] {
-    return Array.from({ length: EVENTS_PER_BATCH_MAX }, (_, index) =>
+    return Array.from({ length: this.kinds.length }, (_, index) =>
       this.exits.subarray(index * EXIT_WORD_COUNT, (index + 1) * EXIT_WORD_COUNT),
     );
   }

@@ -111,7 +111,8 @@ export class MemoryJournal implements JournalWriter {
 
   append(batch: EventBatch): void {
     if (batch.count === 0) return;
-    const copy = new EventBatch();
+    // A whole batch would be most of a megabyte, and tests keep thousands of a few events.
+    const copy = new EventBatch(batch.count, batch.outputByteCount);
     copyBatch(batch, copy);
     showRegistersAsRows(copy);
     this.batches.push(copy);
