@@ -4,7 +4,7 @@
  */
 import Sequencer from "@jest/test-sequencer";
 
-/** What takes a minute and more, longest first, by how the path ends. */
+/** Of the tests that run what is built, what takes a minute and more, longest first, by how the path ends. */
 const LONG = [
   "migration/migration.built.test.ts",
   "cli/linux-commands.built.test.ts",
@@ -15,10 +15,22 @@ const LONG = [
   "cli/examples.built.test.ts",
 ];
 
+/** Of those that need no build, what would be the last of all by its size, behind which nothing is left to do. */
+const LONG_UNIT = [
+  "debian/linux-amd64.test.ts",
+  "core/src/migration/migration.test.ts",
+  "bisect/register-search.test.ts",
+  "debian/linux.test.ts",
+  "arm64/simd-instructions.test.ts",
+  "bisect/bisect-guests.test.ts",
+  "fuzz/campaign.test.ts",
+];
+
+const ORDER = [...LONG, ".built.test.ts", ...LONG_UNIT];
+
 function rank({ path }) {
-  const index = LONG.findIndex((end) => path.endsWith(end));
-  if (index >= 0) return index;
-  return path.endsWith(".built.test.ts") ? LONG.length : LONG.length + 1;
+  const index = ORDER.findIndex((end) => path.endsWith(end));
+  return index >= 0 ? index : ORDER.length;
 }
 
 export default class LongestFirst extends Sequencer {
