@@ -19,7 +19,7 @@ const instructions = [
   ...loadsAndStores,
   ...exclusives,
 ];
-const CASES_EACH = 8;
+const CASES_EACH = 4;
 const SEQUENCES = 200;
 const SEQUENCE_WORDS = 40;
 

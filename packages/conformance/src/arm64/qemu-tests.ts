@@ -6,7 +6,7 @@ import { engineRunner } from "./engine-user.js";
 import { mismatches } from "./qemu-comparison.js";
 import { isQemuUserAvailable, runUnderQemu } from "./qemu-user.js";
 import { seedOfRun } from "./random-source.js";
-import type { UserCase, UserResult } from "./user-case.js";
+import type { UserCase, UserResult, UserRunner } from "./user-case.js";
 
 const tiers: readonly (readonly [string, Partial<EngineOptions>])[] = [
   ["interpreter", {}],
@@ -42,13 +42,17 @@ export function compareWithQemu(group: string, { rounds, drawRound, drawSequence
     });
 
     describe.each(tiers)("in the %s tier", (_name, options) => {
+      let run: UserRunner;
+      beforeAll(() => {
+        run = engineRunner(options);
+      });
+
       it("leave the same registers, flags and memory as QEMU, each alone", () => {
-        const run = engineRunner(options);
         for (const { cases, expected } of alone) expect(mismatches(run, cases, expected)).toEqual([]);
       });
 
       it("leave the same registers, flags and memory as QEMU in sequences", () => {
-        expect(mismatches(engineRunner(options), sequences.cases, sequences.expected)).toEqual([]);
+        expect(mismatches(run, sequences.cases, sequences.expected)).toEqual([]);
       });
     });
   });

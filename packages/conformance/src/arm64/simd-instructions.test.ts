@@ -18,10 +18,10 @@ const CONTROLS = [0, 0, 0, 0, 0x40_0000, 0x80_0000, 0xc0_0000, 0x100_0000, 0x200
 /** FPSR: nothing, "inexact", "saturated", all but "inexact". */
 const STATUSES = [0, 0x10, 0x10, 0x800_0000, 0x8f];
 
-const CASES_EACH = 6;
+const CASES_EACH = 3;
 const SEQUENCES = 100;
 const SEQUENCE_WORDS = 30;
-const ENCODINGS = 4000;
+const ENCODINGS = 2000;
 
 function withVectors({ state, words }: UserCase, random: RandomSource): UserCase {
   const v = Array.from({ length: 32 }, () => randomVector(random));
