@@ -71,8 +71,8 @@ export default {
     { ...fromSource, displayName: "built", testMatch: ["**/src/**/*.built.test.ts"] },
     { ...fromSource, displayName: "slow", testMatch: ["**/src/**/*.slow.test.ts"] },
   ],
-  // Jest's own choice on two cores is one worker. Tests of what is built wait for a third of their time, for guests' clocks and
-  // for processes to begin and end: a third worker has the processors then.
+  // Jest's own choice on two cores is one worker. Tests of what is built wait for guests' clocks and for
+  // processes to begin and end: a third worker has the processors then.
   maxWorkers: Math.max(3, availableParallelism() - 1),
   // What a file has loaded stays in its process, and each guest's memory makes the collector walk through all of it: beyond
   // this a fresh process costs less. Measured on packages/cpu-arm64: 100 s of CPU time, and 155 s with 1 GB.

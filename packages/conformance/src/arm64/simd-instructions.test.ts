@@ -21,7 +21,7 @@ const STATUSES = [0, 0x10, 0x10, 0x800_0000, 0x8f];
 const CASES_EACH = 3;
 const SEQUENCES = 100;
 const SEQUENCE_WORDS = 30;
-const ENCODINGS = 2000;
+const ENCODINGS = 4000;
 
 function withVectors({ state, words }: UserCase, random: RandomSource): UserCase {
   const v = Array.from({ length: 32 }, () => randomVector(random));
