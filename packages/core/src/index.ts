@@ -32,6 +32,7 @@ export * from "./event/register-rows.js";
 export * from "./event/event-cursor.js";
 export * from "./event/event-kind.js";
 export * from "./event/exit-frame.js";
+export * from "./event/u64-words.js";
 export * from "./position/hypercall-exits.js";
 export * from "./event/kvm-exit-names.js";
 export * from "./expression/evaluate.js";

@@ -2,6 +2,7 @@
  * One exit as a row of 32-bit words: the form in which it crosses from the kernel
  * half to the run loop and into the journal's columns, without an object on the way.
  */
+import { highWord, lowWord, u64OfWords } from "./u64-words.js";
 
 /** Index of each word. 64-bit quantities are a low and a high word. */
 export const ExitWord = {
@@ -81,18 +82,10 @@ export const KvmExit = {
 
 /** A 64-bit quantity of a frame; `low` is the index of its low word. */
 export function frameU64(frame: ExitFrame, low: number): bigint {
-  return (BigInt(frame[low + 1] ?? 0) << 32n) | BigInt(frame[low] ?? 0);
+  return u64OfWords(frame[low] ?? 0, frame[low + 1] ?? 0);
 }
 
-/** Taken apart through memory: masks and shifts make a bigint each, which is eight times as slow. */
-const whole = new BigUint64Array(1);
-const halves = new Uint32Array(whole.buffer);
-whole[0] = 1n;
-/** Index of the low word, by the host's byte order. */
-const LOW = halves[0] === 1 ? 0 : 1;
-
 export function setFrameU64(frame: ExitFrame, low: number, value: bigint): void {
-  whole[0] = value;
-  frame[low] = halves[LOW] ?? 0;
-  frame[low + 1] = halves[1 - LOW] ?? 0;
+  frame[low] = lowWord(value);
+  frame[low + 1] = highWord(value);
 }

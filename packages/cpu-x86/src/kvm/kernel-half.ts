@@ -9,11 +9,14 @@ import {
   frameU64,
   GUEST_NANOSECONDS_PER_UNIT,
   type GuestMemory,
+  highWord,
   type KernelHalf,
   KvmExit,
+  lowWord,
   type RegisterName,
   type RunStop,
   type StateSection,
+  u64OfWords,
   type WatchReport,
 } from "@hvjournal/core";
 import { EngineExit } from "@hvjournal/engine";
@@ -362,8 +365,8 @@ export class Amd64KernelHalf implements KernelHalf {
     this.#vm.signalledEventfd = undefined;
     const answer = this.#finish(frame);
     this.#run.exitPending = false;
-    this.answerLow = answer === undefined ? 0 : Number(answer & 0xffff_ffffn);
-    this.answerHigh = answer === undefined ? 0 : Number((answer >> 32n) & 0xffff_ffffn);
+    this.answerLow = answer === undefined ? 0 : lowWord(answer);
+    this.answerHigh = answer === undefined ? 0 : highWord(answer);
     this.#entered();
     return answer !== undefined;
   }
@@ -456,7 +459,7 @@ export class Amd64KernelHalf implements KernelHalf {
       case KvmExit.systemEvent:
       case KvmExit.x86Rdmsr:
       case KvmExit.x86Wrmsr:
-        if (isThere) this.#completeInstruction(frame, (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0));
+        if (isThere) this.#completeInstruction(frame, u64OfWords(low, high));
         return;
       case KvmExit.shutdown:
         if (isThere)

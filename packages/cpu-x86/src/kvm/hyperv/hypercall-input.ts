@@ -1,7 +1,7 @@
 /** The input value of a Hyper-V call, its parameters, and where they are: TLFS, "Hypercall Inputs". */
+import { type GuestMemory, highWord, lowWord, u64OfWords } from "@hvjournal/core";
 import { elementOf } from "@hvjournal/engine";
 import { Register, xmm } from "../../isa/state.js";
-import type { GuestMemory } from "@hvjournal/core";
 import { isInRam } from "../paravirtual.js";
 import type { Vm } from "../vm.js";
 
@@ -25,8 +25,8 @@ export interface HypervInput {
 
 /** A call of this input value, and its parameters where they matter. */
 export function inputOf(value: bigint, input = 0n, output = 0n): HypervInput {
-  const low = Number(value & 0xffff_ffffn);
-  const high = Number(value >> 32n);
+  const low = lowWord(value);
+  const high = highWord(value);
   return {
     value,
     code: low & 0xffff,
@@ -43,8 +43,7 @@ export function inputOf(value: bigint, input = 0n, output = 0n): HypervInput {
 export function readInput({ states }: Vm): HypervInput {
   if (states.isLongMode)
     return inputOf(states.readGeneral(Register.rcx), states.readGeneral(Register.rdx), states.readGeneral(R8));
-  const pair = (high: number, low: number): bigint =>
-    (BigInt(states.readGeneral32(high)) << 32n) | BigInt(states.readGeneral32(low));
+  const pair = (high: number, low: number): bigint => u64OfWords(states.readGeneral32(low), states.readGeneral32(high));
   return inputOf(states.edxEax, pair(Register.rbx, Register.rcx), pair(Register.rdi, Register.rsi));
 }
 

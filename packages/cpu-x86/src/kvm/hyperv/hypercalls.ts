@@ -2,6 +2,7 @@
  * Hyper-V's calls as KVM answers them: arch/x86/kvm/hyperv.c, kvm_hv_hypercall. The input value says what is called; its
  * parameters are in registers (fast), or in guest memory.
  */
+import { highWord, lowWord } from "@hvjournal/core";
 import { CAP_HYPERV_ENFORCE_CPUID } from "../capabilities.js";
 import { isSwitchedOn, policyValue } from "../control/control-state.js";
 import { hypervOffer } from "../cpuid.js";
@@ -19,7 +20,7 @@ import { HvStatus } from "./status.js";
 import { fitsRegisters, hasXmmOutput, knowsXmmOutput } from "./xmm-output.js";
 
 /** Bits 63 to 60, 47 to 44 and 31 to 27. */
-const RESERVED = 0xf000_f000_f800_0000n;
+const RESERVED = { low: 0xf800_0000, high: 0xf000_f000 } as const;
 const REPS_SHIFT = 32n;
 /** Fast input of these may be in XMM registers. */
 const XMM_CALLS: ReadonlySet<number> = new Set([
@@ -89,7 +90,7 @@ export function decideCall(vm: Vm, call: HypervInput): HypervOutcome {
   const offer = hypervOffer(vm, vm.current);
   if (offer === undefined) return "undefined";
   if (isEnforced && !isOffered(offer, call.code)) return status(HvStatus.ACCESS_DENIED);
-  if ((call.value & RESERVED) !== 0n) return wrongInput;
+  if (((lowWord(call.value) & RESERVED.low) | (highWord(call.value) & RESERVED.high)) !== 0) return wrongInput;
   const lacks = (feature: number): boolean => (offer.features & feature) === 0;
   if (call.isFast && XMM_CALLS.has(call.code) && isEnforced && lacks(Feature.xmmInput)) return "undefined";
   if (hasXmmOutput(call.code) && knowsXmmOutput(vm.control)) {
@@ -155,7 +156,8 @@ function yieldSlice(vm: Vm): HypervOutcome {
 function extended(vm: Vm, call: HypervInput): HypervOutcome {
   if (policyValue(vm.control, "hv.ext.route") === "off") return status(HvStatus.INVALID_HYPERCALL_CODE);
   if (call.isFast) return status(HvStatus.INVALID_PARAMETER);
-  const isKernels = (kernelMask(vm) & extendedBit(call.code)) !== 0n;
+  const mask = kernelMask(vm);
+  const isKernels = mask !== 0n && (mask & extendedBit(call.code)) !== 0n;
   return isKernels ? { act: () => callExtended(vm, call) } : { userspace: call };
 }
 

@@ -1,12 +1,10 @@
 /** From a handler's answer to what the VMM gives back in kvm_run. */
-import type { VmmPort } from "@hvjournal/core";
+import { highWord, lowWord, type VmmPort } from "@hvjournal/core";
 import { HvStatus, MSR_ERROR, outputRegister } from "@hvjournal/cpu-x86";
 import { AnswerError, answeredValue, shownAnswer } from "../answer-error.js";
 import type { AnswerEffect } from "../handler-chain.js";
 import type { HvCall, IoAccess, MmioAccess, VmportCall, WrmsrCall, X86Call, XmmValue } from "./exit-call.js";
 
-const WORD = 32n;
-const LOW_WORD = 0xffff_ffffn;
 const STATUS_BITS = 16;
 const REPS_BITS = 12;
 const REPS_SHIFT = 32n;
@@ -41,7 +39,7 @@ export type VmportAnswer = { readonly [register in (typeof VMPORT_OUTPUTS)[numbe
 export type X86Answer = void | undefined | AnsweredValue | HvAnswer | MsrAnswer | VmportAnswer;
 
 function complete(port: VmmPort, value: bigint): void {
-  port.complete(Number(value & LOW_WORD), Number(value >> WORD));
+  port.complete(lowWord(value), highWord(value));
 }
 
 /** Throws AnswerError for one that makes no sense for the call. */
