@@ -10,7 +10,7 @@ export { generalInstructions } from "./isa/instructions/general.js";
 export { policyTable as amd64Policies } from "./kvm/control/policies.js";
 export { amd64Code } from "./kvm/prepared-code.js";
 export { exitModelsMarkdown } from "./kvm/exit-document.js";
-export { hypervCallName, kvmCallName, xenCallName } from "./kvm/call-names.js";
+export { hypervCallName, KVM_CALL_NAMES, kvmCallName, xenCallName } from "./kvm/call-names.js";
 export {
   hypervCallTitle,
   type RecordedHypervCall,

@@ -31,9 +31,13 @@ export function enabledCapability(
   capability: string,
   vcpu?: number,
 ): EnabledCapability | undefined {
-  const named = capabilities.filter((each) => each.name === capability);
-  const own = named.find((each) => each.vcpu !== undefined && each.vcpu === vcpu);
-  return own ?? named.find((each) => each.vcpu === undefined);
+  let ofAll: EnabledCapability | undefined;
+  for (const each of capabilities) {
+    if (each.name !== capability) continue;
+    if (each.vcpu === undefined) ofAll ??= each;
+    else if (each.vcpu === vcpu) return each;
+  }
+  return ofAll;
 }
 
 /** The first argument of a capability; undefined: it is not enabled. */

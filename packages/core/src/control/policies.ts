@@ -79,9 +79,12 @@ interface PolicyState<Name extends string> {
 /** The policies of an architecture. */
 export class PolicyTable<Name extends string> {
   readonly policies: readonly Policy<Name>[];
+  /** Values, by name. */
+  readonly #upstream: ReadonlyMap<Name, string>;
 
   constructor(policies: readonly Policy<Name>[]) {
     this.policies = policies;
+    this.#upstream = new Map(policies.map(({ name, values: [upstream = ""] }) => [name, upstream]));
   }
 
   named(name: string): Policy<Name> | undefined {
@@ -94,8 +97,8 @@ export class PolicyTable<Name extends string> {
   }
 
   /** The value in force: what was set, or upstream's. */
-  valueIn({ policies = [] }: PolicyState<Name>, name: Name): string {
-    return policies.find((each) => each.name === name)?.value ?? this.named(name)?.values[0] ?? "";
+  valueIn({ policies }: PolicyState<Name>, name: Name): string {
+    return policies?.find((each) => each.name === name)?.value ?? this.#upstream.get(name) ?? "";
   }
 
   /** The setting in force where it is not upstream's. */

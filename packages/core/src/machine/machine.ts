@@ -162,8 +162,8 @@ export class Machine {
   /** Of the exit that has just been finished: what it gave back beside its result. undefined: nothing but zeros. */
   furtherResults(): EventPayload | undefined {
     const { exit, hasFurtherResults = true } = this.kernel;
-    if (!hasFurtherResults) return undefined;
-    const [, ...further] = this.architecture.resultRegisters?.(exit) ?? [];
+    if (!hasFurtherResults || this.architecture.resultRegisters === undefined) return undefined;
+    const [, ...further] = this.architecture.resultRegisters(exit);
     const values = further.map((name) => [name, this.kernel.readRegister(exit[ExitWord.vcpu] ?? 0, name)] as const);
     return values.some(([, value]) => value !== 0n) ? Object.fromEntries(values) : undefined;
   }

@@ -20,9 +20,14 @@ export function bitsOf(size: OperandSize): 8 | 16 | 32 | 64 {
   return (8 << size) as 8 | 16 | 32 | 64;
 }
 
-/** A general register as a field. */
+/** Made once: each hypercall reads several. */
+const GENERAL_REGISTERS: readonly StateField<64>[] = Array.from({ length: gpr.count }, (_, number) =>
+  elementOf(gpr, number),
+);
+
+/** A general register as a field. Throws RangeError where there is none. */
 export function generalRegister(number: number): StateField<64> {
-  return elementOf(gpr, number);
+  return GENERAL_REGISTERS[number] ?? elementOf(gpr, number);
 }
 
 /** Reads the register whose byte offset is an operand. */

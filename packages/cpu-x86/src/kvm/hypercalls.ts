@@ -1,8 +1,7 @@
 /** Calls of the hypervisor: whose they are, KVM's own, and the other vendor's instruction, which KVM writes over. */
 import { type ExitFrame, ExitWord, KvmExit } from "@hvjournal/core";
 import { Vector } from "../isa/exceptions.js";
-import { Register } from "../isa/state.js";
-import { argumentOf, returnFromCall } from "./call-registers.js";
+import { callNumberOf, returnFromCall } from "./call-registers.js";
 import { policyValue } from "./control/control-state.js";
 import { leaveToVmm } from "./exit-frames.js";
 import type { ExitCause } from "./exit-model.js";
@@ -16,20 +15,21 @@ import { completeXenCall, describeXenCall, speaksXen } from "./xen/exits.js";
 /** `kvm_run.hypercall.flags`: KVM_HYPERCALL_EXIT_LONG_MODE. */
 const HYPERCALL_LONG_MODE = 1;
 
+const KVM_CALLS: ReadonlySet<number> = new Set(Object.values(KvmCall));
+
 /** The exit of a call: is it the VMM's to answer? */
 export function routeCall(vm: Vm, frame: ExitFrame): void {
   if (speaksXen(vm)) return describeXenCall(vm, frame);
   if (speaksHyperv(vm)) return describeHypervCall(vm, frame);
-  if (vm.states.cpl !== 0 || !isForwarded(vm, argumentOf(vm, Register.rax))) return;
+  if (vm.states.cpl !== 0 || !isForwarded(vm, callNumberOf(vm))) return;
   frame[ExitWord.info] = vm.states.isLongMode ? HYPERCALL_LONG_MODE : 0;
   leaveToVmm(frame, KvmExit.hypercall);
 }
 
-function isForwarded(vm: Vm, number: bigint): boolean {
+function isForwarded(vm: Vm, number: number): boolean {
   if (isNotifyCall(vm)) return notifiedEventfd(vm) === undefined;
-  if (number === BigInt(KvmCall.mapGpaRange)) return vm.wantsMapGpaRange && mapRangeArgumentsFit(vm);
-  const isKnown = Object.values(KvmCall).some((known) => BigInt(known) === number);
-  return !isKnown && policyValue(vm.control, "x86.hypercall.unhandled") === "forward";
+  if (number === KvmCall.mapGpaRange) return vm.wantsMapGpaRange && mapRangeArgumentsFit(vm);
+  return !KVM_CALLS.has(number) && policyValue(vm.control, "x86.hypercall.unhandled") === "forward";
 }
 
 /** Gives RAX; undefined: the instruction has not retired. */

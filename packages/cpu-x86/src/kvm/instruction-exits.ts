@@ -52,10 +52,10 @@ export function describeCall(vm: Vm, cause: ExitCause, frame: ExitFrame): void {
       routeMsr(vm, frame, cause);
       return;
     default:
-      setFrameU64(frame, ExitWord.arg0Low, states.readGeneral(Register.rax));
-      setFrameU64(frame, ExitWord.arg1Low, states.readGeneral(Register.rbx));
-      setFrameU64(frame, ExitWord.arg2Low, states.readGeneral(Register.rcx));
-      setFrameU64(frame, ExitWord.arg3Low, states.readGeneral(Register.rdx));
+      states.copyGeneral(Register.rax, frame, ExitWord.arg0Low);
+      states.copyGeneral(Register.rbx, frame, ExitWord.arg1Low);
+      states.copyGeneral(Register.rcx, frame, ExitWord.arg2Low);
+      states.copyGeneral(Register.rdx, frame, ExitWord.arg3Low);
       if (cause === "hypercall") routeCall(vm, frame);
   }
 }
@@ -76,15 +76,16 @@ export function finishInstructionExit(vm: Vm, cause: ExitCause, frame: ExitFrame
 
 function finishCpuid(vm: Vm, next: bigint): bigint {
   const { states } = vm;
-  const [leaf, subleaf] = [states.readGeneral32(Register.rax), states.readGeneral32(Register.rcx)];
-  const words = [...cpuid(vm, vm.current, leaf, subleaf, Number(states.engine.readField(cr4)))];
-  if (leaf === COUNTER_LEAF && hidesInvariantCounter(vm)) words[3] = (words[3] ?? 0) & ~INVARIANT_COUNTER;
-  const registers = [Register.rax, Register.rbx, Register.rcx, Register.rdx];
-  registers.forEach((register, index) => {
-    states.writeGeneral32(register, words[index] ?? 0);
-  });
+  const leaf = states.readGeneral32(Register.rax);
+  const subleaf = states.readGeneral32(Register.rcx);
+  const [eax, ebx, ecx, edx] = cpuid(vm, vm.current, leaf, subleaf, states.engine.readWord(cr4.offset));
+  states.writeGeneral32(Register.rax, eax);
+  states.writeGeneral32(Register.rbx, ebx);
+  states.writeGeneral32(Register.rcx, ecx);
+  const hidden = leaf === COUNTER_LEAF && hidesInvariantCounter(vm) ? INVARIANT_COUNTER : 0;
+  states.writeGeneral32(Register.rdx, edx & ~hidden);
   vm.retireInstruction(next);
-  return BigInt((words[0] ?? 0) >>> 0);
+  return BigInt(eax >>> 0);
 }
 
 /** Where Hyper-V's guest is to ask for an invariant counter, it is not told of one before (kvm_hv_invtsc_suppressed). */

@@ -1,6 +1,6 @@
 /** KVM's own hypercalls: Documentation/virt/kvm/x86/hypercalls.rst. Number in RAX, arguments in RBX, RCX, RDX, RSI. */
 import { Register } from "../isa/state.js";
-import { argumentOf } from "./call-registers.js";
+import { argumentOf, callNumberOf } from "./call-registers.js";
 import { signalEventfd } from "./gsi.js";
 import { Delivery } from "./irqchip/apic-registers.js";
 import { KvmFeature, mayUseFeature } from "./kvm-features.js";
@@ -29,23 +29,16 @@ const NANOSECONDS_PER_SECOND = 1_000_000_000n;
 /** Of the current vCPU at CPL 0. Gives what RAX is to be. */
 export function callKvm(vm: Vm): bigint {
   if (isNotifyCall(vm)) return notify(vm);
-  const [first, second, third, fourth] = [Register.rbx, Register.rcx, Register.rdx, Register.rsi].map((register) =>
-    argumentOf(vm, register),
-  ) as [bigint, bigint, bigint, bigint];
-  switch (Number(argumentOf(vm, Register.rax))) {
+  switch (callNumberOf(vm)) {
     case KvmCall.vapicPollIrq:
       return 0n;
     case KvmCall.kickCpu:
-      return mayUseFeature(vm, KvmFeature.unhalt) ? kick(vm, second) : -KvmError.ENOSYS;
+      return mayUseFeature(vm, KvmFeature.unhalt) ? kick(vm, argumentOf(vm, Register.rcx)) : -KvmError.ENOSYS;
     case KvmCall.clockPairing:
-      return pairClocks(vm, first, second);
+      return pairClocks(vm, argumentOf(vm, Register.rbx), argumentOf(vm, Register.rcx));
     case KvmCall.sendIpi:
       if (!mayUseFeature(vm, KvmFeature.sendIpi)) return -KvmError.ENOSYS;
-      return sendIpi(vm, {
-        bitmap: first | (second << (vm.states.isLongMode ? 64n : 32n)),
-        lowest: third,
-        icr: fourth,
-      });
+      return sendIpi(vm, askedIpi(vm));
     case KvmCall.schedYield:
       if (!mayUseFeature(vm, KvmFeature.schedYield)) return -KvmError.ENOSYS;
       vm.schedule.endSlice();
@@ -91,6 +84,15 @@ interface MultipleIpi {
   readonly bitmap: bigint;
   readonly lowest: bigint;
   readonly icr: bigint;
+}
+
+function askedIpi(vm: Vm): MultipleIpi {
+  const upper = vm.states.isLongMode ? 64n : 32n;
+  return {
+    bitmap: argumentOf(vm, Register.rbx) | (argumentOf(vm, Register.rcx) << upper),
+    lowest: argumentOf(vm, Register.rdx),
+    icr: argumentOf(vm, Register.rsi),
+  };
 }
 
 /** Gives how many vCPUs it has reached. */

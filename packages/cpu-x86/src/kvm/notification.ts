@@ -4,7 +4,7 @@
  * signals the ioeventfd of that address, or it is the VMM's, by KVM_EXIT_HYPERCALL.
  */
 import { Register } from "../isa/state.js";
-import { argumentOf } from "./call-registers.js";
+import { argumentOf, callNumberOf } from "./call-registers.js";
 import { isNotifyWay } from "./notify-policy.js";
 import type { Vm } from "./vm.js";
 
@@ -13,7 +13,7 @@ const NOTIFY_CALL = 0x4e01;
 
 /** Whether the current vCPU calls so, and may. */
 export function isNotifyCall(vm: Vm): boolean {
-  return argumentOf(vm, Register.rax) === BigInt(NOTIFY_CALL) && isNotifyWay(vm.control, "hypercall");
+  return callNumberOf(vm) === NOTIFY_CALL && isNotifyWay(vm.control, "hypercall");
 }
 
 /** Of the bell that the call is for; undefined: the VMM's. */

@@ -1,5 +1,5 @@
 /** Accesses to ports: their exits, and those that the irqchip answers. */
-import { eventfdOfExit, type ExitFrame, ExitWord, KvmExit, setFrameU64 } from "@hvjournal/core";
+import { eventfdOfExit, type ExitFrame, ExitWord, KvmExit } from "@hvjournal/core";
 import { leaveToVmm, MMIO_WRITE } from "./exit-frames.js";
 import { signalEventfd } from "./gsi.js";
 import type { Vm } from "./vm.js";
@@ -20,11 +20,15 @@ function syndromeOf(vm: Vm, port: number, bytes: number, isWrite: boolean): numb
 /** The rest of an exit's frame. Operands: next instruction, port, bytes, data. */
 export function fillPortExit(vm: Vm, frame: ExitFrame, isWrite: boolean): void {
   const { engine } = vm;
-  const [port, bytes] = [engine.exitWord(2), engine.exitWord(4)];
+  const port = engine.exitWord(2);
+  const bytes = engine.exitWord(4);
   frame[ExitWord.info] = bytes | (isWrite ? MMIO_WRITE : 0);
   frame[ExitWord.syndromeLow] = syndromeOf(vm, port, bytes, isWrite);
   frame[ExitWord.arg0Low] = port;
-  if (isWrite) setFrameU64(frame, ExitWord.arg1Low, engine.exitOperand(3));
+  if (isWrite) {
+    frame[ExitWord.arg1Low] = engine.exitWord(6);
+    frame[ExitWord.arg1High] = engine.exitWord(7);
+  }
   if (!vm.irqchip.hasPort(port) && eventfdOfExit(vm.control, "pio", frame) === undefined) leaveToVmm(frame, KvmExit.io);
 }
 

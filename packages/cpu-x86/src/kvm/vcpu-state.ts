@@ -1,4 +1,5 @@
 /** Access to the state of vCPUs from outside guest mode: reset, registers, exceptions, the canonical saved form. */
+import { highWord, lowWord, u64OfWords } from "@hvjournal/core";
 import { type Engine, elementOf, type StateField } from "@hvjournal/engine";
 import { Context, refreshDerived } from "../isa/context.js";
 import { resetValues } from "./reset-values.js";
@@ -167,9 +168,18 @@ export class VcpuStates {
     this.engine.writeField(generalRegister(index), value);
   }
 
+  /** Two words of a row of words, the low one first. */
+  copyGeneral(index: number, into: Uint32Array, at: number): void {
+    this.#copyField(generalRegister(index), into, at);
+  }
+
   /** The low 32 bits. */
   readGeneral32(index: number): number {
     return this.engine.readWord(generalRegister(index).offset);
+  }
+
+  readGeneralHigh32(index: number): number {
+    return this.engine.readWord(generalRegister(index).offset + 4);
   }
 
   /** As an instruction writes a 32-bit register: the upper half is zero. */
@@ -181,12 +191,12 @@ export class VcpuStates {
 
   /** EDX:EAX. */
   get edxEax(): bigint {
-    return (BigInt(this.readGeneral32(Register.rdx)) << 32n) | BigInt(this.readGeneral32(Register.rax));
+    return u64OfWords(this.readGeneral32(Register.rax), this.readGeneral32(Register.rdx));
   }
 
   set edxEax(value: bigint) {
-    this.writeGeneral32(Register.rax, Number(value & 0xffff_ffffn));
-    this.writeGeneral32(Register.rdx, Number((value >> 32n) & 0xffff_ffffn));
+    this.writeGeneral32(Register.rax, lowWord(value));
+    this.writeGeneral32(Register.rdx, highWord(value));
   }
 
   get pc(): bigint {
@@ -199,8 +209,12 @@ export class VcpuStates {
   }
 
   copyPc(into: Uint32Array, at: number): void {
-    into[at] = this.engine.readWord(rip.offset);
-    into[at + 1] = this.engine.readWord(rip.offset + 4);
+    this.#copyField(rip, into, at);
+  }
+
+  #copyField({ offset }: StateField<64>, into: Uint32Array, at: number): void {
+    into[at] = this.engine.readWord(offset);
+    into[at + 1] = this.engine.readWord(offset + 4);
   }
 
   get cpl(): number {

@@ -32,6 +32,9 @@ export interface VmOptions {
   readonly wallClockBaseNs: bigint;
 }
 
+/** Of KVM_CAP_EXIT_HYPERCALL's argument: the bit of call 12. */
+const MAP_GPA_RANGE = 1n << 12n;
+
 export class Vm {
   readonly vcpuCount: number;
   readonly engine: Engine;
@@ -50,6 +53,7 @@ export class Vm {
   #control: Amd64ControlState = amd64ControlSlice.initialState();
   #hostVendor: HostVendor;
   #reasons: ReasonOf;
+  #wantsMapGpaRange = false;
   /** Units on the VM as a whole. */
   icount = 0;
   /** Idle time that was skipped, in nanoseconds. */
@@ -127,6 +131,7 @@ export class Vm {
     this.#control = state;
     this.#hostVendor = state.host === undefined ? vendorOf(this.#exitModel) : hostModelOf(state.host).vendor;
     this.#reasons = reasonsOf(this.#exitModel, this.#hostVendor);
+    this.#wantsMapGpaRange = ((capabilityArgument(state, CAP_EXIT_HYPERCALL) ?? 0n) & MAP_GPA_RANGE) !== 0n;
     this.states.leavesForMsrs = state.msrFilter !== undefined;
   }
 
@@ -142,7 +147,7 @@ export class Vm {
 
   /** KVM_CAP_EXIT_HYPERCALL for KVM_HC_MAP_GPA_RANGE. */
   get wantsMapGpaRange(): boolean {
-    return (((capabilityArgument(this.control, CAP_EXIT_HYPERCALL) ?? 0n) >> 12n) & 1n) === 1n;
+    return this.#wantsMapGpaRange;
   }
 
   timeStampOf(vcpu: number): TimeStampCounter {

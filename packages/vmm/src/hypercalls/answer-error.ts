@@ -14,9 +14,10 @@ export function answeredValue(name: string, value: unknown, bits: number = BITS_
   if (typeof value !== "number" && typeof value !== "bigint")
     throw new AnswerError(`it answered ${name} = ${shownAnswer(value)}: a number or bigint was expected`);
   const whole = BigInt(value);
-  if (whole < -(1n << BigInt(bits - 1)) || whole >= 1n << BigInt(bits))
+  const stored = BigInt.asUintN(bits, whole);
+  if (stored !== whole && BigInt.asIntN(bits, whole) !== whole)
     throw new AnswerError(`it answered ${name} = ${whole}: does not fit into ${bits} bits`);
-  return BigInt.asUintN(bits, whole);
+  return stored;
 }
 
 /** What is shown of a list or an object. */

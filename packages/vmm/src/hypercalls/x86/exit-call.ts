@@ -10,6 +10,7 @@ import {
   HypervMsr,
   hypervCallName,
   hypervInputOf,
+  KVM_CALL_NAMES,
   kvmCallName,
   KvmVcpu,
   msrName,
@@ -364,6 +365,15 @@ function hvCallText(code: number): string {
   return text;
 }
 
+/** Of the calls that have names: their numbers have 64 bits. */
+const kvmCallTexts: ReadonlyMap<number, string> = new Map(
+  Array.from(KVM_CALL_NAMES.keys(), (nr) => [nr, kvmCallText(nr)]),
+);
+
+function kvmCallText(nr: number): string {
+  return `KVM_EXIT_HYPERCALL ${kvmCallName(nr)}`;
+}
+
 /** "KVM_EXIT_HYPERV HvExtCallQueryCapabilities" */
 export function x86CallText(call: X86Call): string {
   switch (call.type) {
@@ -375,7 +385,7 @@ export function x86CallText(call: X86Call): string {
     case "hv-syndbg":
       return `KVM_EXIT_HYPERV ${msrName(call.msr)}`;
     case "kvm-call":
-      return `KVM_EXIT_HYPERCALL ${kvmCallName(call.nr)}`;
+      return kvmCallTexts.get(call.nr) ?? kvmCallText(call.nr);
     case "xen-call":
       return `KVM_EXIT_XEN ${xenCallName(call.nr)}`;
     case "rdmsr":
