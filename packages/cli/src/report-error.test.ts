@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from "@jest/globals";
 import { InputScriptError, PositionError, StateSectionError } from "@hvjournal/core";
 import { JournalFormatError, JournalMissingError } from "@hvjournal/journal";
 import { CliError, UsageError } from "./cli-error.js";
-import type { Output } from "./output/console-output.js";
+import { type Output, OutputError } from "./output/console-output.js";
 import { reportError } from "./report-error.js";
 
 describe("an error", () => {
@@ -56,6 +56,17 @@ describe("an error", () => {
       position: "exit:5",
       next: "hvjournal show",
     });
+  });
+
+  it("that standard output does not take, as an object, is told as that, in text and with its own status", () => {
+    const full: Output = {
+      ...output(true),
+      line: () => {
+        throw new OutputError(new Error("no room"));
+      },
+    };
+    expect(reportError(new CliError("it differs", { code: "differs", status: 1 }), full)).toBe(128);
+    expect(printed).toEqual(["can't write to standard output: no room", ""]);
   });
 
   it("that nobody foresaw says that it is a bug", () => {

@@ -33,14 +33,24 @@ interface Report {
   readonly fields?: Readonly<Record<string, unknown>>;
 }
 
-/** Prints an error and gives the exit status. A bug says that it is one, with its stack. `help`: where usage is explained. */
+/**
+ * Prints an error and gives the exit status. A bug says that it is one, with its stack. `help`: where usage is explained. An
+ * error that standard output does not take, as `--json` wants it there, is told as that.
+ */
 export function reportError(error: unknown, output: Output, help?: string): ExitCode {
-  const { code, message, status, position, details = [], fields = {}, ...described } = describe(error);
-  const next = described.next ?? (status === ExitStatus.usage ? help : undefined);
-  if (output.json && !(error instanceof OutputError))
-    output.line(jsonLine({ error: code, message, position, next, ...fields }));
-  else output.error(message, details, next);
-  return status;
+  const report = describe(error);
+  const { code, message, status, position, details = [], fields = {} } = report;
+  const next = report.next ?? (status === ExitStatus.usage ? help : undefined);
+  try {
+    if (output.json && !(error instanceof OutputError))
+      output.line(jsonLine({ error: code, message, position, next, ...fields }));
+    else output.error(message, details, next);
+    return status;
+  } catch (failure) {
+    if (!(failure instanceof OutputError)) throw failure;
+    output.error(failure.message, failure.details, failure.next);
+    return failure.status;
+  }
 }
 
 /** For those who pass an error on. */

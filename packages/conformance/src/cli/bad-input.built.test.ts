@@ -447,6 +447,21 @@ describe("a recorder that is killed", () => {
   });
 });
 
+describe("standard output that takes no more", () => {
+  it.each([
+    ["an answer", "info good.hvj --json"],
+    ["an error", "verify nosuch.hvj --json"],
+    ["wrong usage", "verify --nosuch --json"],
+    ["that time is up", "verify good.hvj --timeout 1us --json"],
+    ["that something is not there", "show good.hvj exit:999999 --json"],
+    ["an answer that is no", "diff good.hvj good.hvj@exit:3 --json"],
+  ])("is told in one line, with status 128, where it was to take %s", (_, words) => {
+    const { status, output } = runShell(`exec hvjournal ${words} >/dev/full`, { cwd: directory, binaries });
+    expect(output).toMatch(/^error: can't write to standard output: .*\n$/);
+    expect(status).toBe(128);
+  });
+});
+
 describe("Debian's placeholder for a System.map", () => {
   const placeholder = "ffffffffffffffff B The real System.map is in the linux-image-<version>-dbg package\n";
 
