@@ -274,22 +274,20 @@ class Check {
     const stored = reading(path, place, () =>
       database.prepare(`SELECT * FROM ${table.name} ORDER BY rowid`).raw().safeIntegers().iterate(),
     );
-    const expected = table.rows(this.#tables, exitNamesOf(this.#tables.header));
-    for (const row of expected) {
-      yield undefined;
-      const next = reading(path, place, () => stored.next());
-      if (next.done === true || !isSameRow(row, next.value as SqlRow)) {
-        stored.return?.();
-        throw new JournalDamagedError(
-          path,
-          `the row of ${table.columns[0]} ${String(row[0])} is not what the journal says`,
-          place,
-        );
+    try {
+      for (const row of table.rows(this.#tables, exitNamesOf(this.#tables.header))) {
+        yield undefined;
+        const next = reading(path, place, () => stored.next());
+        if (next.done === true || !isSameRow(row, next.value as SqlRow)) {
+          const what = `the row of ${table.columns[0]} ${String(row[0])} is not what the journal says`;
+          throw new JournalDamagedError(path, what, place);
+        }
       }
-    }
-    if (reading(path, place, () => stored.next()).done !== true) {
+      if (reading(path, place, () => stored.next()).done !== true)
+        throw new JournalDamagedError(path, "it has rows that the journal has not", place);
+    } finally {
+      // A connection with an open query can't be closed, wherever the check was left.
       stored.return?.();
-      throw new JournalDamagedError(path, "it has rows that the journal has not", place);
     }
   }
 }

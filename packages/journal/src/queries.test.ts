@@ -4,7 +4,7 @@ import Database from "better-sqlite3";
 import { existsSync, readFileSync } from "node:fs";
 import { query, querySchema } from "./derived/query.js";
 import { JournalDamagedError, JournalMissingError, JournalQueryError } from "./errors.js";
-import { fsck } from "./fsck.js";
+import { fsck, fsckSteps } from "./fsck.js";
 import { openRecording } from "./recording-reader.js";
 import { buildIndex, continueRecording, createRecording, dropIndex, type RecordingWriter } from "./recording-writer.js";
 import { toItsEnd } from "./steps.js";
@@ -272,6 +272,19 @@ describe("the derived tables", () => {
     expect(tablesOf(file)).toEqual([]);
     expect(openRecording(file).end).toMatchObject({ state: "closed" });
     expect(fsck(file).isWhole).toBe(true);
+  });
+
+  it("can be left by fsck in the midst, as all that it reads", () => {
+    const file = exitRecording(true);
+    const stepCount = [...fsckSteps(file)].length;
+    expect(stepCount).toBeGreaterThan(8);
+    for (let count = 0; count <= stepCount; count++) {
+      const steps = fsckSteps(file);
+      for (let step = 0; step < count; step++) steps.next();
+      expect(() => steps.return(undefined as never)).not.toThrow();
+    }
+    // Nothing of it holds the file.
+    dropIndex(file);
   });
 
   it("are dropped when the recording goes on", () => {
