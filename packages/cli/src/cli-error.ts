@@ -41,3 +41,16 @@ export class UsageError extends CliError {
     super(message, { code: "usage", status: ExitStatus.usage, ...(next === undefined ? {} : { next }) });
   }
 }
+
+/** SIGINT, SIGTERM or SIGHUP: exit status 130. `place`: " at exit:5 icount:70", and its fields for `--json`. */
+export function interrupted(
+  what: string,
+  signal: NodeJS.Signals,
+  place?: { readonly text: string; readonly fields: Readonly<Record<string, unknown>> },
+): CliError {
+  return new CliError(`${what}: interrupted (${signal})${place?.text ?? ""}`, {
+    code: "interrupted",
+    status: ExitStatus.interrupted,
+    fields: { signal, ...place?.fields },
+  });
+}

@@ -1,6 +1,6 @@
 /** `hvjournal`: reads the command line, runs one command, gives its exit status. */
 import yargs, { type Argv } from "yargs";
-import { UsageError } from "./cli-error.js";
+import { interrupted, UsageError } from "./cli-error.js";
 import { joinPositions } from "./command-line.js";
 import { type Arguments, type Command, type CommandContext, commandName } from "./commands/command.js";
 import { COMMANDS } from "./commands/index.js";
@@ -12,6 +12,7 @@ import { optionNames } from "./help/option-names.js";
 import { nearestWord } from "@hvjournal/core";
 import { useMemoryAdvice } from "@hvjournal/engine";
 import { useLargePages } from "./host/large-pages.js";
+import { CommandSignals } from "./host/stopping-signals.js";
 import { type Output, processOutput } from "./output/console-output.js";
 import { openPager, pagerCommand } from "./output/pager.js";
 import { reportError } from "./report-error.js";
@@ -21,31 +22,57 @@ export { prepareCode, usePreparedCode } from "./prepared-code.js";
 
 useMemoryAdvice(useLargePages);
 
+/** A signal ended the command where it waited for something, which may never come. */
+let isLeft = false;
+
 /** Runs one command line. Never throws. */
 export async function main(argv: readonly string[]): Promise<ExitCode> {
+  const signals = new CommandSignals();
   const { argv: words, command: runCommand } = joinPositions(helpWords(argv));
   const output = outputFor(words);
   guardAgainstHandlers((error) => reportError(error, output));
   const context: CommandContext = { output, environment: process.env, argv, runCommand };
   try {
     const chosen = await chooseCommand(words);
-    const status = chosen === undefined ? ExitStatus.done : await chosen.command.run(chosen.args, context);
+    const status = chosen === undefined ? ExitStatus.done : await runChosen(chosen, context, signals);
     await output.endPager();
     return status;
   } catch (error) {
-    await output.endPager();
+    if (!isLeft) await output.endPager();
     return reportError(error, output, helpFor(words));
+  } finally {
+    signals.close();
   }
+}
+
+async function runChosen(
+  { command, args }: ChosenCommand,
+  context: CommandContext,
+  signals: CommandSignals,
+): Promise<ExitCode> {
+  const leave = (signal: NodeJS.Signals): Error => {
+    isLeft = true;
+    return interrupted(commandName(command), signal);
+  };
+  await signals.unlessLeft(heldSignals(), leave);
+  if (command.isEndedBySignals === true) signals.close();
+  return signals.unlessLeft(command.run(args, context), leave);
+}
+
+/** Signals that came while the command was loaded have been heard. */
+async function heldSignals(): Promise<void> {
+  // The module is run where the event loop has asked the host already: it does so again between two turns.
+  for (let turns = 0; turns < 2; turns++) await new Promise((resolve) => setImmediate(resolve));
 }
 
 /**
  * The command is over, and its process ends with this status: by itself, once everything that it began has come to its end.
  * What the file of a handler has begun nobody waits for: a timer that it keeps setting would hold up whoever waits for the
- * command.
+ * command. Nor does anybody for what a signal has left.
  */
 export async function endProcess(status: ExitCode): Promise<void> {
   process.exitCode = status;
-  if (!handlerFilesLoaded()) return;
+  if (!handlerFilesLoaded() && !isLeft) return;
   // What a pipe or a socket has been given is with the host's kernel by then; everything else was waited for.
   await new Promise((resolve) => setImmediate(resolve));
   endNow();

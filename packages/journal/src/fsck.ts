@@ -106,6 +106,7 @@ class Check {
   *steps(): Steps<void> {
     this.#checkOpening();
     this.#checkFrame();
+    yield undefined;
     yield* this.#checkPages();
     yield* this.#checkBatches();
     this.#checkStrayRows();
@@ -116,6 +117,7 @@ class Check {
   /** All that no run from start to end has to read. */
   *stepsBesideBatches(): Steps<void> {
     this.#checkFrame();
+    yield undefined;
     yield* this.#checkPages();
     this.#checkStrayRows();
     yield* this.#checkSnapshots();
@@ -305,14 +307,12 @@ function isSameRow(expected: SqlRow, stored: SqlRow): boolean {
  * Damage where a run through all batches does not come by: SQLite's trees, snapshots, pages. The batches it has checked
  * itself, and the tables for the stock sqlite3 are none of the recording.
  */
-export function damageBesideBatches(reader: RecordingReader): readonly FsckProblem[] {
-  return toItsEnd(
-    atOneMoment(reader.tables, function* () {
-      const check = new Check(reader.tables);
-      yield* check.stepsBesideBatches();
-      return check.problems;
-    }),
-  );
+export function damageBesideBatches(reader: RecordingReader): Steps<readonly FsckProblem[]> {
+  return atOneMoment(reader.tables, function* () {
+    const check = new Check(reader.tables);
+    yield* check.stepsBesideBatches();
+    return check.problems;
+  });
 }
 
 /** A writer may go on meanwhile: what is compared with each other is read as of one moment. */

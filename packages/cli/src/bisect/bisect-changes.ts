@@ -20,6 +20,7 @@ import { effectLines, firstEffect, type FirstEffect } from "../output/first-effe
 import { counted } from "../output/value-text.js";
 import { defaultRecording } from "../recording-path.js";
 import { symbolsFromFiles } from "../symbols/symbol-files.js";
+import { withLongAct } from "../vm/long-act.js";
 import { clearOutput } from "../vm/new-recording.js";
 import { type OpenRecording, withRecording } from "../vm/open-recording.js";
 import { checkBeginsAtStart, defaultTimeNs, type Rerun, rerunRecording, refusedText } from "../vm/rerun-recording.js";
@@ -226,8 +227,11 @@ function report(result: MinimizeResult, runs: Runs, search: Search): Promise<Exi
     throw new CliError("a run has no recording", { code: "bug" });
   const shownPath = keptPath(bad.path, search);
   return withRecording(none.path, context, good.symbols, (unchanged) =>
-    withRecording(shownPath, context, good.symbols, (failing) => {
-      const effect = firstEffect(good, unchanged, failing);
+    withRecording(shownPath, context, good.symbols, async (failing) => {
+      const act = `comparing ${good.path} and ${shownPath}`;
+      const effect = await withLongAct({ act, total: 0, output: context.output }, (longAct) =>
+        longAct.run(firstEffect(good, unchanged, failing)),
+      );
       tell({ result, runs, effect, shownPath }, search);
       return ExitStatus.done;
     }),

@@ -20,6 +20,8 @@ export interface Command {
   /** As yargs takes it: "record [image]". */
   readonly usage: string;
   readonly summary: string;
+  /** Nothing looks up while it works: a signal ends its process, and nothing is said. */
+  readonly isEndedBySignals?: true;
   options(yargs: Argv): Argv;
   run(args: Arguments, context: CommandContext): Promise<ExitCode>;
 }

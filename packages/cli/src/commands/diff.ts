@@ -1,8 +1,10 @@
 /** `hvjournal diff`: two recordings, or two moments, compared. */
 import {
-  controlHistory,
+  type ControlHistory,
+  controlHistorySteps,
   diffControl,
-  diffExits,
+  diffExitsSteps,
+  type DiffSide,
   diffStateSteps,
   type Machine,
   firstSeqOf,
@@ -12,7 +14,6 @@ import {
   isSameState,
   type Replayer,
   seqOfExit,
-  type SeqRange,
   type StateDiff,
 } from "@hvjournal/core";
 import { UsageError } from "../cli-error.js";
@@ -36,7 +37,7 @@ import { counted } from "../output/value-text.js";
 import { wordsOption } from "../recording-path.js";
 import { nameByGuest } from "../symbols/guest-symbols.js";
 import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
-import { type LongAct, withLongAct } from "../vm/long-act.js";
+import { type LongAct, type Reached, withLongAct } from "../vm/long-act.js";
 import {
   checkReached,
   createReplayer,
@@ -184,8 +185,10 @@ async function runDiff(a: Operand, b: Operand, args: Arguments, { output }: Comm
     since,
   } = comparedSides(a, b, stands);
   if (since !== undefined) output.note(`note: compared ${since}`);
-  const control = diffControl(historyOf(sideA), historyOf(sideB));
-  const exits = { ...compareExits(sideA, sideB), sides: [sideA, sideB] as const };
+  const { act } = a;
+  const history = await act.run(historyOf(sideA));
+  const control = diffControl(history, await act.run(historyOf(sideB)));
+  const exits = await act.run(compareExits(sideA, sideB));
   const comparedBy = comparedByText(exits.diff, [a.recording, b.recording]);
   if (parts.exits && comparedBy !== undefined) output.note(`note: ${comparedBy}`);
   const isStateAsked = flag(args, "state") || stands.some((stand) => stand !== undefined);
@@ -213,7 +216,7 @@ async function runDiff(a: Operand, b: Operand, args: Arguments, { output }: Comm
   if (isEqual) {
     const equal = [
       ...(parts.exits ? [counted(exits.diff.equal, "exit")] : []),
-      ...(parts.control ? [`${counted(historyOf(sideA).events.length, "decision")} of the VMM`] : []),
+      ...(parts.control ? [`${counted(history.events.length, "decision")} of the VMM`] : []),
       ...(state === undefined ? [] : [`registers and memory at ${momentsText(state.at)}`]),
     ];
     print([`equal: ${equal.join(", ")}`], output);
@@ -272,18 +275,17 @@ function print(lines: readonly string[], output: Output): void {
   for (const line of lines) output.line(line);
 }
 
-function historyOf({ recording, range }: ComparedSide): ReturnType<typeof controlHistory> {
-  const { events, state } = controlHistory(recording.architecture, recording.reader, range.last);
+type Steps<Result> = Generator<Reached | undefined, Result, void>;
+
+function* historyOf({ recording, range }: ComparedSide): Steps<ControlHistory> {
+  const { events, state } = yield* controlHistorySteps(recording.architecture, recording.reader, range.last);
   return { events: events.filter(({ seq }) => seq >= range.first), state };
 }
 
-function compareExits(a: ComparedSide, b: ComparedSide): Pick<ExitComparison, "diff" | "first"> {
-  const reader = ({ recording, range }: ComparedSide): { reader: OpenRecording["reader"]; range: SeqRange } => ({
-    reader: recording.reader,
-    range,
-  });
-  const result = diffExits(reader(a), reader(b));
-  return { diff: result, first: firstDifference(result, a, b) };
+function* compareExits(a: ComparedSide, b: ComparedSide): Steps<ExitComparison> {
+  const reader = ({ recording, range }: ComparedSide): DiffSide => ({ reader: recording.reader, range });
+  const compared = yield* diffExitsSteps(reader(a), reader(b));
+  return { diff: compared, first: yield* firstDifference(compared, a, b), sides: [a, b] };
 }
 
 interface StateOperands {

@@ -8,7 +8,6 @@ import { recordingOption, recordingPath } from "../recording-path.js";
 import { symbolOptions, symbolsFromFiles } from "../symbols/symbol-files.js";
 import { nameByGuest, nameByLastSnapshot } from "../symbols/guest-symbols.js";
 import {
-  checkPassedBy,
   unfinishedNote,
   checkReached,
   createReplayer,
@@ -18,6 +17,7 @@ import {
   positionMissing,
   withRecording,
 } from "../vm/open-recording.js";
+import { type Answer, tellChecked } from "../vm/checked-answer.js";
 import { type LongAct, withLongAct } from "../vm/long-act.js";
 import { parseStopCondition } from "../vm/stop-condition.js";
 import { isChangedByInstructions, replayGoal } from "../vm/replay-goal.js";
@@ -96,9 +96,11 @@ async function runReplay(
     await searchFor(condition.expression, replayer, recording, act);
   else reachedEnd = await advanceTo(until, replayer, recording, { isWhole: from !== undefined || showsConsole, act });
   const unfinished = reachedEnd ? unfinishedNote(recording) : undefined;
-  tellStanding(recording, replayer, { output, notes: notesOf(recording, unfinished) });
   if (unfinished !== undefined) output.note(`note: ${unfinished}`);
-  if (reachedEnd) checkPassedBy(recording);
+  const answer = standingAnswer(recording, replayer, { output, notes: notesOf(recording, unfinished) });
+  if (reachedEnd) await tellChecked(recording, answer, { act, output });
+  else if (output.json) output.line(jsonLine(answer.json));
+  else answer.tell();
   if (!output.json)
     output.note(`next: ${showCommand(recording.path, positionText(replayer.machine), listOption(args, "symbols"))}`);
   return ExitStatus.done;
@@ -114,16 +116,20 @@ function notesOf({ reader }: OpenRecording, unfinished: string | undefined): Not
   return [...reader.notes, ...(unfinished === undefined ? [] : [{ code: "unfinished", text: unfinished }])];
 }
 
-function tellStanding(
+function standingAnswer(
   recording: OpenRecording,
   replayer: Replayer,
   { output, notes }: { readonly output: Output; readonly notes: readonly Note[] },
-): void {
-  if (output.quiet && !output.json) return;
-  nameByGuest(recording.symbols, replayer.machine);
+): Answer {
+  if (output.json || !output.quiet) nameByGuest(recording.symbols, replayer.machine);
   const standing = new Standing(recording);
-  if (output.json) output.line(jsonLine({ ...standing.json(replayer), notes }));
-  else for (const line of standing.lines(replayer)) output.line(line);
+  return {
+    json: output.json ? { ...standing.json(replayer), notes } : {},
+    tell() {
+      if (output.quiet) return;
+      for (const line of standing.lines(replayer)) output.line(line);
+    },
+  };
 }
 
 /** Whether the end was reached. Throws CliError when the condition never comes. */

@@ -11,6 +11,7 @@ import { type Arguments, type Command, flag, flagOption, listOption } from "./co
 export const sql: Command = {
   usage: "sql [words..]",
   summary: "query a recording: sql [RECORDING] QUERY",
+  isEndedBySignals: true,
   options: (yargs) =>
     wordsOption(yargs)
       .usage("usage: $0 sql [RECORDING] QUERY [OPTIONS]\n       $0 sql --schema")

@@ -31,3 +31,37 @@ export class StoppingSignals {
     for (const each of STOPPING_SIGNALS) process.off(each, this.#note);
   }
 }
+
+/**
+ * The signals of a command, from its first moment on. One that comes while nobody else listens leaves the command, at what it
+ * waits for; while nothing waits, it is heard by whoever listens first. The next one ends the process, as without this.
+ */
+export class CommandSignals {
+  #name: NodeJS.Signals | undefined;
+  #leave: () => void = () => undefined;
+  readonly #note = (name: NodeJS.Signals): void => {
+    this.close();
+    if (process.listenerCount(name) > 0) return;
+    this.#name = name;
+    this.#leave();
+  };
+
+  constructor() {
+    for (const each of STOPPING_SIGNALS) process.on(each, this.#note);
+  }
+
+  /** As `act`, unless it is left: then rejects with what `leave` makes of the signal. Nothing of `act` is waited for any more. */
+  unlessLeft<Result>(act: Promise<Result>, leave: (name: NodeJS.Signals) => Error): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      this.#leave = () => {
+        if (this.#name !== undefined) reject(leave(this.#name));
+      };
+      act.then(resolve, reject);
+      this.#leave();
+    });
+  }
+
+  close(): void {
+    for (const each of STOPPING_SIGNALS) process.off(each, this.#note);
+  }
+}

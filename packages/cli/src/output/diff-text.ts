@@ -52,9 +52,15 @@ export interface ExitComparison {
   readonly sides: readonly [a: ComparedSide, b: ComparedSide];
 }
 
-/** The first exit that differs by what it is, or by how it was finished. */
-export function firstDifference(diff: ExitDiff, sideA: ComparedSide, sideB: ComparedSide): FirstDifference | undefined {
-  const { a, b, hunks } = diff;
+/** Exits between two steps. */
+const STEP_EXITS = 4096;
+
+/** The first exit that differs by what it is, or by how it was finished; in steps, for one who looks up between them. */
+export function* firstDifference(
+  { a, b, hunks }: ExitDiff,
+  sideA: ComparedSide,
+  sideB: ComparedSide,
+): Generator<undefined, FirstDifference | undefined, void> {
   const [hunk] = hunks;
   const [textA, textB] = [new ExitText(sideA.recording), new ExitText(sideB.recording)];
   const answers = new SameAnswers(sideA.recording.reader, sideB.recording.reader);
@@ -68,6 +74,7 @@ export function firstDifference(diff: ExitDiff, sideA: ComparedSide, sideB: Comp
   };
   const aligned = hunk?.atA ?? Math.min(a.length, b.length);
   for (let index = 0; index < aligned; index++) {
+    if (index % STEP_EXITS === STEP_EXITS - 1) yield undefined;
     const [exitA, exitB] = [a.at(index), b.at(index)];
     if (exitA === undefined || exitB === undefined || isFinishedAlike(exitA, exitB)) continue;
     return { equal: index, a: exitA, b: exitB, isAnswerOnly: true };

@@ -1,5 +1,14 @@
 /** What a change did first: the first exit that two runs of a guest do not share, and the console line that came of it. */
-import { CONSOLE_PORT, diffExits, eachEvent, HotKind, journalCursor, type RecordedExit } from "@hvjournal/core";
+import {
+  CONSOLE_PORT,
+  type DiffSide,
+  diffExitsSteps,
+  eachEvent,
+  HotKind,
+  journalCursor,
+  type RecordedExit,
+} from "@hvjournal/core";
+import type { Reached } from "../vm/long-act.js";
 import type { OpenRecording } from "../vm/open-recording.js";
 import { type ComparedSide, type FirstDifference, firstDifference } from "./diff-text.js";
 import { answerText, ExitText } from "./exit-text.js";
@@ -26,29 +35,32 @@ function sideOf(recording: OpenRecording): ComparedSide {
   return { recording, range: { first: 1, last: recording.reader.end.firstSeq - 1 } };
 }
 
-function difference(a: OpenRecording, b: OpenRecording): FirstDifference | undefined {
+type Steps<Result> = Generator<Reached | undefined, Result, void>;
+
+function* difference(a: OpenRecording, b: OpenRecording): Steps<FirstDifference | undefined> {
   const [sideA, sideB] = [sideOf(a), sideOf(b)];
-  const pair = ({ recording, range }: ComparedSide): Parameters<typeof diffExits>[0] => ({
+  const pair = ({ recording, range }: ComparedSide): DiffSide => ({
     reader: recording.reader,
     range,
   });
-  return firstDifference(diffExits(pair(sideA), pair(sideB)), sideA, sideB);
+  return yield* firstDifference(yield* diffExitsSteps(pair(sideA), pair(sideB)), sideA, sideB);
 }
 
 /**
  * `unchanged`: the good recording's guest run again with nothing changed. Where that differs from the recording
- * earlier, by the times of its inputs say, it is the one to compare with. undefined: the runs do not differ.
+ * earlier, by the times of its inputs say, it is the one to compare with. undefined: the runs do not differ. In steps, for
+ * one who looks up between them.
  */
-export function firstEffect(
+export function* firstEffect(
   good: OpenRecording,
   unchanged: OpenRecording,
   bad: OpenRecording,
-): FirstEffect | undefined {
-  const ofRecording = difference(good, bad);
-  const again = ofRecording && difference(good, unchanged);
+): Steps<FirstEffect | undefined> {
+  const ofRecording = yield* difference(good, bad);
+  const again = ofRecording && (yield* difference(good, unchanged));
   const isByInputs = again !== undefined && again.equal <= (ofRecording?.equal ?? 0);
   const left = isByInputs ? unchanged : good;
-  const first = isByInputs ? difference(unchanged, bad) : ofRecording;
+  const first = isByInputs ? yield* difference(unchanged, bad) : ofRecording;
   if (first === undefined) return undefined;
   const [goodSide, badSide] = effectSides(first, left, bad);
   return {

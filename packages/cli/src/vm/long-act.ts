@@ -2,8 +2,9 @@
  * A long act over a recording. It says now and then how far it has come, and a signal ends it between two slices: the host's
  * events are looked at only while nothing runs.
  */
-import { type AdvanceResult, type Goal, type Machine, type Replayer, seek } from "@hvjournal/core";
-import { CliError } from "../cli-error.js";
+import { type AdvanceResult, type Goal, type LiveVm, type Machine, type Replayer, seek } from "@hvjournal/core";
+import { HandlerError } from "@hvjournal/vmm";
+import { CliError, interrupted } from "../cli-error.js";
 import { ExitStatus } from "../exit-status.js";
 import { StoppingSignals } from "../host/stopping-signals.js";
 import type { Output } from "../output/console-output.js";
@@ -11,6 +12,8 @@ import { Progress } from "../output/progress.js";
 
 /** How long a signal may wait, in milliseconds. */
 const SLICE_MS = 100;
+/** setTimeout takes no more: 24 days. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
 
 /** How far an act has come. */
 export type Reached = Pick<Machine, "exitNumber" | "icount">;
@@ -31,6 +34,7 @@ export class LongAct {
   readonly #signals = new StoppingSignals();
   readonly #hostTimeoutMs: number;
   #turnedAt = performance.now();
+  #isTimeUp = false;
 
   constructor({ act, total, output, hostTimeoutMs = Infinity }: LongActOptions) {
     this.#hostTimeoutMs = hostTimeoutMs;
@@ -59,8 +63,48 @@ export class LongAct {
     this.#progress.at(reached?.icount);
     await new Promise((resolve) => setImmediate(resolve));
     this.#turnedAt = performance.now();
-    if (this.#signals.name !== undefined) throw interrupted(this.#act, this.#signals.name, reached);
-    if (this.elapsedMs >= this.#hostTimeoutMs) throw outOfHostTime(this.#act, reached);
+    this.#checkGoesOn(reached);
+  }
+
+  /** Throws CliError where a signal, or the host's time, has ended the act. */
+  #checkGoesOn(reached?: Reached): void {
+    if (this.#signals.name !== undefined) throw interrupted(this.#act, this.#signals.name, placeOf(reached));
+    if (this.#isTimeUp || this.elapsedMs >= this.#hostTimeoutMs) throw outOfHostTime(this.#act, placeOf(reached));
+  }
+
+  /**
+   * For a run whose handlers may promise an answer, and never give it: what ends the act withdraws the question. Rejects as
+   * `turn` does then, else as `run`.
+   */
+  async asking<Result>({ machine, vmm }: LiveVm, run: () => Promise<Result>): Promise<Result> {
+    const { left } = this.#signals;
+    let insisting: NodeJS.Timeout | undefined;
+    const withdraw = (): void => {
+      vmm.withdraw?.();
+      // The run may have had its answer just before, and ask the next question.
+      insisting ??= setInterval(withdraw, SLICE_MS);
+    };
+    const timer = this.#whenTimeIsUp(withdraw);
+    left.addEventListener("abort", withdraw);
+    try {
+      return await run();
+    } catch (error) {
+      if (error instanceof HandlerError && error.code === "handler-withdrawn") this.#checkGoesOn(machine);
+      throw error;
+    } finally {
+      left.removeEventListener("abort", withdraw);
+      clearTimeout(timer);
+      clearInterval(insisting);
+    }
+  }
+
+  #whenTimeIsUp(then: () => void): NodeJS.Timeout | undefined {
+    const leftMs = this.#hostTimeoutMs - this.elapsedMs;
+    if (leftMs > TIMER_MS_MAX) return undefined;
+    return setTimeout(() => {
+      this.#isTimeUp = true;
+      then();
+    }, leftMs);
   }
 
   /** To its end, or to a signal, which leaves it by `return`. */
@@ -112,23 +156,21 @@ export class LongAct {
   }
 }
 
-function placeText(reached: Reached | undefined): string {
-  return reached === undefined ? "" : ` at exit:${reached.exitNumber} icount:${reached.icount}`;
+interface PlaceReached {
+  readonly text: string;
+  readonly fields: Readonly<Record<string, unknown>>;
 }
 
-function outOfHostTime(act: string, reached: Reached | undefined): CliError {
-  return new CliError(`${act}: ran out of --host-timeout${placeText(reached)}`, {
+function placeOf(reached: Reached | undefined): PlaceReached {
+  const text = reached === undefined ? "" : ` at exit:${reached.exitNumber} icount:${reached.icount}`;
+  return { text, fields: { exit: reached?.exitNumber, icount: reached?.icount } };
+}
+
+function outOfHostTime(act: string, { text, fields }: PlaceReached): CliError {
+  return new CliError(`${act}: ran out of --host-timeout${text}`, {
     code: "timeout",
     status: ExitStatus.timeout,
-    fields: { exit: reached?.exitNumber, icount: reached?.icount },
-  });
-}
-
-function interrupted(act: string, signal: NodeJS.Signals, reached?: Reached): CliError {
-  return new CliError(`${act}: interrupted (${signal})${placeText(reached)}`, {
-    code: "interrupted",
-    status: ExitStatus.interrupted,
-    fields: { signal, exit: reached?.exitNumber, icount: reached?.icount },
+    fields,
   });
 }
 

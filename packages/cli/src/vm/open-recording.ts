@@ -18,19 +18,15 @@ import {
   resolvePosition,
   shellCommand,
 } from "@hvjournal/core";
-import { damageBesideBatches, openRecording, type OpenOptions, type RecordingReader } from "@hvjournal/journal";
+import { openRecording, type OpenOptions, type RecordingReader } from "@hvjournal/journal";
 import { existsSync } from "node:fs";
 import { architectureNamed } from "../architectures.js";
 import { CliError } from "../cli-error.js";
 import type { CommandContext } from "../commands/command.js";
 import { ExitStatus } from "../exit-status.js";
 import { nodeDigester } from "../host/node-digester.js";
-import { problemText } from "../output/damage-text.js";
 import { divergenceReport } from "../output/divergence-report.js";
 import type { Symbols } from "../symbols/symbols.js";
-
-/** `fsck` tells the rest. */
-const PROBLEMS_TOLD_MAX = 3;
 
 export interface OpenRecording {
   readonly path: string;
@@ -93,20 +89,6 @@ export function inContext(
   if (error instanceof DivergenceError) return divergenceReport(error.report, { path, header: reader.header, symbols });
   if (error instanceof PositionNotFoundError) return positionMissing(path, reader, formatPosition(error.position));
   return error;
-}
-
-/**
- * For a run that came to the recording's end: what it passed by is checked too, which costs little beside the run. Throws
- * CliError for damage there. Its answer stands, so it is told before.
- */
-export function checkPassedBy({ path, reader }: OpenRecording): void {
-  const [first, ...others] = damageBesideBatches(reader).map(problemText);
-  if (first === undefined) return;
-  throw new CliError(`${path} is damaged where this run had nothing to read, at ${first}`, {
-    code: "journal-damaged",
-    details: others.slice(0, PROBLEMS_TOLD_MAX).map((text) => `  and at ${text}`),
-    next: shellCommand("hvjournal", "fsck", path),
-  });
 }
 
 /**

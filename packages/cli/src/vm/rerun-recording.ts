@@ -92,11 +92,13 @@ export async function rerunRecording(request: RerunRequest): Promise<Rerun> {
     const judge = request.judge(recorder);
     recorder.onOutput((port, bytes) => judge.noteOutput?.(port, bytes));
     const result = await withLongAct({ act, total: recording.reader.end.icount, output, hostTimeoutMs }, (longAct) =>
-      rerun({
-        ...{ recorder, inputs, untilNs },
-        atExit: () => judge.atExit(),
-        betweenSlices: () => longAct.turn(recorder.machine),
-      }),
+      longAct.asking(recorder.live, () =>
+        rerun({
+          ...{ recorder, inputs, untilNs },
+          atExit: () => judge.atExit(),
+          betweenSlices: () => (longAct.isTurnDue ? longAct.turn(recorder.machine) : undefined),
+        }),
+      ),
     );
     recorder.finish({
       index: isKept && recorder.machine.exitNumber <= INDEX_EXITS_MAX,

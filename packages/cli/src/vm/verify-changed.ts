@@ -16,14 +16,15 @@ import { type Arguments, type CommandContext, flag, stringOption } from "../comm
 import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { watchOptions } from "../handlers/handler-option.js";
 import { type ChangeText, changedLines, changeText } from "../output/change-text.js";
-import { jsonLine } from "../output/console-output.js";
 import { exitSequenceReport } from "../output/exit-sequence-report.js";
 import { handlerFailure } from "../output/handler-failure-report.js";
 import { heldFromStartText, momentText, stopText } from "../output/record-report.js";
 import { counted } from "../output/value-text.js";
+import { type Answer, tellChecked } from "./checked-answer.js";
+import { withLongAct } from "./long-act.js";
 import type { MachineChange, MachinePlan } from "./machine-plan.js";
 import { clearOutput } from "./new-recording.js";
-import { checkPassedBy, endingText, type OpenRecording } from "./open-recording.js";
+import { endingText, type OpenRecording } from "./open-recording.js";
 import {
   defaultTimeNs,
   refusedMachine,
@@ -120,9 +121,17 @@ async function verifyInto(path: string, isKept: boolean, what: ChangedVerificati
     });
   const holds = outcome?.atEnd() ?? true;
   if (!holds) throw notHeld(run, what, isKept ? path : undefined);
-  tell(run, what, { level, equal: comparison?.equal, heldFromStart: outcome?.heldFromStart === true });
+  const answer = heldAnswer(run, what, {
+    level,
+    equal: comparison?.equal,
+    heldFromStart: outcome?.heldFromStart === true,
+  });
   // The run asks for little of the file that it is made from: whoever trusts its answer trusts the file.
-  checkPassedBy(recording);
+  const { output } = context;
+  const { hostTimeoutMs } = what;
+  await withLongAct({ act: `verifying ${recording.path}`, total: 0, output, hostTimeoutMs }, (act) =>
+    tellChecked(recording, answer, { act, output }),
+  );
   return ExitStatus.done;
 }
 
@@ -208,31 +217,30 @@ function changeTexts({ changes, recording }: ChangedVerification): ChangeText[] 
   return changes.map((change) => changeText(change, recording.architecture));
 }
 
-function tell(run: Rerun, what: ChangedVerification, { level, equal, heldFromStart }: Told): void {
+function heldAnswer(run: Rerun, what: ChangedVerification, { level, equal, heldFromStart }: Told): Answer {
   const { recording, expression, context } = what;
   const { output } = context;
   const { path } = recording;
-  if (output.json) {
-    output.line(
-      jsonLine({
-        ...{ recording: path, level, equal: equal === undefined ? undefined : true, exits: equal },
-        ...(expression === undefined ? {} : { expect: expression.source, holds: true, heldFromStart }),
-        changes: changeTexts(what),
-        ...rerunJson(run),
-      }),
-    );
-    return;
-  }
-  if (output.quiet) return;
-  const parts = [
-    ...(equal === undefined ? [] : [`${counted(equal, "exit")} that reach the VMM half, equal`]),
-    ...(expression === undefined ? [] : [`'${expression.source}' holds at ${momentText(run.recorder.machine)}`]),
-  ];
-  output.line(`${path}: ${parts.join("; ")}`);
-  output.note(`  run        ${runEnding(run)}`);
-  for (const line of changedLines(changeTexts(what))) output.note(line);
-  for (const note of notesOf(run)) output.note(`  note       ${note}`);
-  if (heldFromStart) output.note(`  note       ${heldFromStartText(expression?.source ?? "")}`);
+  return {
+    json: {
+      ...{ recording: path, level, equal: equal === undefined ? undefined : true, exits: equal },
+      ...(expression === undefined ? {} : { expect: expression.source, holds: true, heldFromStart }),
+      changes: changeTexts(what),
+      ...rerunJson(run),
+    },
+    tell() {
+      if (output.quiet) return;
+      const parts = [
+        ...(equal === undefined ? [] : [`${counted(equal, "exit")} that reach the VMM half, equal`]),
+        ...(expression === undefined ? [] : [`'${expression.source}' holds at ${momentText(run.recorder.machine)}`]),
+      ];
+      output.line(`${path}: ${parts.join("; ")}`);
+      output.note(`  run        ${runEnding(run)}`);
+      for (const line of changedLines(changeTexts(what))) output.note(line);
+      for (const note of notesOf(run)) output.note(`  note       ${note}`);
+      if (heldFromStart) output.note(`  note       ${heldFromStartText(expression?.source ?? "")}`);
+    },
+  };
 }
 
 /** Where the answer is known before the end, what was still to come is no matter. */

@@ -124,6 +124,15 @@ describe("a recording that is damaged", () => {
         /^error: page\.hvj is damaged where this run had nothing to read, at page [0-9a-f]+ \(bytes \d+\.\.\d+\): .*\n {2}and at snapshot 1.*\nnext: hvjournal fsck page\.hvj\n$/,
       );
       expect(run(command, "page.hvj", "-q")).toMatchObject({ status: 128, stdout: "" });
+      // One object, with the answer in it.
+      const [wholeJson, damagedJson] = [run(command, "good.hvj", "--json"), run(command, "page.hvj", "--json")];
+      expect(JSON.parse(damagedJson.stdout)).toEqual({
+        error: "journal-damaged",
+        message: expect.stringMatching(/^page\.hvj is damaged where this run had nothing to read, at page /),
+        next: "hvjournal fsck page.hvj",
+        answer: JSON.parse(wholeJson.stdout.replaceAll("good.hvj", "page.hvj")) as unknown,
+      });
+      expect(damagedJson.status).toBe(128);
     }
     expect(run("replay", "page.hvj", "--until", "exit:100").status).toBe(0);
   });
@@ -134,6 +143,8 @@ describe("a recording that is damaged", () => {
     expect(stdout).toMatch(/^page\.hvj: 'exit\.nr > 0' holds at exit:\d+ /);
     expect(stderr).toMatch(/^error: page\.hvj is damaged where this run had nothing to read, at page /m);
     expect(status).toBe(128);
+    const asJson = run("verify", "page.hvj", "--expect", "exit.nr > 0", "--json");
+    expect(JSON.parse(asJson.stdout)).toMatchObject({ error: "journal-damaged", answer: { holds: true } });
   });
 
   it("is no recording at all when it is something else", () => {

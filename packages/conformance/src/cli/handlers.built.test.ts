@@ -208,6 +208,41 @@ describe("verify --handler-timeout", () => {
   });
 });
 
+describe("verify while a handler never answers", () => {
+  const PATIENT = ["--handler-timeout", "600s"];
+  const begin = (mood: "mute" | "doomed"): void => {
+    write(
+      "mute.mjs",
+      'import { readFileSync } from "node:fs";',
+      "export default () => {",
+      `  const mood = readFileSync(${JSON.stringify(sandbox.path("mute.txt"))}, "utf8").trim();`,
+      '  if (mood === "fine") return 1;',
+      '  if (mood === "doomed") process.kill(process.pid, "SIGTERM");',
+      "  return new Promise(() => undefined);",
+      "};",
+    );
+    write("mute.txt", "fine");
+    expect(record("mute", ["mute.mjs"], "--force").status).toBe(0);
+    write("mute.txt", mood);
+  };
+
+  it.each(["bits", "exits"])("ends with 124 when --host-timeout is up, at level %s", (level) => {
+    begin("mute");
+    const { status, stdout } = sandbox.run(
+      ...["verify", "mute.hvj", "--level", level, ...PATIENT, "--host-timeout", "100ms", "--json"],
+    );
+    expect(JSON.parse(stdout)).toMatchObject({ error: "timeout", exit: expect.any(Number) });
+    expect(status).toBe(124);
+  });
+
+  it.each(["bits", "exits"])("ends with 130 by SIGTERM, at level %s", (level) => {
+    begin("doomed");
+    const { status, stdout } = sandbox.runWith({}, "verify", "mute.hvj", "--level", level, ...PATIENT, "--json");
+    expect(JSON.parse(stdout)).toMatchObject({ error: "interrupted", signal: "SIGTERM", exit: expect.any(Number) });
+    expect(status).toBe(130);
+  });
+});
+
 describe("a handler that fails where the recording has an answer", () => {
   const SOUND = "export default (call, vm) => call.nr === 0xc6000001 ? 42n : vm.notHandled;";
 

@@ -30,6 +30,32 @@ fs.writeSync = (descriptor, bytes, ...words) => {
 syncBuiltinESMExports();`);
 }
 
+/** The process gets the signal while it still loads the command. */
+function signalledWhileLoading(signal: NodeJS.Signals): string {
+  return imported(`import fs from "node:fs"; import { syncBuiltinESMExports } from "node:module";
+const { readFileSync } = fs;
+fs.readFileSync = (path, ...words) => {
+  if (String(path).endsWith("/hvjournal.cjs")) process.kill(process.pid, "${signal}");
+  return readFileSync(path, ...words);
+};
+syncBuiltinESMExports();`);
+}
+
+/** The process gets the signal right before SQLite checks a file as a whole, which a run to its end does last. */
+function signalledAtLastCheck(signal: NodeJS.Signals): string {
+  return imported(`const { dlopen } = process;
+process.dlopen = (module, ...words) => {
+  dlopen.call(process, module, ...words);
+  const { prototype } = module.exports.Database ?? {};
+  if (prototype === undefined) return;
+  const { prepare } = prototype;
+  prototype.prepare = function (sql, ...more) {
+    if (sql.includes("integrity_check")) process.kill(process.pid, "${signal}");
+    return prepare.call(this, sql, ...more);
+  };
+};`);
+}
+
 function imported(script: string): string {
   return `--import=data:text/javascript,${encodeURIComponent(script)}`;
 }
@@ -53,6 +79,7 @@ const COMMANDS: readonly (readonly string[])[] = [
   ["verify", "vm.hvj"],
   ["verify", "vm.hvj", "--append", LONG, "--smccc-filter", "0xc6000000+1=deny", "--expect", "time > 0.59s"],
   ["diff", "vm.hvj@end", "other.hvj@end"],
+  ["diff", "vm.hvj", "other.hvj", "--exits"],
   ["bisect", "vm.hvj", "--when", "*(u64 *)0xffffff8000007008 == 0x1234567"],
   ["bisect", "vm.hvj", "--when", "$x0 == 0x123456789"],
   ["attest", "vm.hvj"],
@@ -90,6 +117,33 @@ it.each(COMMANDS)(
     expect(readdirSync(sandbox.directory)).toEqual(files);
   },
 );
+
+it.each([
+  ["verify", ["verify", "vm.hvj", "--json"]],
+  ["diff", ["diff", "vm.hvj", "other.hvj", "--json"]],
+  ["fsck", ["fsck", "vm.hvj", "--json"]],
+  ["attach", ["attach", "nobody", "--json"]],
+  ["sql", ["sql", "vm.hvj", "select 1", "--json"]],
+])("a signal while the command is loaded ends it with status 130 and a word: %s", (command, words) => {
+  const { status, stdout } = sandbox.runWith({ NODE_OPTIONS: signalledWhileLoading("SIGTERM") }, ...words);
+  const message = `${command}: interrupted (SIGTERM)`;
+  expect(JSON.parse(stdout)).toEqual({ error: "interrupted", message, signal: "SIGTERM" });
+  expect(status).toBe(130);
+});
+
+it.each([
+  ["replay", "vm.hvj"],
+  ["verify", "vm.hvj"],
+  ["verify", "vm.hvj", "--append", LONG, "--smccc-filter", "0xc6000000+1=deny", "--expect", "time > 0.59s"],
+])("a signal while %s checks what its run passed by leaves no answer: %s %s", (...words) => {
+  const environment = { TMPDIR: sandbox.directory, NODE_OPTIONS: signalledAtLastCheck("SIGTERM") };
+  const asText = sandbox.runWith(environment, ...words, "-q");
+  expect(asText).toMatchObject({ status: 130, stdout: "" });
+  expect(asText.stderr).toMatch(/^error: \w+ing vm\.hvj: interrupted \(SIGTERM\)\n$/);
+  const { status, stdout } = sandbox.runWith(environment, ...words, "--json");
+  expect(JSON.parse(stdout)).toMatchObject({ error: "interrupted", signal: "SIGTERM" });
+  expect(status).toBe(130);
+});
 
 describe("a command that waits for a VM which does not answer", () => {
   let waiting: ReturnType<VmSandbox["start"]> | undefined;

@@ -1,7 +1,7 @@
 /** Decisions of two recordings' VMMs, compared. */
 import type { Architecture } from "../ports/architecture.js";
 import type { JournalReader } from "../ports/journal-store.js";
-import { eachEvent, type SeqRange } from "../event/each-event.js";
+import { eachEventSteps, type EventStep, type SeqRange } from "../event/each-event.js";
 import { ROW_EVENT, type RowEvent } from "../event/event-kind.js";
 import {
   evolveControl,
@@ -13,6 +13,7 @@ import {
 import { controlPatches, samePlain, type ControlPatch } from "../control/patches.js";
 import { parseMachine } from "../machine/machine-description.js";
 import { journalCursor } from "../replay/journal-cursor.js";
+import { lastOf } from "../replay/steps.js";
 import { diffSequences } from "./sequence-diff.js";
 
 export interface ControlHistory {
@@ -23,6 +24,15 @@ export interface ControlHistory {
 
 /** Folds the control events of a recording up to an event. */
 export function controlHistory(architecture: Architecture, reader: JournalReader, lastSeq: number): ControlHistory {
+  return lastOf(controlHistorySteps(architecture, reader, lastSeq));
+}
+
+/** The same, for one who looks up now and then. */
+export function* controlHistorySteps(
+  architecture: Architecture,
+  reader: JournalReader,
+  lastSeq: number,
+): Generator<EventStep, ControlHistory, void> {
   const { parent } = reader.header;
   const base = parent === undefined ? undefined : reader.snapshots()[0];
   let state =
@@ -32,7 +42,7 @@ export function controlHistory(architecture: Architecture, reader: JournalReader
   const first = (base?.seq ?? 0) + 1;
   const events: RowEvent[] = [];
   const range: SeqRange = { first, last: lastSeq };
-  eachEvent(journalCursor(reader, first), range, (cursor) => {
+  yield* eachEventSteps(journalCursor(reader, first), range, (cursor) => {
     if (cursor.kind !== ROW_EVENT || !isControlKind(architecture, cursor.row.kind)) return;
     state = evolveControl(architecture, state, cursor.row, cursor.seq);
     events.push(cursor.row);

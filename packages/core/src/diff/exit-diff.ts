@@ -1,10 +1,12 @@
 /** Exits of two recordings, aligned by what they are and not by number. */
 import type { JournalReader } from "../ports/journal-store.js";
-import { eachEvent, type SeqRange } from "../event/each-event.js";
+import { eachEventSteps, type EventStep, type SeqRange } from "../event/each-event.js";
+import type { EventCursor } from "../event/event-cursor.js";
 import { HotKind } from "../event/event-kind.js";
 import { EXIT_WORD_COUNT, ExitWord, type ExitFrame, FinishedBy } from "../event/exit-frame.js";
 import { parseMachine } from "../machine/machine-description.js";
 import { journalCursor } from "../replay/journal-cursor.js";
+import { lastOf } from "../replay/steps.js";
 import { forwardedExitKey } from "./exit-key.js";
 import { diffSequences, type SequenceDiff } from "./sequence-diff.js";
 
@@ -30,17 +32,25 @@ export class ExitTable {
   readonly #reasons: readonly string[];
   readonly #comparedBy: ExitsComparedBy;
 
-  constructor({ reader, range }: DiffSide, comparedBy: ExitsComparedBy) {
+  private constructor({ reader }: DiffSide, comparedBy: ExitsComparedBy) {
     this.#reasons = parseMachine(reader.header.machine).exitModel.reasons;
     this.#comparedBy = comparedBy;
-    eachEvent(journalCursor(reader, range.first), range, (cursor) => {
-      if (cursor.kind !== HotKind.exited) return;
-      if (comparedBy === "vmm" && cursor.exit[ExitWord.finishedBy] !== FinishedBy.vmmHalf) return;
-      this.#numbers.push(cursor.exitsBefore + 1);
-      this.#seqs.push(cursor.seq);
-      this.#icounts.push(cursor.icount);
-      this.#frames.push(cursor.exit.slice());
-    });
+  }
+
+  static *read(side: DiffSide, comparedBy: ExitsComparedBy): Steps<ExitTable> {
+    const { reader, range } = side;
+    const table = new ExitTable(side, comparedBy);
+    yield* eachEventSteps(journalCursor(reader, range.first), range, (cursor) => table.#note(cursor));
+    return table;
+  }
+
+  #note(cursor: EventCursor): void {
+    if (cursor.kind !== HotKind.exited) return;
+    if (this.#comparedBy === "vmm" && cursor.exit[ExitWord.finishedBy] !== FinishedBy.vmmHalf) return;
+    this.#numbers.push(cursor.exitsBefore + 1);
+    this.#seqs.push(cursor.seq);
+    this.#icounts.push(cursor.icount);
+    this.#frames.push(cursor.exit.slice());
   }
 
   get length(): number {
@@ -83,22 +93,36 @@ export interface DiffSide {
   readonly range: SeqRange;
 }
 
-export function diffExits(sideA: DiffSide, sideB: DiffSide): ExitDiff {
+type Steps<Result> = Generator<EventStep | undefined, Result, void>;
+
+/** Aligns them, in steps of some thousand exits, for one who looks up between them. */
+export function* diffExitsSteps(sideA: DiffSide, sideB: DiffSide): Steps<ExitDiff> {
   const [modelA, modelB] = [sideA, sideB].map(({ reader }) => parseMachine(reader.header.machine).exitModel.name);
   const comparedBy = modelA === modelB ? "reason" : "vmm";
-  const [a, b] = [new ExitTable(sideA, comparedBy), new ExitTable(sideB, comparedBy)];
+  const [a, b] = [yield* ExitTable.read(sideA, comparedBy), yield* ExitTable.read(sideB, comparedBy)];
   const numbers = new Map<string, number>();
-  const intern = (table: ExitTable): Int32Array => {
-    const keys = new Int32Array(table.length);
-    for (let index = 0; index < table.length; index++) {
-      const key = table.key(index);
-      const known = numbers.get(key) ?? numbers.size;
-      numbers.set(key, known);
-      keys[index] = known;
-    }
-    return keys;
-  };
-  const diff = diffSequences(intern(a), intern(b));
+  const diff = diffSequences(yield* keyNumbers(a, numbers), yield* keyNumbers(b, numbers));
   const removed = diff.hunks.reduce((sum, { countA }) => sum + countA, 0);
   return { ...diff, a, b, equal: a.length - removed, comparedBy };
+}
+
+/** Exits between two steps. */
+const STEP_EXITS = 4096;
+
+/** The number of each exit's key; `numbers` has those that are known, and gets the others. */
+function* keyNumbers(table: ExitTable, numbers: Map<string, number>): Steps<Int32Array> {
+  const keys = new Int32Array(table.length);
+  for (let index = 0; index < table.length; index++) {
+    const key = table.key(index);
+    const known = numbers.get(key) ?? numbers.size;
+    numbers.set(key, known);
+    keys[index] = known;
+    if (index % STEP_EXITS === STEP_EXITS - 1) yield undefined;
+  }
+  return keys;
+}
+
+/** All steps in one go. */
+export function diffExits(sideA: DiffSide, sideB: DiffSide): ExitDiff {
+  return lastOf(diffExitsSteps(sideA, sideB));
 }
