@@ -44,6 +44,9 @@ export function changeLine(change: MachineChange, architecture: Architecture): s
 export function changeText({ before, after }: MachineChange, architecture: Architecture): ChangeText {
   const [from, to] = [before, after].map((item) => (item === undefined ? undefined : itemText(item, architecture)));
   const what = (to ?? from)?.what ?? "";
+  const [contentBefore, contentAfter] = [before?.shownContent, after?.shownContent];
+  if (from?.value === to?.value && contentBefore !== undefined && contentAfter !== undefined)
+    return { what, how: `${contentBefore} -> ${contentAfter}` };
   return { what, how: `${from?.value ?? to?.unset ?? NONE} -> ${to?.value ?? from?.unset ?? NONE}` };
 }
 

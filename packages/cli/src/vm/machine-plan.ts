@@ -51,6 +51,8 @@ export interface PlanItem {
   readonly identity: string;
   /** For people. */
   readonly shown: string;
+  /** The same where `shown` has only names of files: with what tells two of one name apart. */
+  readonly shownContent?: string;
   /** A file that the recorded machine was made from has not been looked at: it must be what it was. */
   readonly recordedSha256?: string;
   /** What the recorded machine had of an option that may be repeated: it must be what it was. */
@@ -240,7 +242,8 @@ export function planWith(
   };
   for (const option of Object.keys(MACHINE_OPTIONS)) {
     if (CONTROL_OPTION_NAMES.includes(option) || args[option] === undefined) continue;
-    const isList = Array.isArray(args[option]) && !RECORDED_TEXT_OPTIONS.includes(option);
+    const isList =
+      LIST_OPTIONS.includes(option) || (Array.isArray(args[option]) && !RECORDED_TEXT_OPTIONS.includes(option));
     const item = isList
       ? listItem(
           option,
@@ -278,7 +281,8 @@ function exitModelOfHost(args: Arguments, architecture: Architecture): PlanItem 
 function listItem(option: string, texts: readonly RecordedText[]): PlanItem {
   const value = texts.map(({ text }) => text);
   const identity = texts.map((each) => each.identity).join(" ");
-  return { key: option, option, value, identity, shown: value.join(" ") };
+  const contents = texts.map((each) => (each.identity === each.text ? each.text : shownFile(each.text, each.identity)));
+  return { key: option, option, value, identity, shown: value.join(" "), shownContent: contents.join(" ") };
 }
 
 /** `ID=PATH` says where the image of a drive is that the machine has; anything else is a drive as `record` takes it. */

@@ -271,6 +271,16 @@ describe("a handler that fails where the recording has an answer", () => {
     expect(JSON.parse(outcome.stdout)).toMatchObject({ error: "differs", cause, level: "outcome", holds: false });
   });
 
+  it("is told with the hashes of both files where they have one name", () => {
+    record("sound", [write("sound.mjs", SOUND)], "--force");
+    write("sound.mjs", SOUND.replace("42n", "43n"));
+    const { status, stderr } = sandbox.run("verify", "sound.hvj", "--handler", "sound.mjs");
+    expect(stderr).toMatch(
+      /^ {2}changed {4}handler {2}sound\.mjs \(sha256:[0-9a-f]{8}…\) -> sound\.mjs \(sha256:[0-9a-f]{8}…\)$/m,
+    );
+    expect(status).toBe(1);
+  });
+
   it("is one bit for bit, too, and an error for a file that can't be loaded", () => {
     const source = `readFileSync(${JSON.stringify(sandbox.path("sound.txt"))}, "utf8")`;
     const asking = `export default (call, vm) => call.nr === 0xc6000001 ? JSON.parse(${source}) : vm.notHandled;`;
