@@ -66,6 +66,8 @@ export function comparisonLines({ differences }: Contract, unknownUpTo: number):
       [
         observationText(source ?? destination ?? undefined, unknownUpTo),
         ...(verdict === "fix" ? [movedText(reason)] : []),
+        // Two values that read the same do not say what differs.
+        ...(verdict !== "fix" && source?.value === destination?.value ? [`${verdict}: ${reason}`] : []),
       ]
         .filter((text) => text !== "")
         .join("; "),
