@@ -26,6 +26,8 @@ export interface FsckReport {
   readonly path: string;
   readonly isWhole: boolean;
   readonly problems: readonly FsckProblem[];
+  /** The damage is in derived tables alone, which `index` makes anew: nothing of the recording is lost. */
+  readonly onlyDerived: boolean;
   readonly notes: readonly JournalNote[];
   /** Undefined when the recording can't be opened at all. */
   readonly end: RecordingEnd | undefined;
@@ -56,6 +58,7 @@ class Check {
   replaysTo: JournalPosition | undefined;
   snapshotCount = 0;
   pageCount = 0;
+  onlyDerived = false;
 
   constructor(tables: RecordingTables) {
     this.#tables = tables;
@@ -111,7 +114,9 @@ class Check {
     yield* this.#checkBatches();
     this.#checkStrayRows();
     yield* this.#checkSnapshots();
+    if (this.problems.length > 0) return;
     for (const table of DERIVED_TABLES) yield* this.#trySteps(this.#checkDerived(table));
+    this.onlyDerived = this.problems.length > 0;
   }
 
   /** All that no run from start to end has to read. */
@@ -268,7 +273,6 @@ class Check {
   *#checkDerived(table: DerivedTable): Steps<void> {
     const { path, database } = this.#tables.connection;
     const place = { part: `derived table ${table.name}` };
-    if (this.problems.length > 0) return;
     if (!reading(path, place, () => hasDerivedTable(database, table.name))) return;
     // Older builds made it with fewer columns: no query reads it, and `index` makes it anew.
     const columns = reading(path, place, () => database.pragma(`table_info(${table.name})`)) as unknown[];
@@ -347,13 +351,14 @@ function withoutRepeats(problems: readonly FsckProblem[]): FsckProblem[] {
 function* reportOf(tables: RecordingTables): Steps<FsckReport> {
   const check = new Check(tables);
   yield* check.steps();
-  const { replaysTo, snapshotCount, pageCount } = check;
+  const { replaysTo, snapshotCount, pageCount, onlyDerived } = check;
   const problems = withoutRepeats(check.problems);
   const { path, notes } = tables.connection;
   return {
     path,
     isWhole: problems.length === 0,
     problems,
+    onlyDerived,
     notes,
     end: progressEnd(tables.progress),
     replaysTo,
@@ -370,7 +375,14 @@ export function fsck(path: string): FsckReport {
 
 /** The same, for one who looks up now and then. */
 export function* fsckSteps(path: string): Steps<FsckReport> {
-  const empty = { end: undefined, replaysTo: undefined, batchCount: 0, snapshotCount: 0, pageCount: 0 };
+  const empty = {
+    onlyDerived: false,
+    end: undefined,
+    replaysTo: undefined,
+    batchCount: 0,
+    snapshotCount: 0,
+    pageCount: 0,
+  };
   try {
     const connection = openForReading(path, { salvage: true });
     try {

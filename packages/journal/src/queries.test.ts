@@ -221,9 +221,13 @@ describe("SQL over virtual tables", () => {
     database.exec("UPDATE exits SET reason = 'IRQ' WHERE nr = 3");
     database.close();
     expect(query(copy, "SELECT reason FROM exits WHERE nr = 3").rows).toEqual([["DABT_LOW"]]);
-    expect(fsck(copy).problems).toMatchObject([
-      { place: { part: "derived table exits" }, what: "the row of nr 3 is not what the journal says" },
-    ]);
+    expect(fsck(copy)).toMatchObject({
+      isWhole: false,
+      onlyDerived: true,
+      problems: [{ place: { part: "derived table exits" }, what: "the row of nr 3 is not what the journal says" }],
+    });
+    toItsEnd(buildIndex(copy));
+    expect(fsck(copy)).toMatchObject({ isWhole: true, onlyDerived: false });
   });
 
   it("names damage as damage, not as a failed query", () => {

@@ -39,10 +39,15 @@ function unfinishedText({ isWhole, end, batchCount }: FsckReport): string | unde
   return `no end mark stands behind batch ${batchCount}: its recorder was killed after it, or still runs (hvjournal ps)`;
 }
 
+function countsText({ end, batchCount, snapshotCount, pageCount }: FsckReport): string {
+  const events = (end?.firstSeq ?? 1) - 1;
+  return `${events} events in ${batchCount} batches, ${snapshotCount} snapshots, ${pageCount} pages`;
+}
+
 function tellWhole(report: FsckReport, output: Output): void {
-  const { path, end, batchCount, snapshotCount, pageCount } = report;
+  const { path, end } = report;
   if (end === undefined) return;
-  const counts = `${end.firstSeq - 1} events in ${batchCount} batches, ${snapshotCount} snapshots, ${pageCount} pages`;
+  const counts = countsText(report);
   const unfinished = unfinishedText(report);
   if (unfinished === undefined) output.line(`${path}: whole: ${counts}, ${end.state}`);
   else {
@@ -51,10 +56,16 @@ function tellWhole(report: FsckReport, output: Output): void {
   }
 }
 
-function tellDamage({ path, problems, replaysTo }: FsckReport, output: Output): void {
+function tellDamage(report: FsckReport, output: Output): void {
+  const { path, problems, replaysTo, onlyDerived } = report;
   for (const problem of problems.slice(0, PROBLEMS_TOLD_MAX)) output.line(`damaged: ${problemText(problem)}`);
   const left = problems.length - PROBLEMS_TOLD_MAX;
   if (left > 0) output.line(`damaged: ${left} more places (--json lists them)`);
+  if (onlyDerived) {
+    output.line(`${path}: the tables for sqlite3 alone are damaged, nothing is lost: ${countsText(report)}`);
+    output.note(`next: ${shellCommand("hvjournal", "index", path)}`);
+    return;
+  }
   if (replaysTo === undefined || replaysTo.exitNumber === 0) {
     output.line(`${path}: nothing of it replays`);
     return;

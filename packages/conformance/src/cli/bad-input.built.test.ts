@@ -19,7 +19,7 @@ import { join } from "node:path";
 import { bareMetalImage } from "../guests/bare-metal.js";
 import { commandDirectory, runHvjournal, runShell } from "../testing/command-line.js";
 import type { CommandResult } from "../testing/command-request.js";
-import { flipBit, flipLastPage, forgeFormat, forgeRecording } from "../testing/forged-recording.js";
+import { flipBit, flipLastPage, forgeIndexedLine, forgeFormat, forgeRecording } from "../testing/forged-recording.js";
 import { hvjournalCommand } from "../testing/repository.js";
 
 jest.setTimeout(300_000);
@@ -145,6 +145,18 @@ describe("a recording that is damaged", () => {
     expect(status).toBe(128);
     const asJson = run("verify", "page.hvj", "--expect", "exit.nr > 0", "--json");
     expect(JSON.parse(asJson.stdout)).toMatchObject({ error: "journal-damaged", answer: { holds: true } });
+  });
+
+  it("in the tables for sqlite3 alone has lost nothing, and the next step makes them anew", () => {
+    forgeIndexedLine(pathOf("good.hvj"), pathOf("edited.hvj"), "bare-metal guest: EL1");
+    const checked = run("fsck", "edited.hvj");
+    expect(checked.stdout).toMatch(
+      /^damaged: derived table console: .*\nedited\.hvj: the tables for sqlite3 alone are damaged, nothing is lost: \d+ events in /,
+    );
+    expect(checked).toMatchObject({ status: 1, stderr: "next: hvjournal index edited.hvj\n" });
+    expect(JSON.parse(run("fsck", "edited.hvj", "--json").stdout)).toMatchObject({ isWhole: false, onlyDerived: true });
+    expect(runNext(checked).status).toBe(0);
+    expect(run("fsck", "edited.hvj").status).toBe(0);
   });
 
   it("is no recording at all when it is something else", () => {

@@ -88,6 +88,15 @@ export function flipLastPage(from: string, to: string): void {
   writeFileSync(to, bytes);
 }
 
+/** One line of the console in the tables for sqlite3 is not what the guest wrote; batches keep it in another form. */
+export function forgeIndexedLine(from: string, to: string, line: string): void {
+  const bytes = readFileSync(from);
+  const at = onlyPlaceOf(Buffer.from(line), bytes);
+  if (at === undefined) throw new Error(`${from} does not hold ${line} in one place`);
+  bytes.write("X", at);
+  writeFileSync(to, bytes);
+}
+
 /** Where some piece of a page stands that the file has once; undefined when there is no such piece. */
 function onlyPlaceOf(content: Uint8Array, file: Buffer): number | undefined {
   const PIECE_BYTES = 64;
