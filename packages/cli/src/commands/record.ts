@@ -54,7 +54,16 @@ import { checkVmName, nameOfRecording } from "../vm/vm-directory.js";
 import { checkGoals, goalNotes, liveGoals } from "../vm/live-goals.js";
 import { KernelTrouble, spinningText, type Trouble, troubleText } from "../vm/kernel-trouble.js";
 import { LiveSession, type SessionEnd } from "../vm/live-session.js";
-import { endedBy, failedExit, exitCodeOf, guestStatusOf, missedGoal, type RunTerms } from "../vm/session-result.js";
+import {
+  endedBy,
+  exitCodeOf,
+  failedExit,
+  guestStatusOf,
+  isHurried,
+  missedGoal,
+  type RunTerms,
+  unindexedText,
+} from "../vm/session-result.js";
 import { MACHINE_OPTIONS, newMachine } from "../vm/machine-options.js";
 import { clearOutput, createRecordingFile, type OutputFile } from "../vm/new-recording.js";
 import { refusedStops } from "../vm/refused-stop.js";
@@ -215,7 +224,7 @@ async function recordVm(args: Arguments, context: CommandContext, control: OwnCo
     const run = await runInstance(instance, control?.server).finally(() => terminal.detach());
     if (run.end.why !== "moved")
       recorder.finish({
-        index: wantsIndex(args, recorder.machine.exitNumber),
+        index: wantsIndex(args, recorder.machine.exitNumber) && !isHurried(run.end),
         by: endedBy(run.end),
         failedAt: failedExit(run.end),
       });
@@ -442,6 +451,7 @@ function tellEnd(end: SessionEnd, { recorder, path, args, context, seen, instanc
   const status = exitCodeOf(end, terms);
   const missed = missedGoal(end, terms.until);
   const guestStatus = guestStatusOf(end, terms);
+  const isUnindexed = isHurried(end) && wantsIndex(args, machine.exitNumber);
   const heldFromStart = end.why === "goal" && end.goal.heldFromStart?.() === true;
   const reader = openRecording(path);
   try {
@@ -457,6 +467,7 @@ function tellEnd(end: SessionEnd, { recorder, path, args, context, seen, instanc
           ...(missed === undefined ? {} : { error: "not-reached" satisfies ErrorCode, message: missed }),
           ...(end.why === "failed" ? { error: end.error.code, message: end.error.message } : {}),
           ...(guestStatus === undefined ? {} : { guestStatus }),
+          ...(isUnindexed ? { indexed: false } : {}),
           ...(trouble.length > 0 && { trouble: trouble.map(({ moment, line }) => ({ ...moment, line })) }),
           ...(recorder.scriptLeft.length > 0 && { inputLeft: recorder.scriptLeft.length }),
           exit: exitNumber,
@@ -479,6 +490,7 @@ function tellEnd(end: SessionEnd, { recorder, path, args, context, seen, instanc
     for (const text of troubleTexts) output.note(`note: ${text}`);
     if (heldFromStart) output.note(`note: --${end.goal.name} ${heldFromStartText(end.goal.text)}`);
     output.note(fileText({ path, events, eventBytes, snapshots, snapshotBytes }));
+    if (isUnindexed) output.note(unindexedText(path));
   } finally {
     reader.close();
   }

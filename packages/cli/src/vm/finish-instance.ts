@@ -9,7 +9,15 @@ import type { Farewell } from "./control-server.js";
 import type { Instance } from "./instance.js";
 import type { SessionEnd } from "./live-session.js";
 import type { InstanceEnd } from "./run-instance.js";
-import { endedBy, exitCodeOf, failedExit, missedGoal, type RunTerms } from "./session-result.js";
+import {
+  endedBy,
+  exitCodeOf,
+  failedExit,
+  isHurried,
+  missedGoal,
+  type RunTerms,
+  unindexedText,
+} from "./session-result.js";
 import { nameOfRecording } from "./vm-directory.js";
 
 /** What somebody at the VM's console is told when the VM is gone. */
@@ -42,9 +50,10 @@ export async function finishInstance(
 ): Promise<ExitCode> {
   const { session, path, index } = instance;
   const { recorder } = session;
+  const wantsIndex = index && recorder.machine.exitNumber <= INDEX_EXITS_MAX;
   if (end.why !== "moved")
     recorder.finish({
-      index: index && recorder.machine.exitNumber <= INDEX_EXITS_MAX,
+      index: wantsIndex && !isHurried(end),
       by: endedBy(end),
       failedAt: failedExit(end),
     });
@@ -59,6 +68,7 @@ export async function finishInstance(
     const events = reader.end.firstSeq - 1 - (reader.header.parent?.seq ?? 0);
     const { events: eventBytes, snapshots: snapshotBytes } = recordingSizes(reader);
     output.note(fileText({ path, events, eventBytes, snapshots: reader.snapshots().length, snapshotBytes }));
+    if (wantsIndex && isHurried(end)) output.note(unindexedText(path));
   } finally {
     reader.close();
   }

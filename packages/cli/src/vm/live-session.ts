@@ -11,6 +11,9 @@ const SLICE_MS = 20;
 /** A guest that waits for so long without a timer is worth a word. */
 const STRANDED_MS = 2000;
 
+/** setTimeout takes no more: 24 days. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
+
 /** Why a VM stands still whose handler has no answer. */
 const HANDLER_FAILED = "handler failed";
 
@@ -221,9 +224,9 @@ export class LiveSession {
   }
 
   async run(): Promise<SessionEnd> {
-    const { hostTimeoutMs } = this.#options;
+    const { hostTimeoutMs = Infinity } = this.#options;
     const timer =
-      hostTimeoutMs === undefined
+      hostTimeoutMs > TIMER_MS_MAX
         ? undefined
         : setTimeout(() => this.stop({ why: "timeout", of: "host" }), hostTimeoutMs);
     try {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@jest/globals";
-import { exitCodeOf, missedGoal } from "./session-result.js";
+import { exitCodeOf, isHurried, missedGoal } from "./session-result.js";
 import type { SessionEnd } from "./live-session.js";
 
 const poweredOff: SessionEnd = { why: "stopped", stop: { what: "powered off", by: "PSCI SYSTEM_OFF", status: 7 } };
@@ -26,4 +26,13 @@ describe("a run's exit status", () => {
     const goal = (name: "until" | "fail-on"): SessionEnd => ({ why: "goal", goal: { name, text: "exit:5" } });
     expect([goal("until"), goal("fail-on")].map((end) => exitCodeOf(end, { until: "exit:5" }))).toEqual([0, 1]);
   });
+});
+
+it("a run is ended in a hurry by the wall clock and by a signal, and by nothing that a user or the guest does", () => {
+  const hurried: SessionEnd[] = [
+    { why: "timeout", of: "host" },
+    { why: "interrupted", by: "SIGTERM" },
+  ];
+  const others: SessionEnd[] = [poweredOff, { why: "timeout", of: "guest" }, { why: "interrupted", by: "C-a x" }];
+  expect([...hurried, ...others].map(isHurried)).toEqual([true, true, false, false, false]);
 });

@@ -1,4 +1,5 @@
 /** What became of a run: in the words of its recording, as an exit status, and whether it came as far as was asked. */
+import { shellCommand } from "@hvjournal/core";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { stopText } from "../output/record-report.js";
 import type { SessionGoal } from "./live-goals.js";
@@ -31,6 +32,19 @@ export function endedBy(end: SessionEnd): string {
     default:
       return end.why;
   }
+}
+
+/**
+ * Whether somebody waits for the end by the wall clock, or by a signal behind which the next one may be SIGKILL. Making the tables
+ * for sqlite3 may take as long as the run has.
+ */
+export function isHurried(end: SessionEnd): boolean {
+  if (end.why === "timeout") return end.of === "host";
+  return end.why === "interrupted" && end.by.startsWith("SIG");
+}
+
+export function unindexedText(path: string): string {
+  return `note: there was no time for the tables for the stock sqlite3; ${shellCommand("hvjournal", "index", path)} makes them`;
 }
 
 /** What went wrong stands in the line that shows it. */

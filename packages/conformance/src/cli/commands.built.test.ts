@@ -236,6 +236,41 @@ describe("record", () => {
     expect(run("replay", "loop.hvj", "-q").status).toBe(0);
   });
 
+  it("makes no tables for sqlite3 once --host-timeout is up, and says what makes them", () => {
+    const words = [
+      "--append",
+      "scenario=loop count=0",
+      "--headless",
+      "--host-timeout",
+      "1ms",
+      "-o",
+      "late.hvj",
+      "--force",
+    ];
+    const asText = run("record", bareMetalImage, ...words);
+    expect(asText.status).toBe(124);
+    const next =
+      /^note: there was no time for the tables for the stock sqlite3; hvjournal index late\.hvj makes them$/m;
+    expect(asText.stderr).toMatch(next);
+    const asJson = run("record", bareMetalImage, ...words, "--json");
+    expect(JSON.parse(asJson.stdout)).toMatchObject({ ended: { why: "timeout", of: "host" }, indexed: false });
+    expect(run("record", bareMetalImage, ...words, "--no-index").stderr).not.toMatch(next);
+  });
+
+  it("takes a --host-timeout beyond what the host's timers know", () => {
+    const words = [
+      "--append",
+      "scenario=hypercalls",
+      "--headless",
+      "--host-timeout",
+      "9000000s",
+      "-q",
+      "-o",
+      "patient.hvj",
+    ];
+    expect(run("record", bareMetalImage, ...words)).toMatchObject({ status: 0, stderr: "" });
+  });
+
   it("goes live from a moment of a recording, and comes to the same end", () => {
     expect(run("record", "--from", "fault.hvj@exit:710+1000", "--headless", "-q", "-o", "branch.hvj").status).toBe(0);
     expect(json(run("info", "branch.hvj", "--json"))[0]).toMatchObject({
