@@ -5,9 +5,9 @@
 import {
   type Architecture,
   type ControlCommand,
+  firstCommandsOf,
   isPlainMap,
   type MachineDescription,
-  outsideActs,
   type PlainValue,
   toHex,
 } from "@hvjournal/core";
@@ -199,7 +199,7 @@ export function commandItem(command: ControlCommand): PlanItem {
 
 /** The recorded machine with what an operator told it before its first instruction. */
 export function recordedPlan({ description, reader }: Pick<OpenRecording, "description" | "reader">): MachinePlan {
-  return planOf([...describedItems(description), ...outsideActs(reader).firstCommands.map(commandItem)]);
+  return planOf([...describedItems(description), ...firstCommandsOf(reader).map(commandItem)]);
 }
 
 function describedItems(description: MachineDescription): PlanItem[] {

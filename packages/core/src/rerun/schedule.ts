@@ -67,9 +67,21 @@ class GuestClock {
   }
 }
 
+/** As `firstCommands` of `outsideActs`, without reading on: a recording may hold a million exits behind them. */
+export function firstCommandsOf(reader: JournalReader): ControlCommand[] {
+  const commands: ControlCommand[] = [];
+  const first = firstSeqOf(reader);
+  eachEvent(journalCursor(reader, first), { first, last: reader.end.firstSeq - 1 }, (cursor) => {
+    if (cursor.icount > 0) return false;
+    if (cursor.kind === ROW_EVENT && cursor.row.kind === CoreKind.operatorCommanded.name)
+      commands.push(commandOf(cursor.row));
+    return true;
+  });
+  return commands;
+}
+
 /** Reads a recording through. Throws PayloadError for an event that is not as it should be. */
 export function outsideActs(reader: JournalReader): OutsideActs {
-  const firstCommands: ControlCommand[] = [];
   const acts: ScheduledAct[] = [];
   const anchors = new AnchorRecorder();
   const clock = new GuestClock();
@@ -85,10 +97,9 @@ export function outsideActs(reader: JournalReader): OutsideActs {
       const port = fields.number("port");
       const input = { port, bytes: fields.bytes("bytes") };
       acts.push({ act: { what: "input", input }, anchor: anchors.act(port, clock.act(icount)), seq });
-    } else if (row.kind === CoreKind.operatorCommanded.name) {
+    } else if (row.kind === CoreKind.operatorCommanded.name && icount > 0) {
       const command = commandOf(row);
-      if (icount === 0) firstCommands.push(command);
-      else acts.push({ act: { what: "command", command }, anchor: anchors.act(CONSOLE_PORT, clock.act(icount)), seq });
+      acts.push({ act: { what: "command", command }, anchor: anchors.act(CONSOLE_PORT, clock.act(icount)), seq });
     }
   };
   const first = firstSeqOf(reader);
@@ -98,5 +109,5 @@ export function outsideActs(reader: JournalReader): OutsideActs {
   });
   const { end } = reader;
   for (const { icount, guestTimeNs } of reader.snapshots()) clock.is(icount, guestTimeNs);
-  return { firstCommands, acts, endNs: clock.at(end.icount) };
+  return { firstCommands: firstCommandsOf(reader), acts, endNs: clock.at(end.icount) };
 }
