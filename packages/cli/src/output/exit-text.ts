@@ -176,8 +176,12 @@ export class ExitText {
     return this.callAnswerer(exit) ?? (isAskedOfHandlers(frame) ? "handler" : "VMM half");
   }
 
-  /** "handler", by name where the VM has several, "builtin:psci", "board default"; undefined: the recording does not say. */
+  /**
+   * "handler", by name where the VM has several, "builtin:psci", "board default"; undefined: the recording does not say, or the
+   * kernel half finished it.
+   */
   callAnswerer(exit: RecordedExit): string | undefined {
+    if (!this.isForwarded(exit.frame)) return undefined;
     const handlers = this.#handlers.length;
     if (handlers === 0) return isAskedOfHandlers(exit.frame) ? BOARD_DEFAULT : undefined;
     const answerer = this.#answerers.of(exit);

@@ -62,6 +62,14 @@ describe("a Hyper-V call in expressions and positions", () => {
     expect(at(`exit.nr == ${CODE} && exit.input == ${WITH_TWO}`)).toBe(second);
   });
 
+  it("that the kernel half answers is no handler's", () => {
+    const mask = ["--policy", "hv.ext.route=mask", "--policy", "hv.ext.kernelMask=0x1"];
+    expect(record("kernel", ...mask, "--handler", "builtin:hv-ext").status).toBe(0);
+    expect(sandbox.must("show", "kernel.hvj", "hypercall:0x8001")).toMatch(
+      / 0x8001 HvExtCallQueryCapabilities, handled by the kernel half.*\n[^]*\n {2}answer +not yet given: rax <- 0\n/,
+    );
+  });
+
   it("stops a VM that runs, too", () => {
     for (const until of ["hypercall:0x8003#2", `exit.nr == ${CODE} && exit.input == ${WITH_TWO}`]) {
       expect(record("stopped", "--force", "--until", until).status).toBe(0);

@@ -25,6 +25,15 @@ describe("the input value of a Hyper-V call", () => {
     expect(recordedHypervCall(frameOf(0x1_8042n))).toBeUndefined();
   });
 
+  it("of an extended code is one whoever finishes it, by the range that is Hyper-V's", () => {
+    for (const code of [0x8001n, 0x8021n, 0x8041n])
+      expect(recordedHypervCall(frameOf(0x1_0000n | code))).toMatchObject({ code: Number(code), fast: true });
+    const [call, title] = [recordedHypervCall(frameOf(0x1_8021n)), "0x8021 fast=1"];
+    expect(call && hypervCallText(call)).toBe(title);
+    for (const value of [0x8000n, 0x8042n, 0x0800_8021n, 0xffff_ffff_ffff_8021n])
+      expect(recordedHypervCall(frameOf(value))).toBeUndefined();
+  });
+
   it("is no number of KVM's own, and has no reserved bit", () => {
     for (const value of [11n, 12n, 0xc600_0001n, 0xffff_ffff_ffff_0003n])
       expect(recordedHypervCall(frameOf(value))).toBeUndefined();

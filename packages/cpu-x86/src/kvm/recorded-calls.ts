@@ -1,6 +1,7 @@
 /** What a recorded exit says of a call by Hyper-V's ABI (TLFS, "Hypercall Inputs") or by Xen's. */
 import { type ExitFrame, ExitWord, frameU64, KvmExit } from "@hvjournal/core";
 import { HYPERV_CALL_NAMES, KVM_CALL_NAMES, XEN_CALL_NAMES } from "./call-names.js";
+import { isExtended } from "./hyperv/extended-call-mask.js";
 import { inputOf } from "./hyperv/hypercall-input.js";
 import { xenCallInfo } from "./xen/exit-info.js";
 
@@ -21,7 +22,7 @@ export interface RecordedHypervCall {
 
 /**
  * undefined: it is none, or it can't be told. That a call is by Hyper-V's ABI is recorded where it is the VMM's; else it is one
- * where its number is a well-formed input value of a known code, and no number of KVM's own.
+ * where its number is a well-formed input value of a known code or an extended one, and no number of KVM's own.
  */
 export function recordedHypervCall(frame: ExitFrame): RecordedHypervCall | undefined {
   const value = frameU64(frame, ExitWord.arg0Low);
@@ -29,7 +30,8 @@ export function recordedHypervCall(frame: ExitFrame): RecordedHypervCall | undef
   const { code, isFast, variableHeader, repCount, repStart } = inputOf(value);
   const name = HYPERV_CALL_NAMES.get(code);
   const isOther = kvmExit === KvmExit.hypercall || kvmExit === KvmExit.xen;
-  const isLikely = name !== undefined && (value & RESERVED) === 0n && !KVM_CALL_NAMES.has(Number(value));
+  const isHyperv = name !== undefined || isExtended(code);
+  const isLikely = isHyperv && (value & RESERVED) === 0n && !KVM_CALL_NAMES.has(Number(value));
   if (kvmExit !== KvmExit.hyperv && (isOther || !isLikely)) return undefined;
   return { code, name, fast: isFast, variableHeaderSize: variableHeader, repCount, repStart };
 }
