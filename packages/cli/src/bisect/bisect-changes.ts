@@ -47,7 +47,7 @@ export function bisectChanges(args: Arguments, context: CommandContext): Promise
       "hvjournal bisect --help",
     );
   return withRecording(goodPath, context, symbolsFromFiles(args), async (good) => {
-    checkBeginsAtStart(good, "bisect");
+    checkBeginsAtStart(good, context.argv);
     if (badPath === undefined) {
       const search = {
         good,
@@ -57,7 +57,7 @@ export function bisectChanges(args: Arguments, context: CommandContext): Promise
       return runSearch({ ...search, args, context });
     }
     return withRecording(badPath, context, symbolsFromFiles(args), async (bad) => {
-      checkBeginsAtStart(bad, "bisect");
+      checkBeginsAtStart(bad, context.argv);
       if (good.architecture.name !== bad.architecture.name)
         throw new UsageError(`${good.path} is of ${good.architecture.name}, ${bad.path} of ${bad.architecture.name}`);
       const differences = differencesBetween(good, bad);

@@ -10,44 +10,48 @@ import { withLongAct } from "../vm/long-act.js";
 import { wentAwayError } from "../vm/gone-vm.js";
 import { type Arguments, type Command, type CommandContext, listOption, stringOption, textOption } from "./command.js";
 
-/** Commands of the VMM's surface, each with one argument. */
+/** Commands of the VMM's surface, each with one argument; which of them a VM knows is for its architecture to say. */
 const CONTROL_WORDS: ReadonlySet<string> = new Set([
   "cap",
-  "one-reg",
-  "msr-filter",
-  "smccc-filter",
-  "irq",
   "policy",
+  "eventfd",
+  "ioeventfd",
+  "one-reg",
+  "firmware-reg",
+  "smccc-filter",
   "pvtime-ipa",
+  "msr-filter",
+  "cpuid",
+  "hv",
+  "hv-eventfd",
+  "xen",
 ]);
-/** Those that some VM of this build carries out. */
-const ACTIONS = [
-  "pause",
-  "resume",
-  "snapshot",
-  "quit",
-  "cap",
-  "one-reg",
-  "smccc-filter",
-  "msr-filter",
-  "policy",
-  "pvtime-ipa",
-];
+const VM_ACTIONS: readonly string[] = ["pause", "resume", "snapshot", "quit"];
+const ACTIONS: readonly string[] = [...VM_ACTIONS, ...CONTROL_WORDS];
 
 const HELP = `Actions:
   pause                           stand still now; with --at, at a moment to come
   resume                          go on
   snapshot                        take a full snapshot
   quit                            end the VM and close its recording
-  cap NAME[=ARG,...]              KVM_ENABLE_CAP: ARM_SYSTEM_SUSPEND
-  one-reg NAME=VALUE              KVM_SET_ONE_REG, a firmware register: PSCI_VERSION=0x10000
-  smccc-filter BASE+COUNT=ACTION  handle, deny or forward, before the VM runs: record --paused
-  msr-filter BASE+COUNT=ACCESS    KVM_X86_SET_MSR_FILTER: rw, r, w or -, before or behind the start: the next access follows it
+  cap NAME[=ARG,...]              KVM_ENABLE_CAP: ARM_SYSTEM_SUSPEND; X86_USER_SPACE_MSR=7
   policy NAME=VALUE               what upstream KVM does not have: hvjournal help policies
+  eventfd new                     an eventfd, by the number that the event tells
+  ioeventfd mmio|pio:ADDR[+BYTES][=DATA],fd=N[,deassign]
+                                  KVM_IOEVENTFD: such a write signals an eventfd instead of leaving to the VMM
+of an arm64 VM:
+  one-reg NAME=VALUE              KVM_SET_ONE_REG, a firmware register: PSCI_VERSION=0x10000; also by the name firmware-reg
+  smccc-filter BASE+COUNT=ACTION  handle, deny or forward, before the VM runs: record --paused
   pvtime-ipa VCPU=ADDRESS         KVM_ARM_VCPU_PVTIME_IPA: where the guest finds the vCPU's stolen time
+of an amd64 VM:
+  msr-filter BASE+COUNT=ACCESS    KVM_X86_SET_MSR_FILTER: rw, r, w or -, before or behind the start: the next access follows it
+  cpuid LEAF[.SUBLEAF]:REG=VALUE  KVM_SET_CPUID2, before the VM runs: record --paused
+  hv FEATURE[,...]                Hyper-V's enlightenments in its CPUID, before the VM runs
+  hv-eventfd CONNECTION,fd=N      KVM_HYPERV_EVENTFD: so does HvCallSignalEvent; CONNECTION,deassign
+  xen MSR|off                     KVM_XEN_HVM_CONFIG: the page of Xen's calls by this MSR, and they leave to the VMM
 
 What the VM refuses changes nothing and is no event. A forwarded call is answered by the VM's handlers (record --handler),
-else by the board with x0 = -1, NOT_SUPPORTED. A VM that is paused because its handler failed asks it again on resume.`;
+else by the board as its interface answers one that nobody knows: by SMCCC x0 = -1, NOT_SUPPORTED. A VM that is paused because its handler failed asks it again on resume.`;
 
 export const ctl: Command = {
   usage: "ctl <vm> <action> [argument..]",
@@ -139,7 +143,7 @@ function checkWords(action: string, words: readonly string[], at: string | undef
   if (at !== undefined && action !== "pause") throw new UsageError(`--at ${at} goes with pause, not with ${action}`);
   if (CONTROL_WORDS.has(action)) {
     if (words.length !== 1) throw new UsageError(`ctl ${action} takes one argument, ${words.length} are given`);
-  } else if (!["pause", "resume", "snapshot", "quit"].includes(action)) throw unknownAction(action);
+  } else if (!VM_ACTIONS.includes(action)) throw unknownAction(action);
   else if (words.length > 0) throw new UsageError(`ctl ${action} takes no argument: ${words.join(" ")}`);
 }
 

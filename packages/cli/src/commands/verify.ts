@@ -60,7 +60,7 @@ export const verify: Command = {
       const changes = planChanges(recorded, plan);
       const chosen = chooseLevel({ level, changes, expression }, recording);
       if (chosen === "bits") return verifyBits(recording, { plan, timeoutNs, hostTimeoutMs, args, context });
-      checkBeginsAtStart(recording, "verify");
+      checkBeginsAtStart(recording, context.argv);
       return verifyChanged({
         ...{ recording, plan, changes, level: chosen, expression, timeoutNs, hostTimeoutMs, args, context },
       });

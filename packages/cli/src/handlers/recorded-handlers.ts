@@ -27,8 +27,20 @@ export function machineWithHandlers(machine: MachineDescription, args: Arguments
   return { ...machine, boardOptions: { ...others, ...handlersPayload(loadHandlers(names, args)) } };
 }
 
+/** The first place at which others stand in the recorded handlers' places, and how they differ; undefined: all are the same. */
+export function handlersDifference(
+  recorded: readonly RecordedHandler[],
+  loaded: readonly LoadedHandler[],
+): { readonly index: number; readonly text: string } | undefined {
+  for (let index = 0; index < Math.max(recorded.length, loaded.length); index++) {
+    const text = handlerDifference(recorded[index], loaded[index]);
+    if (text !== undefined) return { index, text };
+  }
+  return undefined;
+}
+
 /** What differs between a handler of the recorded machine and the one that would take its place; undefined: nothing does. */
-export function handlerDifference(
+function handlerDifference(
   recorded: RecordedHandler | undefined,
   loaded: LoadedHandler | undefined,
 ): string | undefined {

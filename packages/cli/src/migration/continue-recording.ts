@@ -9,6 +9,7 @@ import {
   HOT_EVENT_KINDS,
   INPUTS_SECTION,
   type Machine,
+  type MachineDescription,
   MigrationSource,
   type MigrationReport,
   type OwnershipRow,
@@ -30,12 +31,15 @@ import {
 import { continueRecording, openRecording, type RecordingReader, type RecordingWriter } from "@hvjournal/journal";
 import { architectureNamed } from "../architectures.js";
 import { CliError } from "../cli-error.js";
-import type { Arguments } from "../commands/command.js";
+import { type Arguments, listOption } from "../commands/command.js";
 import { ExitStatus } from "../exit-status.js";
+import { loadHandlers } from "../handlers/handler-option.js";
+import { handlersDifference, recordedHandlers } from "../handlers/recorded-handlers.js";
 import { nodeDigester } from "../host/node-digester.js";
 import { type Instance, recordedDrivePaths } from "../vm/instance.js";
 import { boardDevices } from "../vm/recorded-contract.js";
 import { drivePaths, recordedBoard } from "../vm/recorded-machine.js";
+import { freshName } from "../vm/vm-directory.js";
 import type { MigrationAddress } from "./addresses.js";
 import { driveOffers } from "./drive-offers.js";
 import { withFaultPoints } from "./fault-point.js";
@@ -148,12 +152,26 @@ function restoreInputs(recorder: Recorder, rows: readonly OwnershipRow[]): void 
   live.inputs.restore(new PayloadFields(INPUTS_SECTION, decodeCanonicalMap(inputs)).payload);
 }
 
+/** The machine that a recording describes does not change within it; one that the VM moves to describes its own. Throws CliError. */
+function checkHandlers(path: string, description: MachineDescription, args: Arguments): void {
+  const given = listOption(args, "handler");
+  if (given.length === 0) return;
+  const difference = handlersDifference(recordedHandlers(description), loadHandlers(given, args));
+  if (difference === undefined) return;
+  const others = given.flatMap((name) => ["--handler", name]);
+  throw new CliError(`can't go on with ${path}: ${difference.text}; another one answers where the VM moves to`, {
+    ...{ code: "machine-changed", status: ExitStatus.no },
+    next: shellCommand("hvjournal", "migrate", path, freshName(path), ...others),
+  });
+}
+
 /** `receive --continue`: the VM goes on in its own recording. */
 export async function continueInstance({ name, path, drives, handlers, index }: ReceiveOptions): Promise<Instance> {
   const reader = openRecording(path);
   let architecture;
   try {
     checkOwner(path, "go on with", reader);
+    checkHandlers(path, parseMachine(reader.header.machine), handlers);
     architecture = architectureNamed(reader.header.architecture);
   } finally {
     reader.close();

@@ -15,7 +15,7 @@ import { CliError, UsageError } from "../cli-error.js";
 import { type Arguments, listOption, stringOption } from "../commands/command.js";
 import { ExitStatus } from "../exit-status.js";
 import { type LoadedHandler, loadHandlers } from "../handlers/handler-option.js";
-import { handlerDifference, type RecordedHandler, recordedHandlers } from "../handlers/recorded-handlers.js";
+import { handlersDifference, type RecordedHandler, recordedHandlers } from "../handlers/recorded-handlers.js";
 import { openDriveFile } from "../host/drive-file.js";
 import { nodeDigester } from "../host/node-digester.js";
 import { boardFor, kernelOption, type NamedFile, readNamed } from "./machine-options.js";
@@ -107,13 +107,12 @@ function handlersOf(
     throw handlerGone(reason, { recorded, other: gone, recording, boots });
   }
   const loaded = loadHandlers(names, args);
-  for (let index = 0; index < Math.max(recorded.length, loaded.length); index++) {
-    const difference = handlerDifference(recorded[index], loaded[index]);
-    if (difference === undefined) continue;
-    if (given.length > 0) throw changed(difference);
+  const difference = handlersDifference(recorded, loaded);
+  if (difference !== undefined) {
+    if (given.length > 0) throw changed(difference.text);
     const taken = boots ? "what to take" : "where the recorded one is";
-    const reason = `${difference}; --handler says ${taken}`;
-    throw handlerGone(reason, { recorded, other: recorded[index], recording, boots });
+    const reason = `${difference.text}; --handler says ${taken}`;
+    throw handlerGone(reason, { recorded, other: recorded[difference.index], recording, boots });
   }
   return loaded;
 }

@@ -34,13 +34,19 @@ export function defaultTimeNs({ endNs }: OutsideActs): number {
 }
 
 /** Throws UsageError for a recording that begins in the midst of a run: what it was made from can't change any more. */
-export function checkBeginsAtStart({ path, reader }: OpenRecording, command: "verify" | "bisect"): void {
+export function checkBeginsAtStart({ path, reader }: OpenRecording, argv: readonly string[]): void {
   const { parent } = reader.header;
   if (parent === undefined) return;
   throw new UsageError(
     `${path} begins at exit:${parent.exitNumber}, where it grew from ${parent.path}: a machine can be changed only from its start on`,
-    shellCommand("hvjournal", command, parent.path),
+    shellCommand("hvjournal", ...ofParent(argv, path, parent.path)),
   );
+}
+
+/** The same command line of the recording that another one grew from. */
+function ofParent([command = "verify", ...words]: readonly string[], path: string, parent: string): string[] {
+  const isNamed = words.includes(path);
+  return [command, ...(isNamed ? words.map((word) => (word === path ? parent : word)) : [parent, ...words])];
 }
 
 /** Looks at a run while it goes on. */

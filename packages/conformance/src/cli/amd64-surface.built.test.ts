@@ -67,6 +67,22 @@ describe("CPUID and MSR filters of amd64", () => {
     sandbox.must("ctl", "filter", "quit");
     expect(sandbox.must("log", "filter.hvj", "--kind", "MsrFilterSet").trim().split("\n")).toHaveLength(1);
   });
+
+  it("ctl sets what KVM takes behind the first run, too, and no CPUID", () => {
+    sandbox.must("record", bareMetalAmd64, ...SHORT, "--until", "exit:400", "-o", "run.hvj");
+    sandbox.must("record", "--from", "run.hvj", "--paused", "--detach", "-o", "later.hvj", "--name", "later");
+    for (const [word, text, told] of [
+      ["xen", "0x40000000", "XenHvmConfigured page by MSR 0x40000000, calls leave to the VMM"],
+      ["xen", "off", "XenHvmConfigured off"],
+      ["ioeventfd", "pio:0x510+2=1,fd=3", "IoeventfdSet + pio:0x510+2=0x1 -> eventfd 3"],
+      ["hv-eventfd", "0x2a,fd=3", "HypervEventfdSet + connection 0x2a -> eventfd 3"],
+    ] as const)
+      expect(sandbox.must("ctl", "later", word, text)).toContain(` ${told} at exit:400`);
+    const late = sandbox.run("ctl", "later", "cpuid", VENDOR);
+    expect([late.status, late.stderr]).toEqual([1, expect.stringContaining("a vCPU has run; its CPUID can't change")]);
+    expect(sandbox.run("ctl", "later", "one-reg", "PSCI_VERSION=0x10000").stderr).toContain("amd64 has no one-reg: ");
+    sandbox.must("ctl", "later", "quit");
+  });
 });
 
 describe("contract of two amd64 hosts", () => {

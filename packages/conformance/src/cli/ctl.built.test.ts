@@ -22,10 +22,10 @@ describe("ctl", () => {
     expect(refused("one-reg", "PSCI_VERSION=zz")).toContain("PSCI_VERSION=zz: 'zz' is no number: decimal, or hex");
     expect(sandbox.run("ctl", "names", "resum").stderr).toContain("error: ctl has no resum; did you mean resume?\n");
     expect(sandbox.run("ctl", "names", "answer", "5").stderr).toContain(
-      "error: ctl has no answer: pause, resume, snapshot, quit, cap, one-reg, smccc-filter, msr-filter, policy, pvtime-ipa\n",
+      "error: ctl has no answer: pause, resume, snapshot, quit, cap, policy, eventfd, ioeventfd, one-reg, firmware-reg, smccc-filter, pvtime-ipa, msr-filter, cpuid, hv, hv-eventfd, xen\n",
     );
-    expect(refused("irq", "5")).toContain(
-      "arm64 has no irq: smccc-filter, one-reg, firmware-reg, cap, pvtime-ipa, policy, eventfd, ioeventfd\n",
+    expect(refused("xen", "off")).toContain(
+      "arm64 has no xen: smccc-filter, one-reg, firmware-reg, cap, pvtime-ipa, policy, eventfd, ioeventfd\n",
     );
     expect(refused("smccc-filter", "0xc6=forward")).toBe(
       "error: ctl smccc-filter 0xc6=forward: expected BASE+COUNT=handle|deny|forward, with /hvc or /smc behind it for one conduit alone\nnext: hvjournal ctl --help\n",
@@ -102,6 +102,8 @@ describe("ctl", () => {
       "cap NAME[=ARG,...] ",
       "one-reg NAME=VALUE ",
       "smccc-filter BASE+COUNT=ACTION ",
+      "xen MSR|off ",
+      "cpuid LEAF[.SUBLEAF]:REG=VALUE ",
     ])
       expect(stdout).toContain(`\n  ${text}`);
   });
