@@ -13,6 +13,7 @@ export * from "./contract/compare-as-move.js";
 export * from "./contract/compare-contracts.js";
 export * from "./contract/contract-of.js";
 export * from "./contract/handler-answers.js";
+export * from "./contract/host-in-force.js";
 export * from "./contract/judge-configuration.js";
 export * from "./contract/observations.js";
 export * from "./contract/settle-host.js";

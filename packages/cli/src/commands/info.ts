@@ -1,19 +1,32 @@
 /** `hvjournal info`: what a recording is of, where it came from, how it ended. */
-import { formatGuestTime, hostText, parseMachine } from "@hvjournal/core";
+import {
+  type Architecture,
+  checkMachine,
+  formatGuestTime,
+  type Hosts,
+  hostsOf,
+  hostText,
+  MachineDescriptionError,
+  parseMachine,
+  shellCommand,
+} from "@hvjournal/core";
 import { JournalError, openRecording, type RecordingReader } from "@hvjournal/journal";
 import { statSync } from "node:fs";
 import { resolve } from "node:path";
+import { knownArchitectures } from "../architectures.js";
 import { ExitStatus } from "../exit-status.js";
 import { boardRows } from "../output/board-text.js";
 import { recordedPolicies } from "../output/policy-text.js";
 import { jsonLine, type Output } from "../output/console-output.js";
 import { counted } from "../output/value-text.js";
 import { recordingOption, recordingPath } from "../recording-path.js";
+import { type OpenCall, openCall, openCallText } from "../output/open-call.js";
 import { endingLine, readEnding, readFailedCall, type RunningAs } from "../output/ending-text.js";
 import { runningVms } from "../vm/control-client.js";
 import { type RecordedTrouble, recordedTrouble } from "../vm/recorded-trouble.js";
 import { showCommand } from "../output/show-command.js";
 import { type LongAct, withLongAct } from "../vm/long-act.js";
+import { freshName } from "../vm/vm-directory.js";
 import type { Command, CommandContext } from "./command.js";
 
 export const info: Command = {
@@ -32,6 +45,8 @@ export const info: Command = {
         }),
       );
       const policies = recordedPolicies(reader);
+      const hosts = recordedHosts(reader);
+      const waiting = running === undefined ? brokenOffCall(reader) : undefined;
       for (const note of reader.notes) context.output.note(`note: ${note.text}`);
       if (context.output.json)
         context.output.line(
@@ -43,12 +58,14 @@ export const info: Command = {
             ownership: reader.ownership(),
             ended: readEnding(reader),
             failedCall: readFailedCall(reader),
+            ...(hosts !== undefined && { host: hosts.last }),
+            ...(waiting !== undefined && { openCall: waiting }),
             ...(policies.length > 0 && { policies }),
             ...(trouble.length > 0 && { trouble }),
             running: running && { name: running.name, processId: running.processId },
           }),
         );
-      else print({ path, reader, running, trouble, policies }, context.output);
+      else print({ path, reader, running, trouble, policies, hosts, waiting }, context.output);
     } finally {
       reader.close();
     }
@@ -77,15 +94,48 @@ async function troubleOf(reader: RecordingReader, act: LongAct): Promise<readonl
   }
 }
 
+/** undefined: the machine is one of another build's. */
+function knownArchitecture({ header }: RecordingReader): Architecture | undefined {
+  const architecture = knownArchitectures().find(({ name }) => name === header.architecture);
+  try {
+    if (architecture !== undefined) checkMachine(parseMachine(header.machine), architecture);
+    return architecture;
+  } catch (error) {
+    if (error instanceof MachineDescriptionError) return undefined;
+    throw error;
+  }
+}
+
+/** undefined: another build knows them, or damage hides them, which is for fsck to tell. */
+function recordedHosts(reader: RecordingReader): Hosts | undefined {
+  const architecture = knownArchitecture(reader);
+  try {
+    return architecture && hostsOf(architecture, reader);
+  } catch (error) {
+    // A VM may have come to a host that this build has no row of.
+    if (error instanceof JournalError || error instanceof RangeError) return undefined;
+    throw error;
+  }
+}
+
+/** Of a recording that was not closed: the call that its handlers have not answered. */
+function brokenOffCall(reader: RecordingReader): OpenCall | undefined {
+  if (reader.end.state !== "open" || readFailedCall(reader) !== undefined) return undefined;
+  const architecture = knownArchitecture(reader);
+  return architecture && openCall({ architecture, reader, description: parseMachine(reader.header.machine) });
+}
+
 interface Read {
   readonly path: string;
   readonly reader: RecordingReader;
   readonly running: RunningAs | undefined;
   readonly trouble: readonly RecordedTrouble[];
   readonly policies: readonly string[];
+  readonly hosts: Hosts | undefined;
+  readonly waiting: OpenCall | undefined;
 }
 
-function print({ path, reader, running, trouble, policies }: Read, output: Output): void {
+function print({ path, reader, running, trouble, policies, hosts, waiting }: Read, output: Output): void {
   const { header, end } = reader;
   const machine = parseMachine(header.machine);
   const row = (name: string, text: string): void => output.line(`${name.padEnd(12)}${text}`);
@@ -99,7 +149,10 @@ function print({ path, reader, running, trouble, policies }: Read, output: Outpu
     `${machine.architecture} ${machine.board}, cpu ${machine.cpuModel}, ${counted(machine.vcpuCount, "vCPU")}, ${machine.memoryBytes / 2 ** 20}M at 0x${machine.memoryBase.toString(16)}`,
   );
   row("exits", `${machine.exitModel.name} version ${machine.exitModel.version}`);
-  if (machine.host !== undefined) row("made on", `host ${hostText(machine.host)}`);
+  const hasMoved = hosts !== undefined && hostText(hosts.first) !== hostText(hosts.last);
+  const madeOn = hasMoved ? hosts.first : machine.host;
+  if (madeOn !== undefined) row("made on", `host ${hostText(madeOn)}`);
+  if (hasMoved) row("now on", `host ${hostText(hosts.last)}`);
   row("seed", String(machine.seed));
   for (const [name, text] of boardRows(machine.boardOptions)) row(name, text);
   for (const policy of policies) row("policy", policy);
@@ -117,8 +170,17 @@ function print({ path, reader, running, trouble, policies }: Read, output: Outpu
   row("ended", endingLine(reader, running));
   const failedCall = readFailedCall(reader);
   if (failedCall !== undefined) row("waits", failedCall);
+  if (waiting !== undefined) row("waits", openCallText(waiting));
   for (const { line, exitNumber } of trouble) row("trouble", `the console has '${line}' at exit:${exitNumber}`);
   row("chain", end.chain);
   const [first] = trouble;
   if (first !== undefined) output.note(`next: ${showCommand(path, `exit:${first.exitNumber}`)}`);
+  else if (waiting !== undefined) tellWaiting(path, waiting, output);
+}
+
+/** A VM is not to be lost with its process. */
+function tellWaiting(path: string, { handlers }: OpenCall, output: Output): void {
+  output.note("note: the VM goes on where it moves to, and the call is asked again there; record --from branches it");
+  const words = handlers.flatMap((name) => ["--handler", name]);
+  output.note(`next: ${shellCommand("hvjournal", "migrate", path, freshName(path), ...words)}`);
 }

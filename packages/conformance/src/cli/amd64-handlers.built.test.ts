@@ -205,6 +205,9 @@ describe("an amd64 VM that moves while an extended call waits", () => {
         const failing = write("src.mjs", 'export default () => { throw new Error("no backend"); };');
         sandbox.must("record", ...GUEST, "--handler", failing, "--detach", "-o", "src.hvj");
         expect(await sandbox.paused("src")).toMatchObject({ pausedBy: "handler failed" });
+        expect(sandbox.must("migrate", "--explain", "src", "dst", "--handler", "whole.mjs")).toMatch(
+          /^OPEN {3}call VMCALL HYPERV 0x8001 HvExtCallQueryCapabilities \(0x8001, 0x0, 0x\w+\) of vcpu0, exit:\d+, is pending/m,
+        );
         sandbox.must("migrate", "src", "dst", "--handler", "whole.mjs");
         sandbox.must("ctl", "dst", "resume");
         expect(await sandbox.gone("dst")).toBe(true);
@@ -220,5 +223,36 @@ describe("an amd64 VM that moves while an extended call waits", () => {
         for (const path of paths) expect(sandbox.must("replay", path)).toContain("equal");
       },
     );
+  });
+});
+
+describe("an amd64 VM whose process is killed while a handler answers", () => {
+  it("says which call that was, and goes on by another handler where it moves to", async () => {
+    const silent = write("silent.mjs", "export default () => new Promise(() => {});");
+    sandbox.must("record", ...GUEST, "--handler", silent, "--handler-timeout", "600s", "--detach", "-o", "killed.hvj");
+    while (!sandbox.run("log", "killed.hvj", "--hypercalls").stdout.includes("pending"))
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(sandbox.must("info", "killed.hvj")).not.toMatch(/^waits/m);
+    await sandbox.kill("killed");
+    const { stdout, stderr } = sandbox.run("info", "killed.hvj");
+    const call = /exit:\d+, VMCALL HYPERV 0x8001 HvExtCallQueryCapabilities/.source;
+    expect(stdout).toMatch(
+      new RegExp(`^waits +for handler silent\\.mjs: the call of ${call}, was being answered$`, "m"),
+    );
+    expect(stderr).toMatch(/\nnext: hvjournal migrate killed\.hvj killed-2 --handler silent\.mjs\n$/);
+    const json = JSON.parse(sandbox.must("info", "killed.hvj", "--json"));
+    expect(json).toMatchObject({ openCall: { handlers: ["silent.mjs"] }, host: { name: "intel", version: 1 } });
+
+    const answers = write("other.mjs", "export default (call, vm) => vm.hvExt(call, 0x3n);");
+    const refused = sandbox.run("receive", "--continue", "-o", "killed.hvj", "--handler", answers);
+    expect([refused.status, refused.stderr]).toEqual([
+      1,
+      expect.stringMatching(
+        /^error: can't go on with killed\.hvj: handler other\.mjs is not the one .*\nnext: hvjournal migrate killed\.hvj killed-2 --handler other\.mjs\n$/,
+      ),
+    ]);
+    sandbox.must("migrate", "killed.hvj", "killed-2", "--handler", answers);
+    expect(await sandbox.gone("killed-2")).toBe(true);
+    expect(sandbox.console("killed-2.hvj")).toContain("cold discard: status 0");
   });
 });

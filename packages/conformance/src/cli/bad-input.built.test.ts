@@ -13,6 +13,7 @@ import {
   writeFileSync,
   statSync,
 } from "node:fs";
+import { openRecording } from "@hvjournal/journal";
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -188,6 +189,18 @@ describe("a recording that is not for this build", () => {
       expect(result.status).toBe(125);
       expect(result.stderr).toMatch(/^error: .*riscv64/);
     }
+  });
+
+  it.each([
+    ["CPU model", { cpuModel: "hvj-v9" }],
+    ["host", { host: { name: "newest", version: 1 } }],
+  ])("info tells of a machine with a %s that only another build has", (_what, fields) => {
+    const reader = openRecording(pathOf("good.hvj"));
+    const { machine } = reader.header;
+    reader.close();
+    forgeRecording(pathOf("good.hvj"), pathOf("foreign.hvj"), () => undefined, { machine: { ...machine, ...fields } });
+    expect(run("info", "foreign.hvj")).toMatchObject({ status: 0, stderr: "" });
+    rmSync(pathOf("foreign.hvj"));
   });
 });
 

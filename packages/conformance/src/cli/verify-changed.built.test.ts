@@ -240,7 +240,7 @@ describe("verify refuses", () => {
     [
       ["later.hvj", "--smp", "2"],
       129,
-      "later.hvj begins at exit:100, where it grew from branch.hvj: a machine can be changed only from its start on",
+      "later.hvj begins at exit:100, where it grew from branch.hvj: a machine can be changed only from its start on\nnext: hvjournal verify branch.hvj --smp 2\n",
     ],
   ] as const)("%j", (words, status, message) => {
     const result = verify(...words);

@@ -35,6 +35,10 @@ describe("a VM of an Intel host that moves to AMD and back", () => {
     expect(there).toMatch(/^nothing blocks, 2 are fixed, 2 warn, \d+ equal$/m);
     sandbox.must("migrate", "--host-vendor", "amd", "intel", "amd");
     expect(await sandbox.gone("amd")).toBe(true);
+    expect(sandbox.must("info", "intel.hvj")).not.toMatch(/^now on/m);
+    expect(sandbox.must("info", "amd.hvj")).toMatch(
+      /^exits +kvm-intel version 2\nmade on +host intel version 1\nnow on +host amd version 1$/m,
+    );
     expect(sandbox.must("log", "amd.hvj", "--control")).toMatch(/HostChanged +intel version 1 -> amd version 1/);
     expect(patches("amd")).toEqual([
       expect.stringMatching(/^0x\w+ +0f01c1c3 -> 0f01d9c3$/),

@@ -6,7 +6,7 @@ import type { Recorder } from "../record/recorder.js";
 import { isPlainMap } from "../canonical/canonical-encoding.js";
 
 /** The host of the last move that came here; undefined: none came, or it came from a host of the same kind. */
-function hostOfMove(rows: readonly OwnershipRow[]): HostReference | undefined {
+export function hostOfMove(rows: readonly OwnershipRow[]): HostReference | undefined {
   const host = rows.findLast(({ state }) => state === OwnershipState.prepared)?.detail["host"];
   return isPlainMap(host) ? parseHost(host) : undefined;
 }
