@@ -4,7 +4,6 @@ import {
   controlHistorySteps,
   diffControl,
   diffExitsSteps,
-  type DiffSide,
   diffStateSteps,
   type Machine,
   firstSeqOf,
@@ -25,6 +24,7 @@ import {
   controlLines,
   type ExitComparison,
   exitLines,
+  exitSide,
   firstDifference,
   momentsText,
   shapeLines,
@@ -283,8 +283,7 @@ function* historyOf({ recording, range }: ComparedSide): Steps<ControlHistory> {
 }
 
 function* compareExits(a: ComparedSide, b: ComparedSide): Steps<ExitComparison> {
-  const reader = ({ recording, range }: ComparedSide): DiffSide => ({ reader: recording.reader, range });
-  const compared = yield* diffExitsSteps(reader(a), reader(b));
+  const compared = yield* diffExitsSteps(exitSide(a), exitSide(b));
   return { diff: compared, first: yield* firstDifference(compared, a, b), sides: [a, b] };
 }
 

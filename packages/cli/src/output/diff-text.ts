@@ -3,6 +3,7 @@ import {
   type ControlDiff,
   type ControlPatch,
   describeControl,
+  type DiffSide,
   type ExitDiff,
   ExitWord,
   type RecordedExit,
@@ -34,6 +35,10 @@ const TEXT_WIDTH = 60;
 export interface ComparedSide {
   readonly recording: OpenRecording;
   readonly range: SeqRange;
+}
+
+export function exitSide({ recording: { architecture, reader }, range }: ComparedSide): DiffSide {
+  return { architecture, reader, range };
 }
 
 /** Where the two first do different things. */
@@ -126,8 +131,9 @@ export function comparedByText(
   [a, b]: readonly [OpenRecording, OpenRecording],
 ): string | undefined {
   if (comparedBy === "reason") return undefined;
-  const models = `${a.description.exitModel.name} and ${b.description.exitModel.name}`;
-  return `${models} leave guest mode for reasons of their own: only exits that reach the VMM half are compared, by what it sees`;
+  const [modelA, modelB] = [a.description.exitModel.name, b.description.exitModel.name];
+  const hosts = modelA === modelB ? "hosts of two vendors" : `${modelA} and ${modelB}`;
+  return `${hosts} leave guest mode for reasons of their own: only exits that reach the VMM half are compared, by what it sees`;
 }
 
 /** What an option of `record` makes goes by its name: "smp  4 -> 1". */

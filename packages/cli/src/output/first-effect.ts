@@ -1,16 +1,8 @@
 /** What a change did first: the first exit that two runs of a guest do not share, and the console line that came of it. */
-import {
-  CONSOLE_PORT,
-  type DiffSide,
-  diffExitsSteps,
-  eachEvent,
-  HotKind,
-  journalCursor,
-  type RecordedExit,
-} from "@hvjournal/core";
+import { CONSOLE_PORT, diffExitsSteps, eachEvent, HotKind, journalCursor, type RecordedExit } from "@hvjournal/core";
 import type { Reached } from "../vm/long-act.js";
 import type { OpenRecording } from "../vm/open-recording.js";
-import { type ComparedSide, type FirstDifference, firstDifference } from "./diff-text.js";
+import { type ComparedSide, exitSide, type FirstDifference, firstDifference } from "./diff-text.js";
 import { answerText, ExitText } from "./exit-text.js";
 import { toldApart } from "./told-apart.js";
 import { quotedBytes } from "./value-text.js";
@@ -39,11 +31,7 @@ type Steps<Result> = Generator<Reached | undefined, Result, void>;
 
 function* difference(a: OpenRecording, b: OpenRecording): Steps<FirstDifference | undefined> {
   const [sideA, sideB] = [sideOf(a), sideOf(b)];
-  const pair = ({ recording, range }: ComparedSide): DiffSide => ({
-    reader: recording.reader,
-    range,
-  });
-  return yield* firstDifference(yield* diffExitsSteps(pair(sideA), pair(sideB)), sideA, sideB);
+  return yield* firstDifference(yield* diffExitsSteps(exitSide(sideA), exitSide(sideB)), sideA, sideB);
 }
 
 /**

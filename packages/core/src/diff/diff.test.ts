@@ -3,8 +3,9 @@ import { randomNumbers, recordSmall, replaySmall } from "../testing/recordings.j
 import { busyProgram, COUNTER_ADDRESS } from "../testing/programs.js";
 import { smallArchitecture } from "../testing/small-cpu.js";
 import { controlHistory, diffControl } from "./control-diff.js";
-import { diffExits } from "./exit-diff.js";
+import { diffExits, type DiffSide } from "./exit-diff.js";
 import { NO_EVENT } from "../event/event-cursor.js";
+import { ExitWord, FinishedBy } from "../event/exit-frame.js";
 import { HotKind, ROW_EVENT } from "../event/event-kind.js";
 import type { JournalReader } from "../ports/journal-store.js";
 import { journalCursor } from "../replay/journal-cursor.js";
@@ -54,13 +55,14 @@ function isAnsweredByHotEvents(reader: JournalReader, seq: number): boolean {
 
 describe("two recordings", () => {
   const whole = { first: 1, last: Infinity };
+  const architecture = smallArchitecture();
 
   it("of one guest differ in nothing", async () => {
     const [a, b] = [
       await recordSmall({ program: busyProgram(3, 50) }),
       await recordSmall({ program: busyProgram(3, 50) }),
     ];
-    const diff = diffExits({ reader: a, range: whole }, { reader: b, range: whole });
+    const diff = diffExits({ architecture, reader: a, range: whole }, { architecture, reader: b, range: whole });
     expect(diff.hunks).toEqual([]);
     expect(diff.equal).toBe(a.end.exitNumber);
   });
@@ -70,7 +72,10 @@ describe("two recordings", () => {
       await recordSmall({ program: busyProgram(3, 50) }),
       await recordSmall({ program: busyProgram(3, 50) }),
     ];
-    const { a: exits } = diffExits({ reader: a, range: whole }, { reader: b, range: whole });
+    const { a: exits } = diffExits(
+      { architecture, reader: a, range: whole },
+      { architecture, reader: b, range: whole },
+    );
     const answers = new SameAnswers(a, b);
     const seqs = Array.from({ length: exits.length }, (_, index) => exits.at(index)?.seq ?? 0);
     // In any order: what is asked for may lie behind.
@@ -87,7 +92,7 @@ describe("two recordings", () => {
       await recordSmall({ program: busyProgram(3, 50) }),
       await recordSmall({ program: busyProgram(4, 50) }),
     ];
-    const diff = diffExits({ reader: a, range: whole }, { reader: b, range: whole });
+    const diff = diffExits({ architecture, reader: a, range: whole }, { architecture, reader: b, range: whole });
     const added = diff.hunks.reduce((sum, { countA, countB }) => sum + countB - countA, 0);
     expect(added).toBe(b.end.exitNumber - a.end.exitNumber);
     // The hypercalls of each round pass entropy and the rounds that are left.
@@ -96,8 +101,31 @@ describe("two recordings", () => {
     expect(diff.b.at(atB)?.number).toBeGreaterThan(5);
   });
 
+  it("of hosts of two vendors are compared by what the VMM half sees, though their exit model is one", async () => {
+    const [a, b] = [
+      await recordSmall({ program: busyProgram(3, 50) }),
+      await recordSmall({ program: busyProgram(3, 50) }),
+    ];
+    const sideOf = (reader: JournalReader, vendor: string | undefined): DiffSide => ({
+      architecture: { ...architecture, vendorOfExit: () => vendor },
+      reader,
+      range: whole,
+    });
+    const comparedBy = (one: string | undefined, other: string | undefined): string =>
+      diffExits(sideOf(a, one), sideOf(b, other)).comparedBy;
+    expect([comparedBy("x", "x"), comparedBy("x", undefined), comparedBy("x", "y")]).toEqual([
+      "reason",
+      "reason",
+      "vmm",
+    ]);
+    const { a: exits, equal } = diffExits(sideOf(a, "x"), sideOf(b, "y"));
+    expect(equal).toBe(exits.length);
+    const frames = Array.from({ length: exits.length }, (_, index) => exits.at(index)?.frame[ExitWord.finishedBy]);
+    expect(new Set(frames)).toEqual(new Set([FinishedBy.vmmHalf]));
+    expect(exits.length).toBeLessThan(a.end.exitNumber);
+  });
+
   it("show the decisions that one of them has more", async () => {
-    const architecture = smallArchitecture();
     const [a, b] = [
       await recordSmall({ program: busyProgram(1, 5) }),
       await recordSmall({ program: busyProgram(1, 5), seed: 9n }),

@@ -1,4 +1,5 @@
 /** Exits of two recordings, aligned by what they are and not by number. */
+import type { Architecture } from "../ports/architecture.js";
 import type { JournalReader } from "../ports/journal-store.js";
 import { eachEventSteps, type EventStep, type SeqRange } from "../event/each-event.js";
 import type { EventCursor } from "../event/event-cursor.js";
@@ -19,7 +20,7 @@ export interface RecordedExit {
 
 /**
  * By what exits are compared. "reason": all of them, by what the guest did. "vmm": those that reach the VMM half, by what it
- * sees; hosts of two exit models leave guest mode for reasons of their own, at moments of their own.
+ * sees; hosts of two vendors, or of two exit models, leave guest mode for reasons of their own, at moments of their own.
  */
 export type ExitsComparedBy = "reason" | "vmm";
 
@@ -32,25 +33,48 @@ export class ExitTable {
   readonly #reasons: readonly string[];
   readonly #comparedBy: ExitsComparedBy;
 
-  private constructor({ reader }: DiffSide, comparedBy: ExitsComparedBy) {
-    this.#reasons = parseMachine(reader.header.machine).exitModel.reasons;
+  private constructor(reasons: readonly string[], comparedBy: ExitsComparedBy) {
+    this.#reasons = reasons;
     this.#comparedBy = comparedBy;
   }
 
-  static *read(side: DiffSide, comparedBy: ExitsComparedBy): Steps<ExitTable> {
-    const { reader, range } = side;
-    const table = new ExitTable(side, comparedBy);
+  /** All of them, to be compared by reason. */
+  static *read({ reader, range }: DiffSide): Steps<ExitTable> {
+    const table = new ExitTable(parseMachine(reader.header.machine).exitModel.reasons, "reason");
     yield* eachEventSteps(journalCursor(reader, range.first), range, (cursor) => table.#note(cursor));
     return table;
   }
 
   #note(cursor: EventCursor): void {
     if (cursor.kind !== HotKind.exited) return;
-    if (this.#comparedBy === "vmm" && cursor.exit[ExitWord.finishedBy] !== FinishedBy.vmmHalf) return;
-    this.#numbers.push(cursor.exitsBefore + 1);
-    this.#seqs.push(cursor.seq);
-    this.#icounts.push(cursor.icount);
-    this.#frames.push(cursor.exit.slice());
+    this.#add({
+      number: cursor.exitsBefore + 1,
+      seq: cursor.seq,
+      icount: cursor.icount,
+      frame: cursor.exit.slice(),
+    });
+  }
+
+  #add({ number, seq, icount, frame }: RecordedExit): void {
+    this.#numbers.push(number);
+    this.#seqs.push(seq);
+    this.#icounts.push(icount);
+    this.#frames.push(frame);
+  }
+
+  /** Those that reach the VMM half, to be compared by what it sees. */
+  forwarded(): ExitTable {
+    const table = new ExitTable(this.#reasons, "vmm");
+    for (let index = 0; index < this.length; index++) {
+      const exit = this.at(index);
+      if (exit?.frame[ExitWord.finishedBy] === FinishedBy.vmmHalf) table.#add(exit);
+    }
+    return table;
+  }
+
+  /** Rows of the exit model that occur. */
+  rows(): ReadonlySet<number> {
+    return new Set(this.#frames.map((frame) => frame[ExitWord.reason] ?? 0));
   }
 
   get length(): number {
@@ -89,6 +113,7 @@ export interface ExitDiff extends SequenceDiff {
 }
 
 export interface DiffSide {
+  readonly architecture: Architecture;
   readonly reader: JournalReader;
   readonly range: SeqRange;
 }
@@ -97,13 +122,26 @@ type Steps<Result> = Generator<EventStep | undefined, Result, void>;
 
 /** Aligns them, in steps of some thousand exits, for one who looks up between them. */
 export function* diffExitsSteps(sideA: DiffSide, sideB: DiffSide): Steps<ExitDiff> {
-  const [modelA, modelB] = [sideA, sideB].map(({ reader }) => parseMachine(reader.header.machine).exitModel.name);
-  const comparedBy = modelA === modelB ? "reason" : "vmm";
-  const [a, b] = [yield* ExitTable.read(sideA, comparedBy), yield* ExitTable.read(sideB, comparedBy)];
+  const [allA, allB] = [yield* ExitTable.read(sideA), yield* ExitTable.read(sideB)];
+  const isByReason = haveReasonsInCommon([sideA, allA], [sideB, allB]);
+  const [a, b] = isByReason ? [allA, allB] : [allA.forwarded(), allB.forwarded()];
   const numbers = new Map<string, number>();
   const diff = diffSequences(yield* keyNumbers(a, numbers), yield* keyNumbers(b, numbers));
   const removed = diff.hunks.reduce((sum, { countA }) => sum + countA, 0);
-  return { ...diff, a, b, equal: a.length - removed, comparedBy };
+  return { ...diff, a, b, equal: a.length - removed, comparedBy: isByReason ? "reason" : "vmm" };
+}
+
+type ReadSide = readonly [side: DiffSide, exits: ExitTable];
+
+/** Whether the hosts of all these exits name them alike: a VM that has moved leaves by rows of its exit model that are another vendor's. */
+function haveReasonsInCommon(...sides: readonly [ReadSide, ReadSide]): boolean {
+  const models = sides.map(([{ reader }]) => parseMachine(reader.header.machine).exitModel);
+  if (models[0]?.name !== models[1]?.name) return false;
+  const vendors = sides.flatMap(([{ architecture }, exits], index) => {
+    const model = models[index];
+    return model === undefined ? [] : [...exits.rows()].map((row) => architecture.vendorOfExit?.(model, row));
+  });
+  return new Set(vendors.filter((vendor) => vendor !== undefined)).size <= 1;
 }
 
 /** Exits between two steps. */

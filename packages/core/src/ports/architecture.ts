@@ -215,6 +215,8 @@ export interface Architecture {
   unruledCall?(frame: ExitFrame): string | undefined;
   /** The exit that waits for its answer in a saved kernel half. Throws StateSectionError. */
   pendingExit?(sections: readonly StateSection[]): ExitFrame | undefined;
+  /** The vendor whose hosts alone leave by a row of a model. Absent or undefined: every host may. */
+  vendorOfExit?(model: Pick<ExitModel, "name" | "version">, reason: number): string | undefined;
   /** One line for an exit, for people: "HVC64 0xc6000001" or "MMIO write 0x09000000 4 <- 0x5b". */
   describeExit(model: ExitModel, frame: ExitFrame): string;
 }

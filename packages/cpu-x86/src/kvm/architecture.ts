@@ -8,7 +8,7 @@ import { amd64ControlSlice } from "./control-slice.js";
 import { CPU_MODEL } from "./cpu-model.js";
 import { recordedHypervCall } from "./recorded-calls.js";
 import { describeExit } from "./describe-exit.js";
-import { exitModels } from "./exit-model.js";
+import { exitModels, vendorOfRow } from "./exit-model.js";
 import { APIC_PAGE } from "./irqchip/apic-registers.js";
 import { IOAPIC_BASE } from "./irqchip/io-apic.js";
 import { Amd64KernelHalf } from "./kernel-half.js";
@@ -31,6 +31,7 @@ export const amd64: Architecture = {
   describeExit,
   callNumber: (frame) => recordedHypervCall(frame)?.code,
   pendingExit: savedExit,
+  vendorOfExit: vendorOfRow,
 };
 
 /** Throws RangeError for a CPU or exit model that is not known, or a size that does not fit. */

@@ -1,5 +1,14 @@
 import { describe, expect, it } from "@jest/globals";
-import { EXIT_CAUSES, EXIT_ROWS, exitModels, hasReasonsOf, isCause, reasonsOf, vendorOf } from "./exit-model.js";
+import {
+  EXIT_CAUSES,
+  EXIT_ROWS,
+  exitModels,
+  hasReasonsOf,
+  isCause,
+  reasonsOf,
+  vendorOf,
+  vendorOfRow,
+} from "./exit-model.js";
 
 describe.each(exitModels)("the exit model $name version $version", (model) => {
   it("has each reason and each code once", () => {
@@ -14,6 +23,14 @@ describe.each(exitModels)("the exit model $name version $version", (model) => {
     for (const vendor of vendors)
       for (const cause of EXIT_CAUSES)
         expect({ cause, is: isCause(model, reasonsOf(model, vendor)[cause], cause) }).toEqual({ cause, is: true });
+  });
+
+  it("tells whose CPUs alone leave by a row, and that both vendors leave by CPUID and HLT", () => {
+    const told = model.reasons.map(({ name }, row) => [name, vendorOfRow(model, row)]);
+    const vendors = new Map(told as [string, string | undefined][]);
+    expect([vendors.get("CPUID"), vendors.get("HLT")]).toEqual([undefined, undefined]);
+    if (hasReasonsOf(model, "intel")) expect(vendors.get("IO_INSTRUCTION")).toBe("intel");
+    if (hasReasonsOf(model, "amd")) expect(vendors.get("IOIO")).toBe("amd");
   });
 
   it("is of the vendor that its name says", () => {

@@ -190,6 +190,13 @@ export function reasonsOf(model: ExitModel, vendor: HostVendor): ReasonOf {
   return Object.fromEntries(rows) as ReasonOf;
 }
 
+/** Whose CPUs alone leave by a row of a model; undefined: both vendors' do (CPUID, HLT). */
+export function vendorOfRow(model: Pick<ExitModel, "name" | "version">, reason: number): HostVendor | undefined {
+  const name = rowsOf(model)[reason]?.name;
+  const vendors = (["intel", "amd"] as const).filter((vendor) => EXIT_ROWS[vendor].some((row) => row.name === name));
+  return vendors.length === 1 ? vendors[0] : undefined;
+}
+
 /** What a row of a model stands for. */
 export function causesOfRow(model: Pick<ExitModel, "name" | "version">, reason: number): readonly ExitCause[] {
   return rowsOf(model)[reason]?.causes ?? [];
