@@ -193,7 +193,9 @@ async function runDiff(a: Operand, b: Operand, args: Arguments, { output }: Comm
   if (parts.exits && comparedBy !== undefined) output.note(`note: ${comparedBy}`);
   const isStateAsked = flag(args, "state") || stands.some((stand) => stand !== undefined);
   const state = parts.state ? await compareStates({ a, b, stands, isStateAsked }, exits) : undefined;
-  const isControlEqual = control.patches.length === 0 && control.onlyA.length === 0 && control.onlyB.length === 0;
+  const isControlEqual = [control.before, control.patches, control.onlyA, control.onlyB].every(
+    (each) => each.length === 0,
+  );
   const isEqual =
     (!parts.control || isControlEqual) &&
     (!parts.exits || exits.first === undefined) &&
@@ -277,9 +279,8 @@ function print(lines: readonly string[], output: Output): void {
 
 type Steps<Result> = Generator<Reached | undefined, Result, void>;
 
-function* historyOf({ recording, range }: ComparedSide): Steps<ControlHistory> {
-  const { events, state } = yield* controlHistorySteps(recording.architecture, recording.reader, range.last);
-  return { events: events.filter(({ seq }) => seq >= range.first), state };
+function historyOf({ recording: { architecture, reader }, range }: ComparedSide): Steps<ControlHistory> {
+  return controlHistorySteps(architecture, reader, range);
 }
 
 function* compareExits(a: ComparedSide, b: ComparedSide): Steps<ExitComparison> {
@@ -355,14 +356,14 @@ function exitsJson({
 }
 
 function statLines(
-  { onlyA, onlyB }: ReturnType<typeof diffControl>,
+  { onlyA, onlyB, before }: ReturnType<typeof diffControl>,
   { diff: { hunks, equal } }: ExitComparison,
   state: StateComparison | undefined,
 ): string[] {
   const sum = (of: (hunk: (typeof hunks)[number]) => number): number =>
     hunks.reduce((total, hunk) => total + of(hunk), 0);
   return [
-    `control    ${onlyA.length} removed, ${onlyB.length} added`,
+    `control    ${onlyA.length} removed, ${onlyB.length} added${before.length === 0 ? "" : `, ${before.length} set otherwise before`}`,
     `exits      ${equal} equal, ${sum(({ countA }) => countA)} removed, ${sum(({ countB }) => countB)} added in ${counted(hunks.length, "place")}`,
     ...(state === undefined ? [] : stateStatLines(state)),
   ];

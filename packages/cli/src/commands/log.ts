@@ -274,7 +274,7 @@ class Printer {
 }
 
 function controlBefore({ architecture, reader }: OpenRecording, range: SeqRange): ControlState {
-  return controlHistory(architecture, reader, range.first - 1).state;
+  return controlHistory(architecture, reader, { first: 1, last: range.first - 1 }).state;
 }
 
 /** All that were asked for must hold; of the groups (--exits, --control ...) any one. */

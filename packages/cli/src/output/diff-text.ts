@@ -20,6 +20,7 @@ import type { Output } from "./console-output.js";
 import { patchText } from "./control-changes.js";
 import { shortKind } from "./event-lines.js";
 import { answerText, ExitText } from "./exit-text.js";
+import { policyPatchText } from "./policy-text.js";
 import { counted, hex } from "./value-text.js";
 
 /** Of arm64: where the function called last returns to. */
@@ -88,9 +89,14 @@ export function* firstDifference(
   return { equal: hunk.atA, a: a.at(hunk.atA), b: b.at(hunk.atB), isAnswerOnly: false };
 }
 
-/** "control    +SmcccFilterSet 0xc4000000+0x20 forward                          event:9" */
+/**
+ * What was decided before the ranges that are compared has no event in them:
+ *
+ *     control    policy x86.hypercall.unhandled  forward -> enosys             set before
+ *                +SmcccFilterSet 0xc4000000+0x20 forward                       event:9
+ */
 export function controlLines(
-  { onlyA, onlyB, patches }: ControlDiff,
+  { onlyA, onlyB, before, patches }: ControlDiff,
   [a, b]: readonly [OpenRecording, OpenRecording],
   output: Output,
 ): string[] {
@@ -102,6 +108,7 @@ export function controlLines(
   const lines = [
     ...patches.filter((patch) => isOfMachine(patch) && !isOfExitModel(patch)).map(machineText),
     ...(patches.some(isOfExitModel) ? [`machine.exitModel  ${exitModelText(a)} -> ${exitModelText(b)}`] : []),
+    ...before.map((patch) => `${(policyPatchText(patch) ?? patchText(patch)).padEnd(TEXT_WIDTH)}  set before`),
     ...onlyA.filter((event) => !isMachine(event)).map((event) => output.paint("red", text("-", event))),
     ...onlyB.filter((event) => !isMachine(event)).map((event) => output.paint("green", text("+", event))),
   ];

@@ -1,5 +1,5 @@
 /** The policies that a VM was recorded with, where they are not upstream's. */
-import { isPlainMap, type PlainValue } from "@hvjournal/core";
+import { type ControlPatch, isPlainMap, type PlainValue } from "@hvjournal/core";
 import { arm64Policies } from "@hvjournal/cpu-arm64";
 import { amd64Policies } from "@hvjournal/cpu-x86";
 import { JournalDamagedError, type RecordingReader } from "@hvjournal/journal";
@@ -25,7 +25,20 @@ export function policySettings(control: PlainValue | undefined): readonly string
   return (Array.isArray(settings) ? settings : []).flatMap((setting: PlainValue) => {
     if (!isPlainMap(setting)) return [];
     const [name, value] = [String(setting["name"]), String(setting["value"])];
-    const upstream = POLICIES.find((policy) => policy.name === name)?.values[0];
-    return value === upstream ? [] : [`${name}=${value}`];
+    return value === upstreamValue(name) ? [] : [`${name}=${value}`];
   });
+}
+
+/** "policy hv.ext.route  forward-all (not set) -> off"; undefined: the difference is in something else. */
+export function policyPatchText({ path: [, part, name, field], before, after }: ControlPatch): string | undefined {
+  if (part !== "policies" || typeof name !== "string") return undefined;
+  const text = (value: PlainValue | undefined): string => {
+    const set = field === undefined && isPlainMap(value) ? value["value"] : value;
+    return set === undefined ? `${upstreamValue(name) ?? ""} (not set)` : String(set);
+  };
+  return `policy ${name}  ${text(before)} -> ${text(after)}`;
+}
+
+function upstreamValue(name: string): string | undefined {
+  return POLICIES.find((policy) => policy.name === name)?.values[0];
 }

@@ -32,7 +32,7 @@ export async function recordedContract(
   const reached =
     isOfEnd && architecture.contract?.runningItems === undefined ? undefined : await reach(recording, act, place);
   const lastSeq = isOfEnd || reached === undefined ? reader.end.firstSeq - 1 : reached.nextSeq - 1;
-  const { state } = await act.run(controlHistorySteps(architecture, reader, lastSeq));
+  const { state } = await act.run(controlHistorySteps(architecture, reader, { first: 1, last: lastSeq }));
   const machine = reached?.machine ?? new Machine({ architecture, digester: nodeDigester, machine: description });
   if (reached === undefined) machine.kernel.configure(state.architecture);
   const control = plainControlState(state);

@@ -130,8 +130,8 @@ describe("two recordings", () => {
       await recordSmall({ program: busyProgram(1, 5) }),
       await recordSmall({ program: busyProgram(1, 5), seed: 9n }),
     ];
-    const fork = controlHistory(architecture, b, b.end.firstSeq - 1);
-    const early = controlHistory(architecture, a, 4);
+    const fork = controlHistory(architecture, b, { first: 1, last: b.end.firstSeq - 1 });
+    const early = controlHistory(architecture, a, { first: 1, last: 4 });
     const diff = diffControl(early, fork);
     expect(diff.onlyA.map(({ kind }) => kind)).toEqual(["VmCreated"]);
     expect(diff.onlyB.map(({ kind }) => kind)).toEqual(["VmCreated", "small.ForwardSet"]);
@@ -139,8 +139,26 @@ describe("two recordings", () => {
     expect(diff.patches).toContainEqual({
       op: "add",
       path: ["architecture", "forwards", 1],
-      after: { function: 17, seq: 6 },
+      after: { function: 17 },
     });
+  });
+
+  it("show what was decided before the events that are compared, without the number of the event that did", async () => {
+    const a = await recordSmall({ program: busyProgram(1, 5) });
+    const all = { first: 1, last: a.end.firstSeq - 1 };
+    const seqs = controlHistory(architecture, a, all).events.flatMap(({ kind, seq }) =>
+      kind === "small.ForwardSet" ? [seq] : [],
+    );
+    const [, second = 0] = seqs;
+    const [early, late] = [second, second + 1].map((first) => controlHistory(architecture, a, { ...all, first }));
+    if (early === undefined || late === undefined) throw new Error("no history");
+    expect(diffControl(early, late)).toMatchObject({
+      before: [{ op: "add", path: ["architecture", "forwards", 1], after: { function: 17 } }],
+      onlyA: [{ kind: "small.ForwardSet" }],
+      onlyB: [],
+      patches: [],
+    });
+    expect(diffControl(late, late).before).toEqual([]);
   });
 
   it("show registers and pages that differ at a moment", async () => {

@@ -1,0 +1,64 @@
+/** `diff` of an amd64 VM that moved while a call waited for its answer, with what its VMM decided before, and of one that stayed. */
+import { afterAll, beforeAll, describe, expect, it, jest } from "@jest/globals";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { repositoryRoot } from "../testing/repository.js";
+import { VmSandbox } from "../testing/vm-sandbox.js";
+
+jest.setTimeout(300_000);
+
+const sandbox = new VmSandbox();
+afterAll(() => sandbox.close());
+
+const GUEST = [
+  ...[join(repositoryRoot, "examples", "extended-hypercalls", "guest.elf"), "--memory", "32M", "--seed", "7"],
+  ...["--hv", "ext-calls", "--rtc", "base=2026-01-01"],
+];
+
+function write(name: string, ...lines: readonly string[]): string {
+  writeFileSync(sandbox.path(name), `${lines.join("\n")}\n`);
+  return name;
+}
+
+function answering(name: string, mask: string): string {
+  return write(name, `export default (call, vm) => vm.hvExt(call, ${mask});`);
+}
+
+beforeAll(async () => {
+  sandbox.must("record", ...GUEST, "--headless", "--handler", answering("three.mjs", "0x3n"), "-o", "stayed.hvj");
+  const failing = write("failing.mjs", 'export default () => { throw new Error("no backend"); };');
+  for (const name of ["src", "changed"]) {
+    sandbox.must("record", ...GUEST, "--handler", failing, "--detach", "-o", `${name}.hvj`);
+    await sandbox.paused(name);
+  }
+  sandbox.must("ctl", "changed", "policy", "x86.hypercall.unhandled=forward");
+  for (const [from, to, handler] of [
+    ["src", "same", "three.mjs"],
+    ["changed", "other", answering("one.mjs", "0x1n")],
+  ] as const) {
+    sandbox.must("migrate", from, to, "--handler", handler);
+    sandbox.must("ctl", to, "resume");
+    await sandbox.gone(to);
+  }
+});
+
+describe("diff of a VM that has moved and of one that stayed", () => {
+  it("compares the handlers in force behind the move, not those of the start", () => {
+    const same = sandbox.run("diff", "stayed.hvj", "same.hvj");
+    expect([same.status, same.stdout]).toEqual([0, expect.stringMatching(/^equal: \d+ exits, 0 decisions of the VMM/)]);
+    expect(sandbox.run("diff", "stayed.hvj", "other.hvj", "--control").stdout).toContain(
+      "machine.boardOptions.handlers[0].name  three.mjs -> one.mjs",
+    );
+  });
+
+  it("has what was decided in the parent recording", () => {
+    const { status, stdout } = sandbox.run("diff", "stayed.hvj", "other.hvj", "--control");
+    expect([status, stdout]).toEqual([
+      1,
+      expect.stringMatching(/^ +policy x86\.hypercall\.unhandled {2}enosys \(not set\) -> forward +set before$/m),
+    ]);
+    expect(sandbox.run("diff", "stayed.hvj", "other.hvj", "--stat").stdout).toMatch(
+      /^control {4}0 removed, 0 added, 1 set otherwise before$/m,
+    );
+  });
+});
