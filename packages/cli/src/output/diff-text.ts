@@ -16,10 +16,11 @@ import {
 } from "@hvjournal/core";
 import type { Symbols } from "../symbols/symbols.js";
 import type { OpenRecording } from "../vm/open-recording.js";
+import { answersApart, isSameAnswer } from "./answers-apart.js";
 import type { Output } from "./console-output.js";
 import { patchText } from "./control-changes.js";
 import { shortKind } from "./event-lines.js";
-import { answerText, ExitText } from "./exit-text.js";
+import { ExitText } from "./exit-text.js";
 import { policyPatchText } from "./policy-text.js";
 import { counted, hex } from "./value-text.js";
 
@@ -76,7 +77,7 @@ export function* firstDifference(
       exitA.frame[ExitWord.finishedBy] === exitB.frame[ExitWord.finishedBy] &&
       exitA.frame[ExitWord.kvmExit] === exitB.frame[ExitWord.kvmExit];
     if (!isSameHalf || answers.areSame(exitA.seq, exitB.seq)) return isSameHalf;
-    return answerText(textA.answerOf(exitA.seq)) === answerText(textB.answerOf(exitB.seq));
+    return isSameAnswer(textA.toldAnswer(exitA), textB.toldAnswer(exitB));
   };
   const aligned = hunk?.atA ?? Math.min(a.length, b.length);
   for (let index = 0; index < aligned; index++) {
@@ -213,12 +214,13 @@ function answerHunk(
   output: Output,
 ): string[] {
   if (a === undefined || b === undefined) return [];
-  const line = (sign: string, exit: RecordedExit, text: ExitText): string =>
-    `${sign}  handled: ${text.handledBy(exit.frame)}`.padEnd(41) + `  ${answerText(text.answerOf(exit.seq))}`;
+  const [answerA, answerB] = answersApart(textA.toldAnswer(a), textB.toldAnswer(b));
+  const line = (sign: string, { frame }: RecordedExit, text: ExitText, answer: string): string =>
+    `${sign}  handled: ${text.handledBy(frame)}`.padEnd(41) + `  ${answer}`;
   return [
     hunkHead(a, textA, output),
-    output.paint("red", line("-", a, textA)),
-    output.paint("green", line("+", b, textB)),
+    output.paint("red", line("-", a, textA, answerA)),
+    output.paint("green", line("+", b, textB, answerB)),
   ];
 }
 

@@ -67,6 +67,16 @@ export interface AnswerPart {
   readonly kind: "result" | "register" | "memory" | "irq" | "stop" | "lost";
   readonly text: string;
   readonly value?: bigint;
+  /** Of "memory". */
+  readonly written?: WrittenMemory;
+}
+
+/** One of `bytes` and `pageHashes` is there. */
+export interface WrittenMemory {
+  readonly gpa: number;
+  readonly bytes?: Uint8Array;
+  /** Of a long write: one behind the other. */
+  readonly pageHashes?: Uint8Array;
 }
 
 export class ExitText {
@@ -295,12 +305,6 @@ export class ExitText {
     }
   }
 
-  /** The same of the exit that is event `seq`. */
-  answerOf(seq: number): readonly AnswerPart[] {
-    const cursor = journalCursor(this.#parts.reader, seq);
-    return cursor.kind === HotKind.exited ? this.answer(exitAt(cursor)).parts : [];
-  }
-
   #readAnswer(exit: RecordedExit): ExitAnswer {
     const parts: AnswerPart[] = [];
     const cursor = journalCursor(this.#parts.reader, exit.seq + 1);
@@ -374,11 +378,21 @@ const BEHIND_ANSWERS: ReadonlySet<string> = new Set([
 ]);
 
 function rowAnswer({ kind, payload }: RowEvent): readonly AnswerPart[] {
-  const { name, value, gpa, length, what } = payload;
+  const { name, value, gpa, length, what, bytes, pages } = payload;
   if (kind === CoreKind.registerSet.name && typeof value === "bigint")
     return [{ kind: "register", text: `${String(name)} <- ${resultText(value)}`, value }];
   if (kind === CoreKind.guestMemoryWritten.name && typeof gpa === "number")
-    return [{ kind: "memory", text: `${counted(Number(length), "byte")} to ${hex(gpa)}` }];
+    return [
+      {
+        kind: "memory",
+        text: `${counted(Number(length), "byte")} to ${hex(gpa)}`,
+        written: {
+          gpa,
+          ...(bytes instanceof Uint8Array && { bytes }),
+          ...(pages instanceof Uint8Array && { pageHashes: pages }),
+        },
+      },
+    ];
   // Whoever ends a recording from outside does not answer.
   if (kind === CoreKind.stopped.name && what !== "stopped")
     return [{ kind: "stop", text: `none: the VM ${String(what)}` }];

@@ -2,8 +2,9 @@
 import { CONSOLE_PORT, diffExitsSteps, eachEvent, HotKind, journalCursor, type RecordedExit } from "@hvjournal/core";
 import type { Reached } from "../vm/long-act.js";
 import type { OpenRecording } from "../vm/open-recording.js";
+import { answersApart, toldText } from "./answers-apart.js";
 import { type ComparedSide, exitSide, type FirstDifference, firstDifference } from "./diff-text.js";
-import { answerText, ExitText } from "./exit-text.js";
+import { ExitText } from "./exit-text.js";
 import { toldApart } from "./told-apart.js";
 import { quotedBytes } from "./value-text.js";
 
@@ -64,7 +65,7 @@ function effectSides(
   good: OpenRecording,
   bad: OpenRecording,
 ): readonly [EffectSide, EffectSide] {
-  const [left, right] = [effectSide(good, a), effectSide(bad, b)];
+  const [left, right] = withAnswers([effectSide(good, a), effectSide(bad, b)], [good, a], [bad, b]);
   if (a === undefined || b === undefined || isAnswerOnly || left.what !== right.what) return [left, right];
   const asked = toldApart(a, b, new ExitText(good).argumentNames(a.frame));
   if (asked === undefined && left.decided !== right.decided) return [left, right];
@@ -79,14 +80,30 @@ function effectSide(recording: OpenRecording, exit: RecordedExit | undefined): E
   const { path } = recording;
   if (exit === undefined) return { path, exit: undefined, what: "no exit any more", decided: "", answer: "" };
   const text = new ExitText(recording);
-  const { frame, number, seq } = exit;
+  const { frame, number } = exit;
   return {
     path,
     exit: number,
     what: text.title(frame),
     decided: text.handledBy(frame).replace("VMM half", text.kvmExit(frame) ?? "VMM half"),
-    answer: answerText(text.answerOf(seq)),
+    answer: toldText(text.toldAnswer(exit)),
   };
+}
+
+type RecordedSide = readonly [recording: OpenRecording, exit: RecordedExit | undefined];
+
+/** Of one exit that was answered in two ways: what tells them apart. */
+function withAnswers(
+  [left, right]: readonly [EffectSide, EffectSide],
+  [good, a]: RecordedSide,
+  [bad, b]: RecordedSide,
+): readonly [EffectSide, EffectSide] {
+  if (a === undefined || b === undefined || left.what !== right.what) return [left, right];
+  const [answerA, answerB] = answersApart(new ExitText(good).toldAnswer(a), new ExitText(bad).toldAnswer(b));
+  return [
+    { ...left, answer: answerA },
+    { ...right, answer: answerB },
+  ];
 }
 
 interface WrittenLine {

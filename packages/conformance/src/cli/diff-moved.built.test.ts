@@ -62,3 +62,32 @@ describe("diff of a VM that has moved and of one that stayed", () => {
     );
   });
 });
+
+describe("diff of a call that", () => {
+  it("waits at the end of one recording says so", () => {
+    const { stdout } = sandbox.run("diff", "src.hvj", "stayed.hvj");
+    expect(stdout).toMatch(/^-  handled: VMM half, default rule +pending: the VMM half's answer \(rax\)$/m);
+    expect(stdout).toMatch(/^\+  handled: VMM half, default rule +8 bytes to 0x\w+, <- 0$/m);
+  });
+
+  it("the VMM half answers here and the kernel half there is the same exit, handled in two ways", () => {
+    const recorded = (route: string): void => {
+      const words = ["--handler", "three.mjs", "--policy", `hv.ext.route=${route}`, "-o", `${route}.hvj`];
+      sandbox.must("record", ...GUEST, "--headless", ...words);
+    };
+    recorded("forward-all");
+    recorded("off");
+    const { stdout } = sandbox.run("diff", "forward-all.hvj", "off.hvj");
+    expect(stdout).toMatch(/^control {4}-PolicySet hv\.ext\.route {2}forward-all +event:\d+$/m);
+    expect(stdout).toMatch(/^ +\+PolicySet hv\.ext\.route {2}forward-all -> off +event:\d+$/m);
+    expect(stdout).toMatch(/^@@ exit:\d+ vcpu0 VMCALL 0x8001 HvExtCallQueryCapabilities icount:\d+ @@$/m);
+    expect(stdout).toMatch(/^-  handled: VMM half, .*\n\+  handled: kernel half, default rule +rax <- 2$/m);
+  });
+
+  it("is answered with other bytes in the guest's memory shows them", () => {
+    sandbox.must("record", ...GUEST, "--headless", "--handler", "one.mjs", "-o", "one.hvj");
+    const { stdout } = sandbox.run("diff", "stayed.hvj", "one.hvj");
+    expect(stdout).toMatch(/^-  handled: .* 8 bytes to 0x(\w+) \(0x\1: 03(00){7}\), <- 0$/m);
+    expect(stdout).toMatch(/^\+  handled: .* 8 bytes to 0x(\w+) \(0x\1: 01(00){7}\), <- 0$/m);
+  });
+});

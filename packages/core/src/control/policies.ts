@@ -158,7 +158,10 @@ export function policyPartOf<Name extends string, State extends PolicyState<Name
           const others = (state.policies ?? []).filter((each) => each.name !== name);
           return { ...state, policies: [...others, { name, value, seq }] };
         },
-        describe: (fields) => `${fields.string("name")}  ${fields.string("old")} -> ${fields.string("new")}`,
+        describe: (fields) => {
+          const [name, old, now] = [fields.string("name"), fields.string("old"), fields.string("new")];
+          return old === now ? `${name}  ${now}` : `${name}  ${old} -> ${now}`;
+        },
       },
     ],
     parse: { policy: (text) => table.parse(text) },

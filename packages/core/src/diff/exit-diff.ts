@@ -5,6 +5,7 @@ import { eachEventSteps, type EventStep, type SeqRange } from "../event/each-eve
 import type { EventCursor } from "../event/event-cursor.js";
 import { HotKind } from "../event/event-kind.js";
 import { EXIT_WORD_COUNT, ExitWord, type ExitFrame, FinishedBy } from "../event/exit-frame.js";
+import { HYPERCALL_REASONS } from "../event/kvm-exit-names.js";
 import { parseMachine } from "../machine/machine-description.js";
 import { journalCursor } from "../replay/journal-cursor.js";
 import { lastOf } from "../replay/steps.js";
@@ -100,7 +101,9 @@ export class ExitTable {
     const frame = this.#frames[index] ?? new Uint32Array(EXIT_WORD_COUNT);
     if (this.#comparedBy === "vmm") return forwardedExitKey(undefined, frame);
     const reason = this.#reasons[frame[ExitWord.reason] ?? 0] ?? "";
-    return `${frame[ExitWord.vcpu]} ${reason} ${frame[ExitWord.info]} ${frame.subarray(ExitWord.arg0Low).join(",")}`;
+    // Of a call it tells how the VMM half is asked, which goes by who answers.
+    const info = HYPERCALL_REASONS.has(reason) ? "" : frame[ExitWord.info];
+    return `${frame[ExitWord.vcpu]} ${reason} ${info} ${frame.subarray(ExitWord.arg0Low).join(",")}`;
   }
 }
 
