@@ -10,6 +10,7 @@ import {
   type Position,
   type RecordedExit,
   formatPosition,
+  isSameControl,
   isSameState,
   type Replayer,
   seqOfExit,
@@ -18,6 +19,7 @@ import {
 import { UsageError } from "../cli-error.js";
 import { type ExitCode, ExitStatus } from "../exit-status.js";
 import { jsonLine, type Output } from "../output/console-output.js";
+import { carriedDifference } from "../output/carried-difference.js";
 import {
   comparedByText,
   type ComparedSide,
@@ -193,11 +195,8 @@ async function runDiff(a: Operand, b: Operand, args: Arguments, { output }: Comm
   if (parts.exits && comparedBy !== undefined) output.note(`note: ${comparedBy}`);
   const isStateAsked = flag(args, "state") || stands.some((stand) => stand !== undefined);
   const state = parts.state ? await compareStates({ a, b, stands, isStateAsked }, exits) : undefined;
-  const isControlEqual = [control.before, control.patches, control.onlyA, control.onlyB].every(
-    (each) => each.length === 0,
-  );
   const isEqual =
-    (!parts.control || isControlEqual) &&
+    (!parts.control || isSameControl(control)) &&
     (!parts.exits || exits.first === undefined) &&
     (state === undefined || isSameState(state.diff));
   const status = isEqual ? ExitStatus.done : ExitStatus.no;
@@ -285,7 +284,7 @@ function historyOf({ recording: { architecture, reader }, range }: ComparedSide)
 
 function* compareExits(a: ComparedSide, b: ComparedSide): Steps<ExitComparison> {
   const compared = yield* diffExitsSteps(exitSide(a), exitSide(b));
-  return { diff: compared, first: yield* firstDifference(compared, a, b), sides: [a, b] };
+  return { diff: compared, first: carriedDifference(a, b) ?? (yield* firstDifference(compared, a, b)), sides: [a, b] };
 }
 
 interface StateOperands {

@@ -62,6 +62,11 @@ export interface ExitComparison {
 /** Exits between two steps. */
 const STEP_EXITS = 4096;
 
+/** The rule's number is the recording's own: two recordings may have the same rule at other events. */
+export function isSameHalf({ frame: a }: RecordedExit, { frame: b }: RecordedExit): boolean {
+  return [ExitWord.finishedBy, ExitWord.kvmExit].every((word) => a[word] === b[word]);
+}
+
 /** The first exit that differs by what it is, or by how it was finished; in steps, for one who looks up between them. */
 export function* firstDifference(
   { a, b, hunks }: ExitDiff,
@@ -72,11 +77,8 @@ export function* firstDifference(
   const [textA, textB] = [new ExitText(sideA.recording), new ExitText(sideB.recording)];
   const answers = new SameAnswers(sideA.recording.reader, sideB.recording.reader);
   const isFinishedAlike = (exitA: RecordedExit, exitB: RecordedExit): boolean => {
-    // The rule's number is the recording's own: two recordings may have the same rule at other events.
-    const isSameHalf =
-      exitA.frame[ExitWord.finishedBy] === exitB.frame[ExitWord.finishedBy] &&
-      exitA.frame[ExitWord.kvmExit] === exitB.frame[ExitWord.kvmExit];
-    if (!isSameHalf || answers.areSame(exitA.seq, exitB.seq)) return isSameHalf;
+    if (!isSameHalf(exitA, exitB)) return false;
+    if (answers.areSame(exitA.seq, exitB.seq)) return true;
     return isSameAnswer(textA.toldAnswer(exitA), textB.toldAnswer(exitB));
   };
   const aligned = hunk?.atA ?? Math.min(a.length, b.length);

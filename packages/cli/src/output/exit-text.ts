@@ -28,7 +28,7 @@ import {
 import { JournalDamagedError } from "@hvjournal/journal";
 import { type ArchitectureDisplay, displayOf, type PackedCall } from "../architectures.js";
 import { kernelAnswer } from "./call-answer.js";
-import { exitAt, hasGoneOn, type RecordedExit, type RecordingParts } from "./recorded-call.js";
+import { hasGoneOn, type RecordedExit, type RecordingParts } from "./recorded-call.js";
 import { type RecordedHandler, recordedHandlers } from "../handlers/recorded-handlers.js";
 import { RecordedAnswerers } from "./recorded-answerers.js";
 import { boardToAsk } from "../vm/recorded-machine.js";

@@ -70,6 +70,17 @@ describe("diff of a call that", () => {
     expect(stdout).toMatch(/^\+  handled: VMM half, default rule +8 bytes to 0x\w+, <- 0$/m);
   });
 
+  it("waited while its VM moved compares its answers, though its event is in the parent recording", () => {
+    const { stdout } = sandbox.run("diff", "stayed.hvj", "other.hvj");
+    const [, at = ""] =
+      /^exits +0 equal, then\n@@ exit:(\d+) .* HvExtCallQueryCapabilities .*\n-  .*: 03(?:00)*\), <- 0\n\+  .*: 01(?:00)*\), <- 0$/m.exec(
+        stdout,
+      ) ?? [];
+    expect(stdout).toMatch(new RegExp(`^state at exit:${at}\\+0: page `, "m"));
+    const before = sandbox.run("diff", `stayed.hvj@exit:${at}`, `other.hvj@exit:${at}`);
+    expect(before.stdout).toMatch(/^exits +0 equal$/m);
+  });
+
   it("the VMM half answers here and the kernel half there is the same exit, handled in two ways", () => {
     const recorded = (route: string): void => {
       const words = ["--handler", "three.mjs", "--policy", `hv.ext.route=${route}`, "-o", `${route}.hvj`];

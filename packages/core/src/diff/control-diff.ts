@@ -92,6 +92,10 @@ export function diffControl(a: ControlHistory, b: ControlHistory): ControlDiff {
   };
 }
 
+export function isSameControl({ onlyA, onlyB, before, patches }: ControlDiff): boolean {
+  return [onlyA, onlyB, before, patches].every((each) => each.length === 0);
+}
+
 /** Behind its VM's creation, which says what it was created with. */
 function isCreated({ core }: ControlState): boolean {
   return core.machine !== undefined;
