@@ -4,15 +4,13 @@ import { HandlerError } from "@hvjournal/vmm";
 import type { MovedTo } from "../output/migration-text.js";
 import type { SessionGoal } from "./live-goals.js";
 import { OpenQuestion } from "./open-question.js";
+import { TIMER_MS_MAX } from "../host/timer-limit.js";
 
 /** Units between two looks at the host, adapted to how fast the guest runs: a console answers at once, and little time goes by the look. */
 const SLICE_UNITS = { first: 200_000, min: 10_000, max: 16_000_000 } as const;
 const SLICE_MS = 20;
 /** A guest that waits for so long without a timer is worth a word. */
 const STRANDED_MS = 2000;
-
-/** setTimeout takes no more: 24 days. */
-const TIMER_MS_MAX = 2 ** 31 - 1;
 
 /** Why a VM stands still whose handler has no answer. */
 const HANDLER_FAILED = "handler failed";

@@ -7,13 +7,12 @@ import { HandlerError } from "@hvjournal/vmm";
 import { CliError, interrupted } from "../cli-error.js";
 import { ExitStatus } from "../exit-status.js";
 import { StoppingSignals } from "../host/stopping-signals.js";
+import { TIMER_MS_MAX } from "../host/timer-limit.js";
 import type { Output } from "../output/console-output.js";
 import { Progress } from "../output/progress.js";
 
 /** How long a signal may wait, in milliseconds. */
 const SLICE_MS = 100;
-/** setTimeout takes no more: 24 days. */
-const TIMER_MS_MAX = 2 ** 31 - 1;
 
 /** How far an act has come. */
 export type Reached = Pick<Machine, "exitNumber" | "icount">;
